@@ -1,0 +1,16 @@
+// The subcommands of `vitral`, one file each. add_NAME() describes the options and sets the callback that
+// does the work; errors are thrown (tensor/error.h) and become one line and an exit status in main.cpp.
+#pragma once
+#include <CLI/CLI.hpp>
+
+namespace vitral::cli {
+
+/// Adds a subcommand with an example that stands at the end of its --help.
+inline CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& what,
+                             const std::string& example) {
+  auto* command = app.add_subcommand(name, what);
+  command->footer("Example:\n  " + example);
+  return command;
+}
+
+}  // namespace vitral::cli

@@ -1,0 +1,37 @@
+// vitral: trains a vision transformer whose patch embeddings live in CLIP's image-text space.
+#include <cstdio>
+#include <new>
+
+#include "cli/commands.h"
+#include "tensor/error.h"
+
+namespace {
+
+int fail(int status, const char* what) {
+  std::fprintf(stderr, "vitral: %s\n", what);
+  return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{
+      "Trains, without PyTorch, a vision transformer whose patch embeddings live in CLIP's image-text "
+      "space."};
+  app.set_version_flag("--version", "vitral " VITRAL_VERSION);
+  app.require_subcommand(1);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
+      return app.exit(e);  // --help, --version
+    return fail(2, (std::string(e.what()) + "; see vitral --help").c_str());
+  } catch (const vitral::UsageError& e) {
+    return fail(2, e.what());
+  } catch (const std::bad_alloc&) {
+    return fail(1, "out of memory; use a smaller batch_size");
+  } catch (const std::exception& e) {
+    return fail(1, e.what());
+  }
+  return 0;
+}

@@ -1,0 +1,12 @@
+// Element type conversion and filling; CPU only (files are read and written there).
+#pragma once
+#include "tensor/kernel.h"
+
+namespace vitral {
+
+/// y = x, element by element, between any two dtypes (round to nearest even; to integers: truncation).
+inline constinit Kernel<void(Tensor& y, const Tensor& x)> convert{"convert"};
+/// Every element of y = the one element of x; same dtype.
+inline constinit Kernel<void(Tensor& y, const Tensor& x)> repeat{"repeat"};
+
+}  // namespace vitral

@@ -1,0 +1,61 @@
+#include "tensor/convert.h"
+
+#include <cstring>
+
+#include <Eigen/Core>
+
+namespace vitral {
+namespace {
+
+template <class F>
+void with_type(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::float32:
+      return f(float{});
+    case DType::float64:
+      return f(double{});
+    case DType::float16:
+      return f(Eigen::half{});
+    case DType::bfloat16:
+      return f(Eigen::bfloat16{});
+    case DType::uint8:
+      return f(std::uint8_t{});
+    case DType::int64:
+      return f(std::int64_t{});
+  }
+}
+
+template <class To, class From>
+To convert_one(From x) {
+  // Half types go through float: they convert from and to nothing else exactly.
+  if constexpr (std::is_same_v<From, Eigen::half> || std::is_same_v<From, Eigen::bfloat16>)
+    return static_cast<To>(static_cast<float>(x));
+  else if constexpr (std::is_same_v<To, Eigen::half> || std::is_same_v<To, Eigen::bfloat16>)
+    return static_cast<To>(static_cast<float>(x));
+  else
+    return static_cast<To>(x);
+}
+
+void convert_cpu(Tensor& y, const Tensor& x) {
+  with_type(y.dtype(), [&]<class To>(To) {
+    with_type(x.dtype(), [&]<class From>(From) {
+      const auto* from = static_cast<const From*>(x.raw());
+      auto* to = static_cast<To*>(y.raw());
+      const std::int64_t n = x.numel();
+      for (std::int64_t i = 0; i < n; ++i) to[i] = convert_one<To, From>(from[i]);
+    });
+  });
+}
+
+void repeat_cpu(Tensor& y, const Tensor& x) {
+  const std::size_t size = size_of(x.dtype());
+  auto* to = static_cast<char*>(y.raw());
+  for (std::int64_t i = 0; i < y.numel(); ++i)
+    std::memcpy(to + static_cast<std::size_t>(i) * size, x.raw(), size);
+}
+
+const bool implemented =
+    convert.implement(Device::Kind::cpu, convert_cpu) && repeat.implement(Device::Kind::cpu, repeat_cpu);
+
+}  // namespace
+}  // namespace vitral

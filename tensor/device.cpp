@@ -1,0 +1,66 @@
+#include "tensor/device.h"
+
+#include <array>
+#include <charconv>
+
+#include "tensor/backend.h"
+#include "tensor/error.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace vitral {
+namespace {
+
+constinit std::array<const Backend*, 2> backends{};
+
+std::string why_no_cuda() {
+  if (!has_backend(Device::Kind::cuda))
+    return "this vitral was built without CUDA; use --device cpu, or rebuild with -Dcuda=enabled";
+  std::string why;
+  backend(Device::Kind::cuda).device_count(&why);
+  return why + "; use --device cpu";
+}
+
+}  // namespace
+
+bool has_backend(Device::Kind kind) { return backends[static_cast<std::size_t>(kind)] != nullptr; }
+
+bool register_backend(Device::Kind kind, const Backend& backend) {
+  backends[static_cast<std::size_t>(kind)] = &backend;
+  return true;
+}
+
+const Backend& backend(Device::Kind kind) {
+  const Backend* b = backends[static_cast<std::size_t>(kind)];
+  if (!b) throw UsageError("cuda: " + why_no_cuda());
+  return *b;
+}
+
+Device parse_device(std::string_view text) {
+  if (text == "cpu") return cpu;
+  const int gpus = has_backend(Device::Kind::cuda) ? backend(Device::Kind::cuda).device_count(nullptr) : 0;
+  if (text == "auto") return gpus > 0 ? Device{Device::Kind::cuda, 0} : cpu;
+  int index = 0;
+  bool valid = text == "cuda";
+  if (text.starts_with("cuda:")) {
+    const char* end = text.data() + text.size();
+    const auto [rest, problem] = std::from_chars(text.data() + 5, end, index);
+    valid = problem == std::errc{} && rest == end && index >= 0;
+  }
+  VITRAL_CHECK(valid, "device: '{}' is unknown, choose cpu, cuda, cuda:N or auto", text);
+  if (gpus == 0) throw UsageError("device " + std::string(text) + ": " + why_no_cuda());
+  VITRAL_CHECK(index < gpus, "device {}: this machine has {} GPU(s), numbered from 0", text, gpus);
+  return {Device::Kind::cuda, index};
+}
+
+int cpu_threads() {
+#ifdef _OPENMP
+  return omp_get_max_threads();
+#else
+  return 1;
+#endif
+}
+
+}  // namespace vitral

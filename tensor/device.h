@@ -1,0 +1,27 @@
+// Where a tensor lives.
+#pragma once
+#include <string>
+#include <string_view>
+
+namespace vitral {
+
+struct Device {
+  enum class Kind : unsigned char { cpu, cuda };
+  Kind kind = Kind::cpu;
+  int index = 0;
+
+  bool is_cpu() const { return kind == Kind::cpu; }
+  bool operator==(const Device&) const = default;
+  std::string str() const { return is_cpu() ? "cpu" : "cuda:" + std::to_string(index); }
+};
+
+inline constexpr Device cpu{};
+
+/// Parses cpu | cuda | cuda:N | auto. `auto` takes the first GPU, or the CPU where there is none.
+/// Throws UsageError for an unknown name, and for cuda where this build or this machine has none.
+Device parse_device(std::string_view text);
+
+/// Threads that CPU kernels use (OpenMP).
+int cpu_threads();
+
+}  // namespace vitral

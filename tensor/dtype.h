@@ -1,0 +1,52 @@
+// Element types. Kernels compute in float32 and float64; the others are for storage and files.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "tensor/error.h"
+
+namespace vitral {
+
+enum class DType : std::uint8_t { float32, float64, float16, bfloat16, uint8, int64 };
+
+const char* name(DType dtype);
+std::size_t size_of(DType dtype);
+
+template <class T>
+inline constexpr DType dtype_of = [] {
+  static_assert(!std::is_same_v<T, T>, "no DType for this C++ type");
+  return DType::float32;
+}();
+template <>
+inline constexpr DType dtype_of<float> = DType::float32;
+template <>
+inline constexpr DType dtype_of<double> = DType::float64;
+template <>
+inline constexpr DType dtype_of<std::uint8_t> = DType::uint8;
+template <>
+inline constexpr DType dtype_of<std::int64_t> = DType::int64;
+
+/// Calls f with a value of the C++ type of a floating dtype: dispatch_float("gemm", x.dtype(), [&]<class
+/// T>(T) {...}).
+template <class F>
+decltype(auto) dispatch_float(const char* operation, DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::float32:
+      return f(float{});
+    case DType::float64:
+      return f(double{});
+    default:
+      throw_error<UsageError>("{}: dtype {} is not supported, use float32 or float64", operation,
+                              name(dtype));
+  }
+}
+
+}  // namespace vitral
+
+template <>
+struct fmt::formatter<vitral::DType> : fmt::formatter<const char*> {
+  auto format(vitral::DType dtype, format_context& context) const {
+    return formatter<const char*>::format(vitral::name(dtype), context);
+  }
+};

@@ -1,0 +1,67 @@
+// One dispatch for every operation. A contract header declares a Kernel; tensor/cpu/foo.cpp and
+// tensor/cuda/foo.cu each give it one implementation. There is no backend class and no list of stubs: calling
+// a kernel on a device for which nobody implemented it answers "foo: built without CUDA".
+//
+//   // tensor/foo.h        inline constinit Kernel<void(Tensor& y, const Tensor& x)> foo{"foo"};
+//   // tensor/cpu/foo.cpp  static const bool implemented = foo.implement(Device::Kind::cpu, [](Tensor& y,
+//   ...) {...});
+//
+// Convention: outputs first, as Tensor&, allocated by the caller; then inputs, as const Tensor&; then plain
+// numbers. Kernels trust their caller (autograd/ checks shapes) and overwrite outputs unless the contract
+// says "accumulates". An optional tensor may be undefined.
+#pragma once
+#include <array>
+#include <cstddef>
+#include <type_traits>
+
+#include "tensor/tensor.h"
+
+namespace vitral {
+
+namespace detail {
+
+template <class T>
+void find_device(const char* operation, const Tensor*& first, const T& argument) {
+  if constexpr (std::is_same_v<T, Tensor>) {
+    if (!argument.defined()) return;
+    if (!first) first = &argument;
+    VITRAL_CHECK(argument.device() == first->device(), "{}: tensors on {} and {}, move them to one device",
+                 operation, first->device().str(), argument.device().str());
+  }
+}
+
+}  // namespace detail
+
+template <class Signature>
+class Kernel;
+
+template <class... Args>
+class Kernel<void(Args...)> {
+ public:
+  using Function = void (*)(Args...);
+
+  explicit constexpr Kernel(const char* name) : name_(name) {}
+
+  bool implement(Device::Kind kind, Function function) {
+    functions_[static_cast<std::size_t>(kind)] = function;
+    return true;
+  }
+
+  void operator()(Args... args) const {
+    const Tensor* first = nullptr;
+    (detail::find_device(name_, first, args), ...);
+    const Device device = first ? first->device() : cpu;
+    const Function function = functions_[static_cast<std::size_t>(device.kind)];
+    VITRAL_CHECK(function, "{}: built without {}", name_, device.is_cpu() ? "a CPU kernel" : "CUDA");
+    function(args...);
+  }
+
+  const char* name() const { return name_; }
+  bool implemented(Device::Kind kind) const { return functions_[static_cast<std::size_t>(kind)] != nullptr; }
+
+ private:
+  const char* name_;
+  std::array<Function, 2> functions_{};
+};
+
+}  // namespace vitral

@@ -1,0 +1,59 @@
+#include "tensor/tensor.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support.h"
+
+namespace vitral {
+namespace {
+
+using test::message_of;
+
+TEST(Tensor, CopiesShareMemoryAndCloneDoesNot) {
+  Tensor a = Tensor::full({2, 3}, 1.5);
+  Tensor b = a, c = a.clone();
+  b.data<float>()[0] = 7;
+  EXPECT_EQ(a.data<float>()[0], 7);
+  EXPECT_EQ(c.data<float>()[0], 1.5f);
+  EXPECT_FALSE(a.exclusive());
+  EXPECT_TRUE(c.exclusive());
+}
+
+TEST(Tensor, RowsAndReshapeShareMemory) {
+  Tensor a = Tensor::from(std::vector<float>{0, 1, 2, 3, 4, 5}, {3, 2});
+  EXPECT_EQ(a.rows(1, 3).to_vector(), (std::vector<double>{2, 3, 4, 5}));
+  EXPECT_EQ(a.reshape({-1, 3}).shape(), (Shape{2, 3}));
+  EXPECT_EQ(message_of([&] {
+              static_cast<void>(a.reshape({4, 2}));
+            }),
+            "reshape: [3, 2] has 6 elements, [4, 2] has 8");
+  EXPECT_EQ(message_of([&] { static_cast<void>(a.rows(2, 4)); }), "rows: [2, 4) is out of range for [3, 2]");
+}
+
+TEST(Tensor, ConvertsBetweenAllTypes) {
+  const Tensor a = Tensor::from(std::vector<float>{0, 1, 2, 200}, {4});
+  for (DType t : {DType::float64, DType::float16, DType::bfloat16, DType::uint8, DType::int64})
+    EXPECT_EQ(a.cast(t).to_vector(), a.to_vector()) << name(t);
+}
+
+TEST(Tensor, DataAsksForItsOwnType) {
+  EXPECT_EQ(message_of([] { Tensor({2}).data<double>(); }),
+            "tensor: asked for float64 data of a float32 tensor");
+}
+
+TEST(Allocator, ReusesFreedBlocks) {
+  { Tensor warm({1000, 100}); }
+  const auto before = allocator_stats(cpu).system_calls;
+  for (int i = 0; i < 5; ++i) Tensor again({1000, 99});
+  EXPECT_EQ(allocator_stats(cpu).system_calls, before);
+}
+
+TEST(Device, UnknownNamesAndMissingGpus) {
+  EXPECT_EQ(message_of([] { parse_device("tpu"); }),
+            "device: 'tpu' is unknown, choose cpu, cuda, cuda:N or auto");
+  EXPECT_EQ(message_of([] { parse_device("cuda:x"); }),
+            "device: 'cuda:x' is unknown, choose cpu, cuda, cuda:N or auto");
+}
+
+}  // namespace
+}  // namespace vitral
