@@ -1,0 +1,374 @@
+#include "data/hdf5.h"
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include <hdf5.h>
+
+namespace vitral::data {
+namespace {
+
+// An HDF5 identifier that closes itself.
+class Handle {
+ public:
+  Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
+  ~Handle() {
+    if (id_ >= 0) close_(id_);
+  }
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  operator hid_t() const { return id_; }
+
+ private:
+  hid_t id_;
+  herr_t (*close_)(hid_t);
+};
+
+void initialise() {
+  static const bool once = [] {
+    H5open();
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // errors become exceptions, not a stack on stderr
+    unsigned plugins = 0;
+    H5PLset_loading_state(plugins);
+    return true;
+  }();
+  static_cast<void>(once);
+}
+
+// IEEE half precision: HDF5 has no native type for it before 1.14.4. h5py reads this as float16.
+hid_t float16_type() {
+  static const hid_t type = [] {
+    const hid_t t = H5Tcopy(H5T_IEEE_F32LE);
+    H5Tset_fields(t, 15, 10, 5, 0, 10);
+    H5Tset_size(t, 2);
+    H5Tset_ebias(t, 15);
+    return t;
+  }();
+  return type;
+}
+
+hid_t memory_type(DType dtype) {
+  switch (dtype) {
+    case DType::float32:
+      return H5T_NATIVE_FLOAT;
+    case DType::float64:
+      return H5T_NATIVE_DOUBLE;
+    case DType::float16:
+      return float16_type();
+    case DType::uint8:
+      return H5T_NATIVE_UINT8;
+    case DType::int64:
+      return H5T_NATIVE_INT64;
+    case DType::bfloat16:
+      break;
+  }
+  throw_error<UsageError>("hdf5: dtype {} has no HDF5 type, convert to float32", dtype);
+}
+
+std::optional<DType> dtype_of_type(hid_t type) {
+  const std::size_t size = H5Tget_size(type);
+  switch (H5Tget_class(type)) {
+    case H5T_FLOAT:
+      if (size == 2) return DType::float16;
+      if (size == 4) return DType::float32;
+      if (size == 8) return DType::float64;
+      return std::nullopt;
+    case H5T_INTEGER:
+      return size == 1 && H5Tget_sign(type) == H5T_SGN_NONE ? DType::uint8 : DType::int64;
+    case H5T_ENUM:
+      return DType::int64;  // h5py's bool
+    default:
+      return std::nullopt;
+  }
+}
+
+Shape shape_of_space(hid_t space) {
+  const int rank = H5Sget_simple_extent_ndims(space);
+  if (rank < 0 || rank > Shape::max_rank) throw_error("hdf5: a dataset of rank {} is not supported", rank);
+  hsize_t dims[Shape::max_rank] = {};
+  H5Sget_simple_extent_dims(space, dims, nullptr);
+  Shape shape;
+  for (int i = 0; i < rank; ++i) shape = shape.append(static_cast<std::int64_t>(dims[i]));
+  return shape;
+}
+
+std::vector<hsize_t> extents(const Shape& shape) { return {shape.begin(), shape.end()}; }
+
+// The strings of a dataset or attribute that hold variable-length or fixed-length text.
+template <class Read>
+bool read_text(hid_t type, std::size_t count, std::vector<std::string>& out, Read&& read) {
+  if (H5Tget_class(type) != H5T_STRING) return false;
+  const Handle memory(H5Tcopy(type), H5Tclose);
+  if (H5Tis_variable_str(type) > 0) {
+    std::vector<char*> pointers(count, nullptr);
+    if (read(static_cast<hid_t>(memory), static_cast<void*>(pointers.data())) < 0) return false;
+    for (char* p : pointers) {
+      out.emplace_back(p ? p : "");
+      H5free_memory(p);
+    }
+    return true;
+  }
+  const std::size_t size = H5Tget_size(type);
+  std::vector<char> bytes(size * count);
+  if (read(static_cast<hid_t>(memory), static_cast<void*>(bytes.data())) < 0) return false;
+  for (std::size_t i = 0; i < count; ++i)
+    out.emplace_back(bytes.data() + i * size, strnlen(bytes.data() + i * size, size));
+  return true;
+}
+
+}  // namespace
+
+H5File H5File::open(const std::string& path) {
+  initialise();
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  const auto status = fs::status(path, ignored);
+  if (!fs::exists(status)) throw_error<UsageError>("{}: no such file", path);
+  if (fs::is_directory(status)) throw_error<UsageError>("{}: is a directory, an HDF5 file is needed", path);
+  if (H5Fis_hdf5(path.c_str()) <= 0) throw_error<UsageError>("{}: is not an HDF5 file", path);
+  const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+  if (id < 0) throw_error("{}: cannot be opened as HDF5, it is truncated or damaged; write it again", path);
+  return {path, id};
+}
+
+H5File H5File::create(const std::string& path) {
+  initialise();
+  const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  if (id < 0)
+    throw_error<UsageError>("{}: cannot be created; check that the folder exists and may be written", path);
+  return {path, id};
+}
+
+H5File::H5File(H5File&& other) noexcept : path_(std::move(other.path_)), id_(std::exchange(other.id_, -1)) {}
+
+H5File& H5File::operator=(H5File&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(id_, other.id_);
+  return *this;
+}
+
+H5File::~H5File() {
+  if (id_ >= 0) H5Fclose(id_);
+}
+
+void H5File::close() {
+  if (id_ < 0) return;
+  const herr_t flushed = H5Fflush(id_, H5F_SCOPE_GLOBAL);
+  const herr_t closed = H5Fclose(std::exchange(id_, -1));
+  if (flushed < 0 || closed < 0) fail("cannot be written");
+}
+
+void H5File::fail(const std::string& what) const {
+  throw_error("{}: {}; the file is damaged or the disk is full", path_, what);
+}
+
+bool H5File::has(const std::string& name) const {
+  // Every part of the path must exist, or H5Lexists complains about the first that does not. Only hard links
+  // count: soft and external links could point anywhere.
+  for (std::size_t at = 1; at != std::string::npos && at < name.size();) {
+    const std::size_t slash = name.find('/', at);
+    const std::string part = name.substr(0, slash);
+    if (H5Lexists(id_, part.c_str(), H5P_DEFAULT) <= 0) return false;
+    H5L_info_t info;
+    if (H5Lget_info(id_, part.c_str(), &info, H5P_DEFAULT) < 0 || info.type != H5L_TYPE_HARD) return false;
+    at = slash == std::string::npos ? slash : slash + 1;
+  }
+  return true;
+}
+
+std::vector<std::string> H5File::list(const std::string& group) const {
+  std::vector<std::string> names;
+  const Handle g(H5Gopen2(id_, group.c_str(), H5P_DEFAULT), H5Gclose);
+  if (g < 0) fail(group + " cannot be read");
+  const auto visit = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+    static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+    return 0;
+  };
+  H5Literate(g, H5_INDEX_NAME, H5_ITER_INC, nullptr, visit, &names);
+  return names;
+}
+
+Shape H5File::shape(const std::string& name) const {
+  if (!has(name)) throw_error<UsageError>("{}: has no dataset {}", path_, name);
+  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
+  if (dataset < 0) fail(name + " cannot be read");
+  const Handle space(H5Dget_space(dataset), H5Sclose);
+  return shape_of_space(space);
+}
+
+std::optional<DType> H5File::dtype(const std::string& name) const {
+  if (!has(name)) throw_error<UsageError>("{}: has no dataset {}", path_, name);
+  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
+  if (dataset < 0) fail(name + " cannot be read");
+  const Handle type(H5Dget_type(dataset), H5Tclose);
+  return dtype_of_type(type);
+}
+
+Tensor H5File::read(const std::string& name) const {
+  const Shape dims = shape(name);
+  const auto type = dtype(name);
+  if (!type) throw_error<UsageError>("{}: {} does not hold numbers", path_, name);
+  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
+  const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
+  if (H5Pget_external_count(creation) > 0 || H5Pget_layout(creation) == H5D_VIRTUAL)
+    throw_error<UsageError>("{}: {} lies in another file, copy it into this one", path_, name);
+  Tensor values(dims, *type);
+  if (values.numel() > 0 &&
+      H5Dread(dataset, memory_type(*type), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.raw()) < 0)
+    fail(name + " cannot be read");
+  return values;
+}
+
+std::vector<std::uint64_t> H5File::read_uint64(const std::string& name) const {
+  std::vector<std::uint64_t> values(static_cast<std::size_t>(shape(name).numel()));
+  if (dtype(name) != DType::int64 && dtype(name) != DType::uint8)
+    throw_error<UsageError>("{}: {} does not hold integers", path_, name);
+  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
+  if (!values.empty() &&
+      H5Dread(dataset, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0)
+    fail(name + " cannot be read");
+  return values;
+}
+
+std::vector<std::string> H5File::read_strings(const std::string& name) const {
+  const auto count = static_cast<std::size_t>(shape(name).numel());
+  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
+  const Handle type(H5Dget_type(dataset), H5Tclose);
+  std::vector<std::string> strings;
+  const bool ok = read_text(type, count, strings, [&](hid_t memory, void* to) {
+    return H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, to);
+  });
+  if (!ok) throw_error<UsageError>("{}: {} does not hold text", path_, name);
+  return strings;
+}
+
+std::optional<std::string> H5File::attribute(const std::string& name, const std::string& object) const {
+  if (H5Aexists_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT) <= 0) return std::nullopt;
+  const Handle attribute(H5Aopen_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
+                         H5Aclose);
+  const Handle type(H5Aget_type(attribute), H5Tclose);
+  const Handle space(H5Aget_space(attribute), H5Sclose);
+  std::vector<std::string> strings;
+  const auto count = static_cast<std::size_t>(shape_of_space(space).numel());
+  if (count != 1 ||
+      !read_text(type, 1, strings, [&](hid_t memory, void* to) { return H5Aread(attribute, memory, to); }))
+    return std::nullopt;
+  return strings.front();
+}
+
+std::optional<double> H5File::number_attribute(const std::string& name, const std::string& object) const {
+  if (H5Aexists_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT) <= 0) return std::nullopt;
+  const Handle attribute(H5Aopen_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
+                         H5Aclose);
+  const Handle type(H5Aget_type(attribute), H5Tclose);
+  const Handle space(H5Aget_space(attribute), H5Sclose);
+  if (shape_of_space(space).numel() != 1 || !dtype_of_type(type)) return std::nullopt;
+  if (H5Tget_class(type) == H5T_ENUM) {  // h5py's bool
+    signed char flag = 0;
+    if (H5Tget_size(type) != 1 || H5Aread(attribute, type, &flag) < 0) return std::nullopt;
+    return flag;
+  }
+  double value = 0;
+  if (H5Aread(attribute, H5T_NATIVE_DOUBLE, &value) < 0) return std::nullopt;
+  return value;
+}
+
+namespace {
+
+Handle create_dataset(hid_t file, const std::string& name, hid_t type, hid_t space,
+                      hid_t creation = H5P_DEFAULT) {
+  const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
+  H5Pset_create_intermediate_group(links, 1);
+  return {H5Dcreate2(file, name.c_str(), type, space, links, creation, H5P_DEFAULT), H5Dclose};
+}
+
+}  // namespace
+
+void H5File::write(const std::string& name, const Tensor& values, std::int64_t chunk_rows) {
+  auto dims = extents(values.shape());
+  const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose);
+  const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  if (chunk_rows > 0 && values.numel() > 0) {
+    dims[0] = std::min<hsize_t>(dims[0], static_cast<hsize_t>(chunk_rows));
+    H5Pset_chunk(creation, static_cast<int>(dims.size()), dims.data());
+  }
+  const Handle dataset = create_dataset(id_, name, memory_type(values.dtype()), space, creation);
+  if (dataset < 0) fail(name + " cannot be created");
+  if (values.numel() > 0 &&
+      H5Dwrite(dataset, memory_type(values.dtype()), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.raw()) < 0)
+    fail(name + " cannot be written");
+}
+
+void H5File::write_uint64(const std::string& name, const std::vector<std::uint64_t>& values,
+                          const Shape& shape) {
+  VITRAL_CHECK(static_cast<std::int64_t>(values.size()) == shape.numel(), "hdf5: {} values do not fill {}",
+               values.size(), shape);
+  const auto dims = extents(shape);
+  const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose);
+  const Handle dataset = create_dataset(id_, name, H5T_STD_U64LE, space);
+  if (dataset < 0) fail(name + " cannot be created");
+  if (!values.empty() &&
+      H5Dwrite(dataset, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0)
+    fail(name + " cannot be written");
+}
+
+void H5File::write_strings(const std::string& name, const std::vector<std::string>& values) {
+  const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
+  H5Tset_size(type, H5T_VARIABLE);
+  H5Tset_cset(type, H5T_CSET_UTF8);
+  const hsize_t count = values.size();
+  const Handle space(H5Screate_simple(1, &count, nullptr), H5Sclose);
+  const Handle dataset = create_dataset(id_, name, type, space);
+  if (dataset < 0) fail(name + " cannot be created");
+  std::vector<const char*> pointers;
+  pointers.reserve(values.size());
+  for (const auto& v : values) pointers.push_back(v.c_str());
+  if (count > 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, pointers.data()) < 0)
+    fail(name + " cannot be written");
+}
+
+void H5File::set_attribute(const std::string& name, const std::string& value, const std::string& object) {
+  const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
+  H5Tset_size(type, H5T_VARIABLE);
+  H5Tset_cset(type, H5T_CSET_UTF8);
+  const Handle space(H5Screate(H5S_SCALAR), H5Sclose);
+  const Handle attribute(H5Acreate_by_name(id_, object.c_str(), name.c_str(), type, space, H5P_DEFAULT,
+                                           H5P_DEFAULT, H5P_DEFAULT),
+                         H5Aclose);
+  const char* pointer = value.c_str();
+  if (attribute < 0 || H5Awrite(attribute, type, &pointer) < 0)
+    fail("attribute " + name + " cannot be written");
+}
+
+void H5File::create_growing(const std::string& name, const Shape& row, DType dtype, std::int64_t chunk_rows) {
+  std::vector<hsize_t> dims{0}, most{H5S_UNLIMITED}, chunk{static_cast<hsize_t>(chunk_rows)};
+  for (auto d : row) {
+    dims.push_back(static_cast<hsize_t>(d));
+    most.push_back(static_cast<hsize_t>(d));
+    chunk.push_back(static_cast<hsize_t>(d));
+  }
+  const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), most.data()), H5Sclose);
+  const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  H5Pset_chunk(creation, static_cast<int>(chunk.size()), chunk.data());
+  const Handle dataset = create_dataset(id_, name, memory_type(dtype), space, creation);
+  if (dataset < 0) fail(name + " cannot be created");
+}
+
+void H5File::append(const std::string& name, const Tensor& rows) {
+  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
+  auto size = extents(shape(name));
+  auto count = extents(rows.shape());
+  std::vector<hsize_t> start(count.size(), 0);
+  start[0] = size[0];
+  size[0] += count[0];
+  if (H5Dset_extent(dataset, size.data()) < 0) fail(name + " cannot be extended");
+  const Handle target(H5Dget_space(dataset), H5Sclose);
+  H5Sselect_hyperslab(target, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
+  const Handle source(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr), H5Sclose);
+  if (H5Dwrite(dataset, memory_type(rows.dtype()), source, target, H5P_DEFAULT, rows.raw()) < 0)
+    fail(name + " cannot be written");
+}
+
+}  // namespace vitral::data
