@@ -1,0 +1,91 @@
+#include "tensor/attention.h"
+
+#include <Eigen/Core>
+
+#include "tensor/cpu/attention_heads.h"
+#include "tensor/cpu/parallel.h"
+
+namespace vitral {
+namespace {
+
+using cpu_kernels::HeadLayout;
+using cpu_kernels::load_head;
+using cpu_kernels::padded;
+using cpu_kernels::store_head;
+
+template <class T>
+using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+template <class T>
+using Map = Eigen::Map<Matrix<T>>;
+
+template <class T>
+void softmax_rows(Map<T>& s) {
+  for (Eigen::Index r = 0; r < s.rows(); ++r) {
+    auto row = s.row(r).array();
+    row = (row - row.maxCoeff()).exp();
+    row /= row.sum();
+  }
+}
+
+void forward(Tensor& out, const Tensor& qkv, std::int64_t heads) {
+  const HeadLayout l{qkv.dim(1), heads, qkv.dim(2) / 3 / heads};
+  dispatch_float("attention", qkv.dtype(), [&]<class T>(T) {
+    const std::int64_t n = l.tokens, dp = padded(l.size), block = n * dp, stride = 3 * l.width();
+    const T scale = T(1) / std::sqrt(static_cast<T>(l.size));
+    cpu_kernels::parallel_chunks(qkv.dim(0) * heads, 1, [&](std::int64_t i, std::int64_t, std::int64_t) {
+      const std::int64_t b = i / heads, h = i % heads;
+      T* memory = cpu_kernels::scratch<T>(static_cast<std::size_t>(4 * block + n * n));
+      const T* from = qkv.data<T>() + b * n * stride + h * l.size;
+      Map<T> q(memory, n, dp), k(memory + block, n, dp), v(memory + 2 * block, n, dp),
+          o(memory + 3 * block, n, dp), p(memory + 4 * block, n, n);
+      load_head(q.data(), from, stride, l, scale);
+      load_head(k.data(), from + l.width(), stride, l);
+      load_head(v.data(), from + 2 * l.width(), stride, l);
+      p.noalias() = q * k.transpose();
+      softmax_rows(p);
+      o.noalias() = p * v;
+      store_head(out.data<T>() + b * n * l.width() + h * l.size, l.width(), o.data(), l);
+    });
+  });
+}
+
+void backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, std::int64_t heads) {
+  const HeadLayout l{qkv.dim(1), heads, qkv.dim(2) / 3 / heads};
+  dispatch_float("attention_backward", qkv.dtype(), [&]<class T>(T) {
+    const std::int64_t n = l.tokens, dp = padded(l.size), block = n * dp, stride = 3 * l.width();
+    const T scale = T(1) / std::sqrt(static_cast<T>(l.size));
+    cpu_kernels::parallel_chunks(qkv.dim(0) * heads, 1, [&](std::int64_t i, std::int64_t, std::int64_t) {
+      const std::int64_t b = i / heads, h = i % heads, at = b * n * stride + h * l.size;
+      T* memory = cpu_kernels::scratch<T>(static_cast<std::size_t>(5 * block + 2 * n * n));
+      const T* from = qkv.data<T>() + at;
+      T* to = dqkv.data<T>() + at;
+      Map<T> q(memory, n, dp), k(memory + block, n, dp), v(memory + 2 * block, n, dp),
+          g(memory + 3 * block, n, dp), d(memory + 4 * block, n, dp), p(memory + 5 * block, n, n),
+          dp_(memory + 5 * block + n * n, n, n);
+      load_head(q.data(), from, stride, l, scale);
+      load_head(k.data(), from + l.width(), stride, l);
+      load_head(v.data(), from + 2 * l.width(), stride, l);
+      load_head(g.data(), dout.data<T>() + b * n * l.width() + h * l.size, l.width(), l);
+      p.noalias() = q * k.transpose();
+      softmax_rows(p);
+      d.noalias() = p.transpose() * g;  // dv
+      store_head(to + 2 * l.width(), stride, d.data(), l);
+      dp_.noalias() = g * v.transpose();
+      for (Eigen::Index r = 0; r < n; ++r) {  // ds = p (dp - sum p dp)
+        auto row = dp_.row(r).array();
+        const auto weights = p.row(r).array();
+        row = weights * (row - (row * weights).sum());
+      }
+      d.noalias() = dp_ * k;
+      store_head(to, stride, d.data(), l, scale);
+      d.noalias() = dp_.transpose() * q;  // q carries the scale already
+      store_head(to + l.width(), stride, d.data(), l);
+    });
+  });
+}
+
+const bool implemented = kernel::attention.implement(Device::Kind::cpu, forward) &&
+                         kernel::attention_backward.implement(Device::Kind::cpu, backward);
+
+}  // namespace
+}  // namespace vitral

@@ -1,0 +1,29 @@
+#include "tensor/softmax.h"
+
+#include "tensor/cpu/parallel.h"
+#include "tensor/cpu/rows.h"
+
+namespace vitral {
+namespace {
+
+void forward(Tensor& y, const Tensor& x) {
+  cpu_kernels::for_rows(
+      "softmax",
+      [](auto out, const auto& in) {
+        out = (in - in.maxCoeff()).exp();
+        out /= out.sum();
+      },
+      y, x);
+}
+
+void backward(Tensor& dx, const Tensor& dy, const Tensor& y) {
+  cpu_kernels::for_rows(
+      "softmax_backward", [](auto out, const auto& g, const auto& p) { out = p * (g - (g * p).sum()); }, dx,
+      dy, y);
+}
+
+const bool implemented = kernel::softmax.implement(Device::Kind::cpu, forward) &&
+                         kernel::softmax_backward.implement(Device::Kind::cpu, backward);
+
+}  // namespace
+}  // namespace vitral

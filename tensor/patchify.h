@@ -1,0 +1,27 @@
+// Images cut into patches: a convolution whose kernel equals its stride is this copy and one matrix product.
+#pragma once
+#include <array>
+
+#include "tensor/kernel.h"
+
+namespace vitral::kernel {
+
+/// patches[b, r * columns + c, (ch * p + y) * p + x] = images[b, ch, r * p + y, c * p + x]
+/// images [B,C,R p,K p], patches [B,R K,C p p], p = patch.
+inline constinit Kernel<void(Tensor& patches, const Tensor& images, std::int64_t patch)> patchify{"patchify"};
+/// The inverse, which is also the gradient. Overwrites.
+inline constinit Kernel<void(Tensor& images, const Tensor& patches, std::int64_t patch)> unpatchify{
+    "unpatchify"};
+
+/// What a colour channel is normalised with: (x / 255 - mean) / std in float32, as torchvision's ToTensor and
+/// Normalize.
+struct ChannelStatistics {
+  std::array<float, 3> mean;
+  std::array<float, 3> std;
+};
+
+/// y[b,ch,r,c] = (x[b,r,c,ch] / 255 - mean[ch]) / std[ch];  x uint8 [B,H,W,3], y float32 [B,3,H,W].
+inline constinit Kernel<void(Tensor& y, const Tensor& x, ChannelStatistics statistics)> normalize_images{
+    "normalize_images"};
+
+}  // namespace vitral::kernel

@@ -1,0 +1,226 @@
+// Pointwise operations of one tensor. Adding one: a functor here and a row in VITRAL_POINTWISE_OPS; the list
+// generates the CPU loop (tensor/cpu/pointwise.cpp), the CUDA kernel and the graph node
+// (autograd/pointwise.cpp).
+//
+// A functor is written once for host and device. A is a number, or on the CPU a small Eigen::Array of them
+// that the compiler keeps in vector registers; scalar_t<A> is the number type either way.
+//   value(x)       f(x)
+//   derivative(x)  f'(x)
+#pragma once
+#include <cmath>
+
+#include "tensor/kernel.h"
+
+#ifdef __CUDACC__
+#define VITRAL_HD __host__ __device__ inline
+#else
+#define VITRAL_HD inline
+#endif
+
+namespace vitral::pointwise {
+
+template <class A>
+struct scalar_of {
+  using type = A;
+};
+template <class A>
+requires requires { typename A::Scalar; }
+struct scalar_of<A> {
+  using type = typename A::Scalar;
+};
+template <class A>
+using scalar_t = typename scalar_of<A>::type;
+
+template <class A>
+VITRAL_HD A positive_part(const A& x) {
+  if constexpr (requires { x.max(x); })
+    return x.max(scalar_t<A>(0));
+  else
+    return x > A(0) ? x : A(0);
+}
+
+/// 1 where x > 0, else 0.
+template <class A>
+VITRAL_HD A step(const A& x) {
+  if constexpr (requires { x.max(x); })
+    return (x > scalar_t<A>(0)).template cast<scalar_t<A>>();
+  else
+    return x > A(0) ? A(1) : A(0);
+}
+
+struct Neg {
+  template <class A>
+  VITRAL_HD static A value(const A& x) {
+    return -x;
+  }
+  template <class A>
+  VITRAL_HD static A derivative(const A& x) {
+    return x * scalar_t<A>(0) - scalar_t<A>(1);
+  }
+};
+
+struct Exp {
+  template <class A>
+  VITRAL_HD static A value(const A& x) {
+    using std::exp;
+    return exp(x);
+  }
+  template <class A>
+  VITRAL_HD static A derivative(const A& x) {
+    return value(x);
+  }
+};
+
+struct Log {
+  template <class A>
+  VITRAL_HD static A value(const A& x) {
+    using std::log;
+    return log(x);
+  }
+  template <class A>
+  VITRAL_HD static A derivative(const A& x) {
+    return scalar_t<A>(1) / x;
+  }
+};
+
+struct Sqrt {
+  template <class A>
+  VITRAL_HD static A value(const A& x) {
+    using std::sqrt;
+    return sqrt(x);
+  }
+  template <class A>
+  VITRAL_HD static A derivative(const A& x) {
+    return scalar_t<A>(0.5) / value(x);
+  }
+};
+
+struct Square {
+  template <class A>
+  VITRAL_HD static A value(const A& x) {
+    return x * x;
+  }
+  template <class A>
+  VITRAL_HD static A derivative(const A& x) {
+    return scalar_t<A>(2) * x;
+  }
+};
+
+/// |x|; derivative 0 at 0, as PyTorch.
+struct Abs {
+  template <class A>
+  VITRAL_HD static A value(const A& x) {
+    using std::abs;
+    return abs(x);
+  }
+  template <class A>
+  VITRAL_HD static A derivative(const A& x) {
+    return step(x) - step(A(-x));
+  }
+};
+
+struct Tanh {
+  template <class A>
+  VITRAL_HD static A value(const A& x) {
+    using std::tanh;
+    return tanh(x);
+  }
+  template <class A>
+  VITRAL_HD static A derivative(const A& x) {
+    const A y = value(x);
+    return scalar_t<A>(1) - y * y;
+  }
+};
+
+struct Sigmoid {
+  template <class A>
+  VITRAL_HD static A value(const A& x) {
+    using std::exp;
+    return scalar_t<A>(1) / (scalar_t<A>(1) + exp(-x));
+  }
+  template <class A>
+  VITRAL_HD static A derivative(const A& x) {
+    const A y = value(x);
+    return y * (scalar_t<A>(1) - y);
+  }
+};
+
+struct Relu {
+  template <class A>
+  VITRAL_HD static A value(const A& x) {
+    return positive_part(x);
+  }
+  template <class A>
+  VITRAL_HD static A derivative(const A& x) {
+    return step(x);
+  }
+};
+
+/// x sigmoid(a x): SiLU for a = 1, CLIP's QuickGELU for a = 1.702 (Hendrycks and Gimpel 2016, arXiv
+/// 1606.08415).
+template <int thousandths>
+struct Swish {
+  template <class A>
+  VITRAL_HD static A value(const A& x) {
+    return x * Sigmoid::value(A(x * slope<A>()));
+  }
+  template <class A>
+  VITRAL_HD static A derivative(const A& x) {
+    const A s = Sigmoid::value(A(x * slope<A>()));
+    return s * (scalar_t<A>(1) + x * slope<A>() * (scalar_t<A>(1) - s));
+  }
+  template <class A>
+  VITRAL_HD static scalar_t<A> slope() {
+    return scalar_t<A>(thousandths / 1000.0);
+  }
+};
+using Silu = Swish<1000>;
+using QuickGelu = Swish<1702>;
+
+/// GELU in its tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+struct Gelu {
+  template <class A>
+  VITRAL_HD static A value(const A& x) {
+    return scalar_t<A>(0.5) * x * (scalar_t<A>(1) + Tanh::value(inner(x)));
+  }
+  template <class A>
+  VITRAL_HD static A derivative(const A& x) {
+    using S = scalar_t<A>;
+    const A t = Tanh::value(inner(x));
+    return S(0.5) * (S(1) + t) +
+           S(0.5) * x * (S(1) - t * t) * S(0.7978845608028654) * (S(1) + S(3 * 0.044715) * x * x);
+  }
+  template <class A>
+  VITRAL_HD static A inner(const A& x) {
+    return scalar_t<A>(0.7978845608028654) * (x + scalar_t<A>(0.044715) * x * x * x);
+  }
+};
+
+}  // namespace vitral::pointwise
+
+/// The list: OP(name, functor).
+#define VITRAL_POINTWISE_OPS(OP) \
+  OP(neg, Neg)                   \
+  OP(exp, Exp)                   \
+  OP(log, Log)                   \
+  OP(sqrt, Sqrt)                 \
+  OP(square, Square)             \
+  OP(abs, Abs)                   \
+  OP(tanh, Tanh)                 \
+  OP(sigmoid, Sigmoid)           \
+  OP(relu, Relu)                 \
+  OP(silu, Silu)                 \
+  OP(gelu, Gelu)                 \
+  OP(quick_gelu, QuickGelu)
+
+namespace vitral::kernel {
+
+// NAME: y = f(x).  NAME_backward: dx = dy f'(x).  All of one shape and floating dtype.
+#define VITRAL_DECLARE(name, Functor)                                                            \
+  inline constinit Kernel<void(Tensor & y, const Tensor& x)> name{#name};                        \
+  inline constinit Kernel<void(Tensor & dx, const Tensor& dy, const Tensor& x)> name##_backward{ \
+      #name "_backward"};
+VITRAL_POINTWISE_OPS(VITRAL_DECLARE)
+#undef VITRAL_DECLARE
+
+}  // namespace vitral::kernel
