@@ -1,0 +1,78 @@
+// The differentiable operations. Shapes are row-major and batch-first; a leading "..." stands for any number
+// of dimensions. All work on float32 and float64. Wrong shapes throw UsageError with the operation, both
+// shapes and the rule.
+#pragma once
+#include <initializer_list>
+#include <vector>
+
+#include "autograd/variable.h"
+#include "tensor/attention.h"
+#include "tensor/pointwise.h"
+
+namespace vitral {
+
+// --- pointwise, one input (tensor/pointwise.h has the list and the formulas) ---
+#define VITRAL_DECLARE(name, Functor) Variable name(const Variable& x);
+VITRAL_POINTWISE_OPS(VITRAL_DECLARE)
+#undef VITRAL_DECLARE
+
+// --- pointwise, two inputs with NumPy broadcasting ---
+Variable add(const Variable& a, const Variable& b);
+Variable sub(const Variable& a, const Variable& b);
+Variable mul(const Variable& a, const Variable& b);
+Variable div(const Variable& a, const Variable& b);
+/// The smaller of the two; where they are equal the gradient goes to a.
+Variable minimum(const Variable& a, const Variable& b);
+/// factor x + shift.
+Variable affine(const Variable& x, double factor, double shift = 0);
+
+// --- shape ---
+/// The same elements in another shape; one dimension may be -1.
+Variable reshape(const Variable& x, std::initializer_list<std::int64_t> dims);
+/// The result's axis i is x's axis axes[i].
+Variable permute(const Variable& x, std::initializer_list<int> axes);
+/// Elements [begin, end) along one axis.
+Variable slice(const Variable& x, int axis, std::int64_t begin, std::int64_t end);
+/// Joins along one axis; all other dimensions are equal.
+Variable concat(const std::vector<Variable>& parts, int axis);
+
+// --- reductions ---
+/// All elements to [1].
+Variable sum(const Variable& x);
+Variable mean(const Variable& x);
+/// One axis is removed.
+Variable sum(const Variable& x, int axis);
+Variable mean(const Variable& x, int axis);
+
+// --- products ---
+/// a [...,M,K], b [...,K,N] or [K,N]  ->  [...,M,N]. transpose_b: b is [...,N,K].
+Variable matmul(const Variable& a, const Variable& b, bool transpose_b = false);
+/// y = x weight^T + bias;  x [...,I], weight [O,I], bias [O] or undefined  ->  [...,O].
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias);
+
+// --- normalisation ---
+/// Over the last dimension W: x [...,W], weight and bias [W]  ->  [...,W]. tensor/layer_norm.h has the
+/// formula.
+Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps = 1e-5);
+/// x / |x| over the last dimension, without epsilon.
+Variable l2_normalize(const Variable& x);
+/// Softmax over the last dimension.
+Variable softmax(const Variable& x);
+
+// --- attention (tensor/attention.h): qkv [B,N,3 H D]  ->  [B,N,H D] ---
+Variable attention(const Variable& qkv, std::int64_t heads);
+/// window is odd; window 3 sees the 3x3 neighbourhood. N = grid.rows * grid.columns.
+Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, TokenGrid grid,
+                                 std::int64_t window);
+
+// --- images ---
+/// images [B,C,H,W]  ->  [B,(H/patch) (W/patch),C patch patch]; patch divides H and W.
+Variable patchify(const Variable& images, std::int64_t patch);
+
+// --- losses, to [1] ---
+/// Mean of (a - b)^2.
+Variable mse_loss(const Variable& a, const Variable& b);
+/// norm * mean | y/|y| - t/|t| |;  y, t [B,D]. Blind to the lengths of y and t.
+Variable distillation_loss(const Variable& y, const Variable& t, double norm = 20);
+
+}  // namespace vitral

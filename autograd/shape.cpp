@@ -1,0 +1,104 @@
+#include "autograd/ops.h"
+#include "tensor/copy.h"
+
+namespace vitral {
+namespace {
+
+int checked_axis(const char* operation, const Variable& x, int axis) {
+  const int a = axis < 0 ? axis + x.rank() : axis;
+  VITRAL_CHECK(a >= 0 && a < x.rank(), "{}: axis {} is out of range for {}", operation, axis, x.shape());
+  return a;
+}
+
+Tensor permuted(const Tensor& x, const kernel::Axes& axes) {
+  Shape shape;
+  for (int i = 0; i < x.rank(); ++i) shape = shape.append(x.shape()[axes[static_cast<std::size_t>(i)]]);
+  Tensor y(shape, x.dtype(), x.device());
+  kernel::permute(y, x, axes);
+  return y;
+}
+
+// x viewed as [outer, n, inner] around one axis.
+struct AxisView {
+  AxisView(const Shape& shape, int axis)
+      : outer(shape.product(0, axis)), n(shape[axis]), inner(shape.product(axis + 1, shape.rank())) {}
+  std::int64_t outer, n, inner;
+};
+
+}  // namespace
+
+Variable reshape(const Variable& x, std::initializer_list<std::int64_t> dims) {
+  return make_result(
+      "reshape", x.value().reshape(dims), {x},
+      [shape = x.shape()](const Tensor& dy, Gradients& gradients) { gradients.add(0, dy.reshape(shape)); });
+}
+
+Variable permute(const Variable& x, std::initializer_list<int> axes) {
+  VITRAL_CHECK(static_cast<int>(axes.size()) == x.rank(), "permute: {} axes given for {}", axes.size(),
+               x.shape());
+  kernel::Axes forward{}, inverse{};
+  unsigned seen = 0;
+  int i = 0;
+  for (int given : axes) {
+    const int axis = checked_axis("permute", x, given);
+    seen |= 1U << axis;
+    forward[static_cast<std::size_t>(i)] = axis;
+    inverse[static_cast<std::size_t>(axis)] = i++;
+  }
+  VITRAL_CHECK(seen == (1U << x.rank()) - 1, "permute: each axis of {} must be named once", x.shape());
+  return make_result(
+      "permute", permuted(x.value(), forward), {x},
+      [inverse](const Tensor& dy, Gradients& gradients) { gradients.add(0, permuted(dy, inverse)); });
+}
+
+Variable slice(const Variable& x, int axis, std::int64_t begin, std::int64_t end) {
+  const int a = checked_axis("slice", x, axis);
+  VITRAL_CHECK(0 <= begin && begin < end && end <= x.dim(a),
+               "slice: [{}, {}) is out of range for axis {} of {}", begin, end, axis, x.shape());
+  const AxisView v(x.shape(), a);
+  Tensor y(x.shape().with(a, end - begin), x.dtype(), x.device());
+  kernel::slice(y, x.value(), v.outer, v.n, v.inner, begin, end - begin);
+  return make_result(
+      "slice", std::move(y), {x},
+      [v, begin, size = end - begin, shape = x.shape()](const Tensor& dy, Gradients& gradients) {
+        Tensor dx = Tensor::zeros(shape, dy.dtype(), dy.device());
+        kernel::write_slice(dx, dy, v.outer, v.n, v.inner, begin, size);
+        gradients.add(0, std::move(dx));
+      });
+}
+
+Variable concat(const std::vector<Variable>& parts, int axis) {
+  VITRAL_CHECK(!parts.empty(), "concat: nothing to join");
+  const int a = checked_axis("concat", parts[0], axis);
+  std::int64_t total = 0;
+  for (const auto& p : parts) {
+    VITRAL_CHECK(p.rank() == parts[0].rank() && p.shape().with(a, 0) == parts[0].shape().with(a, 0),
+                 "concat: {} and {} must be equal but for axis {}", parts[0].shape(), p.shape(), axis);
+    VITRAL_CHECK(p.dtype() == parts[0].dtype(), "concat: {} and {} differ in dtype, cast one of them",
+                 parts[0].dtype(), p.dtype());
+    total += p.dim(a);
+  }
+  Tensor y(parts[0].shape().with(a, total), parts[0].dtype(), parts[0].device());
+  const AxisView v(y.shape(), a);
+  std::vector<Shape> shapes;
+  std::int64_t begin = 0;
+  for (const auto& p : parts) {
+    kernel::write_slice(y, p.value(), v.outer, v.n, v.inner, begin, p.dim(a));
+    begin += p.dim(a);
+    shapes.push_back(p.shape());
+  }
+  return make_result("concat", std::move(y), parts, [v, a, shapes](const Tensor& dy, Gradients& gradients) {
+    std::int64_t at = 0;
+    for (std::size_t i = 0; i < shapes.size(); ++i) {
+      const std::int64_t size = shapes[i][a];
+      if (gradients.needs(i)) {
+        Tensor dx(shapes[i], dy.dtype(), dy.device());
+        kernel::slice(dx, dy, v.outer, v.n, v.inner, at, size);
+        gradients.add(i, std::move(dx));
+      }
+      at += size;
+    }
+  });
+}
+
+}  // namespace vitral

@@ -1,0 +1,151 @@
+#include "autograd/variable.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "tensor/binary.h"
+
+namespace vitral {
+
+namespace detail {
+
+struct Node {
+  explicit Node(const char* operation_name) : operation(operation_name), id(next_id++) {}
+
+  const char* operation;
+  std::uint64_t id;  // increases along the tape: consumers come after producers
+  Shape shape;
+  Tensor grad;
+  std::vector<std::shared_ptr<Node>> inputs;  // null where an input wants no gradient
+  Backward backward;
+  std::function<Tensor()> recompute;
+  bool leaf = false;
+  bool walked = false;
+
+  // A long chain of nodes would otherwise be destroyed recursively, one stack frame a node.
+  ~Node() {
+    std::vector<std::shared_ptr<Node>> pending = std::move(inputs);
+    backward = nullptr;
+    while (!pending.empty()) {
+      const std::shared_ptr<Node> node = std::move(pending.back());
+      pending.pop_back();
+      if (!node || node.use_count() > 1) continue;
+      for (auto& input : node->inputs) pending.push_back(std::move(input));
+      node->inputs.clear();
+      node->backward = nullptr;
+    }
+  }
+
+  void accumulate(Tensor g) {
+    if (!grad.defined()) {
+      grad = std::move(g);
+    } else if (grad.exclusive()) {
+      kernel::add_to(grad, g);
+    } else {
+      Tensor sum(grad.shape(), grad.dtype(), grad.device());
+      kernel::binary(sum, grad, g, BinaryOp::add);
+      grad = std::move(sum);
+    }
+  }
+
+  inline static std::atomic<std::uint64_t> next_id{0};
+};
+
+}  // namespace detail
+
+namespace {
+thread_local bool recording = true;
+}
+
+NoGrad::NoGrad() : before_(std::exchange(recording, false)) {}
+NoGrad::~NoGrad() { recording = before_; }
+bool grad_enabled() { return recording; }
+
+Variable::Variable(Tensor value, bool requires_grad) : value_(std::move(value)) {
+  if (!requires_grad) return;
+  node_ = std::make_shared<detail::Node>("leaf");
+  node_->leaf = true;
+  node_->shape = value_.shape();
+}
+
+const Tensor& Variable::grad() const {
+  VITRAL_CHECK(node_, "grad: this variable does not require a gradient");
+  return node_->grad;
+}
+
+void Variable::zero_grad() {
+  if (node_) node_->grad = {};
+}
+
+void Variable::backward(double scale) const {
+  VITRAL_CHECK(node_, "backward: nothing that this value was computed from requires a gradient");
+  VITRAL_CHECK(value_.numel() == 1,
+               "backward: starts from one number, this value has shape {}; reduce it with sum() or mean()",
+               shape());
+  VITRAL_CHECK(!node_->walked,
+               "backward: this graph was walked before and its saved tensors are freed; compute it again");
+  node_->accumulate(Tensor::full(shape(), scale, dtype(), device()));
+
+  const auto older = [](const auto& a, const auto& b) { return a->id < b->id; };
+  std::vector<std::shared_ptr<detail::Node>> heap{
+      node_};  // the newest reached node on top: all its consumers are done
+  while (!heap.empty()) {
+    std::pop_heap(heap.begin(), heap.end(), older);
+    const std::shared_ptr<detail::Node> node = std::move(heap.back());
+    heap.pop_back();
+    if (node->leaf || node->walked) continue;
+    VITRAL_CHECK(node->backward,
+                 "backward: {} was walked before and its saved tensors are freed; compute it again",
+                 node->operation);
+    node->walked = true;
+    Gradients gradients(*node);
+    const Tensor dy = std::move(node->grad);
+    node->grad = {};
+    node->backward(dy, gradients);
+    for (auto& input : node->inputs) {
+      if (!input || input->leaf || !input->grad.defined()) continue;
+      VITRAL_CHECK(!input->walked,
+                   "backward: {} was walked before and its saved tensors are freed; compute it again",
+                   input->operation);
+      heap.push_back(std::move(input));
+      std::push_heap(heap.begin(), heap.end(), older);
+    }
+    node->backward = nullptr;
+    node->recompute = nullptr;
+    node->inputs.clear();
+  }
+}
+
+Saved::Saved(const Variable& x) {
+  if (x.node_ && x.node_->recompute)
+    recompute_ = x.node_->recompute;
+  else
+    value_ = x.value();
+}
+
+bool Gradients::needs(std::size_t input) const { return node_.inputs[input] != nullptr; }
+
+void Gradients::add(std::size_t input, Tensor gradient) {
+  const auto& node = node_.inputs[input];
+  if (!node) return;
+  VITRAL_CHECK(gradient.shape() == node->shape, "{}: gradient {} of input {} does not have its shape {}",
+               node_.operation, gradient.shape(), input, node->shape);
+  node->accumulate(std::move(gradient));
+}
+
+Variable make_result(const char* operation, Tensor value, std::vector<Variable> inputs, Backward backward,
+                     std::function<Tensor()> recompute) {
+  Variable result(std::move(value));
+  const bool wanted = recording && std::any_of(inputs.begin(), inputs.end(),
+                                               [](const Variable& x) { return x.requires_grad(); });
+  if (!wanted) return result;
+  result.node_ = std::make_shared<detail::Node>(operation);
+  result.node_->shape = result.shape();
+  for (auto& x : inputs) result.node_->inputs.push_back(x.node_);
+  result.node_->backward = std::move(backward);
+  result.node_->recompute = std::move(recompute);
+  return result;
+}
+
+}  // namespace vitral

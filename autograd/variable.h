@@ -1,0 +1,113 @@
+// Variable: a Tensor that remembers how it was computed. Define-by-run: every operation of autograd/ops.h
+// computes at once and, where an input wants a gradient, adds a node to the tape.
+//
+//   Variable w(Tensor::zeros({3, 2}), /*requires_grad=*/true);
+//   Variable loss = mean(square(sub(matmul(x, w), y)));
+//   loss.backward();                                          // w.grad() now holds d loss / d w
+//
+// backward() walks the tape once, newest node first, and frees each node's saved tensors and gradient as soon
+// as it has passed: a second backward() through the same graph is an error. Gradients of leaves add up until
+// zero_grad().
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace vitral {
+
+class Variable;
+class Gradients;
+
+namespace detail {
+struct Node;
+}
+
+class Variable {
+ public:
+  Variable() = default;
+  explicit Variable(Tensor value, bool requires_grad = false);
+
+  const Tensor& value() const { return value_; }
+  const Shape& shape() const { return value_.shape(); }
+  std::int64_t dim(int axis) const { return value_.dim(axis); }
+  int rank() const { return value_.rank(); }
+  DType dtype() const { return value_.dtype(); }
+  Device device() const { return value_.device(); }
+  bool defined() const { return value_.defined(); }
+  double item() const { return value_.item(); }
+
+  bool requires_grad() const { return node_ != nullptr; }
+  /// The gradient collected so far; undefined before any backward() reached this leaf.
+  const Tensor& grad() const;
+  void zero_grad();
+  /// Starts from d loss / d loss = `scale`; this must hold one element. Throws UsageError otherwise, and when
+  /// nothing here requires a gradient or the graph was walked before.
+  void backward(double scale = 1.0) const;
+  /// The same value without history.
+  Variable detach() const { return Variable(value_); }
+
+ private:
+  friend class Gradients;
+  friend class Saved;
+  friend struct detail::Node;
+  friend Variable make_result(const char*, Tensor, std::vector<Variable>,
+                              std::function<void(const Tensor&, Gradients&)>, std::function<Tensor()>);
+  Tensor value_;
+  std::shared_ptr<detail::Node> node_;  // null: no gradient wanted
+};
+
+/// While one lives, operations of this thread record nothing.
+class NoGrad {
+ public:
+  NoGrad();
+  ~NoGrad();
+  NoGrad(const NoGrad&) = delete;
+  NoGrad& operator=(const NoGrad&) = delete;
+
+ private:
+  bool before_;
+};
+bool grad_enabled();
+
+/// --- For those who write operations
+/// ---------------------------------------------------------------------------------
+
+/// What an operation keeps of an input for its backward: the tensor itself or, where the input is cheap to
+/// compute again (the output of layer_norm or of a pointwise operation), only the recipe. get() gives the
+/// tensor either way.
+class Saved {
+ public:
+  Saved() = default;
+  explicit Saved(const Variable& x);
+  Tensor get() const { return recompute_ ? recompute_() : value_; }
+
+ private:
+  Tensor value_;
+  std::function<Tensor()> recompute_;
+};
+
+/// Where a backward function delivers the gradients of its inputs, by position.
+class Gradients {
+ public:
+  explicit Gradients(const detail::Node& node) : node_(node) {}
+  bool needs(std::size_t input) const;
+  /// Adds a gradient of the input's shape; the tensor may share memory with others, it is then never written
+  /// to.
+  void add(std::size_t input, Tensor gradient);
+
+ private:
+  const detail::Node& node_;
+};
+
+using Backward = std::function<void(const Tensor& dy, Gradients& gradients)>;
+
+/// The result of an operation. Without an input that wants a gradient, or under NoGrad, it has no history and
+/// `backward` is dropped. `recompute`, where given, computes the value again from what it holds.
+Variable make_result(const char* operation, Tensor value, std::vector<Variable> inputs, Backward backward,
+                     std::function<Tensor()> recompute = {});
+
+}  // namespace vitral

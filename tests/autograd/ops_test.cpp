@@ -1,0 +1,192 @@
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <regex>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "autograd/gradcheck.h"
+#include "tensor/backend.h"
+#include "tensor/random.h"
+#include "tests/autograd/op_table.h"
+#include "tests/support.h"
+
+namespace vitral::test {
+namespace {
+
+std::vector<Tensor> make_inputs(const OpRow& row, std::uint64_t seed = 1) {
+  std::vector<Tensor> inputs;
+  Random random(seed, std::hash<std::string>{}(row.name));
+  for (const Shape& shape : row.shapes) {
+    std::vector<double> values(static_cast<std::size_t>(shape.numel()));
+    for (double& v : values) v = random.uniform(row.low, row.high);
+    inputs.push_back(Tensor::from(values, shape));
+  }
+  return inputs;
+}
+
+struct Evaluated {
+  std::vector<double> value;
+  std::vector<std::vector<double>> gradients;
+};
+
+// Forward and, for a fixed weighting of the result, backward.
+Evaluated evaluate(const Function& f, const std::vector<Tensor>& inputs, DType dtype, Device device) {
+  Inputs variables;
+  for (const auto& x : inputs) variables.emplace_back(x.cast(dtype).to(device), true);
+  const Variable y = f(variables);
+  Random random(7);
+  std::vector<double> weights(static_cast<std::size_t>(y.value().numel()));
+  for (double& w : weights) w = random.uniform(-1, 1);
+  sum(mul(y, Variable(Tensor::from(weights, y.shape()).cast(dtype).to(device)))).backward();
+  Evaluated out{y.value().to_vector(), {}};
+  for (const auto& x : variables) out.gradients.push_back(x.grad().to_vector());
+  return out;
+}
+
+void expect_close(const std::vector<double>& a, const std::vector<double>& b, double tolerance,
+                  const std::string& what) {
+  ASSERT_EQ(a.size(), b.size()) << what;
+  double scale = 1e-3;
+  for (double v : b) scale = std::max(scale, std::abs(v));
+  for (std::size_t i = 0; i < a.size(); ++i)
+    ASSERT_LE(std::abs(a[i] - b[i]), tolerance * scale)
+        << what << " at " << i << ": " << a[i] << " and " << b[i];
+}
+
+void expect_same(const Evaluated& a, const Evaluated& b, double tolerance) {
+  expect_close(a.value, b.value, tolerance, "value");
+  for (std::size_t i = 0; i < a.gradients.size(); ++i)
+    expect_close(a.gradients[i], b.gradients[i], tolerance, "gradient of input " + std::to_string(i));
+}
+
+class Op : public testing::TestWithParam<OpRow> {};
+
+TEST_P(Op, GradientsAgreeWithCentralDifferences) {
+  const GradcheckResult result = gradcheck(GetParam().f, make_inputs(GetParam()), {.tolerance = 2e-6});
+  EXPECT_TRUE(result.passed) << result.message;
+}
+
+TEST_P(Op, AgreesWithItsComposedReference) {
+  if (!GetParam().reference) GTEST_SKIP() << "no reference from simpler operations";
+  const auto inputs = make_inputs(GetParam());
+  expect_same(evaluate(GetParam().f, inputs, DType::float64, cpu),
+              evaluate(GetParam().reference, inputs, DType::float64, cpu), 1e-11);
+}
+
+TEST_P(Op, Float32AgreesWithFloat64) {
+  const auto inputs = make_inputs(GetParam());
+  expect_same(evaluate(GetParam().f, inputs, DType::float32, cpu),
+              evaluate(GetParam().f, inputs, DType::float64, cpu), 2e-5);
+}
+
+TEST_P(Op, CudaAgreesWithCpu) {
+  std::string why = "this vitral was built without CUDA";
+  if (!has_backend(Device::Kind::cuda) || backend(Device::Kind::cuda).device_count(&why) == 0)
+    GTEST_SKIP() << why;
+  const auto inputs = make_inputs(GetParam());
+  const Device cuda{Device::Kind::cuda, 0};
+  expect_same(evaluate(GetParam().f, inputs, DType::float32, cuda),
+              evaluate(GetParam().f, inputs, DType::float32, cpu), 2e-5);
+}
+
+std::string row_name(const testing::TestParamInfo<OpRow>& info) {
+  std::string name = info.param.name + "_" + info.param.variant + "_" + std::to_string(info.index);
+  std::replace_if(
+      name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); }, '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Table, Op, testing::ValuesIn(op_table()), row_name);
+
+TEST(OpTable, HasARowForEveryOperation) {
+  std::ifstream header("autograd/ops.h");
+  ASSERT_TRUE(header) << "run from the root of the source tree";
+  const std::string text((std::istreambuf_iterator<char>(header)), {});
+  std::set<std::string> declared;
+  const std::regex declaration(R"(\nVariable (\w+)\()");
+  for (std::sregex_iterator it(text.begin(), text.end(), declaration), end; it != end; ++it)
+    declared.insert((*it)[1]);
+#define VITRAL_NAME(name, Functor) declared.insert(#name);
+  VITRAL_POINTWISE_OPS(VITRAL_NAME)
+#undef VITRAL_NAME
+  EXPECT_GE(declared.size(), 25U);
+  std::set<std::string> tested;
+  for (const auto& row : op_table()) tested.insert(row.name);
+  for (const auto& name : declared)
+    EXPECT_TRUE(tested.contains(name)) << name << " has no row in tests/autograd/op_table.cpp";
+  for (const auto& name : tested)
+    EXPECT_TRUE(declared.contains(name)) << name << " is not declared in autograd/ops.h";
+}
+
+TEST(OpErrors, NameOperationShapesAndRule) {
+  const auto v = [](const Shape& shape) { return Variable(Tensor::zeros(shape)); };
+  EXPECT_EQ(message_of([&] {
+              layer_norm(v({8, 197, 128}), v({129}), v({129}));
+            }),
+            "layer_norm: weight [129] must match last dim of x [8, 197, 128]");
+  EXPECT_EQ(message_of([&] {
+              layer_norm(v({8, 128}), v({128}), v({127}));
+            }),
+            "layer_norm: bias [127] must match weight [128]");
+  EXPECT_EQ(message_of([&] {
+              linear(v({4, 3}), v({5, 4}), {});
+            }),
+            "linear: weight [5, 4] must be [O, I] with I the last dim of x [4, 3]");
+  EXPECT_EQ(message_of([&] {
+              linear(v({4, 3}), v({5, 3}), v({3}));
+            }),
+            "linear: bias [3] must match the first dim of weight [5, 3]");
+  EXPECT_EQ(message_of([&] {
+              matmul(v({4, 3}), v({4, 3}));
+            }),
+            "matmul: [4, 3] and [4, 3] must agree in the inner dimension");
+  EXPECT_EQ(message_of([&] {
+              matmul(v({2, 4, 3}), v({3, 3, 4}));
+            }),
+            "matmul: [2, 4, 3] and [3, 3, 4] must have the same batch dimensions, or the second none");
+  EXPECT_EQ(message_of([&] {
+              add(v({2, 3}), v({4}));
+            }),
+            "add: [2, 3] and [4] do not broadcast, dimension -1 must be equal or 1");
+  EXPECT_EQ(message_of([&] {
+              attention(v({2, 6, 31}), 2);
+            }),
+            "attention: qkv [2, 6, 31] must be [B, N, 3 H D] with H = 2 heads");
+  EXPECT_EQ(message_of([&] {
+              neighbourhood_attention(v({2, 6, 30}), 2, {2, 2}, 3);
+            }),
+            "neighbourhood_attention: a grid of 2 x 2 does not have the 6 tokens of qkv [2, 6, 30]");
+  EXPECT_EQ(message_of([&] {
+              neighbourhood_attention(v({2, 6, 30}), 2, {2, 3}, 2);
+            }),
+            "neighbourhood_attention: window 2 must be odd and positive");
+  EXPECT_EQ(
+      message_of([&] {
+        patchify(v({2, 3, 10, 10}), 3);
+      }),
+      "patchify: images [2, 3, 10, 10] must be [B, C, H, W] with H and W multiples of the patch size 3");
+  EXPECT_EQ(message_of([&] {
+              distillation_loss(v({2, 3}), v({2, 4}));
+            }),
+            "distillation_loss: embeddings [2, 3] and targets [2, 4] must both be [B, D]");
+  EXPECT_EQ(message_of([&] {
+              concat({v({2, 3}), v({3, 3})}, 1);
+            }),
+            "concat: [2, 3] and [3, 3] must be equal but for axis 1");
+  EXPECT_EQ(message_of([&] {
+              slice(v({2, 3}), 1, 2, 4);
+            }),
+            "slice: [2, 4) is out of range for axis 1 of [2, 3]");
+  EXPECT_EQ(message_of([&] {
+              permute(v({2, 3}), {0, 0});
+            }),
+            "permute: each axis of [2, 3] must be named once");
+  EXPECT_EQ(message_of([&] { sum(v({2, 3}), 2); }), "sum: axis 2 is out of range for [2, 3]");
+  EXPECT_EQ(message_of([&] { exp(Variable(Tensor::zeros({2}, DType::uint8))); }),
+            "pointwise: dtype uint8 is not supported, use float32 or float64");
+}
+
+}  // namespace
+}  // namespace vitral::test

@@ -1,0 +1,122 @@
+#include "autograd/variable.h"
+
+#include <gtest/gtest.h>
+
+#include "autograd/gradcheck.h"
+#include "autograd/ops.h"
+#include "tests/support.h"
+
+namespace vitral {
+namespace {
+
+using test::message_of;
+
+Variable leaf(std::vector<float> values) {
+  const auto n = static_cast<std::int64_t>(values.size());
+  return Variable(Tensor::from(values, {n}), true);
+}
+
+TEST(Variable, GradientsAddUpUntilZeroed) {
+  Variable x = leaf({1, 2});
+  for (int i = 0; i < 2; ++i) sum(mul(x, x)).backward();
+  EXPECT_EQ(x.grad().to_vector(), (std::vector<double>{4, 8}));
+  x.zero_grad();
+  EXPECT_FALSE(x.grad().defined());
+}
+
+TEST(Variable, DiamondsVisitANodeOnce) {
+  Variable x = leaf({3});
+  const Variable a = mul(x, x), b = affine(a, 2), c = mul(a, b);  // 2 x^4
+  sum(c).backward();
+  EXPECT_EQ(x.grad().item(), 8 * 27);
+}
+
+TEST(Variable, SharedGradientsAreNeverWrittenInPlace) {
+  Variable x = leaf({1, 1}), y = leaf({2, 2});
+  const Variable s = add(x, y);  // both get the same gradient tensor
+  sum(add(s, affine(x, 5))).backward();
+  EXPECT_EQ(x.grad().to_vector(), (std::vector<double>{6, 6}));
+  EXPECT_EQ(y.grad().to_vector(), (std::vector<double>{1, 1}));
+}
+
+TEST(Variable, NoGradRecordsNothing) {
+  Variable x = leaf({1, 2});
+  const NoGrad no_grad;
+  EXPECT_FALSE(sum(mul(x, x)).requires_grad());
+}
+
+TEST(Variable, ConstantsGetNoGradientAndNoNode) {
+  const Variable c(Tensor::zeros({2}));
+  EXPECT_FALSE(add(c, c).requires_grad());
+  EXPECT_EQ(message_of([&] { sum(add(c, c)).backward(); }),
+            "backward: nothing that this value was computed from requires a gradient");
+  EXPECT_EQ(message_of([&] { c.grad(); }), "grad: this variable does not require a gradient");
+}
+
+TEST(Variable, BackwardErrors) {
+  Variable x = leaf({1, 2});
+  const Variable y = exp(x);
+  EXPECT_EQ(message_of([&] { y.backward(); }),
+            "backward: starts from one number, this value has shape [2]; reduce it with sum() or mean()");
+  const Variable loss = sum(y);
+  loss.backward();
+  EXPECT_EQ(message_of([&] { loss.backward(); }),
+            "backward: this graph was walked before and its saved tensors are freed; compute it again");
+  EXPECT_EQ(message_of([&] { sum(y).backward(); }),
+            "backward: exp was walked before and its saved tensors are freed; compute it again");
+}
+
+TEST(Variable, LongChainsNeitherOverflowTheStackNorKeepMemory) {
+  Variable x = leaf({1});
+  const auto in_use = allocator_stats(cpu).bytes_in_use;
+  {
+    Variable y = x;
+    for (int i = 0; i < 200000; ++i) y = affine(y, 1);
+  }
+  EXPECT_EQ(allocator_stats(cpu).bytes_in_use, in_use);
+  Variable y = x;
+  for (int i = 0; i < 200000; ++i) y = affine(y, 1);
+  sum(y).backward();
+  EXPECT_EQ(x.grad().item(), 1);
+}
+
+TEST(Variable, SavedTensorsAndGradientsAreFreedDuringBackward) {
+  const auto chain = [](int depth) {
+    Variable x(Tensor::full({1 << 16}, 0.5), true);
+    Variable y = x;
+    for (int i = 0; i < depth; ++i) y = mul(y, y);
+    reset_peak(cpu);
+    const auto before = allocator_stats(cpu).bytes_in_use;
+    sum(y).backward();
+    return allocator_stats(cpu).peak_in_use - before;
+  };
+  // What backward itself needs on top of the saved tensors does not grow with the depth of the graph.
+  EXPECT_LE(chain(24), chain(4) + (1 << 16));
+}
+
+TEST(Saved, KeepsTheRecipeOfCheapResults) {
+  Variable x(Tensor::full({1 << 16}, 0.5), true);
+  Variable w(Tensor::full({1, 1 << 16}, 0.5), true);
+  const auto before = allocator_stats(cpu).bytes_in_use;
+  const Variable loss = sum(linear(quick_gelu(x), w, {}));
+  EXPECT_LT(allocator_stats(cpu).bytes_in_use - before, 65536U) << "the output of quick_gelu was kept";
+  loss.backward();
+  EXPECT_NEAR(w.grad().to_vector()[0], 0.5 / (1 + std::exp(-0.851)), 1e-6);
+}
+
+TEST(Gradcheck, FindsAWrongGradientAndSaysWhere) {
+  const auto wrong = [](const std::vector<Variable>& x) {
+    Tensor y = x[0].value().clone();
+    return make_result("wrong", y, {x[0]}, [](const Tensor& dy, Gradients& gradients) {
+      Tensor g = dy.clone();
+      g.data<double>()[2] *= 1.5;
+      gradients.add(0, g);
+    });
+  };
+  const GradcheckResult result = gradcheck(wrong, {Tensor::full({4}, 1, DType::float64)});
+  EXPECT_FALSE(result.passed);
+  EXPECT_TRUE(result.message.starts_with("input 0 [4] at 2: backward gives")) << result.message;
+}
+
+}  // namespace
+}  // namespace vitral
