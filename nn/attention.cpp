@@ -1,0 +1,18 @@
+#include "nn/attention.h"
+
+namespace vitral::nn {
+
+Attention::Attention(std::int64_t width, std::int64_t heads, AttentionMask mask, Random& random)
+    : in_proj_weight(parameter("in_proj_weight", xavier_uniform({3 * width, width}, random))),
+      in_proj_bias(parameter("in_proj_bias", Tensor::zeros({3 * width}))),
+      out_proj(child<Linear>("out_proj", width, width, random, Tensor::zeros({width}))),
+      heads_(heads),
+      mask_(mask) {}
+
+Variable Attention::operator()(const Variable& x) const {
+  const Variable qkv = linear(x, in_proj_weight, in_proj_bias);
+  return out_proj(mask_.window > 0 ? neighbourhood_attention(qkv, heads_, mask_.grid, mask_.window)
+                                   : attention(qkv, heads_));
+}
+
+}  // namespace vitral::nn

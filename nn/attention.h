@@ -1,0 +1,32 @@
+// Multi-head self-attention with stacked input projections, as torch.nn.MultiheadAttention names and stores
+// them.
+//   x -> in_proj -> q, k, v [B,N,W] -> H heads of size W / H -> softmax(q k^T / sqrt(W / H)) v -> out_proj
+#pragma once
+#include "nn/linear.h"
+#include "nn/module.h"
+
+namespace vitral::nn {
+
+/// Which tokens a token sees: all of them, or (window > 0) the window x window neighbourhood on the grid.
+struct AttentionMask {
+  TokenGrid grid;
+  std::int64_t window = 0;
+};
+
+class Attention : public Module {
+ public:
+  Attention(std::int64_t width, std::int64_t heads, AttentionMask mask, Random& random);
+
+  /// x [B,N,W] -> [B,N,W]
+  Variable operator()(const Variable& x) const;
+
+  Variable& in_proj_weight;  // [3 W,W]: q, k, v
+  Variable& in_proj_bias;    // [3 W]
+  Linear& out_proj;
+
+ private:
+  std::int64_t heads_;
+  AttentionMask mask_;
+};
+
+}  // namespace vitral::nn

@@ -1,0 +1,20 @@
+// Layer normalisation with learned weight and bias [W]; tensor/layer_norm.h has the formula.
+#pragma once
+#include "nn/module.h"
+
+namespace vitral::nn {
+
+class LayerNorm : public Module {
+ public:
+  explicit LayerNorm(std::int64_t width)
+      : weight(parameter("weight", Tensor::full({width}, 1))),
+        bias(parameter("bias", Tensor::zeros({width}))) {}
+
+  /// x [...,W] -> [...,W]
+  Variable operator()(const Variable& x) const { return layer_norm(x, weight, bias, 1e-5); }
+
+  Variable& weight;
+  Variable& bias;
+};
+
+}  // namespace vitral::nn

@@ -1,0 +1,76 @@
+#include "nn/module.h"
+
+#include <map>
+
+namespace vitral::nn {
+
+Variable& Module::parameter(std::string name, Tensor initial) {
+  return own_.emplace_back(std::move(name), Variable(std::move(initial), true)).second;
+}
+
+void Module::collect(const std::string& prefix, std::vector<NamedParameter>& out) const {
+  for (auto& [name, value] : own_) out.push_back({prefix + name, &value});
+  for (const auto& [name, module] : children_) module->collect(prefix + name + ".", out);
+}
+
+std::vector<NamedParameter> Module::parameters() const {
+  std::vector<NamedParameter> out;
+  collect("", out);
+  return out;
+}
+
+std::int64_t Module::parameter_count() const {
+  std::int64_t count = 0;
+  for (const auto& p : parameters()) count += p.value->value().numel();
+  return count;
+}
+
+void Module::zero_grad() {
+  for (const auto& p : parameters()) p.value->zero_grad();
+}
+
+void Module::to(Device device) {
+  for (const auto& p : parameters()) *p.value = Variable(p.value->value().to(device), true);
+}
+
+void Module::to(DType dtype) {
+  for (const auto& p : parameters()) *p.value = Variable(p.value->value().cast(dtype), true);
+}
+
+std::vector<std::pair<std::string, Tensor>> Module::state() const {
+  std::vector<std::pair<std::string, Tensor>> out;
+  for (const auto& p : parameters()) out.emplace_back(p.name, p.value->value());
+  return out;
+}
+
+void Module::load_state(const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) {
+  std::map<std::string, const Tensor*> given;
+  for (const auto& [name, tensor] : state) given[name] = &tensor;
+  const auto mine = parameters();
+  for (const auto& p : mine) {
+    const auto found = given.find(p.name);
+    VITRAL_CHECK(found != given.end(), "{}: has no weights '{}'; it belongs to another architecture", where,
+                 p.name);
+    VITRAL_CHECK(found->second->shape() == p.value->shape(),
+                 "{}: weights '{}' have shape {}, this model needs {}; it belongs to another architecture",
+                 where, p.name, found->second->shape(), p.value->shape());
+    given.erase(found);
+  }
+  VITRAL_CHECK(given.empty(),
+               "{}: has weights '{}' that this model does not know; it belongs to another architecture",
+               where, given.begin()->first);
+  for (const auto& [name, tensor] : state) given[name] = &tensor;
+  for (const auto& p : mine) {
+    Tensor value = p.value->value();
+    value.copy_from(given[p.name]->to(cpu).cast(value.dtype()));
+  }
+}
+
+std::string Module::describe() const {
+  std::string out;
+  for (const auto& p : parameters())
+    out += fmt::format("{:<44} {:>20} {:>12}\n", p.name, p.value->shape().str(), p.value->value().numel());
+  return out + fmt::format("{:<44} {:>20} {:>12}\n", "total", "", parameter_count());
+}
+
+}  // namespace vitral::nn

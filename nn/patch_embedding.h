@@ -1,0 +1,29 @@
+// The first layer of a vision transformer (Dosovitskiy et al. 2021, arXiv 2010.11929): a convolution whose
+// kernel is as large as its stride, without bias, which is a matrix product on the patches.
+#pragma once
+#include "nn/init.h"
+#include "nn/module.h"
+
+namespace vitral::nn {
+
+class PatchEmbedding : public Module {
+ public:
+  /// weight [W,C,p,p], uniform(+-1/sqrt(C p p)).
+  PatchEmbedding(std::int64_t channels, std::int64_t width, std::int64_t patch, Random& random)
+      : weight(parameter("weight", fan_in_uniform({width, channels, patch, patch}, random))), patch_(patch) {}
+
+  /// images [B,C,R p,K p] -> [B,R K,W], row-major over the grid.
+  Variable operator()(const Variable& images) const {
+    VITRAL_CHECK(images.rank() == 4 && images.dim(1) == weight.dim(1),
+                 "patch_embedding: images {} must be [B, C, H, W] with the channels of weight {}",
+                 images.shape(), weight.shape());
+    return linear(patchify(images, patch_), reshape(weight, {weight.dim(0), -1}), {});
+  }
+
+  Variable& weight;
+
+ private:
+  std::int64_t patch_;
+};
+
+}  // namespace vitral::nn

@@ -1,0 +1,98 @@
+#include "nn/student.h"
+
+#include <cmath>
+#include <map>
+
+namespace vitral::nn {
+namespace {
+
+const StudentConfig& checked(const StudentConfig& c) {
+  VITRAL_CHECK(c.image_size > 0 && c.patch_size > 0 && c.width > 0 && c.layers > 0 && c.heads > 0,
+               "student: image_size {}, patch_size {}, width {}, layers {} and heads {} must be positive",
+               c.image_size, c.patch_size, c.width, c.layers, c.heads);
+  VITRAL_CHECK(c.image_size % c.patch_size == 0, "student: patch_size {} must divide image_size {}",
+               c.patch_size, c.image_size);
+  VITRAL_CHECK(c.width % c.heads == 0, "student: heads {} must divide width {}", c.heads, c.width);
+  VITRAL_CHECK(c.attention == "neighbourhood" || c.attention == "full",
+               "student: attention '{}' is unknown, choose neighbourhood or full", c.attention);
+  VITRAL_CHECK(c.attention == "full" || (c.window > 0 && c.window % 2 == 1),
+               "student: window {} must be odd and positive", c.window);
+  return c;
+}
+
+AttentionMask mask_of(const StudentConfig& c) {
+  return {{c.grid(), c.grid()}, c.attention == "neighbourhood" ? c.window : 0};
+}
+
+}  // namespace
+
+Student::Student(const StudentConfig& config, std::uint64_t seed)
+    : Student(checked(config), Random(seed, 0x57u)) {}
+
+Student::Student(const StudentConfig& config, Random random)
+    : config_(config),
+      conv1_(child<PatchEmbedding>("conv1", 3, config.internal_width(), config.patch_size, random)),
+      positional_embedding_(
+          parameter("positional_embedding",
+                    normal({config.tokens(), config.internal_width()},
+                           1 / std::sqrt(static_cast<double>(config.internal_width())), random))),
+      ln_pre_(child<LayerNorm>("ln_pre", config.internal_width())),
+      transformer_(child<Transformer>("transformer", config.internal_width(), config.layers, config.heads,
+                                      mask_of(config), random)) {
+  child<LayerNorm>("ln_post", config.width);  // in the file format, never used
+  if (config.same_norm) scale_ = &parameter("scale", Tensor::full({1}, 1));
+}
+
+StudentOutput Student::forward(const Variable& images, const ForwardOptions& options) const {
+  VITRAL_CHECK(images.rank() == 4 && images.dim(1) == 3 && images.dim(2) == config_.image_size &&
+                   images.dim(3) == config_.image_size,
+               "student: images {} must be [B, 3, {}, {}]", images.shape(), config_.image_size,
+               config_.image_size);
+  VITRAL_CHECK(options.temperature > 0, "student: temperature {} must be positive", options.temperature);
+  const std::int64_t b = images.dim(0), n = config_.tokens(), w = config_.width, h = config_.heads, d = w / h;
+
+  Variable x = add(conv1_(images), positional_embedding_);
+  x = transformer_(ln_pre_(x));
+
+  const Variable heads = reshape(x, {b, n, h, d + 1});
+  const Variable logits = mean(reshape(slice(heads, 3, d, d + 1), {b, n, h}), 2);  // [B,N]
+  Variable e = reshape(slice(heads, 3, 0, d), {b, n, w});
+  if (options.same_norm.value_or(config_.same_norm)) {
+    VITRAL_CHECK(scale_, "student: same_norm needs the weights 'scale', which this model does not have");
+    const Variable ten(Tensor::full({1}, 10, scale_->dtype(), scale_->device()));
+    e = mul(l2_normalize(e), minimum(*scale_, ten));
+  }
+  const Variable probs = reshape(softmax(affine(logits, 1 / options.temperature)), {b, 1, n});
+  return {reshape(matmul(probs, e), {b, w}), probs, e};
+}
+
+StudentConfig infer_student_config(const std::vector<std::pair<std::string, Tensor>>& state,
+                                   const std::string& where) {
+  std::map<std::string, Shape> shapes;
+  for (const auto& [name, tensor] : state) shapes[name] = tensor.shape();
+  for (const char* name :
+       {"conv1.weight", "positional_embedding", "ln_post.weight", "transformer.resblocks.0.ln_1.weight"})
+    VITRAL_CHECK(shapes.contains(name), "{}: has no weights '{}'; these are not a student's weights", where,
+                 name);
+  const Shape conv = shapes["conv1.weight"], position = shapes["positional_embedding"],
+              post = shapes["ln_post.weight"];
+  VITRAL_CHECK(
+      conv.rank() == 4 && conv[1] == 3 && conv[2] == conv[3] && position.rank() == 2 && post.rank() == 1,
+      "{}: conv1.weight {} and positional_embedding {} are not a student's", where, conv, position);
+  const auto grid = static_cast<std::int64_t>(std::llround(std::sqrt(static_cast<double>(position[0]))));
+  VITRAL_CHECK(grid * grid == position[0] && conv[0] > post[0] && conv[0] - post[0] <= post[0],
+               "{}: conv1.weight {}, positional_embedding {} and ln_post.weight {} do not fit each other",
+               where, conv, position, post);
+  StudentConfig c;
+  c.patch_size = static_cast<int>(conv[2]);
+  c.image_size = static_cast<int>(grid * conv[2]);
+  c.width = static_cast<int>(post[0]);
+  c.heads = static_cast<int>(conv[0] - post[0]);
+  c.layers = 0;
+  while (shapes.contains(fmt::format("transformer.resblocks.{}.ln_1.weight", c.layers))) ++c.layers;
+  c.same_norm = shapes.contains("scale");
+  c.attention = c.same_norm ? "neighbourhood" : "full";
+  return c;
+}
+
+}  // namespace vitral::nn

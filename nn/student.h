@@ -1,0 +1,70 @@
+// The student: a vision transformer whose patch embeddings share the space of the image embedding, which is
+// their convex sum. After TinyVolt/multimodal-patch-embeddings (VisionTransformerExtraHead). There is no
+// class token, no projection and no normalisation at the end.
+//
+//   images [B,3,S,S] -> conv1 [B,N,W'] + positional_embedding -> ln_pre -> transformer      W' = W + H, heads
+//   of size D = W'/H split     x as [B,N,H,D]:  logits = mean_H(last of D);  p = softmax_N(logits /
+//   temperature);  e = the others, joined [B,N,W] same_norm e = e / |e| * min(scale, 10) out       embedding
+//   = sum_n p_n e_n
+#pragma once
+#include <optional>
+#include <string>
+
+#include "nn/block.h"
+#include "nn/patch_embedding.h"
+
+namespace vitral::nn {
+
+struct StudentConfig {
+  int image_size = 224;
+  int patch_size = 28;
+  int width = 512;  // W, the width of the embeddings
+  int layers = 6;
+  int heads = 16;
+  std::string attention = "neighbourhood";  // or "full"
+  int window = 3;                           // of neighbourhood attention, odd
+  bool same_norm = true;
+
+  int grid() const { return image_size / patch_size; }
+  int tokens() const { return grid() * grid(); }
+  int internal_width() const { return width + heads; }
+  bool operator==(const StudentConfig&) const = default;
+};
+
+/// The sizes of a student from its weights alone: width = length of ln_post, heads = internal width - width;
+/// `scale` present means neighbourhood attention with same_norm, absent means full attention without.
+/// UsageError naming `where` when they are no student's.
+StudentConfig infer_student_config(const std::vector<std::pair<std::string, Tensor>>& state,
+                                   const std::string& where);
+
+struct ForwardOptions {
+  double temperature = 1;
+  std::optional<bool> same_norm = {};  // other than the configuration says
+};
+
+struct StudentOutput {
+  Variable embedding;  // [B,W]
+  Variable probs;      // [B,1,N]
+  Variable patches;    // [B,N,W]
+};
+
+class Student : public Module {
+ public:
+  /// Fresh weights, a pure function of the seed. UsageError where the sizes do not fit each other.
+  explicit Student(const StudentConfig& config, std::uint64_t seed = 0);
+
+  StudentOutput forward(const Variable& images, const ForwardOptions& options = {}) const;
+  const StudentConfig& config() const { return config_; }
+
+ private:
+  Student(const StudentConfig& config, Random random);
+
+  StudentConfig config_;
+  PatchEmbedding& conv1_;
+  Variable& positional_embedding_;  // [N,W']
+  LayerNorm& ln_pre_;
+  Transformer& transformer_;
+  Variable* scale_ = nullptr;  // [1], with same_norm
+};
+
+}  // namespace vitral::nn

@@ -1,0 +1,59 @@
+// Golden files: what the original PyTorch code computes. The large ones lie in a shared folder beside the
+// repository, small ones of the same layout in tests/golden; every check runs on both where both are there.
+#pragma once
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "data/hdf5.h"
+#include "nn/student.h"
+#include "tests/support.h"
+
+namespace vitral::test {
+
+/// |a - b| / |b| over the whole array.
+inline double relative_error(const Tensor& a, const Tensor& b) {
+  const auto x = a.to_vector(), y = b.to_vector();
+  EXPECT_EQ(x.size(), y.size());
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < std::min(x.size(), y.size()); ++i) {
+    difference += (x[i] - y[i]) * (x[i] - y[i]);
+    size += y[i] * y[i];
+  }
+  return std::sqrt(difference / size);
+}
+
+using State = std::vector<std::pair<std::string, Tensor>>;
+
+/// All datasets of a group, in no particular order.
+inline State read_group(const data::H5File& file, const std::string& group) {
+  State out;
+  for (const auto& name : file.list(group)) out.emplace_back(name, file.read(group + "/" + name));
+  return out;
+}
+
+inline nn::StudentConfig golden_config(const data::H5File& file) {
+  nn::StudentConfig c;
+  const auto number = [&](const char* name) { return static_cast<int>(file.number_attribute(name).value()); };
+  c.image_size = number("input_resolution");
+  c.patch_size = number("patch_size");
+  c.width = number("width");
+  c.layers = number("layers");
+  c.heads = number("heads");
+  c.attention = number("masked") ? "neighbourhood" : "full";
+  return c;
+}
+
+/// The existing ones of shared/golden/NAME and tests/golden/NAME.
+inline std::vector<std::string> golden_files(const std::string& name) {
+  std::vector<std::string> out;
+  if (const auto shared = shared_path("golden/" + name); !shared.empty()) out.push_back(shared);
+  if (const std::string own = "tests/golden/" + name; std::filesystem::exists(own)) out.push_back(own);
+  EXPECT_FALSE(out.empty()) << name << " is nowhere";
+  return out;
+}
+
+}  // namespace vitral::test

@@ -1,0 +1,92 @@
+// AdamW against PyTorch's: twenty steps of the student, losses within 1e-3 and weights after.
+#include "train/adamw.h"
+
+#include "tests/golden.h"
+
+namespace vitral::train {
+namespace {
+
+class AdamWGolden : public testing::TestWithParam<const char*> {};
+
+TEST_P(AdamWGolden, TwentyStepsOfTheStudent) {
+  for (const auto& path : test::golden_files(GetParam())) {
+    SCOPED_TRACE(path);
+    const data::H5File file = data::H5File::open(path);
+    nn::Student student(test::golden_config(file));
+    student.load_state(test::read_group(file, "/state"), path);
+    AdamW optimizer(student, {});
+    const Tensor inputs = file.read("/train/inputs").cast(DType::float32),
+                 targets = file.read("/train/targets");
+    const auto losses = file.read("/train/losses").to_vector();
+    for (std::size_t i = 0; i < losses.size(); ++i) {
+      const auto k = static_cast<std::int64_t>(i);
+      const auto take = [&](const Tensor& all) {
+        return Variable(all.rows(k, k + 1).reshape(all.shape().without(0)));
+      };
+      student.zero_grad();
+      const Variable loss = distillation_loss(student.forward(take(inputs)).embedding, take(targets), 20);
+      loss.backward();
+      optimizer.step(1e-3);
+      EXPECT_NEAR(loss.item() / losses[i], 1, 1e-3) << "step " << i;
+      if (i == 0) {
+        EXPECT_NEAR(loss.item() / losses[i], 1, 1e-5);
+      }
+    }
+    for (const auto& p : student.parameters()) {
+      if (p.name != "scale") {
+        EXPECT_LE(test::relative_error(p.value->value(), file.read("/train/state_after/" + p.name)), 2e-2)
+            << p.name;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, AdamWGolden, testing::Values("student_masked.h5", "student_unmasked.h5"),
+                         [](const auto& info) { return info.index == 0 ? "Masked" : "Unmasked"; });
+
+struct Two : nn::Module {
+  Variable& used = parameter("used", Tensor::full({3}, 1));
+  Variable& unused = parameter("unused", Tensor::full({2}, 1));
+};
+
+TEST(AdamW, LeavesParametersWithoutGradientAlone) {
+  Two m;
+  AdamW optimizer(m, {.weight_decay = 0.5});
+  sum(square(m.used)).backward();
+  optimizer.step(0.1);
+  // One step from zero moments moves by lr against the sign: 1 * (1 - 0.1 * 0.5) - 0.1
+  EXPECT_NEAR(m.used.value().to_vector()[0], 0.85, 1e-6);
+  EXPECT_EQ(m.unused.value().to_vector()[0], 1);
+  EXPECT_EQ(optimizer.state().size(), 3U);
+}
+
+TEST(AdamW, StateContinuesBitForBit) {
+  Two a, b;
+  AdamW first(a, {}), second(b, {});
+  const auto step = [](Two& m, AdamW& o) {
+    m.zero_grad();
+    sum(square(affine(m.used, 1, -0.3))).backward();
+    o.step(0.01);
+  };
+  for (int i = 0; i < 3; ++i) step(a, first);
+  b.load_state(a.state(), "a");
+  second.load_state(first.state(), "a");
+  for (int i = 0; i < 3; ++i) step(a, first), step(b, second);
+  EXPECT_EQ(a.used.value().to_vector(), b.used.value().to_vector());
+  auto wrong = first.state();
+  wrong[0].second = Tensor::zeros({4});
+  EXPECT_EQ(test::message_of([&] { second.load_state(wrong, "o.safetensors"); }),
+            "o.safetensors: optimiser state of 'used' does not fit its weights [3]; it belongs to another "
+            "architecture");
+}
+
+TEST(GradientNorm, CoversAllParametersAndShowsNonFiniteValues) {
+  Two m;
+  sum(add(sum(affine(m.used, 3)), sum(affine(m.unused, 4)))).backward();
+  EXPECT_NEAR(gradient_norm(m), std::sqrt(3 * 9 + 2 * 16), 1e-12);
+  sum(affine(m.used, std::numeric_limits<double>::infinity())).backward();
+  EXPECT_FALSE(std::isfinite(gradient_norm(m)));
+}
+
+}  // namespace
+}  // namespace vitral::train
