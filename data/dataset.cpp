@@ -46,6 +46,13 @@ void Dataset::require_embeddings() const {
 
 std::int64_t Dataset::views(std::int64_t i) const { return locate(i).views; }
 
+std::int64_t Dataset::plain_view(std::int64_t i) const {
+  const DatasetFile& file = locate(i);
+  const auto seeds = file.view_seeds.begin() + i * file.views;
+  const auto found = std::find(seeds, seeds + file.views, std::uint64_t{0});
+  return found == seeds + file.views ? -1 : found - seeds;
+}
+
 std::uint64_t Dataset::view_seed(std::int64_t i, std::int64_t v) const {
   const DatasetFile& file = locate(i);
   VITRAL_CHECK(v >= 0 && v < file.views, "{}: view {} is out of range, there are {}", file.path, v,
@@ -141,6 +148,7 @@ std::optional<Concepts> Dataset::concepts() const {
   return all;
 }
 
+const std::string& Dataset::file(std::int64_t i) const { return locate(i).path; }
 std::optional<std::string> Dataset::teacher(std::int64_t i) const { return locate(i).teacher; }
 std::optional<std::string> Dataset::transform(std::int64_t i) const { return locate(i).transform; }
 

@@ -45,6 +45,8 @@ class Dataset {
   void require_embeddings() const;
   /// Stored views of sample i: V, or 0 where the embeddings are [N,D].
   std::int64_t views(std::int64_t i) const;
+  /// The view of sample i with seed 0, or -1.
+  std::int64_t plain_view(std::int64_t i) const;
   /// The seed that replays view v; 0 is the plain validation transform.
   std::uint64_t view_seed(std::int64_t i, std::int64_t v) const;
 
@@ -71,6 +73,8 @@ class Dataset {
   /// Files with the same concepts share them.
   std::optional<Concepts> concepts() const;
 
+  /// The file that holds sample i.
+  const std::string& file(std::int64_t i) const;
   /// Attributes of the file that holds sample i.
   std::optional<std::string> teacher(std::int64_t i = 0) const;
   std::optional<std::string> transform(std::int64_t i = 0) const;
