@@ -127,10 +127,22 @@ std::mutex& hdf5_mutex() {
   return *mutex;
 }
 
-Handle open_dataset(const H5File& file, const std::string& name) {
+namespace {
+
+Handle open_any(const H5File& file, const std::string& name) {
   if (!file.has(name)) throw_error<UsageError>("{}: has no dataset {}", file.path(), name);
+  const Handle object(H5Oopen(file.id(), name.c_str(), H5P_DEFAULT), H5Oclose);
+  if (object >= 0 && H5Iget_type(object) != H5I_DATASET)
+    throw_error<UsageError>("{}: {} is not a dataset", file.path(), name);
   Handle dataset(H5Dopen2(file.id(), name.c_str(), H5P_DEFAULT), H5Dclose);
   if (dataset < 0) throw_error("{}: {} cannot be read; the file is damaged", file.path(), name);
+  return dataset;
+}
+
+}  // namespace
+
+Handle open_dataset(const H5File& file, const std::string& name) {
+  Handle dataset = open_any(file, name);
   const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
   if (H5Pget_external_count(creation) > 0 || H5Pget_layout(creation) == H5D_VIRTUAL)
     throw_error<UsageError>("{}: {} lies in another file, copy it into this one", file.path(), name);
@@ -208,17 +220,13 @@ std::vector<std::string> H5File::list(const std::string& group) const {
 }
 
 Shape H5File::shape(const std::string& name) const {
-  if (!has(name)) throw_error<UsageError>("{}: has no dataset {}", path_, name);
-  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
-  if (dataset < 0) fail(name + " cannot be read");
+  const Handle dataset = open_any(*this, name);
   const Handle space(H5Dget_space(dataset), H5Sclose);
   return shape_of_space(space);
 }
 
 std::optional<DType> H5File::dtype(const std::string& name) const {
-  if (!has(name)) throw_error<UsageError>("{}: has no dataset {}", path_, name);
-  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
-  if (dataset < 0) fail(name + " cannot be read");
+  const Handle dataset = open_any(*this, name);
   const Handle type(H5Dget_type(dataset), H5Tclose);
   return dtype_of_type(type);
 }
