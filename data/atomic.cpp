@@ -134,12 +134,21 @@ void AtomicDirectory::commit() {
   sync_path(temporary_, O_RDONLY | O_DIRECTORY, path_);
   if (::rename(temporary_.c_str(), path_.c_str()) == 0) {
     temporary_.clear();
-  } else {
-    // A folder with files has the name already: exchange the two. Then `temporary_` is the old one.
-    if (errno != ENOTEMPTY && errno != EEXIST) fail(path_, errno);
-    if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE) != 0)
-      fail(path_, errno);
+  } else if (errno != ENOTEMPTY && errno != EEXIST) {
+    fail(path_, errno);
+  } else if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE) != 0) {
+    if (errno != EINVAL && errno != ENOSYS) fail(path_, errno);
+    // A file system that cannot exchange two names: for a moment the name is free.
+    const std::string old = temporary_name(path_);
+    if (::rename(path_.c_str(), old.c_str()) != 0) fail(path_, errno);
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+      const int error_number = errno;
+      ::rename(old.c_str(), path_.c_str());
+      fail(path_, error_number);
+    }
+    temporary_ = old;
   }
+  // After an exchange `temporary_` is the old folder, which the destructor removes.
   sync_folder(folder_of(path_));
 }
 
