@@ -37,7 +37,8 @@ std::optional<std::int64_t> checkpoint_step(std::string_view name) {
   const std::string_view digits = name.substr(name_prefix.size());
   std::int64_t step = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), step);
-  if (error != std::errc() || end != digits.data() + digits.size() || checkpoint_name(step) != name)
+  if (error != std::errc() || end != digits.data() + digits.size() || step < 0 ||
+      checkpoint_name(step) != name)
     return {};
   return step;
 }

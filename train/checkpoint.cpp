@@ -96,7 +96,12 @@ void CheckpointStore::save(const Checkpoint& checkpoint, bool best) {
 
 void CheckpointStore::remove_old(std::int64_t newest) const {
   const std::string folder = data::checkpoints_folder(run_folder_);
-  const auto best = data::named_checkpoint(run_folder_, "best");
+  std::optional<std::string> best;
+  try {
+    best = data::named_checkpoint(run_folder_, "best");
+  } catch (const Error&) {
+    return;  // without knowing which one is the best, none may go; the new one is safe already
+  }
   int kept = 0;
   for (const std::int64_t step : steps_in(folder)) {
     const std::string path = folder + "/" + data::checkpoint_name(step);
