@@ -1,0 +1,40 @@
+// The safetensors format (huggingface/safetensors, format description in its README):
+//
+//   uint64 n, little-endian | n bytes of JSON, padded with spaces | the tensors' bytes, end to end
+//   {"__metadata__": {"key": "text"}, "NAME": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}
+#pragma once
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/atomic.h"
+#include "tensor/tensor.h"
+
+namespace vitral::data {
+
+/// Tensors in the order of their file; names are unique.
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+struct WeightsFile {
+  NamedTensors tensors;  // on the CPU
+  std::map<std::string, std::string> metadata;
+};
+
+/// Reads F32, F64, F16, BF16, U8 and I64 as they are; any other dtype is an error that names the tensor.
+/// Nothing in the file is trusted: a header of at most 100 MB, tensors that cover the data exactly, at most 8
+/// dimensions, no name twice. Memory: the tensors and a bounded part of the header.
+/// Throws UsageError for a missing file, Error for its contents, one line each.
+WeightsFile read_safetensors(const std::string& path);
+
+/// True when the file starts as a safetensors file does: a header length that fits, then '{'.
+bool looks_like_safetensors(const std::string& path);
+
+/// Writes the file whole or not at all (data/atomic.h). The same tensors give the same bytes. Wide elements
+/// come first, otherwise the order stays, so that each tensor starts at a multiple of its element size, as
+/// PyTorch wants it. Tensors on a device are copied to the CPU one at a time. Throws UsageError for a name
+/// used twice.
+FileDigest write_safetensors(const std::string& path, const NamedTensors& tensors,
+                             const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace vitral::data

@@ -1,0 +1,60 @@
+#include "data/weights.h"
+
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+
+#include "data/checkpoint_files.h"
+#include "data/input_file.h"
+#include "data/torch_file.h"
+
+namespace vitral::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kinds = "a run folder, a checkpoint folder, a .safetensors or a .pt file";
+
+bool is_file(const std::string& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+}  // namespace
+
+std::string find_weights(const std::string& path) {
+  std::error_code error;
+  if (!fs::exists(path, error)) throw_error<UsageError>("{}: no such file or folder; give {}", path, kinds);
+  if (!fs::is_directory(path, error)) return path;
+  if (is_file(path + "/" + model_file)) return path + "/" + model_file;
+  for (const char* which : {"best", "latest"}) {
+    const std::string pointer = checkpoints_folder(path) + "/" + which;
+    if (!fs::exists(pointer, error)) continue;
+    const auto folder = named_checkpoint(path, which);
+    if (!folder || !is_file(*folder + "/" + model_file))
+      throw_error("{}: does not name a checkpoint that is there; give one of the folders step-... beside it",
+                  pointer);
+    return *folder + "/" + model_file;
+  }
+  throw_error<UsageError>(
+      "{}: no checkpoint in this folder (neither {} nor checkpoints/best or latest); give {}", path,
+      model_file, kinds);
+}
+
+WeightsFile read_weights(const std::string& path) {
+  const std::string file = find_weights(path);
+  if (file != path) {
+    const std::string folder = fs::path(file).parent_path().string();
+    if (is_file(folder + "/" + state_file)) verify_checkpoint(folder);
+    return read_safetensors(file);
+  }
+  if (looks_like_torch_file(file)) return read_torch_file(file);
+  if (looks_like_safetensors(file)) return read_safetensors(file);
+  // Neither: the reader that the name asks for says best what is wrong.
+  const std::string extension = fs::path(file).extension().string();
+  if (extension == ".safetensors") return read_safetensors(file);
+  if (extension == ".pt" || extension == ".pth") return read_torch_file(file);
+  throw_error<UsageError>("{}: holds no weights that vitral can read; give {}", path, kinds);
+}
+
+}  // namespace vitral::data
