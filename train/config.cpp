@@ -1,0 +1,311 @@
+#include "train/config.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+#include <utility>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "tensor/error.h"
+#include "train/config_keys.h"
+
+namespace vitral::train {
+namespace {
+
+constexpr std::size_t largest_file = 1 << 20;  // bytes: more is a mistaken argument, not a configuration
+
+const Key* find_key(const std::string& name) {
+  const auto& table = key_table();
+  const auto it = std::find_if(table.begin(), table.end(), [&](const Key& key) { return key.name == name; });
+  return it == table.end() ? nullptr : &*it;
+}
+
+std::string join(const std::string& section, const std::string& key) {
+  return section.empty() ? key : section + "." + key;
+}
+
+std::string parent(const std::string& name) {
+  const std::size_t dot = name.rfind('.');
+  return dot == std::string::npos ? "" : name.substr(0, dot);
+}
+
+std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
+
+/// The keys and sections directly in a section ("" is the whole file), in the order of the table.
+std::vector<std::string> children(const std::string& section) {
+  std::vector<std::string> names;
+  const std::string prefix = section.empty() ? "" : section + ".";
+  for (const Key& key : key_table()) {
+    if (!key.name.starts_with(prefix)) continue;
+    std::string child = key.name.substr(prefix.size());
+    child = child.substr(0, child.find('.'));
+    if (std::find(names.begin(), names.end(), child) == names.end()) names.push_back(std::move(child));
+  }
+  return names;
+}
+
+bool is_section(const std::string& name) { return !children(name).empty(); }
+
+/// Edits (insert, delete, replace) that turn a into b (Levenshtein 1966).
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i + 1);
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = std::exchange(row[j + 1], std::min({row[j] + 1, row[j + 1] + 1, replaced}));
+    }
+  }
+  return row.back();
+}
+
+/// " did you mean lr?": the nearest key of the section, else a key of that very name elsewhere.
+std::string suggestion(const std::string& section, const std::string& unknown) {
+  if (unknown.size() > 64) return "";
+  std::string best;
+  std::size_t best_distance = std::max<std::size_t>(2, unknown.size() / 3) + 1;
+  for (const std::string& name : children(section)) {
+    const std::size_t distance = edit_distance(unknown, name);
+    if (distance < best_distance && distance < name.size()) best = name, best_distance = distance;
+  }
+  const auto& table = key_table();
+  const auto same = [&](const Key& key) {
+    return last_part(key.name) == unknown || key.name.ends_with("." + unknown) ||
+           key.name.find("." + unknown + ".") != std::string::npos;
+  };
+  if (const auto it = std::find_if(table.begin(), table.end(), same); best_distance > 1 && it != table.end())
+    best = it->name.substr(0, it->name.find("." + unknown) + 1 + unknown.size());
+  return best.empty() ? "" : fmt::format("did you mean {}? ", best);
+}
+
+/// Where a key was set.
+struct Origin {
+  std::string text;  // "config.yaml:3", or the override as it was given
+  std::string override_key;
+
+  bool is_override() const { return !override_key.empty(); }
+};
+
+[[noreturn]] void fail(const Origin& at, const std::string& key, const std::string& what) {
+  if (!at.is_override()) throw_error<UsageError>("{}: {}: {}", at.text, key, what);
+  if (at.override_key == key) throw_error<UsageError>("override {}: {}", at.text, what);
+  throw_error<UsageError>("override {}: {}: {}", at.text, key, what);
+}
+
+[[noreturn]] void fail_unknown(const Origin& at, const std::string& section, const std::string& key) {
+  fail(at, one_line(join(section, key)),
+       fmt::format("unknown key; {}valid keys{}: {}", suggestion(section, key),
+                   section.empty() ? "" : " of " + section, fmt::join(children(section), ", ")));
+}
+
+class Loader {
+ public:
+  void read_file(const std::string& path);
+  void apply_override(const std::string& text);
+  Config finish() &&;
+
+ private:
+  Origin origin_of(const YAML::Node& node, const Origin& whole) const {
+    if (whole.is_override()) return whole;
+    return {fmt::format("{}:{}", whole.text, node.Mark().line + 1), ""};
+  }
+  void set(const std::string& name, const YAML::Node& node, const Origin& whole, const Origin& at);
+  void set_section(const std::string& section, const YAML::Node& node, const Origin& whole, const Origin& at);
+  void reset(const std::string& section);
+  void forget(const std::string& section) {
+    std::erase_if(origins_, [&](const auto& entry) { return entry.first.starts_with(section + "."); });
+  }
+  /// Where the key, or else the map around it, was set.
+  const Origin* find_origin(std::string name) const;
+  /// Of two keys that do not fit, an override is named before the file, and a key before a default.
+  int blame(const std::string& name) const;
+  void check_scheduler_keys() const;
+
+  Config config_;
+  std::map<std::string, Origin> origins_;  // of the keys that were set
+};
+
+std::string read_whole(const std::string& path) {
+  std::error_code problem;
+  const auto status = std::filesystem::status(path, problem);
+  if (!std::filesystem::exists(status)) throw_error<UsageError>("{}: no such configuration file", path);
+  if (std::filesystem::is_directory(status))
+    throw_error<UsageError>("{}: is a directory, name the configuration file in it", path);
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw_error<UsageError>("{}: cannot be opened: {}", path, std::strerror(errno));
+  std::string text(largest_file + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad()) throw_error<UsageError>("{}: cannot be read: {}", path, std::strerror(errno));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (text.size() > largest_file)
+    throw_error<UsageError>("{}: is no configuration: larger than {} KiB", path, largest_file / 1024);
+  if (text.find('\0') != std::string::npos)
+    throw_error<UsageError>("{}: is no configuration: a binary file, not YAML", path);
+  return text;
+}
+
+void Loader::read_file(const std::string& path) {
+  const std::string text = read_whole(path);
+  std::vector<YAML::Node> documents;
+  try {
+    documents = YAML::LoadAll(text);
+  } catch (const YAML::Exception& e) {
+    throw_error<UsageError>("{}:{}: not valid YAML: {}", path, std::max(e.mark.line + 1, 1), one_line(e.msg));
+  }
+  const std::string sections = fmt::format("{}", fmt::join(children(""), ", "));
+  if (documents.empty() || documents[0].IsNull())
+    throw_error<UsageError>("{}: is empty; a configuration has the sections {}", path, sections);
+  if (documents.size() > 1)
+    throw_error<UsageError>("{}: has {} YAML documents, a configuration is one", path, documents.size());
+  if (!documents[0].IsMap())
+    throw_error<UsageError>("{}:{}: must be a map of the sections {}, not {}", path,
+                            documents[0].Mark().line + 1, sections, describe(documents[0]));
+  set_section("", documents[0], {path, ""}, {path, ""});
+}
+
+/// Back to the defaults of a section that a map replaces; data.augment as a map starts from no operation.
+void Loader::reset(const std::string& section) {
+  const Config defaults;
+  if (section == "model") config_.model = defaults.model;
+  if (section == "data") config_.data = defaults.data;
+  if (section == "data.augment") config_.data.augment = {};
+  if (section == "train") config_.train = defaults.train;
+  if (section == "train.optimizer") config_.train.optimizer = defaults.train.optimizer;
+  if (section == "train.scheduler") config_.train.scheduler = defaults.train.scheduler;
+}
+
+void Loader::set_section(const std::string& section, const YAML::Node& node, const Origin& whole,
+                         const Origin& at) {
+  if (!section.empty()) reset(section), forget(section);
+  const auto names = children(section);
+  std::vector<std::string> seen;
+  for (const auto& entry : node) {
+    const Origin here = origin_of(entry.first, whole);
+    if (!entry.first.IsScalar())
+      fail(here, section.empty() ? "top level" : section,
+           "a key must be a name, not " + describe(entry.first));
+    const std::string child = entry.first.Scalar();
+    const std::string name = join(section, child);
+    if (std::find(names.begin(), names.end(), child) == names.end()) fail_unknown(here, section, child);
+    if (std::find(seen.begin(), seen.end(), child) != seen.end())
+      fail(here, name, "is given twice; keep one");
+    seen.push_back(child);
+    set(name, entry.second, whole, here);
+  }
+  origins_[section] = at;
+}
+
+void Loader::set(const std::string& name, const YAML::Node& node, const Origin& whole, const Origin& at) {
+  const Key* key = find_key(name);
+  if (is_section(name) && node.IsMap()) return set_section(name, node, whole, at);
+  if (!key)
+    fail(at, name,
+         fmt::format("must be a map of {}, not {}", fmt::join(children(name), ", "), describe(node)));
+  try {
+    key->read(node, config_);
+  } catch (const BadValue& bad) {
+    fail(at, name, bad.text);
+  }
+  forget(name);
+  origins_[name] = at;
+}
+
+void Loader::apply_override(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0)
+    throw_error<UsageError>("override {}: must have the form section.key=value, e.g. train.epochs=20",
+                            one_line(text));
+  const std::string name = text.substr(0, equals);
+  const Origin at{one_line(text), name};
+
+  // The longest known beginning of the name, so that the message can say what would be valid after it.
+  std::string known;
+  for (std::size_t start = 0; start <= name.size();) {
+    const std::size_t dot = std::min(name.find('.', start), name.size());
+    const std::string part = name.substr(start, dot - start);
+    const auto names = children(known);
+    if (names.empty()) fail(at, known, "has no keys of its own");
+    if (std::find(names.begin(), names.end(), part) == names.end()) fail_unknown(at, known, part);
+    known = join(known, part);
+    start = dot + 1;
+  }
+
+  YAML::Node node;
+  try {
+    node = YAML::Load(text.substr(equals + 1));
+  } catch (const YAML::Exception& e) {
+    fail(at, name, "not valid YAML: " + one_line(e.msg));
+  }
+  const std::string old_scheduler = config_.train.scheduler.name;
+  set(name, node, at, at);
+  if (name == "train.scheduler.name" && config_.train.scheduler.name != old_scheduler) {
+    // Another schedule on the command line replaces the one of the file, whose keys do not belong to it.
+    for (const Key& key : key_table()) {
+      const auto origin = origins_.find(key.name);
+      if (key.schedulers.empty() || origin == origins_.end() || origin->second.is_override()) continue;
+      key.read(YAML::Load(key.write(Config{})), config_);
+      origins_.erase(origin);
+    }
+  }
+}
+
+const Origin* Loader::find_origin(std::string name) const {
+  for (; !name.empty(); name = parent(name)) {
+    if (const auto it = origins_.find(name); it != origins_.end()) return &it->second;
+  }
+  return nullptr;
+}
+
+int Loader::blame(const std::string& name) const {
+  const Origin* origin = find_origin(name);
+  if (!origin) return 0;
+  return 1 + (origins_.contains(name) ? 1 : 0) + (origin->is_override() ? 2 : 0);
+}
+
+void Loader::check_scheduler_keys() const {
+  const std::string& scheduler = config_.train.scheduler.name;
+  const auto belongs = [&](const Key& key) {
+    return key.schedulers.empty() ||
+           std::find(key.schedulers.begin(), key.schedulers.end(), scheduler) != key.schedulers.end();
+  };
+  std::vector<std::string> valid;
+  for (const Key& key : key_table()) {
+    if (key.name.starts_with("train.scheduler.") && belongs(key)) valid.push_back(last_part(key.name));
+  }
+  for (const auto& [name, origin] : origins_) {
+    const Key* key = find_key(name);
+    if (key && !belongs(*key))
+      fail(origin, name,
+           fmt::format("is no key of scheduler {}; valid keys: {}", scheduler, fmt::join(valid, ", ")));
+  }
+}
+
+Config Loader::finish() && {
+  check_scheduler_keys();
+  if (const auto conflict = find_conflict(config_)) {
+    const bool other = blame(conflict->other_key) > blame(conflict->key);
+    const std::string& key = other ? conflict->other_key : conflict->key;
+    const std::string& text = other ? conflict->other_text : conflict->text;
+    const Origin* origin = find_origin(key);
+    if (!origin) throw_error<UsageError>("configuration: {}: {}", key, text);
+    fail(*origin, key, text);
+  }
+  return std::move(config_);
+}
+
+}  // namespace
+
+Config load_config(const std::string& path, const std::vector<std::string>& overrides) {
+  Loader loader;
+  loader.read_file(path);
+  for (const std::string& text : overrides) loader.apply_override(text);
+  return std::move(loader).finish();
+}
+
+}  // namespace vitral::train
