@@ -13,4 +13,6 @@ inline CLI::App* add_command(CLI::App& app, const std::string& name, const std::
   return command;
 }
 
+void add_shapes(CLI::App& app);
+
 }  // namespace vitral::cli
