@@ -14,5 +14,6 @@ inline CLI::App* add_command(CLI::App& app, const std::string& name, const std::
 }
 
 void add_pack(CLI::App& app);
+void add_shapes(CLI::App& app);
 
 }  // namespace vitral::cli

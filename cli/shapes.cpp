@@ -1,0 +1,73 @@
+// vitral shapes: writes the shapes benchmark (data/shapes.h).
+#include "data/shapes.h"
+
+#include <chrono>
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "cli/commands.h"
+#include "tensor/error.h"
+
+namespace vitral::cli {
+namespace {
+
+struct Options {
+  std::string folder;
+  std::int64_t train = 6000;
+  std::int64_t val = 1000;
+  std::uint64_t seed = 0;
+  bool json = false;
+};
+
+void make_folder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) throw_error<UsageError>("{}: cannot be created as a folder: {}", path, error.message());
+}
+
+void run(const Options& options) {
+  make_folder(options.folder);
+  nlohmann::json files = nlohmann::json::array();
+  const auto write = [&](const char* name, std::int64_t count, data::ShapesSplit split) {
+    const std::string path = (std::filesystem::path(options.folder) / name).string();
+    const auto start = std::chrono::steady_clock::now();
+    const data::ShapesFile file = data::write_shapes(path, count, options.seed, split);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    if (options.json)
+      files.push_back({{"path", path},
+                       {"images", file.images},
+                       {"objects", file.objects},
+                       {"concepts", data::shapes_concept_count},
+                       {"bytes", file.bytes}});
+    else
+      fmt::print("{}: {} images of {}x{} with {} objects, {} concepts, {:.1f} MB, {:.1f} s\n", path,
+                 file.images, data::shapes_image_size, data::shapes_image_size, file.objects,
+                 data::shapes_concept_count, static_cast<double>(file.bytes) / 1e6, seconds.count());
+  };
+  write("train.h5", options.train, data::ShapesSplit::train);
+  write("val.h5", options.val, data::ShapesSplit::val);
+  if (options.json) fmt::print("{}\n", nlohmann::json{{"seed", options.seed}, {"files", files}}.dump());
+}
+
+}  // namespace
+
+void add_shapes(CLI::App& app) {
+  auto* command = add_command(app, "shapes", "Write the shapes benchmark: images, embeddings and objects",
+                              "vitral shapes -o data/shapes --train 6000 --val 1000");
+  auto options = std::make_shared<Options>();
+  command->add_option("-o,--output", options->folder, "Folder for train.h5 and val.h5")->required();
+  command->add_option("--train", options->train, "Images in train.h5")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--val", options->val, "Images in val.h5")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--seed", options->seed, "Another seed draws other images of the same concepts")
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "Print one JSON object instead of text");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace vitral::cli
