@@ -1,0 +1,21 @@
+// Validation: the loss and the mean cosine with the teacher over a whole dataset.
+#pragma once
+#include <functional>
+#include <optional>
+
+#include "data/loader.h"
+#include "nn/student.h"
+
+namespace vitral::train {
+
+struct Validation {
+  double loss = 0;    // norm * mean | y/|y| - t/|t| | over all elements
+  double cosine = 0;  // mean of y . t / (|y| |t|)
+  std::int64_t images = 0;
+};
+
+/// Runs the loader's epoch from its beginning. Nothing when `stop` said so in between.
+std::optional<Validation> validate(const nn::Student& student, data::Loader& loader, double loss_norm, Device device,
+                                   const std::function<bool()>& stop = {});
+
+}  // namespace vitral::train
