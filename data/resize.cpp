@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "data/exact_float.h"
@@ -35,7 +36,8 @@ struct Taps {
     int first = 0;  // input position of the first weight
     int count = 0;
   };
-  int stride = 0;  // weights reserved for an output position
+  int stride = 0;  // weights reserved for an output position, zeros behind its own
+  int most = 0;    // weights that any position has
   std::vector<Span> spans;
   std::vector<std::int32_t> weights;
 
@@ -53,6 +55,7 @@ struct Taps {
       const int first = std::max(static_cast<int>(center - support + 0.5), 0);
       const int taps = std::min(static_cast<int>(center + support + 0.5), in) - first;
       spans[static_cast<std::size_t>(i)] = {first, taps};
+      most = std::max(most, taps);
       double sum = 0.0;
       for (int k = 0; k < taps; ++k) {
         const double x = (k + first - center + 0.5) * inverse;
@@ -76,40 +79,75 @@ std::uint8_t clip(std::int32_t sum) {
   return static_cast<std::uint8_t>(std::clamp(sum >> precision_bits, 0, 255));
 }
 
-// Three colours and one lane unused: one vector register a pixel.
-using Pixel = std::int32_t __attribute__((vector_size(16)));
-
-// One row along x. `wide` holds the row's pixels from column `origin` on.
-void row_along_x(std::uint8_t* to, const Pixel* wide, int origin, const Taps& taps) {
-  const int width = static_cast<int>(taps.spans.size());
-  for (int x = 0; x < width; ++x, to += 3) {
-    const auto [first, count] = taps.spans[static_cast<std::size_t>(x)];
-    const std::int32_t* weights = taps.at(x);
-    const Pixel* from = wide + (first - origin);
-    Pixel sum = {half, half, half, half};
-    for (int k = 0; k < count; ++k) sum += from[k] * weights[k];
-    for (int c = 0; c < 3; ++c) to[c] = clip(sum[c]);
+// Calls f with the number of taps as a constant where it is small, so that the loop over them unrolls.
+template <class F>
+void with_taps(int taps, F&& f) {
+  switch (taps) {
+    case 2:
+      return f(std::integral_constant<int, 2>{});
+    case 3:
+      return f(std::integral_constant<int, 3>{});
+    case 4:
+      return f(std::integral_constant<int, 4>{});
+    case 5:
+      return f(std::integral_constant<int, 5>{});
+    case 6:
+      return f(std::integral_constant<int, 6>{});
+    default:
+      return f(taps);
   }
 }
 
-// One row along y: the weighted sum of `count` rows of `width` bytes each. `sums` is scratch of as many
-// elements.
-void row_along_y(std::uint8_t* to, const std::uint8_t* rows, std::size_t width, const std::int32_t* weights,
-                 int count, std::int32_t* __restrict sums) {
-  std::fill_n(sums, width, half);
-  int k = 0;
-  for (; k + 1 < count; k += 2) {
-    const std::uint8_t* __restrict row = rows + static_cast<std::size_t>(k) * width;
-    const std::uint8_t* __restrict next = row + width;
-    const std::int32_t w0 = weights[k], w1 = weights[k + 1];
-    for (std::size_t i = 0; i < width; ++i) sums[i] += w0 * row[i] + w1 * next[i];
-  }
-  if (k < count) {
-    const std::uint8_t* __restrict row = rows + static_cast<std::size_t>(k) * width;
-    const std::int32_t w0 = weights[k];
-    for (std::size_t i = 0; i < width; ++i) sums[i] += w0 * row[i];
-  }
-  for (std::size_t i = 0; i < width; ++i) to[i] = clip(sums[i]);
+// Three colours and one lane unused: one vector register a pixel.
+using Pixel = std::int32_t __attribute__((vector_size(16)));
+using PixelBytes = std::uint8_t __attribute__((vector_size(4)));
+
+// One row along x. `wide` holds the row's pixels from column `origin` on and taps.most zeros behind them.
+void row_along_x(std::uint8_t* to, const Pixel* wide, int origin, const Taps& taps) {
+  with_taps(taps.most, [&](auto count) {
+    const int width = static_cast<int>(taps.spans.size());
+    for (int x = 0; x < width; ++x, to += 3) {
+      const std::int32_t* weights = taps.at(x);
+      const Pixel* from = wide + (taps.spans[static_cast<std::size_t>(x)].first - origin);
+      Pixel sum = {half, half, half, half};
+      for (int k = 0; k < count; ++k) sum += from[k] * weights[k];
+      sum >>= precision_bits;
+      sum = sum < 0 ? Pixel{} : sum;
+      sum = sum > 255 ? Pixel{255, 255, 255, 255} : sum;
+      const PixelBytes bytes = __builtin_convertvector(sum, PixelBytes);
+      // A fourth byte is cheaper to write than to leave out; the next pixel overwrites it.
+      std::memcpy(to, &bytes, x + 1 < width ? 4 : 3);
+    }
+  });
+}
+
+// One row along y: the weighted sum of `taps` rows of `width` bytes each.
+void row_along_y(std::uint8_t* __restrict to, const std::uint8_t* __restrict rows, std::size_t width,
+                 const std::int32_t* weights, int taps) {
+  with_taps(taps, [=](auto count) {
+    constexpr std::size_t block = 1024;  // sums stay in the first cache
+    std::int32_t sums[block];
+    for (std::size_t begin = 0; begin < width; begin += block) {
+      const std::size_t n = std::min(block, width - begin);
+      if constexpr (std::is_same_v<decltype(count), int>) {
+        std::fill_n(sums, n, half);
+        for (int k = 0; k < count; ++k) {
+          const std::uint8_t* row = rows + static_cast<std::size_t>(k) * width + begin;
+          const std::int32_t weight = weights[k];
+          for (std::size_t i = 0; i < n; ++i) sums[i] += weight * row[i];
+        }
+        for (std::size_t i = 0; i < n; ++i) to[begin + i] = clip(sums[i]);
+      } else {
+        std::int32_t w[count];
+        std::copy_n(weights, count, w);
+        for (std::size_t i = begin; i < begin + n; ++i) {
+          std::int32_t sum = half;
+          for (std::size_t k = 0; k < count; ++k) sum += w[k] * rows[k * width + i];
+          to[i] = clip(sum);
+        }
+      }
+    }
+  });
 }
 
 // The window of width x height pixels at (x, y) of the image scaled to full_width x full_height.
@@ -134,15 +172,13 @@ Tensor resample(const Tensor& image, int full_width, int full_height, int x, int
     const Taps along_x(in_width, full_width, x, width, filter);
     const int origin = along_x.spans.front().first;
     const int used = along_x.spans.back().first + along_x.spans.back().count - origin;
-    std::vector<Pixel> wide(static_cast<std::size_t>(used));
+    std::vector<Pixel> wide(static_cast<std::size_t>(used + along_x.most));
     rows = Tensor({row_count, width, 3}, DType::uint8);
     std::uint8_t* to = rows.data<std::uint8_t>();
     for (std::int64_t row = first_row; row < last_row; ++row, to += std::int64_t{width} * 3) {
       const std::uint8_t* from = image.data<std::uint8_t>() + (row * in_width + origin) * 3;
-      for (Pixel& pixel : wide) {
-        pixel = Pixel{from[0], from[1], from[2], 0};
-        from += 3;
-      }
+      for (int i = 0; i < used; ++i, from += 3)
+        wide[static_cast<std::size_t>(i)] = Pixel{from[0], from[1], from[2], 0};
       row_along_x(to, wide.data(), origin, along_x);
     }
   } else {
@@ -152,12 +188,11 @@ Tensor resample(const Tensor& image, int full_width, int full_height, int x, int
 
   Tensor result({height, width, 3}, DType::uint8);
   const std::size_t bytes = static_cast<std::size_t>(width) * 3;
-  std::vector<std::int32_t> sums(bytes);
   for (int i = 0; i < height; ++i) {
     const auto [first, count] = along_y.spans[static_cast<std::size_t>(i)];
     row_along_y(result.data<std::uint8_t>() + static_cast<std::size_t>(i) * bytes,
                 rows.data<std::uint8_t>() + static_cast<std::size_t>(first - first_row) * bytes, bytes,
-                along_y.at(i), count, sums.data());
+                along_y.at(i), count);
   }
   return result;
 }
