@@ -3,10 +3,18 @@
 #include <cmath>
 #include <map>
 
+#include "tensor/patchify.h"
+
 namespace vitral::nn {
 namespace {
 
-const StudentConfig& checked(const StudentConfig& c) {
+AttentionMask mask_of(const StudentConfig& c) {
+  return {{c.grid(), c.grid()}, c.attention == "neighbourhood" ? c.window : 0};
+}
+
+}  // namespace
+
+void check(const StudentConfig& c) {
   VITRAL_CHECK(c.image_size > 0 && c.patch_size > 0 && c.width > 0 && c.layers > 0 && c.heads > 0,
                "student: image_size {}, patch_size {}, width {}, layers {} and heads {} must be positive",
                c.image_size, c.patch_size, c.width, c.layers, c.heads);
@@ -17,17 +25,19 @@ const StudentConfig& checked(const StudentConfig& c) {
                "student: attention '{}' is unknown, choose neighbourhood or full", c.attention);
   VITRAL_CHECK(c.attention == "full" || (c.window > 0 && c.window % 2 == 1),
                "student: window {} must be odd and positive", c.window);
-  return c;
 }
 
-AttentionMask mask_of(const StudentConfig& c) {
-  return {{c.grid(), c.grid()}, c.attention == "neighbourhood" ? c.window : 0};
+Variable normalize_pixels(const Tensor& images, Device device) {
+  VITRAL_CHECK(images.rank() == 4 && images.dim(3) == 3 && images.dtype() == DType::uint8,
+               "normalize_pixels: images {} {} must be uint8 [B, H, W, 3]", images.dtype(), images.shape());
+  const Tensor pixels = images.to(device);
+  Tensor x({pixels.dim(0), 3, pixels.dim(1), pixels.dim(2)}, DType::float32, device);
+  kernel::normalize_images(x, pixels, clip_statistics);
+  return Variable(x);
 }
-
-}  // namespace
 
 Student::Student(const StudentConfig& config, std::uint64_t seed)
-    : Student(checked(config), Random(seed, 0x57u)) {}
+    : Student((check(config), config), Random(seed, 0x57U)) {}
 
 Student::Student(const StudentConfig& config, Random random)
     : config_(config),

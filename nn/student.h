@@ -7,6 +7,7 @@
 //   temperature);  e = the others, joined [B,N,W] same_norm e = e / |e| * min(scale, 10) out       embedding
 //   = sum_n p_n e_n
 #pragma once
+#include <map>
 #include <optional>
 #include <string>
 
@@ -31,11 +32,24 @@ struct StudentConfig {
   bool operator==(const StudentConfig&) const = default;
 };
 
+/// Throws UsageError where the sizes do not fit each other.
+void check(const StudentConfig& config);
+
+/// The configuration as text (model.width = "512", ...) for the metadata of a weights file, and back: nothing
+/// where there is none of it, Error naming `where` where it is incomplete or damaged.
+std::map<std::string, std::string> to_metadata(const StudentConfig& config);
+std::optional<StudentConfig> student_config_from_metadata(const std::map<std::string, std::string>& metadata,
+                                                          const std::string& where);
+
 /// The sizes of a student from its weights alone: width = length of ln_post, heads = internal width - width;
 /// `scale` present means neighbourhood attention with same_norm, absent means full attention without.
 /// UsageError naming `where` when they are no student's.
 StudentConfig infer_student_config(const std::vector<std::pair<std::string, Tensor>>& state,
                                    const std::string& where);
+
+/// What the student reads: uint8 pixels [B,S,S,3] as float32 [B,3,S,S] on `device`, (x / 255 - mean) / std
+/// with CLIP's numbers.
+Variable normalize_pixels(const Tensor& images, Device device);
 
 struct ForwardOptions {
   double temperature = 1;
@@ -57,7 +71,7 @@ class Student : public Module {
   const StudentConfig& config() const { return config_; }
 
  private:
-  Student(const StudentConfig& config, Random random);
+  Student(const StudentConfig& config, Random random);  // config is checked
 
   StudentConfig config_;
   PatchEmbedding& conv1_;

@@ -4,14 +4,7 @@
 
 #include "tensor/kernel.h"
 
-namespace vitral::kernel {
-
-/// patches[b, r * columns + c, (ch * p + y) * p + x] = images[b, ch, r * p + y, c * p + x]
-/// images [B,C,R p,K p], patches [B,R K,C p p], p = patch.
-inline constinit Kernel<void(Tensor& patches, const Tensor& images, std::int64_t patch)> patchify{"patchify"};
-/// The inverse, which is also the gradient. Overwrites.
-inline constinit Kernel<void(Tensor& images, const Tensor& patches, std::int64_t patch)> unpatchify{
-    "unpatchify"};
+namespace vitral {
 
 /// What a colour channel is normalised with: (x / 255 - mean) / std in float32, as torchvision's ToTensor and
 /// Normalize.
@@ -20,8 +13,22 @@ struct ChannelStatistics {
   std::array<float, 3> std;
 };
 
+/// Of CLIP's training images: red, green, blue, of pixels in 0..1.
+inline constexpr ChannelStatistics clip_statistics{{0.48145466F, 0.4578275F, 0.40821073F},
+                                                   {0.26862954F, 0.26130258F, 0.27577711F}};
+
+namespace kernel {
+
+/// patches[b, r * columns + c, (ch * p + y) * p + x] = images[b, ch, r * p + y, c * p + x]
+/// images [B,C,R p,K p], patches [B,R K,C p p], p = patch.
+inline constinit Kernel<void(Tensor& patches, const Tensor& images, std::int64_t patch)> patchify{"patchify"};
+/// The inverse, which is also the gradient. Overwrites.
+inline constinit Kernel<void(Tensor& images, const Tensor& patches, std::int64_t patch)> unpatchify{
+    "unpatchify"};
+
 /// y[b,ch,r,c] = (x[b,r,c,ch] / 255 - mean[ch]) / std[ch];  x uint8 [B,H,W,3], y float32 [B,3,H,W].
 inline constinit Kernel<void(Tensor& y, const Tensor& x, ChannelStatistics statistics)> normalize_images{
     "normalize_images"};
 
-}  // namespace vitral::kernel
+}  // namespace kernel
+}  // namespace vitral

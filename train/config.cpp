@@ -249,7 +249,8 @@ void Loader::apply_override(const std::string& text) {
     for (const Key& key : key_table()) {
       const auto origin = origins_.find(key.name);
       if (key.schedulers.empty() || origin == origins_.end() || origin->second.is_override()) continue;
-      key.read(YAML::Load(key.write(Config{})), config_);
+      const Config defaults;
+      key.read(YAML::Load(key.write(defaults)), config_);
       origins_.erase(origin);
     }
   }

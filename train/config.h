@@ -7,25 +7,18 @@
 #pragma once
 #include <array>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "data/augment_config.h"
+#include "nn/student.h"
 
 namespace vitral::train {
 
-struct ModelConfig {
-  int image_size = 224;                     // pixels, height and width
-  int patch_size = 28;                      // pixels; divides image_size
-  int width = 512;                          // W, the length of an embedding; the internal width is W + heads
-  int layers = 6;                           // transformer blocks
-  int heads = 16;                           // H; divides width
-  std::string attention = "neighbourhood";  // neighbourhood | full
-  int window = 3;                           // neighbourhood only: patches on a side, odd
-  bool same_norm = true;                    // give every patch embedding the same length
-  std::string init_from;                    // weights to start from; "" (null in YAML): fresh ones
+/// The architecture, and weights to start from.
+struct ModelConfig : nn::StudentConfig {
+  std::string init_from;  // weights to start from; "" (null in YAML): fresh ones
 
   bool operator==(const ModelConfig&) const = default;
 };
@@ -104,15 +97,6 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
 
 /// The whole effective configuration as YAML; load_config reads it back to an equal Config.
 std::string to_yaml(const Config& config);
-
-/// The architecture (not init_from) as text, {"model.width", "512"} and so on, for __metadata__ of a
-/// safetensors file.
-std::map<std::string, std::string> model_metadata(const ModelConfig& model);
-
-/// The architecture out of __metadata__; nothing where it has no key model.*. A missing or unknown key and a
-/// value that does not fit throw Error, beginning with `file`.
-std::optional<ModelConfig> model_from_metadata(const std::map<std::string, std::string>& metadata,
-                                               const std::string& file);
 
 /// One row of the table of keys, as docs/config.md prints it.
 struct KeyInfo {

@@ -19,10 +19,6 @@ bool is_written(const Key& key, const Config& config) {
                                              config.train.scheduler.name) != key.schedulers.end();
 }
 
-bool is_architecture(const Key& key) {
-  return key.name.starts_with("model.") && key.name != "model.init_from";
-}
-
 }  // namespace
 
 std::string to_yaml(const Config& config) {
@@ -47,60 +43,14 @@ std::string to_yaml(const Config& config) {
   return text;
 }
 
-std::map<std::string, std::string> model_metadata(const ModelConfig& model) {
-  Config config;
-  config.model = model;
-  std::map<std::string, std::string> metadata;
-  for (const Key& key : key_table()) {
-    if (is_architecture(key)) metadata[key.name] = key.write(config);
-  }
-  return metadata;
-}
-
-std::optional<ModelConfig> model_from_metadata(const std::map<std::string, std::string>& metadata,
-                                               const std::string& file) {
-  Config config;
-  config.data.augment = {};  // no part of the model, nothing to fit to it
-  std::string missing;
-  for (const Key& key : key_table()) {
-    if (!is_architecture(key)) continue;
-    const auto it = metadata.find(key.name);
-    if (it == metadata.end()) {
-      if (missing.empty()) missing = key.name;
-      continue;
-    }
-    try {
-      key.read(YAML::Load(it->second), config);
-    } catch (const BadValue& bad) {
-      throw_error("{}: metadata {}: {}", file, key.name, bad.text);
-    } catch (const YAML::Exception&) {
-      throw_error("{}: metadata {}: must be {}, not {}", file, key.name, key.value, one_line(it->second));
-    }
-  }
-  std::size_t given = 0;
-  for (const auto& [name, value] : metadata) {
-    if (!name.starts_with("model.")) continue;
-    ++given;
-    const auto& table = key_table();
-    if (std::none_of(table.begin(), table.end(),
-                     [&](const Key& key) { return key.name == name && is_architecture(key); }))
-      throw_error("{}: metadata {}: unknown key; the file is of a newer version, or damaged", file,
-                  one_line(name));
-  }
-  if (given == 0) return std::nullopt;
-  if (!missing.empty()) throw_error("{}: metadata {}: is missing", file, missing);
-  if (const auto conflict = find_conflict(config))
-    throw_error("{}: metadata {}: {}", file, conflict->key, conflict->text);
-  return config.model;
-}
-
 std::vector<KeyInfo> config_keys() {
+  const Config defaults;
   Config operations;  // a map of operations starts from none
   operations.data.augment = {};
   std::vector<KeyInfo> rows;
   for (const Key& key : key_table())
     rows.push_back(
-        {key.name, key.value, key.write(key.name.starts_with("data.augment.") ? operations : Config{})});
+        {key.name, key.value, key.write(key.name.starts_with("data.augment.") ? operations : defaults)});
   return rows;
 }
 

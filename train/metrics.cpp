@@ -19,13 +19,18 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;  // the keys stay in the order they are given in
 
-/// The step of a record; nothing where the line is none.
-std::optional<std::int64_t> step_of(const std::string& line) {
+struct Record {
+  std::int64_t step;
+  bool validation;
+};
+
+/// What kind of record a line is; nothing where it is none.
+std::optional<Record> parse_record(const std::string& line) {
   const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!object.is_object()) return std::nullopt;
   const auto step = object.find("step");
   if (step == object.end() || !step->is_number_integer()) return std::nullopt;
-  return step->get<std::int64_t>();
+  return Record{step->get<std::int64_t>(), object.value("kind", json()) == "val"};
 }
 
 void sync_folder(const std::string& file) {
@@ -52,8 +57,8 @@ void replace(const std::string& path, const std::string& content) {
   sync_folder(path);
 }
 
-/// Drops the records after `resume_step` and a torn last line.
-void rewind(const std::string& path, std::int64_t resume_step) {
+/// Drops the records after the point of the resume and a torn last line.
+void rewind(const std::string& path, ResumePoint resume) {
   if (!std::filesystem::exists(path)) return;
   std::ifstream file(path, std::ios::binary);
   if (!file) throw_error("{}: cannot be read: {}", path, std::strerror(errno));
@@ -62,10 +67,12 @@ void rewind(const std::string& path, std::int64_t resume_step) {
   bool changed = false;
   for (std::size_t number = 1; std::getline(file, line); ++number) {
     const bool whole = !file.eof();  // a line break follows
-    const auto step = step_of(line);
-    if (!step && whole)
+    const auto record = parse_record(line);
+    if (!record && whole)
       throw_error("{}:{}: is no record with a step; repair or remove this line, then resume", path, number);
-    const bool keep = step && *step <= resume_step;
+    const bool keep =
+        record && (record->step < resume.step ||
+                   (record->step == resume.step && !(resume.validation_pending && record->validation)));
     if (keep) kept += line + '\n';
     changed = changed || !keep || !whole;
   }
@@ -74,9 +81,9 @@ void rewind(const std::string& path, std::int64_t resume_step) {
   if (changed) replace(path, kept);
 }
 
-std::string prepare(const std::string& path, std::int64_t resume_step) {
-  if (resume_step >= 0) {
-    rewind(path, resume_step);
+std::string prepare(const std::string& path, ResumePoint resume) {
+  if (resume.step >= 0) {
+    rewind(path, resume);
   } else {
     std::error_code problem;
     const auto size = std::filesystem::file_size(path, problem);
@@ -88,8 +95,8 @@ std::string prepare(const std::string& path, std::int64_t resume_step) {
 
 }  // namespace
 
-MetricsWriter::MetricsWriter(const std::string& path, std::int64_t resume_step)
-    : file_(prepare(path, resume_step), AppendFile::Mode::append) {}
+MetricsWriter::MetricsWriter(const std::string& path, ResumePoint resume)
+    : file_(prepare(path, resume), AppendFile::Mode::append) {}
 
 void MetricsWriter::train(const TrainRecord& r) {
   const ordered_json object{

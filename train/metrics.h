@@ -26,16 +26,21 @@ struct ValRecord {
   double cosine = 0;  // mean cosine similarity with the teacher
 };
 
+/// Where a run goes on.
+struct ResumePoint {
+  std::int64_t step = -1;           // of the checkpoint; 0 to start a run over, -1 for a new run
+  bool validation_pending = false;  // the checkpoint was written before the validation at this step
+};
+
 /// Never a line lost or doubled by a resume: a run that resumes from the checkpoint of step S writes the
 /// lines of later steps again, so those that are there are dropped (by a new file and a rename), and a last
 /// line that a crash tore is repaired. For that, write a step's records, then sync(), then its checkpoint.
 /// A value that is not finite is written as null, since JSON has no other word for it.
 class MetricsWriter {
  public:
-  /// resume_step: the step of the checkpoint, 0 to start a run over, or -1 for a new run: then a file with
-  /// something in it is a UsageError. A line in the middle that is no record throws Error; nothing is changed
-  /// then.
-  explicit MetricsWriter(const std::string& path, std::int64_t resume_step = -1);
+  /// A file with something in it is a UsageError for a new run. A line in the middle that is no record throws
+  /// Error; nothing is changed then.
+  explicit MetricsWriter(const std::string& path, ResumePoint resume = {});
 
   /// One line, handed to the operating system at once. Throws Error naming the file (full disk).
   void train(const TrainRecord& record);

@@ -2,17 +2,7 @@
 
 #include <cmath>
 
-#include "data/transform.h"
-#include "tensor/patchify.h"
-
 namespace vitral::train {
-
-Variable model_input(const Tensor& images, Device device) {
-  const Tensor pixels = images.to(device);
-  Tensor x({pixels.dim(0), 3, pixels.dim(1), pixels.dim(2)}, DType::float32, device);
-  kernel::normalize_images(x, pixels, {data::clip_mean, data::clip_std});
-  return Variable(x);
-}
 
 TrainStep::TrainStep(nn::Student& student, const TrainConfig& config, Device device)
     : student_(student),
@@ -35,7 +25,8 @@ StepResult TrainStep::run(const Tensor& images, const Tensor& targets, double lr
     const std::int64_t end = std::min(batch, begin + micro);
     // Each part weighs as many images as it has, so that the sum is the loss of the whole batch.
     const double weight = static_cast<double>(end - begin) / static_cast<double>(batch);
-    const Variable embedding = student_.forward(model_input(images.rows(begin, end), device_)).embedding;
+    const Variable embedding =
+        student_.forward(nn::normalize_pixels(images.rows(begin, end), device_)).embedding;
     const Variable loss =
         distillation_loss(embedding, Variable(targets.rows(begin, end).to(device_)), config_.loss_norm);
     result.loss += weight * loss.item();
@@ -49,7 +40,8 @@ StepResult TrainStep::run(const Tensor& images, const Tensor& targets, double lr
     return result;
   }
   // As torch.nn.utils.clip_grad_norm_.
-  const double clip = config_.clip_norm ? std::min(1.0, *config_.clip_norm / (result.gradient_norm + 1e-6)) : 1.0;
+  const double clip =
+      config_.clip_norm ? std::min(1.0, *config_.clip_norm / (result.gradient_norm + 1e-6)) : 1.0;
   optimizer_.step(lr, clip);
   student_.zero_grad();
   if (!average_.empty()) {
@@ -73,7 +65,8 @@ data::NamedTensors TrainStep::state() const {
   return out;
 }
 
-void TrainStep::load(const data::NamedTensors& weights, const data::NamedTensors& state, const std::string& where) {
+void TrainStep::load(const data::NamedTensors& weights, const data::NamedTensors& state,
+                     const std::string& where) {
   data::NamedTensors raw, moments;
   for (const auto& [name, tensor] : state) {
     if (name.starts_with("raw."))
@@ -81,7 +74,8 @@ void TrainStep::load(const data::NamedTensors& weights, const data::NamedTensors
     else
       moments.emplace_back(name, tensor);
   }
-  VITRAL_CHECK(raw.empty() == average_.empty(), "{}: was written {} train.ema, this configuration is {} it; set it alike", where,
+  VITRAL_CHECK(raw.empty() == average_.empty(),
+               "{}: was written {} train.ema, this configuration is {} it; set it alike", where,
                raw.empty() ? "without" : "with", raw.empty() ? "with" : "without");
   const data::NamedTensors before = student_.state();
   data::NamedTensors backup;

@@ -1,5 +1,5 @@
-// One optimiser step: forward and backward over the micro-batches of a batch, the check for values that are not finite, clipping,
-// AdamW, and the moving average of the weights.
+// One optimiser step: forward and backward over the micro-batches of a batch, the check for values that are
+// not finite, clipping, AdamW, and the moving average of the weights.
 #pragma once
 #include <optional>
 #include <vector>
@@ -10,9 +10,6 @@
 #include "train/config.h"
 
 namespace vitral::train {
-
-/// uint8 [B,S,S,3] pixels to the student's input float32 [B,3,S,S] on `device`, with CLIP's mean and standard deviation.
-Variable model_input(const Tensor& images, Device device);
 
 struct StepResult {
   double loss = 0;           // mean over the batch
@@ -29,7 +26,8 @@ class TrainStep {
 
   /// Weights to evaluate and to deploy: the averaged ones where `ema` is set, else the student's own.
   data::NamedTensors weights() const;
-  /// What else a resume needs: moments, and the student's own weights as raw.NAME where weights() are averages.
+  /// What else a resume needs: moments, and the student's own weights as raw.NAME where weights() are
+  /// averages.
   data::NamedTensors state() const;
   /// All or nothing; UsageError naming `where` when they are another architecture's.
   void load(const data::NamedTensors& weights, const data::NamedTensors& state, const std::string& where);

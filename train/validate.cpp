@@ -1,25 +1,24 @@
 #include "train/validate.h"
 
-#include "train/step.h"
-
 namespace vitral::train {
 
-std::optional<Validation> validate(const nn::Student& student, data::Loader& loader, double loss_norm, Device device,
-                                   const std::function<bool()>& stop) {
+std::optional<Validation> validate(const nn::Student& student, data::Loader& loader, double loss_norm,
+                                   Device device, const std::function<bool()>& stop) {
   const NoGrad no_grad;
   Validation v;
   loader.begin_epoch(0);
   while (const auto batch = loader.next()) {
     if (stop && stop()) return std::nullopt;
     if (batch->size() == 0) continue;
-    const Variable y = l2_normalize(student.forward(model_input(batch->images, device)).embedding);
+    const Variable y = l2_normalize(student.forward(nn::normalize_pixels(batch->images, device)).embedding);
     const Variable t = l2_normalize(Variable(batch->targets.to(device)));
     const auto n = static_cast<double>(batch->size());
     v.loss += n * loss_norm * mean(abs(sub(y, t))).item();
     v.cosine += sum(mul(y, t)).item();
     v.images += batch->size();
   }
-  VITRAL_CHECK(v.images > 0, "validation: {} has no image that can be read", loader.dataset().paths().front());
+  VITRAL_CHECK(v.images > 0, "validation: {} has no image that can be read",
+               loader.dataset().paths().front());
   v.loss /= static_cast<double>(v.images);
   v.cosine /= static_cast<double>(v.images);
   return v;

@@ -15,7 +15,7 @@ struct Validation {
 };
 
 /// Runs the loader's epoch from its beginning. Nothing when `stop` said so in between.
-std::optional<Validation> validate(const nn::Student& student, data::Loader& loader, double loss_norm, Device device,
-                                   const std::function<bool()>& stop = {});
+std::optional<Validation> validate(const nn::Student& student, data::Loader& loader, double loss_norm,
+                                   Device device, const std::function<bool()>& stop = {});
 
 }  // namespace vitral::train

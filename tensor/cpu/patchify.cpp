@@ -37,7 +37,7 @@ void unpatchify(Tensor& images, const Tensor& patches, std::int64_t patch) {
   });
 }
 
-void normalize_images(Tensor& y, const Tensor& x, kernel::ChannelStatistics statistics) {
+void normalize_images(Tensor& y, const Tensor& x, ChannelStatistics statistics) {
   const std::int64_t pixels = x.dim(1) * x.dim(2);
   float table[3][256];  // a byte has 256 values: the division is done once for each
   for (std::size_t ch = 0; ch < 3; ++ch)

@@ -131,6 +131,39 @@ TEST(Student, SizesAreInferredFromTheWeights) {
             "w.safetensors: has no weights 'conv1.weight'; these are not a student's weights");
 }
 
+TEST(StudentMetadata, HoldsTheArchitectureAndReadsBack) {
+  StudentConfig c = tiny();
+  c.attention = "full", c.window = 5, c.same_norm = false;
+  auto metadata = to_metadata(c);
+  EXPECT_EQ(metadata, (std::map<std::string, std::string>{{"model.image_size", "12"},
+                                                          {"model.patch_size", "4"},
+                                                          {"model.width", "4"},
+                                                          {"model.layers", "1"},
+                                                          {"model.heads", "2"},
+                                                          {"model.attention", "full"},
+                                                          {"model.window", "5"},
+                                                          {"model.same_norm", "false"}}));
+  metadata["format"] = "pt";
+  EXPECT_EQ(student_config_from_metadata(metadata, "m.safetensors"), c);
+  EXPECT_EQ(student_config_from_metadata({{"format", "pt"}}, "m.safetensors"), std::nullopt);
+}
+
+TEST(StudentMetadata, RejectsWhatIsNoStudent) {
+  const auto error = [](const std::string& key, const std::string& value) {
+    auto metadata = to_metadata(StudentConfig{});
+    metadata[key] = value;
+    return message_of([&] { student_config_from_metadata(metadata, "m.safetensors"); });
+  };
+  EXPECT_EQ(error("model.heads", "15"), "m.safetensors: metadata: student: heads 15 must divide width 512");
+  EXPECT_EQ(error("model.width", "many"), "m.safetensors: metadata model.width: 'many' is not a valid value");
+  EXPECT_EQ(error("model.same_norm", "1"),
+            "m.safetensors: metadata model.same_norm: '1' is not a valid value");
+  auto metadata = to_metadata(StudentConfig{});
+  metadata.erase("model.layers");
+  EXPECT_EQ(message_of([&] { student_config_from_metadata(metadata, "m.safetensors"); }),
+            "m.safetensors: metadata model.layers is missing");
+}
+
 TEST(Student, Errors) {
   const auto with = [](auto&& change) {
     StudentConfig c = tiny();

@@ -207,43 +207,5 @@ TEST(Config, YamlReadsBackToTheVeryNumbersAndTexts) {
   }
 }
 
-TEST(ModelMetadata, HoldsTheArchitectureAndReadsBack) {
-  ModelConfig model{64, 8, 64, 3, 8, "full", 5, false, "start.pt"};
-  auto metadata = model_metadata(model);
-  EXPECT_EQ(metadata, (std::map<std::string, std::string>{{"model.image_size", "64"},
-                                                          {"model.patch_size", "8"},
-                                                          {"model.width", "64"},
-                                                          {"model.layers", "3"},
-                                                          {"model.heads", "8"},
-                                                          {"model.attention", "full"},
-                                                          {"model.window", "5"},
-                                                          {"model.same_norm", "false"}}));
-  metadata["format"] = "pt";
-  model.init_from.clear();
-  EXPECT_EQ(model_from_metadata(metadata, "m.safetensors"), model);
-  EXPECT_EQ(model_from_metadata({{"format", "pt"}}, "m.safetensors"), std::nullopt);
-}
-
-TEST(ModelMetadata, RejectsWhatIsNoModel) {
-  const auto error = [](const std::string& key, const std::string& value) {
-    auto metadata = model_metadata(ModelConfig{});
-    metadata[key] = value;
-    return test::message_of([&] { model_from_metadata(metadata, "m.safetensors"); });
-  };
-  EXPECT_EQ(error("model.heads", "15"), "m.safetensors: metadata model.heads: 15 must divide width 512");
-  EXPECT_EQ(error("model.heads", "0"),
-            "m.safetensors: metadata model.heads: must be an integer from 1 to 65536, not 0");
-  EXPECT_EQ(error("model.width", "[[[\n"),
-            "m.safetensors: metadata model.width: must be an integer from 1 to 65536, not [[[\\x0a");
-  EXPECT_EQ(error("model.width", ""),
-            "m.safetensors: metadata model.width: must be an integer from 1 to 65536, not null");
-  EXPECT_EQ(error("model.depth", "3"),
-            "m.safetensors: metadata model.depth: unknown key; the file is of a newer version, or damaged");
-  auto metadata = model_metadata(ModelConfig{});
-  metadata.erase("model.layers");
-  EXPECT_EQ(test::message_of([&] { model_from_metadata(metadata, "m.safetensors"); }),
-            "m.safetensors: metadata model.layers: is missing");
-}
-
 }  // namespace
 }  // namespace vitral::train

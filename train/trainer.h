@@ -1,0 +1,36 @@
+// A training run: data, student, optimiser, schedule, run folder, from a configuration.
+//
+// A run is a sequence of positions (epoch, batch); everything that happens at a position is a pure function
+// of the configuration, the files and what a checkpoint holds, so a run that resumes continues bit for bit,
+// also in mid-epoch. After the last batch of an epoch come its validation and the schedule's on_validation().
+#pragma once
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "train/config.h"
+
+namespace vitral::train {
+
+enum class RunEnd { finished, stopped };  // stopped: by a signal, with a checkpoint written
+
+struct RunSummary {
+  RunEnd end = RunEnd::finished;
+  int signal = 0;                              // that stopped it
+  std::int64_t step = 0;                       // optimiser steps done, over all resumes
+  std::int64_t steps_now = 0;                  // in this process
+  double seconds = 0;                          // training and validation in this process
+  double data_wait = 0;                        // part of it (0 to 1) that waited for data
+  std::optional<double> val_loss, val_cosine;  // of the last validation
+  std::int64_t skipped_samples = 0;            // images that did not decode
+};
+
+/// resume: "" for a new run, "auto" for the newest valid checkpoint of train.output (or a new run where there
+/// is none), else a checkpoint or a run folder. Progress goes to `out`. Throws UsageError for a request that
+/// does not fit (files, sizes, a folder that holds a run already) and Error for work that fails: full disk, a
+/// file that cannot be read, three steps in a row without a finite loss and gradient. The checkpoints written
+/// before stay.
+RunSummary train(const Config& config, const std::string& resume, std::FILE* out = stderr);
+
+}  // namespace vitral::train
