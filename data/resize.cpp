@@ -185,6 +185,10 @@ Tensor resample(const Tensor& image, int full_width, int full_height, int x, int
   const std::size_t row_bytes = static_cast<std::size_t>(width) * 3;
   Tensor rows;
   const int row_count = last_row - first_row;
+  // The image between the two passes: a hostile 1 x 100,000,000 would grow to 224 times that.
+  if (row_count > max_image_pixels / width)
+    throw_error("resize: an image of {} x {} is too narrow to be scaled to {} x {}", in_width, in_height,
+                full_width, full_height);
   if (full_width != in_width) {
     const Taps along_x(in_width, full_width, x, width, filter);
     const int origin = along_x.spans.front().first;
