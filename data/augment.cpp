@@ -6,6 +6,7 @@
 
 #include "data/blur.h"
 #include "data/color.h"
+#include "data/exact_float.h"
 #include "data/image.h"
 #include "data/resize.h"
 #include "data/transform.h"
@@ -19,8 +20,13 @@ int place(double u, std::int64_t n) {
   return static_cast<int>(std::min(static_cast<std::int64_t>(u * static_cast<double>(n)), n - 1));
 }
 
+// Not Random::uniform(low, high): compiled here, it rounds alike on every machine, as replayed views need.
+float draw_between(Random& random, double low, double high) {
+  return static_cast<float>(low + (high - low) * random.uniform());
+}
+
 float draw_factor(Random& random, float strength) {
-  return static_cast<float>(random.uniform(std::max(0.0, 1.0 - strength), 1.0 + strength));
+  return draw_between(random, std::max(0.0, 1.0 - strength), 1.0 + strength);
 }
 
 Tensor adjust(const Tensor& image, AugmentDraw::Jitter what, float factor) {
@@ -47,7 +53,7 @@ AugmentDraw::AugmentDraw(const AugmentConfig& config, std::uint64_t seed) {
   grayscale = random.uniform() < config.grayscale;
   flip = random.uniform() < config.flip;
   blur = random.uniform() < config.blur;
-  sigma = static_cast<float>(random.uniform(config.blur_sigma_min, config.blur_sigma_max));
+  sigma = draw_between(random, config.blur_sigma_min, config.blur_sigma_max);
   posterize = random.uniform() < config.posterize;
   autocontrast = random.uniform() < config.autocontrast;
   crop_y = random.uniform();

@@ -22,8 +22,9 @@ namespace vitral::data {
 /// `image`.
 Tensor augment(const Tensor& image, const AugmentConfig& config, int size, std::uint64_t seed);
 
-/// Name and version of the augmentation, e.g. "vitral-augment-1:resize=300,...,random_crop". Equal names
-/// replay equal views from equal seeds; stored with datasets to refuse others.
+/// Name and version of the augmentation, e.g. "vitral-augment-1:resize=300,...,random_crop", stored with
+/// datasets to refuse others: equal names replay equal views from equal images, sizes and seeds. Fields
+/// without effect are left out.
 std::string transform_name(const AugmentConfig& config);
 
 /// Throws UsageError naming the field that is out of range.

@@ -1,6 +1,6 @@
-// Include last, in a source file whose floating-point results must be the same on every machine: no fused
-// multiply-add behind the back of the source, which rounds once where Pillow (and a build for another
-// processor) rounds twice.
+// For source files whose floating-point results must be the same on every machine: from here to the end of
+// the file no multiplication and addition are fused, which would round once where Pillow (and a build for
+// another processor) rounds twice.
 #pragma once
 #if defined(__clang__)
 #pragma clang fp contract(off)

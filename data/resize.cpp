@@ -98,25 +98,41 @@ void with_taps(int taps, F&& f) {
   }
 }
 
-// Three colours and one lane unused: one vector register a pixel.
+// One vector register a pixel: three colours and a lane that is not used.
 using Pixel = std::int32_t __attribute__((vector_size(16)));
-using PixelBytes = std::uint8_t __attribute__((vector_size(4)));
+using Bytes = std::uint8_t __attribute__((vector_size(16)));
 
-// One row along x. `wide` holds the row's pixels from column `origin` on and taps.most zeros behind them.
-void row_along_x(std::uint8_t* to, const Pixel* wide, int origin, const Taps& taps) {
+// Bytes to int32 lanes; the fourth lane is not used.
+void widen(Pixel* to, const std::uint8_t* rgb, int pixels) {
+  for (int i = 0; i + 1 < pixels; ++i, rgb += 3) {
+    std::int32_t four = 0;  // one byte of the next pixel
+    std::memcpy(&four, rgb, 4);
+    const Pixel first = {four, 0, 0, 0};
+    const Bytes low = reinterpret_cast<Bytes>(first);
+    const Bytes spread =
+        __builtin_shufflevector(low, Bytes{}, 0, 16, 16, 16, 1, 16, 16, 16, 2, 16, 16, 16, 3, 16, 16, 16);
+    to[i] = reinterpret_cast<Pixel>(spread);
+  }
+  to[pixels - 1] = Pixel{rgb[0], rgb[1], rgb[2], 0};
+}
+
+// One row along x. `from` holds the row's pixels from column `origin` on and taps.most more of any value; one
+// byte is written behind the end of `to`.
+void row_along_x(std::uint8_t* to, const Pixel* from, int origin, const Taps& taps) {
   with_taps(taps.most, [&](auto count) {
     const int width = static_cast<int>(taps.spans.size());
     for (int x = 0; x < width; ++x, to += 3) {
       const std::int32_t* weights = taps.at(x);
-      const Pixel* from = wide + (taps.spans[static_cast<std::size_t>(x)].first - origin);
+      const Pixel* pixels = from + (taps.spans[static_cast<std::size_t>(x)].first - origin);
       Pixel sum = {half, half, half, half};
-      for (int k = 0; k < count; ++k) sum += from[k] * weights[k];
+      for (int k = 0; k < count; ++k) sum += pixels[k] * weights[k];
       sum >>= precision_bits;
       sum = sum < 0 ? Pixel{} : sum;
       sum = sum > 255 ? Pixel{255, 255, 255, 255} : sum;
-      const PixelBytes bytes = __builtin_convertvector(sum, PixelBytes);
-      // A fourth byte is cheaper to write than to leave out; the next pixel overwrites it.
-      std::memcpy(to, &bytes, x + 1 < width ? 4 : 3);
+      const Bytes low = reinterpret_cast<Bytes>(sum);
+      const Bytes packed =
+          __builtin_shufflevector(low, low, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+      std::memcpy(to, &packed, 4);  // the next pixel overwrites the fourth byte
     }
   });
 }
@@ -166,20 +182,25 @@ Tensor resample(const Tensor& image, int full_width, int full_height, int x, int
     last_row = y + height;
   }
 
+  const std::size_t row_bytes = static_cast<std::size_t>(width) * 3;
   Tensor rows;
   const int row_count = last_row - first_row;
+  // The image between the two passes: a hostile 1 x 100,000,000 would grow to 224 times that.
+  if (row_count > max_image_pixels / width)
+    throw_error("resize: an image of {} x {} is too narrow to be scaled to {} x {}", in_width, in_height,
+                full_width, full_height);
   if (full_width != in_width) {
     const Taps along_x(in_width, full_width, x, width, filter);
     const int origin = along_x.spans.front().first;
     const int used = along_x.spans.back().first + along_x.spans.back().count - origin;
-    std::vector<Pixel> wide(static_cast<std::size_t>(used + along_x.most));
+    std::vector<Pixel> from(static_cast<std::size_t>(used + along_x.most));
+    std::vector<std::uint8_t> to(row_bytes + 1);
     rows = Tensor({row_count, width, 3}, DType::uint8);
-    std::uint8_t* to = rows.data<std::uint8_t>();
-    for (std::int64_t row = first_row; row < last_row; ++row, to += std::int64_t{width} * 3) {
-      const std::uint8_t* from = image.data<std::uint8_t>() + (row * in_width + origin) * 3;
-      for (int i = 0; i < used; ++i, from += 3)
-        wide[static_cast<std::size_t>(i)] = Pixel{from[0], from[1], from[2], 0};
-      row_along_x(to, wide.data(), origin, along_x);
+    for (std::int64_t row = 0; row < row_count; ++row) {
+      widen(from.data(), image.data<std::uint8_t>() + ((first_row + row) * in_width + origin) * 3, used);
+      row_along_x(to.data(), from.data(), origin, along_x);
+      std::memcpy(rows.data<std::uint8_t>() + static_cast<std::size_t>(row) * row_bytes, to.data(),
+                  row_bytes);
     }
   } else {
     rows = crop(image, x, first_row, width, row_count);
@@ -187,12 +208,11 @@ Tensor resample(const Tensor& image, int full_width, int full_height, int x, int
   if (!scale_y) return rows;
 
   Tensor result({height, width, 3}, DType::uint8);
-  const std::size_t bytes = static_cast<std::size_t>(width) * 3;
   for (int i = 0; i < height; ++i) {
     const auto [first, count] = along_y.spans[static_cast<std::size_t>(i)];
-    row_along_y(result.data<std::uint8_t>() + static_cast<std::size_t>(i) * bytes,
-                rows.data<std::uint8_t>() + static_cast<std::size_t>(first - first_row) * bytes, bytes,
-                along_y.at(i), count);
+    row_along_y(result.data<std::uint8_t>() + static_cast<std::size_t>(i) * row_bytes,
+                rows.data<std::uint8_t>() + static_cast<std::size_t>(first - first_row) * row_bytes,
+                row_bytes, along_y.at(i), count);
   }
   return result;
 }

@@ -1,7 +1,9 @@
 #include "data/image.h"
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -137,6 +139,25 @@ TEST(Image, HostileSizesAreRefusedBeforeMemoryIsAskedFor) {
   EXPECT_EQ(message_of([&] { decode_image(png, "big"); }),
             "big: corrupt PNG: too short for its 10000 x 10000 pixels");
   EXPECT_LT(allocator_stats(cpu).bytes_reserved, before + (1 << 20));
+}
+
+TEST(Image, ThreadsDecodeAtTheSameTime) {
+  const auto good = encoded("jpeg_420"), other = encoded("png_palette");
+  const auto bad = std::span(good).first(good.size() / 2);
+  const Tensor expected = read_golden(golden, "decoded/jpeg_420"),
+               expected_png = read_golden(golden, "decoded/png_palette");
+  std::atomic<int> right = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 100; ++i) {
+        right += max_difference(decode_image(good, "good"), expected) == 0;
+        right += message_of([&] { decode_image(bad, "bad"); }).starts_with("bad: corrupt JPEG: ");
+        right += max_difference(decode_image(other, "png"), expected_png) == 0;
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, 1200);
 }
 
 // Damage anywhere either decodes to some image or is one clear error; the sanitizers watch the rest.

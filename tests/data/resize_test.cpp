@@ -94,6 +94,10 @@ TEST(Resize, RefusesSizesThatCannotBe) {
             "resize: cannot make an image of 0 x 5 pixels");
   EXPECT_EQ(message_of([&] { resize(image, 2000000000, 2000000000, Filter::bilinear); }),
             "resize: cannot make an image of 2000000000 x 2000000000 pixels");
+  EXPECT_EQ(message_of([] {
+              resize(Tensor({1000000, 1, 3}, DType::uint8), 224, 224, Filter::bilinear);
+            }),
+            "resize: an image of 1 x 1000000 is too narrow to be scaled to 224 x 224");
   EXPECT_EQ(message_of([&] { crop(image, 30, 0, 7, 4); }),
             "crop: 7 x 4 pixels at (30, 0) are not inside an image of 36 x 28");
   EXPECT_EQ(message_of([&] { crop(image, -1, 0, 7, 4); }),
