@@ -72,15 +72,17 @@ class Archive {
     char end = 0;
     // libzip compares the checksum where the entry ends.
     if (good && zip_fread(entry.get(), &end, 1) == 0) return;
-    throw_error(
-        "{}: entry {} is truncated or damaged ({}); {}", path_, shown(zip_get_name(zip_.get(), index, 0)),
-        entry ? zip_error_strerror(zip_file_get_error(entry.get())) : zip_strerror(zip_.get()), advice);
+    const char* name = zip_get_name(zip_.get(), index, ZIP_FL_ENC_RAW);
+    throw_error("{}: entry {} is truncated or damaged ({}); {}", path_, shown(name ? name : "without a name"),
+                entry ? zip_error_strerror(zip_file_get_error(entry.get())) : zip_strerror(zip_.get()),
+                advice);
   }
   std::string text(zip_uint64_t index) const {
-    std::string bytes(size(index), '\0');
-    if (bytes.size() > max_pickle_bytes)
+    const std::uint64_t size_in_file = size(index);
+    if (size_in_file > max_pickle_bytes)
       throw_error("{}: a pickle of {} bytes, at most {} are read; save only the state dict", path_,
-                  bytes.size(), max_pickle_bytes);
+                  size_in_file, max_pickle_bytes);
+    std::string bytes(size_in_file, '\0');
     read(index, bytes.data(), bytes.size());
     return bytes;
   }
