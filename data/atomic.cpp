@@ -66,14 +66,23 @@ void sync_path(const std::string& path, int flags, const std::string& named) {
 
 void sync_folder(const std::string& folder) { sync_path(folder, O_RDONLY | O_DIRECTORY, folder); }
 
-AtomicFile::AtomicFile(std::string path)
-    : path_(std::move(path)), temporary_(temporary_name(path_)), hash_(XXH3_createState()) {
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), hash_(nullptr) {
+  std::error_code ignored;
+  const fs::file_status status = fs::status(path_, ignored);
+  // A rename over a device such as /dev/null would replace it.
+  VITRAL_CHECK(!fs::exists(status) || fs::is_regular_file(status),
+               "{}: cannot write: this is {}; choose the name of a file", path_,
+               fs::is_directory(status) ? "a directory" : "not a regular file");
+  // What a link points to is replaced, not the link.
+  const std::string target =
+      fs::is_symlink(path_, ignored) ? fs::weakly_canonical(path_, ignored).string() : path_;
+  if (!target.empty()) path_ = target;
+  temporary_ = temporary_name(path_);
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor_ < 0) {
-    const int error = errno;
-    XXH3_freeState(hash_);
-    fail(path_, error);
+    fail(path_, errno);
   }
+  hash_ = XXH3_createState();
   XXH3_64bits_reset(hash_);
 }
 

@@ -21,7 +21,7 @@ constexpr std::uint64_t max_state_bytes = 64 << 20;
 
 std::string hex(std::uint64_t value) { return fmt::format("{:016x}", value); }
 
-// The last line of state.json: the checksum of all text before it.
+// The last entry of state.json: the checksum of all text before it.
 std::string checksum_line(std::string_view text) {
   return fmt::format(",\n \"checksum\": \"{}\"\n}}\n", hex(XXH3_64bits(text.data(), text.size())));
 }

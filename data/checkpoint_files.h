@@ -31,7 +31,7 @@ std::string checkpoints_folder(const std::string& run_folder);
 /// there is no such file or it does not hold the name of a checkpoint.
 std::optional<std::string> named_checkpoint(const std::string& run_folder, const char* which);
 
-/// The bytes of state.json: the object {"files", "format", "state", "step"} and, as the last line, the
+/// The bytes of state.json: the object {"files", "format", "state", "step"} and, as the last entry, the
 /// XXH3-64 checksum of every byte before it, so that no bit of it can change unseen.
 std::string format_checkpoint_state(std::int64_t step, const std::map<std::string, FileDigest>& files,
                                     const nlohmann::json& state);

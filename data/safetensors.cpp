@@ -64,8 +64,7 @@ DType check_entry(const std::string& path, const TensorEntry& entry, std::uint64
   if (begin > end || end > data_bytes)
     throw_error(
         "{}: tensor '{}': data_offsets [{}, {}] are outside of the {} bytes of data; the file is truncated "
-        "or "
-        "damaged, copy it again",
+        "or damaged, copy it again",
         path, name, begin, end, data_bytes);
   if (end - begin != *bytes)
     throw_error("{}: tensor '{}': {} {} needs {} bytes, data_offsets give {}; the file is damaged", path,

@@ -23,7 +23,7 @@ struct WeightsFile {
 
 /// Reads F32, F64, F16, BF16, U8 and I64 as they are; any other dtype is an error that names the tensor.
 /// Nothing in the file is trusted: a header of at most 100 MB, tensors that cover the data exactly, at most 8
-/// dimensions, no name twice. Memory: the tensors and a bounded part of the header.
+/// dimensions, no name twice, at most 100,000 tensors. Memory: the tensors and a bounded part of the header.
 /// Throws UsageError for a missing file, Error for its contents, one line each.
 WeightsFile read_safetensors(const std::string& path);
 

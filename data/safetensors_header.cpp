@@ -13,6 +13,9 @@ namespace {
 
 using nlohmann::json;
 
+// An entry takes some hundred bytes of memory whatever its length in the file; models have thousands at most.
+constexpr std::size_t max_entries = 100'000;
+
 // Where in the header the next event belongs.
 enum class Place { start, file, metadata, tensor, dtype, shape, offsets, done };
 
@@ -43,6 +46,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
   }
   bool string(string_t& value) override {
     if (place_ == Place::metadata) {
+      if (header.metadata.size() == max_entries)
+        return fail(fmt::format("__metadata__: more than {} entries", max_entries));
       header.metadata[key_] = std::move(value);
       return true;
     }
@@ -63,6 +68,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
       place_ = Place::metadata;
       return true;
     }
+    if (header.tensors.size() == max_entries) return fail(fmt::format("more than {} tensors", max_entries));
     header.tensors.push_back({key_, {}, {}, {}});
     seen_dtype_ = seen_shape_ = seen_offsets_ = false;
     place_ = Place::tensor;

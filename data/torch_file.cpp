@@ -72,15 +72,17 @@ class Archive {
     char end = 0;
     // libzip compares the checksum where the entry ends.
     if (good && zip_fread(entry.get(), &end, 1) == 0) return;
-    throw_error(
-        "{}: entry {} is truncated or damaged ({}); {}", path_, shown(zip_get_name(zip_.get(), index, 0)),
-        entry ? zip_error_strerror(zip_file_get_error(entry.get())) : zip_strerror(zip_.get()), advice);
+    const char* name = zip_get_name(zip_.get(), index, ZIP_FL_ENC_RAW);
+    throw_error("{}: entry {} is truncated or damaged ({}); {}", path_, shown(name ? name : "without a name"),
+                entry ? zip_error_strerror(zip_file_get_error(entry.get())) : zip_strerror(zip_.get()),
+                advice);
   }
   std::string text(zip_uint64_t index) const {
-    std::string bytes(size(index), '\0');
-    if (bytes.size() > max_pickle_bytes)
+    const std::uint64_t size_in_file = size(index);
+    if (size_in_file > max_pickle_bytes)
       throw_error("{}: a pickle of {} bytes, at most {} are read; save only the state dict", path_,
-                  bytes.size(), max_pickle_bytes);
+                  size_in_file, max_pickle_bytes);
+    std::string bytes(size_in_file, '\0');
     read(index, bytes.data(), bytes.size());
     return bytes;
   }
@@ -269,23 +271,47 @@ class TensorReader {
   std::uint64_t total_ = 0;
 };
 
-bool has_tensor(const PickleValue& dict) {
-  for (std::size_t i = 0; i + 1 < dict.items.size(); i += 2)
-    if (dict.items[i]->is(Kind::text) && tensor_of(dict.items[i + 1])) return true;
-  return false;
+using Described = std::vector<std::pair<std::string, const PickleValue*>>;
+
+// Names and descriptions of the tensors in a dict, and of those in the modules below it: a TorchScript
+// archive keeps each module as an object whose attributes are its tensors and modules.
+void collect(const std::string& path, const PickleValue& dict, const std::string& prefix, int depth,
+             int& budget, Described& found) {
+  constexpr int deepest = 64;
+  constexpr std::size_t longest = 1000;
+  if (depth > deepest) return;
+  for (std::size_t i = 0; i + 1 < dict.items.size(); i += 2) {
+    const PickleValue &key = *dict.items[i], &value = *dict.items[i + 1];
+    if (!key.is(Kind::text) || --budget < 0) continue;
+    const auto* tensor = tensor_of(&value);
+    const bool module = value.is(Kind::object) && value.state && value.state->is(Kind::dict);
+    if (!tensor && !module) continue;
+    if (prefix.size() + key.text.size() > longest)
+      throw_error("{}: the name '{}' is longer than {} bytes; {}", path, shown(key.text), longest, advice);
+    if (tensor)
+      found.emplace_back(prefix + key.text, tensor);
+    else
+      collect(path, *value.state, prefix + key.text + ".", depth + 1, budget, found);
+  }
 }
 
-const PickleValue& find_state_dict(const std::string& path, const PickleValue& root) {
+Described find_state(const std::string& path, const PickleValue& root) {
+  int budget = 1'000'000;  // modules that contain each other would never end
+  Described found;
   for (const char* key : {"model_state_dict", "state_dict", "model"}) {
     const auto* value = root.find(key);
-    if (value && value->is(Kind::dict) && has_tensor(*value)) return *value;
+    if (value && value->is(Kind::dict)) collect(path, *value, "", 0, budget, found);
+    if (!found.empty()) return found;
   }
-  if (root.is(Kind::dict) && has_tensor(root)) return root;
-  throw_error(
-      "{}: holds no weights: no dict of tensors at the top or under model_state_dict, state_dict or model; "
-      "save "
-      "model.state_dict() with torch.save",
-      path);
+  const PickleValue* top = root.is(Kind::object) && root.state ? root.state : &root;
+  if (top->is(Kind::dict)) collect(path, *top, "", 0, budget, found);
+  if (found.empty())
+    throw_error(
+        "{}: holds no weights: no dict of tensors at the top or under model_state_dict, state_dict or model; "
+        "save "
+        "model.state_dict() with torch.save",
+        path);
+  return found;
 }
 
 std::optional<std::string> as_text(const PickleValue& value) {
@@ -313,18 +339,14 @@ WeightsFile read_torch_file(const std::string& path) {
     throw_error("{}: saved on a big-endian machine; save it again on a little-endian one", path);
   const Pickle pickle(archive.text(*archive.find("data.pkl")), path);
   const PickleValue& root = pickle.root();
-  const PickleValue& state = find_state_dict(path, root);
 
   WeightsFile weights;
   TensorReader reader(path, archive);
   std::unordered_set<std::string> names;
-  for (std::size_t i = 0; i + 1 < state.items.size(); i += 2) {
-    const auto* call = tensor_of(state.items[i + 1]);
-    if (!state.items[i]->is(Kind::text) || !call) continue;
-    const std::string& name = state.items[i]->text;
+  for (const auto& [name, tensor] : find_state(path, root)) {
     if (!names.insert(name).second)
       throw_error("{}: tensor '{}' is there twice; {}", path, shown(name), advice);
-    weights.tensors.emplace_back(name, reader.read(name, *call));
+    weights.tensors.emplace_back(name, reader.read(name, *tensor));
   }
   for (std::size_t i = 0; i + 1 < root.items.size() && root.is(Kind::dict); i += 2)
     if (const auto text = as_text(*root.items[i + 1]); text && root.items[i]->is(Kind::text))

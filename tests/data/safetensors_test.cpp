@@ -177,6 +177,22 @@ TEST(Safetensors, DeeplyNestedHeaderIsRefusedAtOnce) {
             path + ": the header: a list where none belongs; the file is damaged or not a safetensors file");
 }
 
+TEST(Safetensors, ManyTinyEntriesAreRefused) {
+  const TempDir folder;
+  const std::string path = folder / "x.safetensors";
+  std::string tensors = "{", metadata = "{\"__metadata__\":{";
+  for (int i = 0; i < 100'001; ++i) {
+    tensors += fmt::format(R"({}"{}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})", i ? "," : "", i);
+    metadata += fmt::format(R"({}"{}":"")", i ? "," : "", i);
+  }
+  put_file(path, file_with(tensors + "}", 0));
+  EXPECT_EQ(message_of([&] { read_safetensors(path); }),
+            path + ": more than 100000 tensors; the file is damaged or not a safetensors file");
+  put_file(path, file_with(metadata + "}}", 0));
+  EXPECT_EQ(message_of([&] { read_safetensors(path); }),
+            path + ": __metadata__: more than 100000 entries; the file is damaged or not a safetensors file");
+}
+
 TEST(Safetensors, LengthsThatDoNotFit) {
   const TempDir folder;
   const std::string path = folder / "x.safetensors";

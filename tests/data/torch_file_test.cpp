@@ -227,6 +227,21 @@ TEST_F(HostileTorchFile, BrokenPickles) {
   EXPECT_SAYS(message("\x80\x02" + std::string(2'100'000, 'N') + "."), "more than 2000000 values");
 }
 
+TEST_F(HostileTorchFile, ModulesOfTorchScriptGiveTheirTensors) {
+  // {visual: Block(w: tensor), scale: tensor}, as torch.jit.save writes it; and a module that contains
+  // itself.
+  const std::string module = "c__torch__\nBlock\n)\x81";
+  const std::string block = module + "}" + text_of("w") + good_tensor() + "sb";
+  put_zip(path_, {{"a/data.pkl", "\x80\x02" + module + "}(" + text_of("visual") + block + text_of("scale") +
+                                     good_tensor() + text_of("training") + "\x88ub."},
+                  {"a/data/0", std::string(24, '\0')}});
+  const WeightsFile file = read_torch_file(path_);
+  ASSERT_EQ(file.tensors.size(), 2U);
+  EXPECT_EQ(file.tensors[0].first, "visual.w");
+  EXPECT_EQ(file.tensors[1].first, "scale");
+  EXPECT_SAYS(message("\x80\x02" + module + "q\x01}" + text_of("self") + "h\x01sb."), "holds no weights");
+}
+
 TEST_F(HostileTorchFile, DeepAndCircularStructuresAreFlat) {
   EXPECT_SAYS(message("\x80\x02)" + std::string(1'500'000, '\x85') + "."), "holds no weights");
   EXPECT_SAYS(message("\x80\x02}q\x01" + text_of("model") + "h\x01s."), "holds no weights");
