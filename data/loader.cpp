@@ -98,6 +98,7 @@ void Loader::State::check() const {
                o.image_size);
   VITRAL_CHECK(o.workers >= 0 && o.workers <= 1024, "loader: workers {} must be in 0..1024", o.workers);
   VITRAL_CHECK(o.prefetch >= 1, "loader: prefetch {} must be at least 1", o.prefetch);
+  check_augment(o.augment);
   VITRAL_CHECK(dataset.size() > 0, "{}: has no images", dataset.paths().front());
   if (!o.targets) return;
   dataset.require_embeddings();

@@ -1,0 +1,370 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <set>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "data/augment.h"
+#include "data/dataset_writer.h"
+#include "data/hdf5.h"
+#include "data/image.h"
+#include "tensor/random.h"
+#include "tensor/storage.h"
+#include "tests/support.h"
+
+namespace vitral::data {
+namespace {
+
+using test::message_of;
+using test::TempDir;
+
+Tensor noise(std::int64_t h, std::int64_t w, std::int64_t seed) {
+  Tensor image({h, w, 3}, DType::uint8);
+  for (std::int64_t i = 0; i < image.numel(); ++i)
+    image.data<std::uint8_t>()[i] =
+        static_cast<std::uint8_t>(splitmix64(static_cast<std::uint64_t>(i + 7919 * seed)));
+  return image;
+}
+
+Tensor embedding(std::int64_t i) {
+  Tensor e({6});
+  for (int d = 0; d < 6; ++d) e.data<float>()[d] = static_cast<float>(10 * i + d);
+  return e;
+}
+
+// n plain images of side x side, or (encoded) PNG files of several sizes of which those in `bad` are damaged.
+std::string write_dataset(const std::string& path, int n, int side, bool encoded = false,
+                          const std::vector<int>& bad = {}) {
+  std::optional<DatasetWriter::Size> size;
+  if (!encoded) size = DatasetWriter::Size{side, side};
+  DatasetWriter w(path, size);
+  for (int i = 0; i < n; ++i) {
+    const std::string name = fmt::format("{}.png", i);
+    if (!encoded) {
+      w.add_image(noise(side, side, i), name, embedding(i));
+      continue;
+    }
+    auto file = encode_png(noise(side + i % 5, side + i % 3, i));
+    if (std::find(bad.begin(), bad.end(), i) != bad.end()) file.resize(file.size() / 2);
+    w.add_encoded(file, name, embedding(i));
+  }
+  w.finish();
+  return path;
+}
+
+LoaderOptions options(int workers, const AugmentConfig& augment = {}) {
+  LoaderOptions o;
+  o.batch_size = 7;
+  o.image_size = 16;
+  o.augment = augment;
+  o.seed = 11;
+  o.workers = workers;
+  o.prefetch = 3;
+  return o;
+}
+
+AugmentConfig strong() {
+  AugmentConfig c = AugmentConfig::clip();
+  c.resize = 20;
+  c.blur = c.grayscale = c.flip = 0.5F;
+  return c;
+}
+
+// Everything in the batches of the rest of an epoch, as text that can be compared.
+std::vector<std::string> drain(Loader& loader) {
+  std::vector<std::string> all;
+  while (auto batch = loader.next()) {
+    std::string s = fmt::format("{} {} ", batch->images.shape(), batch->targets.shape());
+    for (auto i : batch->indices) s += fmt::format("{},", i);
+    for (const auto& k : batch->skipped) s += fmt::format(" {} {} {}", k.index, k.name, k.reason);
+    s.append(static_cast<const char*>(batch->images.raw()), batch->images.bytes());
+    s.append(static_cast<const char*>(batch->targets.raw()), batch->targets.bytes());
+    all.push_back(s);
+  }
+  return all;
+}
+
+TEST(Loader, SameBatchesForAnyNumberOfWorkersAndAnyStart) {
+  const TempDir dir;
+  const Dataset plain = Dataset::open(write_dataset(dir / "plain.h5", 53, 24));
+  const Dataset encoded = Dataset::open(write_dataset(dir / "encoded.h5", 53, 24, true, {4, 5, 17, 40}));
+  for (const Dataset& d : {plain, encoded}) {
+    std::vector<std::string> epochs[3];
+    Loader caller(d, options(0, strong()));
+    EXPECT_EQ(caller.batches_per_epoch(), 8);
+    for (int e = 0; e < 3; ++e) {
+      caller.begin_epoch(e);
+      epochs[e] = drain(caller);
+      ASSERT_EQ(epochs[e].size(), 8U);
+      EXPECT_FALSE(caller.next());
+    }
+    EXPECT_NE(epochs[0], epochs[1]);
+    for (int workers : {1, 2, 8}) {
+      Loader loader(d, options(workers, strong()));
+      for (int e : {0, 1, 2}) {
+        if (e > 0) loader.begin_epoch(e);
+        EXPECT_EQ(drain(loader), epochs[e]) << workers;
+        EXPECT_FALSE(loader.next());
+      }
+      LoaderOptions resumed = options(workers, strong());
+      resumed.epoch = 2;
+      resumed.first_batch = 3;
+      Loader late(d, resumed);
+      const std::vector<std::string> rest(epochs[2].begin() + 3, epochs[2].end());
+      EXPECT_EQ(drain(late), rest);
+      late.begin_epoch(1, 7);  // and back, dropping what is under way
+      late.begin_epoch(1, 6);
+      EXPECT_EQ(drain(late).front(), epochs[1][6]);
+      late.begin_epoch(1, 8);
+      EXPECT_FALSE(late.next());
+    }
+  }
+}
+
+TEST(Loader, ShuffleVisitsEachSampleOnceAndAugmentsBySeed) {
+  const TempDir dir;
+  const Dataset d = Dataset::open(write_dataset(dir / "a.h5", 53, 24));
+  Loader loader(d, options(2, strong()));
+  loader.begin_epoch(5);
+  std::vector<std::int64_t> seen;
+  while (auto batch = loader.next()) {
+    for (std::int64_t k = 0; k < batch->size(); ++k) {
+      const std::int64_t i = batch->indices[static_cast<std::size_t>(k)];
+      seen.push_back(i);
+      EXPECT_EQ(batch->targets.rows(k, k + 1).to_vector(), embedding(i).to_vector());
+      EXPECT_EQ(batch->images.rows(k, k + 1).to_vector(),
+                augment(noise(24, 24, i), strong(), 16, random_key(11, 5, i)).to_vector());
+    }
+  }
+  std::vector<std::int64_t> order(53);
+  std::iota(order.begin(), order.end(), std::int64_t{0});
+  EXPECT_NE(seen, order);
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(seen, order);
+}
+
+TEST(Loader, SkippedImagesAreListedAndNeverReplaced) {
+  const TempDir dir;
+  const std::string path = write_dataset(dir / "a.h5", 10, 16, true, {0, 3, 7, 8, 9});
+  LoaderOptions o = options(2);
+  o.shuffle = false;
+  o.batch_size = 3;
+  Loader loader(Dataset::open(path), o);
+  auto batch = loader.next();
+  EXPECT_EQ(batch->indices, (std::vector<std::int64_t>{1, 2}));
+  EXPECT_EQ(batch->images.shape(), (Shape{2, 16, 16, 3}));
+  EXPECT_EQ(batch->targets.to_vector()[0], 10);
+  ASSERT_EQ(batch->skipped.size(), 1U);
+  EXPECT_EQ(batch->skipped[0].index, 0);
+  EXPECT_EQ(batch->skipped[0].name, "0.png");
+  EXPECT_TRUE(batch->skipped[0].reason.starts_with("0.png: ")) << batch->skipped[0].reason;
+  loader.next();
+  batch = loader.next();
+  EXPECT_EQ(batch->indices, (std::vector<std::int64_t>{6}));
+  batch = loader.next();  // nothing of it decodes
+  ASSERT_TRUE(batch);
+  EXPECT_EQ(batch->size(), 0);
+  EXPECT_EQ(batch->images.shape(), (Shape{0, 16, 16, 3}));
+  EXPECT_EQ(batch->skipped.size(), 1U);
+  EXPECT_FALSE(loader.next());
+}
+
+TEST(Loader, ValidationIsPlainAndInOrder) {
+  const TempDir dir;
+  const Dataset d = Dataset::open(write_dataset(dir / "a.h5", 9, 24));
+  LoaderOptions o = options(2, strong());
+  o.training = false;
+  Loader loader(d, o);
+  const auto batch = loader.next();
+  EXPECT_EQ(batch->indices, (std::vector<std::int64_t>{0, 1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(batch->images.rows(6, 7).to_vector(), augment(noise(24, 24, 6), {}, 16, 0).to_vector());
+}
+
+std::string write_views(const std::string& path, const std::vector<std::uint64_t>& seeds,
+                        const std::string& transform) {
+  constexpr std::int64_t n = 8;
+  const auto views = static_cast<std::int64_t>(seeds.size());
+  DatasetWriter w(path, DatasetWriter::Size{24, 24});
+  Tensor vectors({n, views, 2});
+  std::vector<std::uint64_t> all;
+  for (std::int64_t i = 0; i < n; ++i) {
+    w.add_image(noise(24, 24, i));
+    for (std::int64_t v = 0; v < views; ++v) {
+      vectors.data<float>()[(i * views + v) * 2] = static_cast<float>(i);
+      vectors.data<float>()[(i * views + v) * 2 + 1] = static_cast<float>(v);
+      const std::uint64_t seed = seeds[static_cast<std::size_t>(v)];
+      all.push_back(seed == 0 ? 0 : seed + static_cast<std::uint64_t>(i));
+    }
+  }
+  w.set_embeddings(vectors, all);
+  w.set_attribute("transform", transform);
+  w.finish();
+  return path;
+}
+
+TEST(Loader, StoredViewsAreReplayed) {
+  const TempDir dir;
+  const std::string path = write_views(dir / "a.h5", {100, 0, 300}, transform_name(strong()));
+  Loader training(Dataset::open(path), options(2, strong()));
+  std::set<float> chosen;
+  for (int epoch = 0; epoch < 4; ++epoch) {
+    training.begin_epoch(epoch);
+    while (const auto batch = training.next())
+      for (std::int64_t k = 0; k < batch->size(); ++k) {
+        const std::int64_t i = batch->indices[static_cast<std::size_t>(k)];
+        const float* target = batch->targets.data<float>() + 2 * k;
+        chosen.insert(target[1]);
+        EXPECT_EQ(target[0], static_cast<float>(i));
+        EXPECT_EQ(target[1], static_cast<float>(Random(11, epoch, i).below(3)));
+        const std::uint64_t seeds[] = {100 + static_cast<std::uint64_t>(i), 0,
+                                       300 + static_cast<std::uint64_t>(i)};
+        EXPECT_EQ(batch->images.rows(k, k + 1).to_vector(),
+                  augment(noise(24, 24, i), strong(), 16, seeds[static_cast<int>(target[1])]).to_vector());
+      }
+  }
+  EXPECT_EQ(chosen.size(), 3U);
+  LoaderOptions o = options(1);
+  o.training = false;
+  Loader validation(Dataset::open(path), o);
+  EXPECT_EQ(validation.next()->targets.to_vector()[1], 1);
+
+  EXPECT_EQ(message_of([&] { Loader(Dataset::open(path), options(1)); }),
+            path + ": its views were made with transform " + transform_name(strong()) +
+                " but data.augment is " + transform_name({}) + "; use the same");
+  const std::string other = write_views(dir / "b.h5", {100, 300}, "x");
+  EXPECT_EQ(message_of([&] { Loader(Dataset::open(other), o); }),
+            other + ": image 0 has no view with seed 0, which validation needs; embed it with one");
+}
+
+TEST(Loader, ErrorsReachTheConsumerInOrder) {
+  const TempDir dir;
+  const std::string path = dir / "a.h5";
+  {
+    H5File f = H5File::create(path);
+    f.write("/images", Tensor::zeros({40, 16, 16, 3}, DType::uint8), 1);
+    Tensor vectors = Tensor::full({40, 3}, 1);
+    vectors.data<float>()[30 * 3] = vectors.data<float>()[33 * 3] = std::numeric_limits<float>::quiet_NaN();
+    f.write("/embeddings", vectors);
+    f.close();
+  }
+  for (int workers : {0, 1, 8}) {
+    LoaderOptions o = options(workers);
+    o.shuffle = false;
+    Loader loader(Dataset::open(path), o);
+    for (int b = 0; b < 4; ++b) EXPECT_EQ(loader.next()->size(), 7);
+    EXPECT_EQ(message_of([&] { loader.next(); }),
+              path + ": /embeddings row 30 holds a value that is not finite; embed that image again");
+    EXPECT_EQ(loader.next()->size(), 5);
+  }
+}
+
+TEST(Loader, WrongOptions) {
+  const TempDir dir;
+  const Dataset d = Dataset::open(write_dataset(dir / "a.h5", 10, 16));
+  const auto error = [&](auto&& change) {
+    LoaderOptions o = options(1);
+    change(o);
+    return message_of([&] { Loader(d, o); });
+  };
+  EXPECT_EQ(error([](auto& o) { o.batch_size = 0; }), "loader: batch_size 0 must be at least 1");
+  EXPECT_EQ(error([](auto& o) { o.image_size = 0; }), "loader: image_size 0 must be in 1..16384");
+  EXPECT_EQ(error([](auto& o) { o.workers = -1; }), "loader: workers -1 must be in 0..1024");
+  EXPECT_EQ(error([](auto& o) { o.prefetch = 0; }), "loader: prefetch 0 must be at least 1");
+  EXPECT_EQ(error([](auto& o) { o.first_batch = 3; }),
+            "loader: epoch 0 batch 3 is out of range, an epoch has 2 batches");
+  {
+    DatasetWriter w(dir / "bare.h5", DatasetWriter::Size{4, 4});
+    w.finish();
+  }
+  EXPECT_EQ(message_of([&] { Loader(Dataset::open(dir / "bare.h5"), options(1)); }),
+            dir / "bare.h5" + std::string(": has no images"));
+  {
+    DatasetWriter w(dir / "bare.h5", DatasetWriter::Size{16, 16});
+    w.add_image(noise(16, 16, 1));
+    w.finish();
+  }
+  EXPECT_EQ(
+      message_of([&] { Loader(Dataset::open(dir / "bare.h5"), options(1)); }),
+      dir / "bare.h5" +
+          std::string(": has no /embeddings; embed it first with vitral teach, or write them with h5py"));
+  LoaderOptions o = options(1);
+  o.targets = false;
+  Loader images(Dataset::open(dir / "bare.h5"), o);
+  EXPECT_EQ(images.next()->images.to_vector(), noise(16, 16, 1).to_vector());
+}
+
+TEST(Loader, EarlyDestructionJoins) {
+  const TempDir dir;
+  const Dataset d = Dataset::open(write_dataset(dir / "a.h5", 60, 24));
+  for (int take = 0; take < 6; ++take)
+    for (int workers : {0, 1, 8}) {
+      LoaderOptions o = options(workers, strong());
+      Loader loader(d, o);
+      for (int b = 0; b < take; ++b) loader.next();
+      if (take == 3) loader.begin_epoch(1);
+      Loader moved = std::move(loader);
+    }
+}
+
+TEST(Loader, BoundedAheadAndWaitingIsMeasured) {
+  const TempDir dir;
+  const Dataset d = Dataset::open(write_dataset(dir / "a.h5", 60, 16));
+  std::atomic<int> made = 0;
+  LoaderOptions o = options(4);
+  o.batch_size = 5;
+  o.transform = [&](const Tensor& image, const AugmentConfig&, int, std::uint64_t seed) {
+    EXPECT_NE(seed, 0U);
+    ++made;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    return image;
+  };
+  Loader loader(d, o);
+  loader.next();
+  const double waited = loader.wait_seconds();
+  EXPECT_GE(waited, 0.002);
+  for (int i = 0; i < 500 && made < 20; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(made, 20);  // the batch taken and three that wait
+  loader.next();
+  EXPECT_LT(loader.wait_seconds() - waited, 0.5);
+}
+
+TEST(Loader, NothingIsAllocatedOnceWarm) {
+  const TempDir dir;
+  const Dataset d = Dataset::open(write_dataset(dir / "a.h5", 56, 24));
+  Loader loader(d, options(0, strong()));
+  drain(loader);
+  loader.begin_epoch(1);
+  drain(loader);
+  const auto before = allocator_stats(cpu).system_calls;
+  for (int epoch = 2; epoch < 5; ++epoch) {
+    loader.begin_epoch(epoch);
+    drain(loader);
+  }
+  EXPECT_EQ(allocator_stats(cpu).system_calls, before);
+}
+
+TEST(Loader, ImagesOfTheModelsSizeAreReadInPlace) {
+  const TempDir dir;
+  const Dataset d = Dataset::open(write_dataset(dir / "a.h5", 14, 16));
+  LoaderOptions o = options(0);
+  o.shuffle = false;
+  Loader loader(d, o);
+  const auto in_use = [] { return allocator_stats(cpu).bytes_in_use; };
+  reset_peak(cpu);
+  const auto before = in_use();
+  const auto batch = loader.next();
+  EXPECT_EQ(allocator_stats(cpu).peak_in_use, in_use());  // nothing but the batch itself
+  EXPECT_GT(in_use(), before);
+  EXPECT_EQ(batch->images.rows(2, 3).to_vector(), noise(16, 16, 2).to_vector());
+}
+
+}  // namespace
+}  // namespace vitral::data
