@@ -13,6 +13,7 @@ inline CLI::App* add_command(CLI::App& app, const std::string& name, const std::
   return command;
 }
 
+void add_pack(CLI::App& app);
 void add_shapes(CLI::App& app);
 
 }  // namespace vitral::cli

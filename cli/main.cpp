@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
       "space."};
   app.set_version_flag("--version", "vitral " VITRAL_VERSION);
   app.require_subcommand(1);
+  vitral::cli::add_pack(app);
   vitral::cli::add_shapes(app);
   try {
     app.parse(argc, argv);

@@ -1,30 +1,15 @@
 #include "data/hdf5.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <utility>
 
-#include <hdf5.h>
+#include "data/hdf5_handle.h"
 
 namespace vitral::data {
 namespace {
-
-// An HDF5 identifier that closes itself.
-class Handle {
- public:
-  Handle(hid_t id, herr_t (*close)(hid_t)) : id_(id), close_(close) {}
-  ~Handle() {
-    if (id_ >= 0) close_(id_);
-  }
-  Handle(const Handle&) = delete;
-  Handle& operator=(const Handle&) = delete;
-  operator hid_t() const { return id_; }
-
- private:
-  hid_t id_;
-  herr_t (*close_)(hid_t);
-};
 
 void initialise() {
   static const bool once = [] {
@@ -37,7 +22,77 @@ void initialise() {
   static_cast<void>(once);
 }
 
-// IEEE half precision: HDF5 has no native type for it before 1.14.4. h5py reads this as float16.
+std::optional<DType> dtype_of_type(hid_t type) {
+  const std::size_t size = H5Tget_size(type);
+  switch (H5Tget_class(type)) {
+    case H5T_FLOAT:
+      if (size == 2) return DType::float16;
+      if (size == 4) return DType::float32;
+      if (size == 8) return DType::float64;
+      return std::nullopt;
+    case H5T_INTEGER:
+      return size == 1 && H5Tget_sign(type) == H5T_SGN_NONE ? DType::uint8 : DType::int64;
+    case H5T_ENUM:
+      return DType::int64;  // h5py's bool
+    default:
+      return std::nullopt;
+  }
+}
+
+Shape shape_of_space(hid_t space) {
+  const int rank = H5Sget_simple_extent_ndims(space);
+  if (rank < 0 || rank > Shape::max_rank) throw_error("hdf5: a dataset of rank {} is not supported", rank);
+  constexpr hsize_t most = hsize_t{1} << 56;
+  hsize_t dims[Shape::max_rank] = {};
+  H5Sget_simple_extent_dims(space, dims, nullptr);
+  Shape shape;
+  std::uint64_t count = 1;  // a damaged file may claim more elements than a number can count
+  for (int i = 0; i < rank; ++i) {
+    if (dims[i] > most || __builtin_mul_overflow(count, std::max<hsize_t>(dims[i], 1), &count) ||
+        count > most)
+      throw_error("hdf5: a dataset claims more than 2^56 elements, the file is damaged");
+    shape = shape.append(static_cast<std::int64_t>(dims[i]));
+  }
+  return shape;
+}
+
+std::vector<hsize_t> extents(const Shape& shape) { return {shape.begin(), shape.end()}; }
+
+// The strings of a dataset or attribute that hold variable-length or fixed-length text.
+template <class Read>
+bool read_text(hid_t type, std::size_t count, std::vector<std::string>& out, Read&& read) {
+  if (H5Tget_class(type) != H5T_STRING) return false;
+  const Handle memory(H5Tcopy(type), H5Tclose);
+  if (H5Tis_variable_str(type) > 0) {
+    std::vector<char*> pointers(count, nullptr);
+    if (read(static_cast<hid_t>(memory), static_cast<void*>(pointers.data())) < 0) return false;
+    for (char* p : pointers) {
+      out.emplace_back(p ? p : "");
+      H5free_memory(p);
+    }
+    return true;
+  }
+  const std::size_t size = H5Tget_size(type);
+  std::vector<char> bytes(size * count);
+  if (read(static_cast<hid_t>(memory), static_cast<void*>(bytes.data())) < 0) return false;
+  for (std::size_t i = 0; i < count; ++i)
+    out.emplace_back(bytes.data() + i * size, strnlen(bytes.data() + i * size, size));
+  return true;
+}
+
+// The elements of a whole dataset. A damaged file may claim any number of them: no more are believed than the
+// best compression (1032:1, deflate) can hide in the file.
+void check_claim(const std::string& path, const std::string& name, std::int64_t count, std::size_t size) {
+  std::error_code ignored;
+  const auto file_size = static_cast<double>(std::filesystem::file_size(path, ignored));
+  const double claim = static_cast<double>(count) * static_cast<double>(size);
+  if (claim > 1 << 20 && claim > 1100 * file_size)
+    throw_error("{}: {} claims {:.0f} bytes in a file of {:.0f}, the file is damaged; write it again", path,
+                name, claim, file_size);
+}
+
+}  // namespace
+
 hid_t float16_type() {
   static const hid_t type = [] {
     const hid_t t = H5Tcopy(H5T_IEEE_F32LE);
@@ -67,58 +122,32 @@ hid_t memory_type(DType dtype) {
   throw_error<UsageError>("hdf5: dtype {} has no HDF5 type, convert to float32", dtype);
 }
 
-std::optional<DType> dtype_of_type(hid_t type) {
-  const std::size_t size = H5Tget_size(type);
-  switch (H5Tget_class(type)) {
-    case H5T_FLOAT:
-      if (size == 2) return DType::float16;
-      if (size == 4) return DType::float32;
-      if (size == 8) return DType::float64;
-      return std::nullopt;
-    case H5T_INTEGER:
-      return size == 1 && H5Tget_sign(type) == H5T_SGN_NONE ? DType::uint8 : DType::int64;
-    case H5T_ENUM:
-      return DType::int64;  // h5py's bool
-    default:
-      return std::nullopt;
-  }
+std::mutex& hdf5_mutex() {
+  static auto* mutex = new std::mutex;  // never destroyed: readers in static storage may outlive it
+  return *mutex;
 }
 
-Shape shape_of_space(hid_t space) {
-  const int rank = H5Sget_simple_extent_ndims(space);
-  if (rank < 0 || rank > Shape::max_rank) throw_error("hdf5: a dataset of rank {} is not supported", rank);
-  hsize_t dims[Shape::max_rank] = {};
-  H5Sget_simple_extent_dims(space, dims, nullptr);
-  Shape shape;
-  for (int i = 0; i < rank; ++i) shape = shape.append(static_cast<std::int64_t>(dims[i]));
-  return shape;
-}
+namespace {
 
-std::vector<hsize_t> extents(const Shape& shape) { return {shape.begin(), shape.end()}; }
-
-// The strings of a dataset or attribute that hold variable-length or fixed-length text.
-template <class Read>
-bool read_text(hid_t type, std::size_t count, std::vector<std::string>& out, Read&& read) {
-  if (H5Tget_class(type) != H5T_STRING) return false;
-  const Handle memory(H5Tcopy(type), H5Tclose);
-  if (H5Tis_variable_str(type) > 0) {
-    std::vector<char*> pointers(count, nullptr);
-    if (read(static_cast<hid_t>(memory), static_cast<void*>(pointers.data())) < 0) return false;
-    for (char* p : pointers) {
-      out.emplace_back(p ? p : "");
-      H5free_memory(p);
-    }
-    return true;
-  }
-  const std::size_t size = H5Tget_size(type);
-  std::vector<char> bytes(size * count);
-  if (read(static_cast<hid_t>(memory), static_cast<void*>(bytes.data())) < 0) return false;
-  for (std::size_t i = 0; i < count; ++i)
-    out.emplace_back(bytes.data() + i * size, strnlen(bytes.data() + i * size, size));
-  return true;
+Handle open_any(const H5File& file, const std::string& name) {
+  if (!file.has(name)) throw_error<UsageError>("{}: has no dataset {}", file.path(), name);
+  const Handle object(H5Oopen(file.id(), name.c_str(), H5P_DEFAULT), H5Oclose);
+  if (object >= 0 && H5Iget_type(object) != H5I_DATASET)
+    throw_error<UsageError>("{}: {} is not a dataset", file.path(), name);
+  Handle dataset(H5Dopen2(file.id(), name.c_str(), H5P_DEFAULT), H5Dclose);
+  if (dataset < 0) throw_error("{}: {} cannot be read; the file is damaged", file.path(), name);
+  return dataset;
 }
 
 }  // namespace
+
+Handle open_dataset(const H5File& file, const std::string& name) {
+  Handle dataset = open_any(file, name);
+  const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
+  if (H5Pget_external_count(creation) > 0 || H5Pget_layout(creation) == H5D_VIRTUAL)
+    throw_error<UsageError>("{}: {} lies in another file, copy it into this one", file.path(), name);
+  return dataset;
+}
 
 H5File H5File::open(const std::string& path) {
   initialise();
@@ -191,17 +220,13 @@ std::vector<std::string> H5File::list(const std::string& group) const {
 }
 
 Shape H5File::shape(const std::string& name) const {
-  if (!has(name)) throw_error<UsageError>("{}: has no dataset {}", path_, name);
-  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
-  if (dataset < 0) fail(name + " cannot be read");
+  const Handle dataset = open_any(*this, name);
   const Handle space(H5Dget_space(dataset), H5Sclose);
   return shape_of_space(space);
 }
 
 std::optional<DType> H5File::dtype(const std::string& name) const {
-  if (!has(name)) throw_error<UsageError>("{}: has no dataset {}", path_, name);
-  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
-  if (dataset < 0) fail(name + " cannot be read");
+  const Handle dataset = open_any(*this, name);
   const Handle type(H5Dget_type(dataset), H5Tclose);
   return dtype_of_type(type);
 }
@@ -210,10 +235,8 @@ Tensor H5File::read(const std::string& name) const {
   const Shape dims = shape(name);
   const auto type = dtype(name);
   if (!type) throw_error<UsageError>("{}: {} does not hold numbers", path_, name);
-  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
-  const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
-  if (H5Pget_external_count(creation) > 0 || H5Pget_layout(creation) == H5D_VIRTUAL)
-    throw_error<UsageError>("{}: {} lies in another file, copy it into this one", path_, name);
+  const Handle dataset = open_dataset(*this, name);
+  check_claim(path_, name, dims.numel(), size_of(*type));
   Tensor values(dims, *type);
   if (values.numel() > 0 &&
       H5Dread(dataset, memory_type(*type), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.raw()) < 0)
@@ -222,10 +245,12 @@ Tensor H5File::read(const std::string& name) const {
 }
 
 std::vector<std::uint64_t> H5File::read_uint64(const std::string& name) const {
-  std::vector<std::uint64_t> values(static_cast<std::size_t>(shape(name).numel()));
+  const Shape dims = shape(name);
   if (dtype(name) != DType::int64 && dtype(name) != DType::uint8)
     throw_error<UsageError>("{}: {} does not hold integers", path_, name);
-  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
+  const Handle dataset = open_dataset(*this, name);
+  check_claim(path_, name, dims.numel(), sizeof(std::uint64_t));
+  std::vector<std::uint64_t> values(static_cast<std::size_t>(dims.numel()));
   if (!values.empty() &&
       H5Dread(dataset, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0)
     fail(name + " cannot be read");
@@ -234,8 +259,9 @@ std::vector<std::uint64_t> H5File::read_uint64(const std::string& name) const {
 
 std::vector<std::string> H5File::read_strings(const std::string& name) const {
   const auto count = static_cast<std::size_t>(shape(name).numel());
-  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
+  const Handle dataset = open_dataset(*this, name);
   const Handle type(H5Dget_type(dataset), H5Tclose);
+  check_claim(path_, name, static_cast<std::int64_t>(count), H5Tget_size(type));
   std::vector<std::string> strings;
   const bool ok = read_text(type, count, strings, [&](hid_t memory, void* to) {
     return H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, to);

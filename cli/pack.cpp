@@ -1,0 +1,100 @@
+#include "data/pack.h"
+
+#include <charconv>
+#include <cstdio>
+#include <memory>
+
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+#include "cli/commands.h"
+#include "tensor/error.h"
+
+namespace vitral::cli {
+namespace {
+
+std::pair<std::string, std::int64_t> parse_limit(const std::string& text) {
+  const std::size_t at = text.rfind('=');
+  std::int64_t count = -1;
+  if (at != std::string::npos && at > 0) {
+    const char* end = text.data() + text.size();
+    const auto [stop, why] = std::from_chars(text.data() + at + 1, end, count);
+    if (why != std::errc{} || stop != end) count = -1;
+  }
+  if (count < 0) throw_error<UsageError>("--limit {}: must be PATTERN=N, for example 'cats/*=100'", text);
+  return {text.substr(0, at), count};
+}
+
+void report_skipped(const data::PackSummary& summary) {
+  for (const auto& file : summary.skipped)
+    std::fprintf(stderr, "skipped %zu of %lld images: %s\n", summary.skipped.size(),
+                 static_cast<long long>(summary.found), file.reason.c_str());
+}
+
+void print_summary(const data::PackOptions& options, const data::PackSummary& summary, bool as_json) {
+  if (!as_json) {
+    std::printf("%s: %lld images\n", options.output.c_str(), static_cast<long long>(summary.train));
+    if (!options.val_output.empty())
+      std::printf("%s: %lld images\n", options.val_output.c_str(), static_cast<long long>(summary.val));
+    return;
+  }
+  nlohmann::json skipped = nlohmann::json::array();
+  for (const auto& file : summary.skipped) skipped.push_back({{"name", file.name}, {"reason", file.reason}});
+  nlohmann::json out = {{"output", options.output},
+                        {"images", summary.train},
+                        {"found", summary.found},
+                        {"skipped", std::move(skipped)}};
+  if (!options.val_output.empty()) {
+    out["val_output"] = options.val_output;
+    out["val_images"] = summary.val;
+  }
+  // Names of files need not be utf-8.
+  std::printf("%s\n", out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+}
+
+}  // namespace
+
+void add_pack(CLI::App& app) {
+  struct Arguments {
+    data::PackOptions pack;
+    std::vector<std::string> limits;
+    bool json = false;
+  };
+  auto args = std::make_shared<Arguments>();
+  auto* command = add_command(app, "pack", "Writes image files into an HDF5 dataset",
+                              "vitral pack photos/ -o train.h5 --size 300 --val 0.1 --val-out val.h5");
+  command->add_option("IMAGES", args->pack.inputs, "folders (all JPEG and PNG files in them) and files")
+      ->required();
+  command->add_option("-o,--output", args->pack.output, "the dataset file to write")->required();
+  auto* size = command->add_option("--size", args->pack.size, "store pixels, stretched to SIZE x SIZE")
+                   ->capture_default_str();
+  command->add_flag("--encoded", args->pack.encoded, "store the JPEG and PNG files as they are")
+      ->excludes(size);
+  command->add_option("--limit", args->limits, "PATTERN=N: at most N files whose name matches (repeatable)")
+      ->allow_extra_args(false);
+  command->add_option("--val", args->pack.val_fraction, "fraction of the images for validation");
+  command->add_option("--val-out", args->pack.val_output, "the dataset file for them");
+  command->add_flag("--force", args->pack.force, "replace existing files");
+  command->add_flag("--json", args->json, "print the summary as JSON");
+  command->callback([args] {
+    auto& options = args->pack;
+    for (const auto& text : args->limits) options.limits.push_back(parse_limit(text));
+    const bool terminal = isatty(STDERR_FILENO) != 0;
+    if (terminal)
+      options.progress = [](std::int64_t done, std::int64_t total) {
+        if (done % 16 == 0 || done == total)
+          std::fprintf(stderr, "\rpack: %lld of %lld images%s", static_cast<long long>(done),
+                       static_cast<long long>(total), done == total ? "\n" : "");
+      };
+    const data::PackSummary summary = data::pack(options);
+    report_skipped(summary);
+    if (summary.found == 0)
+      throw_error("pack: there are no .jpg, .jpeg or .png files in {}", options.inputs.front());
+    if (summary.train == 0)
+      throw_error("pack: nothing was written, {} of {} images cannot be packed", summary.skipped.size(),
+                  summary.found);
+    print_summary(options, summary, args->json);
+  });
+}
+
+}  // namespace vitral::cli

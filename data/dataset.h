@@ -1,0 +1,96 @@
+// Datasets: images with the teacher's embeddings, one HDF5 file or several. docs/dataset.md describes the
+// format; every layout there opens here, is checked on opening and then read without the HDF5 library's lock.
+//
+//   const Dataset train = Dataset::open({"a.h5", "b.h5"});
+//   Tensor image = train.image(3);                      // uint8 [H,W,3]
+//   Tensor target = train.target(3);                    // float32 [D]
+//
+// Copies share the open files; every const member may be called from any thread.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace vitral::data {
+
+/// Labelled regions, for measuring localisation: C concepts, M objects.
+struct Concepts {
+  std::vector<std::string> names;           // [C]
+  Tensor embeddings;                        // float32 [C,D]
+  std::vector<std::int64_t> image;          // [M] the image that shows object m
+  std::vector<std::int64_t> concept_index;  // [M] which concept it is
+  Tensor boxes;  // float32 [M,4]: x0, y0, x1, y1 in 0..1, origin top left; may be [0,4]
+};
+
+class DatasetFile;
+
+class Dataset {
+ public:
+  /// Opens and checks. UsageError: no such file, not a dataset, parts that do not fit each other or (for
+  /// several files) widths that differ; Error: truncated or damaged. One line, with file and dataset.
+  static Dataset open(const std::string& path);
+  static Dataset open(const std::vector<std::string>& paths);
+
+  std::int64_t size() const { return begin_.back(); }
+  const std::vector<std::string>& paths() const { return paths_; }
+
+  /// D, or 0 where the dataset has no /embeddings (as vitral pack leaves it).
+  std::int64_t width() const { return width_; }
+  /// UsageError that says how to embed, where a file has no /embeddings. Call before asking for targets.
+  void require_embeddings() const;
+  /// Stored views of sample i: V, or 0 where the embeddings are [N,D].
+  std::int64_t views(std::int64_t i) const;
+  /// The view of sample i with seed 0, or -1.
+  std::int64_t plain_view(std::int64_t i) const;
+  /// The seed that replays view v; 0 is the plain validation transform.
+  std::uint64_t view_seed(std::int64_t i, std::int64_t v) const;
+
+  /// uint8 [H,W,3], decoded. Error: an encoded image that does not decode.
+  Tensor image(std::int64_t i) const;
+  /// H and W of a plain image; nullopt where it is encoded (its size is known after decoding).
+  struct Size {
+    std::int64_t height = 0, width = 0;
+    bool operator==(const Size&) const = default;
+  };
+  std::optional<Size> plain_size(std::int64_t i) const;
+  /// A plain image straight into H * W * 3 bytes.
+  void read_plain(std::int64_t i, std::uint8_t* to) const;
+  /// The stored JPEG or PNG file of an encoded image; `buffer` is reused.
+  void read_encoded(std::int64_t i, std::vector<std::uint8_t>& buffer) const;
+
+  /// float32 [D]: the teacher's embedding of sample i (of view v). Error: a value that is not finite.
+  Tensor target(std::int64_t i, std::int64_t v = 0) const;
+  void read_target(std::int64_t i, std::int64_t v, float* to) const;
+
+  /// Where image i came from: its entry of /names, or "image 17 of train.h5".
+  std::string name(std::int64_t i) const;
+  /// Of all files together, `image` counted over the whole dataset; nullopt where no file has /concepts.
+  /// Files with the same concepts share them.
+  std::optional<Concepts> concepts() const;
+
+  /// The file that holds sample i.
+  const std::string& file(std::int64_t i) const;
+  /// Attributes of the file that holds sample i.
+  std::optional<std::string> teacher(std::int64_t i = 0) const;
+  std::optional<std::string> transform(std::int64_t i = 0) const;
+
+  /// What the dataset holds, one fact a line, for people.
+  std::string description() const;
+
+ private:
+  Dataset() = default;
+  /// The file of sample i; turns i into its row. UsageError out of range.
+  const DatasetFile& locate(std::int64_t& i) const;
+
+  std::vector<std::string> paths_;
+  std::vector<std::shared_ptr<const DatasetFile>> files_;
+  std::vector<std::int64_t> begin_{0};  // first sample of each file, then size()
+  std::int64_t width_ = 0;
+};
+
+}  // namespace vitral::data

@@ -1,0 +1,198 @@
+#include "data/dataset_file.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace vitral::data {
+namespace {
+
+constexpr std::int64_t most_pixels = std::int64_t{1} << 28;  // of one image
+
+std::string type_name(const H5File& file, const std::string& name) {
+  const auto dtype = file.dtype(name);
+  return !dtype ? "no numbers" : *dtype == DType::int64 ? "integers" : std::string(vitral::name(*dtype));
+}
+
+bool is_float(const std::optional<DType>& dtype) {
+  return dtype == DType::float16 || dtype == DType::float32 || dtype == DType::float64;
+}
+
+std::vector<std::int64_t> read_indices(const H5File& file, const std::string& name, std::int64_t end,
+                                       const char* of) {
+  const auto dtype = file.dtype(name);
+  if (file.shape(name).rank() != 1 || (dtype != DType::int64 && dtype != DType::uint8))
+    throw_error<UsageError>("{}: {} must be integers [M]; it holds {} {}", file.path(), name,
+                            type_name(file, name), file.shape(name));
+  const Tensor values = file.read(name).cast(DType::int64);
+  const auto* p = values.data<std::int64_t>();
+  for (std::int64_t i = 0; i < values.numel(); ++i)
+    if (p[i] < 0 || p[i] >= end)
+      throw_error<UsageError>("{}: {} row {} is {}, but there are {} {}", file.path(), name, i, p[i], end,
+                              of);
+  return {p, p + values.numel()};
+}
+
+void require_finite(const H5File& file, const std::string& name, const Tensor& values) {
+  const float* p = values.data<float>();
+  for (std::int64_t i = 0; i < values.numel(); ++i)
+    if (!std::isfinite(p[i]))
+      throw_error<UsageError>("{}: {} row {} holds a value that is not finite", file.path(), name,
+                              i / values.dim(1));
+}
+
+}  // namespace
+
+DatasetFile::DatasetFile(const std::string& path_) : path(path_) {
+  auto file = std::make_shared<const H5File>(H5File::open(path));
+  auto bytes = std::make_shared<const FileReader>(path);
+  // First what is quickly seen to be wrong, then the index of every row.
+  check_images(*file);
+  if (file->has("/images")) {
+    size = file->shape("/images")[0];
+  } else {
+    encoded.emplace(file, bytes);
+    size = encoded->size();
+  }
+  teacher = file->attribute("teacher");
+  transform = file->attribute("transform");
+  if (file->has("/embeddings")) check_embeddings(*file);
+  read_names(*file);
+  read_concepts(*file);
+  if (file->has("/images")) plain.emplace(file, bytes, "/images");
+  if (file->has("/embeddings")) embeddings.emplace(file, bytes, "/embeddings");
+}
+
+void DatasetFile::check_images(const H5File& file) const {
+  const bool has_images = file.has("/images"), has_encoded = file.has("/encoded");
+  if (!has_images && !has_encoded)
+    throw_error<UsageError>(
+        "{}: has neither /images nor /encoded, it is not a dataset; make one with vitral pack", path);
+  if (has_images && has_encoded)
+    throw_error<UsageError>("{}: has both /images and /encoded; keep one of them", path);
+  if (!has_images) return;
+  const Shape shape = file.shape("/images");
+  if (file.dtype("/images") != DType::uint8)
+    throw_error<UsageError>("{}: /images holds {} {}; uint8 [N,H,W,3] is needed", path,
+                            type_name(file, "/images"), shape);
+  if (shape.rank() != 4 || shape[3] != 3)
+    throw_error<UsageError>("{}: /images is {}; uint8 [N,H,W,3] is needed", path, shape);
+  if (shape[1] < 1 || shape[2] < 1 || shape[1] > most_pixels || shape[2] > most_pixels / shape[1])
+    throw_error<UsageError>("{}: /images is {}; an image must have 1 to 2^28 pixels", path, shape);
+}
+
+void DatasetFile::check_embeddings(const H5File& file) {
+  const Shape shape = file.shape("/embeddings");
+  if (!is_float(file.dtype("/embeddings")))
+    throw_error<UsageError>("{}: /embeddings holds {} {}; float32 or float16 is needed", path,
+                            type_name(file, "/embeddings"), shape);
+  if ((shape.rank() != 2 && shape.rank() != 3) || shape.back() < 1 || shape.back() > 1 << 20 || shape[1] < 1)
+    throw_error<UsageError>("{}: /embeddings is {}; [N,D] or [N,V,D] is needed", path, shape);
+  if (shape[0] != size)
+    throw_error<UsageError>("{}: /embeddings has {} rows but {} has {}; write one row for each image", path,
+                            shape[0], file.has("/images") ? "/images" : "/encoded", size);
+  width = shape.back();
+  views = shape.rank() == 3 ? shape[1] : 0;
+  const bool has_seeds = file.has("/view_seeds");
+  if (views == 0) {
+    if (has_seeds)
+      throw_error<UsageError>("{}: /view_seeds needs views, but /embeddings is {}; write [N,V,D]", path,
+                              shape);
+    return;
+  }
+  if (!has_seeds)
+    throw_error<UsageError>(
+        "{}: /embeddings has {} views of each image but there is no /view_seeds to replay them", path, views);
+  const Shape expected{size, views};
+  if (file.shape("/view_seeds") != expected)
+    throw_error<UsageError>("{}: /view_seeds is {} but /embeddings is {}; {} is needed", path,
+                            file.shape("/view_seeds"), shape, expected);
+  view_seeds = file.read_uint64("/view_seeds");
+}
+
+void DatasetFile::read_names(const H5File& file) {
+  if (!file.has("/names")) return;
+  const Shape shape = file.shape("/names");
+  if (shape.rank() != 1 || shape[0] != size)
+    throw_error<UsageError>("{}: /names is {} but there are {} images; write one name for each", path, shape,
+                            size);
+  names = file.read_strings("/names");
+}
+
+void DatasetFile::read_concepts(const H5File& file) {
+  if (!file.has("/concepts") && !file.has("/objects")) return;
+  for (const char* needed : {"/concepts/names", "/concepts/embeddings"})
+    if (!file.has(needed))
+      throw_error<UsageError>("{}: labelled regions need {}, which is missing", path, needed);
+  Concepts c;
+  c.names = file.read_strings("/concepts/names");
+  const auto count = static_cast<std::int64_t>(c.names.size());
+  const Shape shape = file.shape("/concepts/embeddings");
+  if (!is_float(file.dtype("/concepts/embeddings")) || shape.rank() != 2 || shape[0] != count || shape[1] < 1)
+    throw_error<UsageError>(
+        "{}: /concepts/embeddings is {} {}; there are {} names, so float [{},D] is needed", path,
+        type_name(file, "/concepts/embeddings"), shape, count, count);
+  if (width > 0 && shape[1] != width)
+    throw_error<UsageError>("{}: /concepts/embeddings is {} but /embeddings has width {}", path, shape,
+                            width);
+  c.embeddings = file.read("/concepts/embeddings").cast(DType::float32);
+  require_finite(file, "/concepts/embeddings", c.embeddings);
+  c.boxes = Tensor({0, 4});
+  if (file.has("/objects")) {
+    for (const char* needed : {"/objects/image", "/objects/concept", "/objects/box"})
+      if (!file.has(needed))
+        throw_error<UsageError>("{}: labelled regions need {}, which is missing", path, needed);
+    c.image = read_indices(file, "/objects/image", size, "images");
+    c.concept_index = read_indices(file, "/objects/concept", count, "concepts");
+    const Shape boxes = file.shape("/objects/box");
+    if (c.image.size() != c.concept_index.size() || boxes.rank() != 2 ||
+        boxes[0] != static_cast<std::int64_t>(c.image.size()) || boxes[1] != 4 ||
+        !is_float(file.dtype("/objects/box")))
+      throw_error<UsageError>(
+          "{}: /objects/image [{}], /objects/concept [{}] and /objects/box {} {} do not fit; [M], "
+          "[M] and float [M,4] are needed",
+          path, c.image.size(), c.concept_index.size(), type_name(file, "/objects/box"), boxes);
+    c.boxes = file.read("/objects/box").cast(DType::float32);
+    const float* b = c.boxes.data<float>();
+    for (std::int64_t m = 0; m < boxes[0]; ++m, b += 4)
+      if (!(b[0] >= 0 && b[0] <= b[2] && b[2] <= 1 && b[1] >= 0 && b[1] <= b[3] && b[3] <= 1))
+        throw_error<UsageError>(
+            "{}: /objects/box row {} is ({}, {}, {}, {}); x0 <= x1 and y0 <= y1 in 0..1 are needed", path, m,
+            b[0], b[1], b[2], b[3]);
+  }
+  concepts = std::move(c);
+}
+
+void DatasetFile::read_target(std::int64_t i, std::int64_t v, float* to) const {
+  if (views == 0) {
+    embeddings->read(i, to);
+  } else {
+    thread_local std::vector<float> all;
+    all.resize(static_cast<std::size_t>(views * width));
+    embeddings->read(i, all.data());
+    std::copy_n(all.data() + v * width, width, to);
+  }
+  if (std::all_of(to, to + width, [](float x) { return std::isfinite(x); })) return;
+  throw_error("{}: /embeddings row {} holds a value that is not finite; embed that image again", path, i);
+}
+
+std::string DatasetFile::description() const {
+  std::string text;
+  const auto line = [&]<class... Args>(fmt::format_string<Args...> format, Args&&... args) {
+    text += fmt::format(format, std::forward<Args>(args)...) + "\n";
+  };
+  if (plain)
+    line("images: {} of {}x{} pixels, {}", size, plain->shape()[2], plain->shape()[1], plain->description());
+  else
+    line("images: {} encoded, {}", size, encoded->description());
+  if (embeddings)
+    line("embeddings: {} {}, {}", embeddings->stored(), embeddings->shape(), embeddings->description());
+  else
+    line("embeddings: none");
+  if (views > 0) line("views: {} of each image, transform {}", views, transform.value_or("unknown"));
+  if (teacher) line("teacher: {}", *teacher);
+  line("names: {}", names.empty() ? "no" : "yes");
+  if (concepts) line("concepts: {}, {} labelled objects", concepts->names.size(), concepts->image.size());
+  return text;
+}
+
+}  // namespace vitral::data

@@ -1,0 +1,41 @@
+// Inside data/ only: one checked file of a Dataset.
+#pragma once
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "data/encoded.h"
+#include "data/rows.h"
+
+namespace vitral::data {
+
+class DatasetFile {
+ public:
+  explicit DatasetFile(const std::string& path);
+
+  std::string path;
+  std::int64_t size = 0;
+  std::optional<RowReader> plain;         // [N,H,W,3]; either this
+  std::optional<EncodedReader> encoded;   // or this
+  std::optional<RowReader> embeddings;    // [N,D] or [N,V,D]
+  std::int64_t width = 0;                 // D
+  std::int64_t views = 0;                 // V, 0: [N,D]
+  std::vector<std::uint64_t> view_seeds;  // [N,V]
+  std::vector<std::string> names;         // [N] or none
+  std::optional<Concepts> concepts;
+  std::optional<std::string> teacher, transform;
+
+  /// float32 [D] of row i, view v. Error: not finite.
+  void read_target(std::int64_t i, std::int64_t v, float* to) const;
+  std::string description() const;
+
+ private:
+  void check_images(const H5File& file) const;
+  void check_embeddings(const H5File& file);
+  void read_names(const H5File& file);
+  void read_concepts(const H5File& file);
+};
+
+}  // namespace vitral::data

@@ -1,0 +1,213 @@
+#include "data/dataset_writer.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <vector>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "data/dataset_file.h"
+#include "data/hdf5.h"
+
+namespace vitral::data {
+namespace {
+
+constexpr std::int64_t buffer_bytes = 4 << 20;
+constexpr std::int64_t encoded_chunk = 1 << 20;
+
+// Collects rows of one dataset and appends them many at a time.
+class Rows {
+ public:
+  Rows(H5File& file, std::string name, const Shape& row, DType dtype, std::int64_t chunk_rows)
+      : file_(&file),
+        name_(std::move(name)),
+        row_bytes_(static_cast<std::size_t>(row.numel()) * size_of(dtype)) {
+    file_->create_growing(name_, row, dtype, chunk_rows);
+    Shape shape{
+        std::clamp<std::int64_t>(buffer_bytes / static_cast<std::int64_t>(row_bytes_), 1, buffer_bytes)};
+    for (auto d : row) shape = shape.append(d);
+    buffer_ = Tensor(shape, dtype);
+  }
+
+  void add(const void* rows, std::size_t count) {
+    const auto* from = static_cast<const char*>(rows);
+    while (count > 0) {
+      const std::size_t n = std::min(count, static_cast<std::size_t>(buffer_.dim(0) - used_));
+      std::memcpy(static_cast<char*>(buffer_.raw()) + static_cast<std::size_t>(used_) * row_bytes_, from,
+                  n * row_bytes_);
+      used_ += static_cast<std::int64_t>(n);
+      from += n * row_bytes_;
+      count -= n;
+      if (used_ == buffer_.dim(0)) flush();
+    }
+  }
+
+  void flush() {
+    if (used_ > 0) file_->append(name_, buffer_.rows(0, used_));
+    used_ = 0;
+  }
+
+ private:
+  H5File* file_;
+  std::string name_;
+  std::size_t row_bytes_;
+  Tensor buffer_;
+  std::int64_t used_ = 0;
+};
+
+void sync(const std::string& path, int flags) {
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
+  const bool ok = fd >= 0 && ::fsync(fd) == 0;
+  const int why = errno;
+  if (fd >= 0) ::close(fd);
+  if (!ok && why != EINVAL) throw_error("{}: cannot be written to the disk: {}", path, std::strerror(why));
+}
+
+}  // namespace
+
+struct DatasetWriter::State {
+  State(const std::string& to, std::optional<Size> plain_size)
+      : path(to), partial(to + ".partial"), size(plain_size), file(H5File::create(partial)) {}
+  ~State() {
+    if (finished) return;
+    try {
+      rows.clear();
+      file.close();
+    } catch (const std::exception&) {  // the file is removed in any case
+    }
+    std::error_code ignored;
+    std::filesystem::remove(partial, ignored);
+  }
+
+  void add_row(const void* data, std::size_t count, const std::string& name, const Tensor& embedding);
+
+  std::string path, partial;
+  std::optional<Size> size;
+  H5File file;
+  std::vector<Rows> rows;  // images or bytes, then embeddings
+  std::int64_t count = 0;
+  std::vector<std::uint64_t> offsets{0};  // of encoded images
+  std::vector<std::string> names;
+  Tensor embeddings;  // all at once
+  std::int64_t width = 0;
+  std::vector<std::uint64_t> view_seeds;
+  std::optional<Concepts> concepts;
+  bool finished = false;
+};
+
+DatasetWriter::DatasetWriter(const std::string& path, std::optional<Size> plain)
+    : state_(std::make_unique<State>(path, plain)) {
+  State& s = *state_;
+  if (plain) {
+    VITRAL_CHECK(plain->height > 0 && plain->width > 0, "dataset writer: images of {}x{} pixels have none",
+                 plain->width, plain->height);
+    s.rows.emplace_back(s.file, "/images", Shape{plain->height, plain->width, 3}, DType::uint8, 1);
+  } else {
+    s.rows.emplace_back(s.file, "/encoded/bytes", Shape{}, DType::uint8, encoded_chunk);
+  }
+}
+
+DatasetWriter::~DatasetWriter() = default;
+DatasetWriter::DatasetWriter(DatasetWriter&&) noexcept = default;
+DatasetWriter& DatasetWriter::operator=(DatasetWriter&&) noexcept = default;
+
+std::int64_t DatasetWriter::size() const { return state_->count; }
+
+void DatasetWriter::State::add_row(const void* data, std::size_t n, const std::string& name,
+                                   const Tensor& embedding) {
+  VITRAL_CHECK(!finished, "dataset writer: {} is finished", path);
+  VITRAL_CHECK(count == 0 || name.empty() == names.empty(), "dataset writer: image {} {}; name all or none",
+               count, name.empty() ? "has no name but others have" : "has a name but others have none");
+  VITRAL_CHECK(count == 0 || embedding.defined() == (width > 0),
+               "dataset writer: image {} has {} embedding unlike those before it", count,
+               embedding.defined() ? "an" : "no");
+  if (embedding.defined()) {
+    VITRAL_CHECK(embedding.dtype() == DType::float32 && embedding.rank() == 1 && embedding.numel() > 0 &&
+                     (count == 0 || embedding.numel() == width),
+                 "dataset writer: embedding {} {} of image {} must be float32 [{}]", embedding.dtype(),
+                 embedding.shape(), count, width > 0 ? fmt::format("{}", width) : "D");
+    if (count == 0) {
+      width = embedding.numel();
+      rows.emplace_back(file, "/embeddings", Shape{width}, DType::float32,
+                        std::max<std::int64_t>((64 << 10) / (4 * width), 1));
+    }
+    rows[1].add(embedding.raw(), 1);
+  }
+  rows[0].add(data, n);
+  if (!name.empty()) names.push_back(name);
+  ++count;
+}
+
+void DatasetWriter::add_image(const Tensor& image, const std::string& name, const Tensor& embedding) {
+  State& s = *state_;
+  VITRAL_CHECK(s.size.has_value(), "dataset writer: {} holds encoded images, use add_encoded", s.path);
+  const Shape expected{s.size->height, s.size->width, 3};
+  VITRAL_CHECK(image.defined() && image.dtype() == DType::uint8 && image.shape() == expected,
+               "dataset writer: image {} {} must be uint8 {}", image.dtype(), image.shape(), expected);
+  s.add_row(image.raw(), 1, name, embedding);
+}
+
+void DatasetWriter::add_encoded(std::span<const std::uint8_t> file, const std::string& name,
+                                const Tensor& embedding) {
+  State& s = *state_;
+  VITRAL_CHECK(!s.size.has_value(), "dataset writer: {} holds plain images, use add_image", s.path);
+  s.add_row(file.data(), file.size(), name, embedding);
+  s.offsets.push_back(s.offsets.back() + file.size());
+}
+
+void DatasetWriter::set_embeddings(const Tensor& embeddings, const std::vector<std::uint64_t>& view_seeds) {
+  VITRAL_CHECK(state_->width == 0, "dataset writer: embeddings were already given image by image");
+  VITRAL_CHECK(
+      (embeddings.dtype() == DType::float32 || embeddings.dtype() == DType::float16) &&
+          embeddings.rank() == (view_seeds.empty() ? 2 : 3) &&
+          (view_seeds.empty() ||
+           static_cast<std::int64_t>(view_seeds.size()) == embeddings.dim(0) * embeddings.dim(1)),
+      "dataset writer: embeddings {} {} with {} view seeds must be float32 or float16 [N,D], or [N,V,D] "
+      "with N*V seeds",
+      embeddings.dtype(), embeddings.shape(), view_seeds.size());
+  state_->embeddings = embeddings;
+  state_->view_seeds = view_seeds;
+}
+
+void DatasetWriter::set_concepts(const Concepts& concepts) { state_->concepts = concepts; }
+
+void DatasetWriter::set_attribute(const std::string& name, const std::string& value) {
+  state_->file.set_attribute(name, value);
+}
+
+void DatasetWriter::finish() {
+  State& s = *state_;
+  VITRAL_CHECK(!s.finished, "dataset writer: {} is finished", s.path);
+  for (auto& rows : s.rows) rows.flush();
+  if (!s.size) s.file.write_uint64("/encoded/offsets", s.offsets, {s.count + 1});
+  if (!s.names.empty()) s.file.write_strings("/names", s.names);
+  if (s.embeddings.defined()) {
+    VITRAL_CHECK(s.embeddings.dim(0) == s.count, "dataset writer: {} embeddings for {} images",
+                 s.embeddings.dim(0), s.count);
+    s.file.write("/embeddings", s.embeddings);
+    if (!s.view_seeds.empty())
+      s.file.write_uint64("/view_seeds", s.view_seeds, {s.count, s.embeddings.dim(1)});
+  }
+  if (s.concepts) {
+    const auto objects = static_cast<std::int64_t>(s.concepts->image.size());
+    s.file.write_strings("/concepts/names", s.concepts->names);
+    s.file.write("/concepts/embeddings", s.concepts->embeddings);
+    s.file.write("/objects/image", Tensor::from(s.concepts->image, {objects}));
+    s.file.write("/objects/concept", Tensor::from(s.concepts->concept_index, {objects}));
+    s.file.write("/objects/box", s.concepts->boxes);
+  }
+  s.file.close();
+  { const DatasetFile check(s.partial); }  // what does not fit together is refused here, not by the reader
+  sync(s.partial, O_RDONLY);
+  std::error_code why;
+  std::filesystem::rename(s.partial, s.path, why);
+  if (why) throw_error("{}: cannot be written: {}", s.path, why.message());
+  s.finished = true;
+  const auto folder = std::filesystem::path(s.path).parent_path();
+  sync(folder.empty() ? "." : folder.string(), O_RDONLY | O_DIRECTORY);
+}
+
+}  // namespace vitral::data

@@ -1,0 +1,53 @@
+// Writes a dataset file as vitral writes it: plain /images chunked one image a chunk, or JPEG and PNG files
+// end to end in /encoded; images stream to the disk as they come.
+//
+//   DatasetWriter writer("train.h5", DatasetWriter::Size{64, 64});       // or {"train.h5", std::nullopt}:
+//   encoded writer.add_image(image, "cat.jpg", embedding); writer.finish();
+//
+// Everything is written to PATH.partial and renamed by finish(), so that PATH is never half a file; without
+// finish() (an exception, a full disk) PATH stays what it was and PATH.partial is removed.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "data/dataset.h"
+#include "tensor/tensor.h"
+
+namespace vitral::data {
+
+class DatasetWriter {
+ public:
+  using Size = Dataset::Size;
+  /// Plain images of one size, or (nullopt) encoded ones. UsageError: the file cannot be created.
+  DatasetWriter(const std::string& path, std::optional<Size> plain);
+  ~DatasetWriter();
+  DatasetWriter(DatasetWriter&&) noexcept;
+  DatasetWriter& operator=(DatasetWriter&&) noexcept;
+
+  /// uint8 [H,W,3] of the writer's size. Names: for all images or for none. Embedding: float32 [D] for all
+  /// images or for none (undefined). Error: the disk is full.
+  void add_image(const Tensor& image, const std::string& name = "", const Tensor& embedding = {});
+  /// A JPEG or PNG file as it is; the caller has checked that it decodes.
+  void add_encoded(std::span<const std::uint8_t> file, const std::string& name = "",
+                   const Tensor& embedding = {});
+
+  /// All embeddings at once instead of one an image: float32 or float16 [N,D], or [N,V,D] with V view seeds
+  /// an image (row-major [N,V], and the name of the transform that they replay as attribute `transform`).
+  void set_embeddings(const Tensor& embeddings, const std::vector<std::uint64_t>& view_seeds = {});
+  void set_concepts(const Concepts& concepts);
+  /// Attribute on /: teacher, transform.
+  void set_attribute(const std::string& name, const std::string& value);
+
+  std::int64_t size() const;
+  /// Writes what is left, checks that parts fit, and renames. Error: the disk is full.
+  void finish();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace vitral::data

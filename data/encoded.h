@@ -1,0 +1,38 @@
+// The JPEG and PNG files inside a dataset, read from any thread:
+//   /encoded/bytes uint8 [total] and /encoded/offsets uint64 [N+1]     files end to end
+//   /encoded       variable-length uint8 [N]                           as h5py's vlen_dtype(uint8) writes it
+//
+// Variable-length data is resolved once on opening, by our own reading of the references and of the global
+// heap (HDF5 File Format Specification 3.0, III.E "Global Heap"); then each image is one pread.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "data/file_reader.h"
+#include "data/hdf5.h"
+
+namespace vitral::data {
+
+class EncodedReader {
+ public:
+  /// UsageError: /encoded is neither form; Error: offsets or references that do not fit the file.
+  EncodedReader(std::shared_ptr<const H5File> file, std::shared_ptr<const FileReader> bytes);
+  ~EncodedReader();
+  EncodedReader(EncodedReader&&) noexcept;
+  EncodedReader& operator=(EncodedReader&&) noexcept;
+
+  std::int64_t size() const;
+  /// File i in `to`, resized to its length.
+  void read(std::int64_t i, std::vector<std::uint8_t>& to) const;
+  /// "flat, contiguous, read directly"; "variable-length, read through the HDF5 library: ..."
+  std::string description() const;
+
+  struct Source;
+
+ private:
+  std::unique_ptr<const Source> source_;
+};
+
+}  // namespace vitral::data

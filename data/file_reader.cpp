@@ -1,0 +1,39 @@
+#include "data/file_reader.h"
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tensor/error.h"
+
+namespace vitral::data {
+
+FileReader::FileReader(std::string path) : path_(std::move(path)) {
+  fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd_ < 0) throw_error<UsageError>("{}: cannot be opened: {}", path_, std::strerror(errno));
+  struct stat info {};
+  if (::fstat(fd_, &info) == 0) size_ = static_cast<std::uint64_t>(info.st_size);
+}
+
+FileReader::~FileReader() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+void FileReader::read(std::uint64_t offset, void* to, std::size_t length) const {
+  auto* bytes = static_cast<char*>(to);
+  while (length > 0) {
+    const ssize_t n = ::pread(fd_, bytes, length, static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw_error("{}: cannot be read at byte {}: {}", path_, offset, std::strerror(errno));
+    if (n == 0) throw_error("{}: ends at byte {}, it was truncated; write it again", path_, offset);
+    bytes += n;
+    offset += static_cast<std::uint64_t>(n);
+    length -= static_cast<std::size_t>(n);
+  }
+}
+
+}  // namespace vitral::data

@@ -1,0 +1,30 @@
+// A file opened for reads at any position, from any thread (pread).
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace vitral::data {
+
+class FileReader {
+ public:
+  explicit FileReader(std::string path);  // UsageError: it cannot be opened
+  ~FileReader();
+  FileReader(const FileReader&) = delete;
+  FileReader& operator=(const FileReader&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::uint64_t size() const { return size_; }  // bytes, when it was opened
+  bool holds(std::uint64_t offset, std::uint64_t length) const {
+    return offset <= size_ && length <= size_ - offset;
+  }
+  /// Error: it ends before, or the disk fails.
+  void read(std::uint64_t offset, void* to, std::size_t length) const;
+
+ private:
+  std::string path_;
+  int fd_ = -1;
+  std::uint64_t size_ = 0;
+};
+
+}  // namespace vitral::data

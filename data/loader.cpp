@@ -1,0 +1,290 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <limits>
+#include <mutex>
+#include <numeric>
+#include <thread>
+
+#include "data/augment.h"
+#include "data/image.h"
+#include "tensor/random.h"
+
+namespace vitral::data {
+namespace {
+
+constexpr std::int64_t grain = 4;  // samples that a worker takes at a time
+
+// A batch that is being filled. Workers write rows of their own; everything else is guarded by the loader.
+struct Pending {
+  std::vector<std::int64_t> indices;  // [B]
+  Tensor images, targets;
+  std::vector<std::string> reasons;  // [B] why a sample is left out; empty: it is there
+  std::int64_t claimed = 0, done = 0;
+  std::int64_t failed_at = std::numeric_limits<std::int64_t>::max();  // first row that threw
+  std::exception_ptr failure;
+
+  std::int64_t size() const { return static_cast<std::int64_t>(indices.size()); }
+};
+
+// The batch without the rows that are left out.
+Batch collect(Pending& p, const Dataset& dataset) {
+  Batch batch;
+  std::int64_t kept = 0;
+  for (std::int64_t k = 0; k < p.size(); ++k) {
+    const std::int64_t index = p.indices[static_cast<std::size_t>(k)];
+    auto& reason = p.reasons[static_cast<std::size_t>(k)];
+    if (!reason.empty()) {
+      batch.skipped.push_back({index, dataset.name(index), std::move(reason)});
+      continue;
+    }
+    batch.indices.push_back(index);
+    if (kept != k) {
+      p.images.rows(kept, kept + 1).copy_from(p.images.rows(k, k + 1));
+      if (p.targets.defined()) p.targets.rows(kept, kept + 1).copy_from(p.targets.rows(k, k + 1));
+    }
+    ++kept;
+  }
+  batch.images = p.images.rows(0, kept);
+  if (p.targets.defined()) batch.targets = p.targets.rows(0, kept);
+  return batch;
+}
+
+}  // namespace
+
+struct Loader::State {
+  State(Dataset d, LoaderOptions o) : dataset(std::move(d)), options(std::move(o)) {}
+  ~State() {
+    {
+      const std::lock_guard lock(mutex);
+      stop = true;
+    }
+    work.notify_all();
+    workers.clear();  // joins
+  }
+
+  void check() const;
+  void check_views() const;
+  void begin(std::int64_t epoch, std::int64_t first_batch);
+  std::shared_ptr<Pending> open_batch();
+  void fill(Pending& p, std::int64_t first, std::int64_t last, std::int64_t epoch);
+  void load(Pending& p, std::int64_t row, std::int64_t epoch) const;
+  void run();
+  std::shared_ptr<Pending> claimable();
+
+  const Dataset dataset;
+  const LoaderOptions options;
+  std::int64_t batches = 0;
+  double waited = 0;  // consumer only
+
+  std::mutex mutex;  // guards all below
+  std::condition_variable work, ready;
+  std::vector<std::int64_t> order;  // of the epoch
+  std::int64_t epoch = 0, next_batch = 0;
+  std::deque<std::shared_ptr<Pending>> window;  // batches in order, the oldest first
+  std::exception_ptr broken;                    // no batch could be made (out of memory)
+  bool stop = false;
+  std::vector<std::jthread> workers;
+};
+
+void Loader::State::check() const {
+  const auto& o = options;
+  VITRAL_CHECK(o.batch_size >= 1, "loader: batch_size {} must be at least 1", o.batch_size);
+  VITRAL_CHECK(o.image_size >= 1 && o.image_size <= 1 << 14, "loader: image_size {} must be in 1..16384",
+               o.image_size);
+  VITRAL_CHECK(o.workers >= 0 && o.workers <= 1024, "loader: workers {} must be in 0..1024", o.workers);
+  VITRAL_CHECK(o.prefetch >= 1, "loader: prefetch {} must be at least 1", o.prefetch);
+  VITRAL_CHECK(dataset.size() > 0, "{}: has no images", dataset.paths().front());
+  if (!o.targets) return;
+  dataset.require_embeddings();
+  check_views();
+}
+
+void Loader::State::check_views() const {
+  const std::string ours = transform_name(options.augment);
+  for (std::int64_t i = 0; i < dataset.size(); ++i) {
+    const std::int64_t views = dataset.views(i);
+    if (views == 0) continue;
+    if (options.training) {
+      const auto stored = dataset.transform(i);
+      if (stored && *stored != ours)
+        throw_error<UsageError>(
+            "{}: its views were made with transform {} but data.augment is {}; use the same", dataset.file(i),
+            *stored, ours);
+      continue;
+    }
+    if (dataset.plain_view(i) < 0)
+      throw_error<UsageError>(
+          "{}: image {} has no view with seed 0, which validation needs; embed it with one", dataset.file(i),
+          i);
+  }
+}
+
+void Loader::State::begin(std::int64_t new_epoch, std::int64_t first_batch) {
+  VITRAL_CHECK(new_epoch >= 0 && first_batch >= 0 && first_batch <= batches,
+               "loader: epoch {} batch {} is out of range, an epoch has {} batches", new_epoch, first_batch,
+               batches);
+  {
+    const std::lock_guard lock(mutex);
+    window.clear();  // a worker that still fills one of these keeps it alive
+    epoch = new_epoch;
+    next_batch = first_batch;
+    order.resize(static_cast<std::size_t>(dataset.size()));
+    std::iota(order.begin(), order.end(), std::int64_t{0});
+    if (options.training && options.shuffle) {
+      Random random(options.seed, epoch);
+      for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
+    }
+  }
+  work.notify_all();
+}
+
+// The next batch of the epoch, empty; the lock is held.
+std::shared_ptr<Pending> Loader::State::open_batch() {
+  auto p = std::make_shared<Pending>();
+  const std::int64_t first = next_batch++ * options.batch_size;
+  const std::int64_t last = std::min(first + options.batch_size, dataset.size());
+  p->indices.assign(order.begin() + first, order.begin() + last);
+  const std::int64_t s = options.image_size;
+  p->images = Tensor({last - first, s, s, 3}, DType::uint8);
+  if (options.targets) p->targets = Tensor({last - first, dataset.width()});
+  p->reasons.resize(p->indices.size());
+  return p;
+}
+
+void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) const {
+  const std::int64_t i = p.indices[static_cast<std::size_t>(row)];
+  const auto& o = options;
+  std::uint64_t seed = 0;
+  if (o.training) seed = std::max<std::uint64_t>(random_key(o.seed, of_epoch, i), 1);
+  std::int64_t view = 0;
+  if (const std::int64_t views = o.targets ? dataset.views(i) : 0; views > 0) {
+    view =
+        o.training
+            ? static_cast<std::int64_t>(Random(o.seed, of_epoch, i).below(static_cast<std::uint64_t>(views)))
+            : dataset.plain_view(i);
+    seed = dataset.view_seed(i, view);
+  }
+  if (p.targets.defined()) dataset.read_target(i, view, p.targets.data<float>() + row * dataset.width());
+
+  const std::int64_t s = o.image_size;
+  std::uint8_t* to = p.images.data<std::uint8_t>() + row * s * s * 3;
+  const auto size = dataset.plain_size(i);
+  const bool as_it_is = !o.transform && (seed == 0 || o.augment.none());
+  if (size && as_it_is && size->height == s && size->width == s) return dataset.read_plain(i, to);
+  Tensor image;
+  if (size) {
+    image = dataset.image(i);
+  } else {
+    thread_local std::vector<std::uint8_t> bytes;
+    dataset.read_encoded(i, bytes);
+    try {
+      image = decode_image(bytes, dataset.name(i));
+    } catch (const Error& e) {
+      p.reasons[static_cast<std::size_t>(row)] = e.what();
+      return;
+    }
+  }
+  const Tensor result = o.transform ? o.transform(image, o.augment, o.image_size, seed)
+                                    : augment(image, o.augment, o.image_size, seed);
+  p.images.rows(row, row + 1).reshape({s, s, 3}).copy_from(result);
+}
+
+void Loader::State::fill(Pending& p, std::int64_t first, std::int64_t last, std::int64_t of_epoch) {
+  for (std::int64_t row = first; row < last; ++row) {
+    try {
+      load(p, row, of_epoch);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (row < p.failed_at) {  // the same row for any number of workers
+        p.failed_at = row;
+        p.failure = std::current_exception();
+      }
+    }
+  }
+}
+
+// The oldest batch with rows that nobody fills yet, or a new one where there is room; the lock is held.
+std::shared_ptr<Pending> Loader::State::claimable() {
+  for (auto& p : window)
+    if (p->claimed < p->size()) return p;
+  if (broken || next_batch >= batches || static_cast<int>(window.size()) >= options.prefetch) return nullptr;
+  try {
+    window.push_back(open_batch());
+    return window.back();
+  } catch (...) {
+    broken = std::current_exception();
+    ready.notify_one();
+    return nullptr;
+  }
+}
+
+void Loader::State::run() {
+  std::unique_lock lock(mutex);
+  for (;;) {
+    std::shared_ptr<Pending> p;
+    work.wait(lock, [&] { return stop || (p = claimable()); });
+    if (stop) return;
+    const std::int64_t first = p->claimed;
+    const std::int64_t last = std::min(first + grain, p->size());
+    p->claimed = last;
+    const std::int64_t of_epoch = epoch;
+    lock.unlock();
+    fill(*p, first, last, of_epoch);
+    lock.lock();
+    p->done += last - first;
+    if (p->done == p->size()) ready.notify_one();
+  }
+}
+
+Loader::Loader(Dataset dataset, LoaderOptions options)
+    : state_(std::make_unique<State>(std::move(dataset), std::move(options))) {
+  State& s = *state_;
+  s.check();
+  s.batches = (s.dataset.size() + s.options.batch_size - 1) / s.options.batch_size;
+  s.begin(s.options.epoch, s.options.first_batch);
+  for (int i = 0; i < s.options.workers; ++i) s.workers.emplace_back([&s] { s.run(); });
+}
+
+Loader::~Loader() = default;
+Loader::Loader(Loader&&) noexcept = default;
+Loader& Loader::operator=(Loader&&) noexcept = default;
+
+std::optional<Batch> Loader::next() {
+  State& s = *state_;
+  std::shared_ptr<Pending> p;
+  const auto start = std::chrono::steady_clock::now();
+  {
+    std::unique_lock lock(s.mutex);
+    if (s.options.workers > 0) {
+      if (s.window.empty() && s.next_batch >= s.batches) return std::nullopt;
+      s.ready.wait(lock, [&] {
+        return s.window.empty() ? s.broken != nullptr : s.window.front()->done == s.window.front()->size();
+      });
+      if (s.window.empty()) std::rethrow_exception(s.broken);
+      p = s.window.front();
+      s.window.pop_front();
+    } else {
+      if (s.next_batch >= s.batches) return std::nullopt;
+      p = s.open_batch();
+    }
+  }
+  if (s.options.workers > 0)
+    s.work.notify_all();
+  else
+    s.fill(*p, 0, p->size(), s.epoch);
+  s.waited += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (p->failure) std::rethrow_exception(p->failure);
+  return collect(*p, s.dataset);
+}
+
+void Loader::begin_epoch(std::int64_t epoch, std::int64_t first_batch) { state_->begin(epoch, first_batch); }
+std::int64_t Loader::batches_per_epoch() const { return state_->batches; }
+double Loader::wait_seconds() const { return state_->waited; }
+const Dataset& Loader::dataset() const { return state_->dataset; }
+
+}  // namespace vitral::data

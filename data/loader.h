@@ -1,0 +1,88 @@
+// Training batches from a dataset: worker threads read, decode and augment beside the training step.
+//
+//   Loader loader(Dataset::open(paths), {.batch_size = 64, .image_size = 224, .augment =
+//   AugmentConfig::clip()}); for (int epoch = 0; epoch < epochs; ++epoch) {
+//     loader.begin_epoch(epoch);
+//     while (auto batch = loader.next()) step(batch->images, batch->targets);
+//   }
+//
+// Order and contents are a pure function of (seed, epoch, index): the same bytes for any number of workers
+// and after a start in mid-epoch. Shuffling is Fisher-Yates with Random(seed, epoch); sample i is augmented
+// with random_key(seed, epoch, i), or with the seed of its stored view number Random(seed, epoch,
+// i).below(V).
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/augment_config.h"
+#include "data/dataset.h"
+#include "tensor/tensor.h"
+
+namespace vitral::data {
+
+struct SkippedSample {
+  std::int64_t index = 0;
+  std::string name;
+  std::string reason;  // one line
+};
+
+struct Batch {
+  Tensor images;                      // uint8 [B,S,S,3]
+  Tensor targets;                     // float32 [B,D]; undefined without LoaderOptions::targets
+  std::vector<std::int64_t> indices;  // [B] into the dataset
+  /// Samples of this batch whose image did not decode: left out (so B is smaller, in the worst case 0), never
+  /// replaced.
+  std::vector<SkippedSample> skipped;
+
+  std::int64_t size() const { return static_cast<std::int64_t>(indices.size()); }
+};
+
+struct LoaderOptions {
+  std::int64_t batch_size = 64;
+  int image_size = 224;   // S, pixels
+  AugmentConfig augment;  // training only
+  /// false: validation. The plain transform, the view with seed 0 where views are stored, no shuffling.
+  bool training = true;
+  bool shuffle = true;
+  bool targets = true;  // false: images alone, for datasets without embeddings
+  std::uint64_t seed = 0;
+  int workers = 2;   // threads; 0 loads in the caller
+  int prefetch = 4;  // batches that wait for the consumer, at most; at least 1
+  std::int64_t epoch = 0;
+  std::int64_t first_batch = 0;
+  /// Replaces augment() of data/augment.h: uint8 [H,W,3] to uint8 [size,size,3]; called by the workers.
+  std::function<Tensor(const Tensor& image, const AugmentConfig&, int size, std::uint64_t seed)> transform;
+};
+
+class Loader {
+ public:
+  /// UsageError: options out of range, an empty dataset, no embeddings, stored views that another transform
+  /// replays, and in validation stored views none of which has seed 0. Starts at `epoch`, `first_batch`.
+  Loader(Dataset dataset, LoaderOptions options);
+  ~Loader();  // at any time: the workers stop after the sample at hand
+  Loader(Loader&&) noexcept;
+  Loader& operator=(Loader&&) noexcept;
+
+  /// The next batch, nullopt at the end of the epoch. Throws what a worker threw: Error for a file that
+  /// cannot be read or an embedding that is not finite.
+  std::optional<Batch> next();
+  /// Starts an epoch at one of its batches (0 <= first_batch <= batches_per_epoch()); what was prefetched is
+  /// dropped.
+  void begin_epoch(std::int64_t epoch, std::int64_t first_batch = 0);
+
+  /// Including the last, partial one.
+  std::int64_t batches_per_epoch() const;
+  /// Seconds that next() has waited for data since the loader was made (without workers: all its time).
+  double wait_seconds() const;
+  const Dataset& dataset() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace vitral::data

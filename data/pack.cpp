@@ -1,0 +1,175 @@
+#include "data/pack.h"
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <thread>
+
+#include <fnmatch.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "data/dataset_writer.h"
+#include "data/file_reader.h"
+#include "data/image.h"
+#include "data/ordered.h"
+#include "data/resize.h"
+
+namespace vitral::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool has_image_suffix(const fs::path& path) {
+  std::string suffix = path.extension().string();
+  std::transform(suffix.begin(), suffix.end(), suffix.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return suffix == ".jpg" || suffix == ".jpeg" || suffix == ".png";
+}
+
+void list_folder(const std::string& folder, std::vector<PackSource>& out) {
+  std::vector<PackSource> found;
+  try {
+    for (const auto& entry : fs::recursive_directory_iterator(folder))
+      if (has_image_suffix(entry.path()) && entry.is_regular_file())
+        found.push_back({entry.path().string(), entry.path().lexically_relative(folder).generic_string()});
+  } catch (const fs::filesystem_error& e) {
+    throw_error<UsageError>("{}: cannot be searched: {}", e.path1().string(), e.code().message());
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  out.insert(out.end(), found.begin(), found.end());
+}
+
+std::vector<PackSource> limited(std::vector<PackSource> files, const PackOptions& options) {
+  std::vector<std::int64_t> taken(options.limits.size(), 0);
+  std::vector<bool> matched(options.limits.size(), false);
+  std::erase_if(files, [&](const PackSource& file) {
+    std::vector<std::size_t> patterns;
+    for (std::size_t k = 0; k < taken.size(); ++k)
+      if (::fnmatch(options.limits[k].first.c_str(), file.name.c_str(), 0) == 0) patterns.push_back(k);
+    bool full = false;
+    for (auto k : patterns) {
+      matched[k] = true;
+      full = full || taken[k] >= options.limits[k].second;
+    }
+    if (!full)
+      for (auto k : patterns) ++taken[k];
+    return full;
+  });
+  for (std::size_t k = 0; k < matched.size(); ++k)
+    if (!matched[k])
+      throw_error<UsageError>("--limit {}={}: no file has such a name; * stands for any text",
+                              options.limits[k].first, options.limits[k].second);
+  return files;
+}
+
+bool goes_to_validation(const PackOptions& options, const std::string& name) {
+  const XXH64_hash_t hash = XXH3_64bits(name.data(), name.size());
+  return static_cast<double>(hash >> 11) * 0x1p-53 < options.val_fraction;
+}
+
+void check(const PackOptions& o) {
+  VITRAL_CHECK(!o.inputs.empty(), "pack: no images given");
+  VITRAL_CHECK(!o.output.empty(), "pack: no output file given");
+  VITRAL_CHECK(o.size >= 1 && o.size <= 16384, "--size {}: must be in 1..16384", o.size);
+  VITRAL_CHECK(o.val_fraction >= 0 && o.val_fraction < 1, "--val {}: must be at least 0 and below 1",
+               o.val_fraction);
+  VITRAL_CHECK((o.val_fraction > 0) == !o.val_output.empty(),
+               "--val and --val-out belong together: a fraction above 0 and a file for it");
+  VITRAL_CHECK(o.val_output != o.output, "{}: -o and --val-out must be different files", o.output);
+  for (const auto& path : {o.output, o.val_output})
+    if (!path.empty() && fs::is_directory(path))
+      throw_error<UsageError>("{}: is a directory, name a file", path);
+    else if (!path.empty() && !o.force && fs::exists(path))
+      throw_error<UsageError>("{}: exists already; use --force to replace it", path);
+}
+
+struct Packed {
+  std::vector<std::uint8_t> file;  // encoded
+  Tensor image;                    // plain
+  std::string problem;
+};
+
+Packed load(const PackSource& source, const PackOptions& options) {
+  Packed packed;
+  try {
+    const FileReader reader(source.path);
+    if (reader.size() > std::uint64_t{1} << 30) throw_error("{}: is larger than 2^30 bytes", source.name);
+    packed.file.resize(static_cast<std::size_t>(reader.size()));
+    reader.read(0, packed.file.data(), packed.file.size());
+    const Tensor image = decode_image(packed.file, source.name);
+    if (options.encoded) return packed;
+    packed.image = resize(image, options.size, options.size, Filter::bilinear);
+    packed.file = {};
+  } catch (const Error& e) {
+    packed.problem = e.what();
+  }
+  return packed;
+}
+
+}  // namespace
+
+std::vector<PackSource> list_images(const PackOptions& options) {
+  std::vector<PackSource> files;
+  for (const auto& input : options.inputs) {
+    std::error_code why;
+    const auto status = fs::status(input, why);
+    if (!fs::exists(status)) throw_error<UsageError>("{}: no such file or folder", input);
+    if (fs::is_directory(status))
+      list_folder(input, files);
+    else
+      files.push_back({input, fs::path(input).filename().string()});
+  }
+  return limited(std::move(files), options);
+}
+
+PackSummary pack(const PackOptions& options) {
+  check(options);
+  const std::vector<PackSource> files = list_images(options);
+  PackSummary summary;
+  summary.found = static_cast<std::int64_t>(files.size());
+  if (files.empty()) return summary;
+  const bool split = options.val_fraction > 0;
+  std::vector<bool> validation;
+  for (const auto& file : files) validation.push_back(split && goes_to_validation(options, file.name));
+  const auto chosen = std::count(validation.begin(), validation.end(), true);
+  if (split && (chosen == 0 || chosen == summary.found))
+    throw_error<UsageError>("--val {}: puts {} of {} images into --val-out; choose another fraction",
+                            options.val_fraction, chosen, summary.found);
+
+  std::optional<Dataset::Size> size;
+  if (!options.encoded) size = Dataset::Size{options.size, options.size};
+  DatasetWriter train(options.output, size);
+  std::optional<DatasetWriter> val;
+  if (split) val.emplace(options.val_output, size);
+  const int cores = std::max(static_cast<int>(std::thread::hardware_concurrency()), 1);
+  const int workers = options.workers > 0 ? options.workers : cores;
+  parallel_ordered(
+      summary.found, workers, 4 * workers,
+      [&](std::int64_t i) { return load(files[static_cast<std::size_t>(i)], options); },
+      [&](std::int64_t i, const Packed& packed) {
+        const auto k = static_cast<std::size_t>(i);
+        if (!packed.problem.empty()) {
+          summary.skipped.push_back({files[k].name, packed.problem});
+        } else {
+          DatasetWriter& writer = validation[k] ? *val : train;
+          if (options.encoded)
+            writer.add_encoded(packed.file, files[k].name);
+          else
+            writer.add_image(packed.image, files[k].name);
+        }
+        if (options.progress) options.progress(i + 1, summary.found);
+      });
+  summary.train = train.size();
+  summary.val = val ? val->size() : 0;
+  if (summary.train == 0 || (split && summary.val == 0)) {
+    summary.train = summary.val = 0;
+    return summary;
+  }
+  if (val) val->finish();
+  train.finish();
+  return summary;
+}
+
+}  // namespace vitral::data

@@ -1,0 +1,50 @@
+// Image files into dataset files: what `vitral pack` does.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace vitral::data {
+
+struct PackOptions {
+  /// Folders (searched for .jpg, .jpeg and .png to any depth, sorted by name) and files, in this order.
+  std::vector<std::string> inputs;
+  std::string output;
+  int size = 300;        // stretched to size x size (bilinear, as Pillow) and stored plain
+  bool encoded = false;  // instead: the files as they are, after checking that they decode
+  /// At most N of the files whose name matches the glob pattern, the first ones; `*` matches `/` too. A file
+  /// must be within the limit of every pattern that it matches.
+  std::vector<std::pair<std::string, std::int64_t>> limits;
+  /// Share of the images that go to val_output, decided by a hash of each name: adding files moves none.
+  double val_fraction = 0;
+  std::string val_output;
+  bool force = false;  // replace existing files
+  int workers = 0;     // threads that decode; 0: one a core
+  std::function<void(std::int64_t done, std::int64_t total)> progress;
+};
+
+struct SkippedFile {
+  std::string name, reason;
+};
+
+struct PackSummary {
+  std::int64_t found = 0, train = 0, val = 0;  // files; images written to output and val_output
+  std::vector<SkippedFile> skipped;            // did not decode; never replaced
+};
+
+/// A file to pack: /names holds the path relative to the folder that was given, or the file's own name.
+struct PackSource {
+  std::string path, name;
+};
+
+/// The files to pack, in order, limits applied. UsageError: no such file, a pattern that matches nothing.
+std::vector<PackSource> list_images(const PackOptions& options);
+
+/// Writes the datasets; outputs appear whole or not at all. A summary with train = 0 has written nothing.
+/// UsageError: options that do not fit, an output that exists without `force`; Error: the disk is full.
+PackSummary pack(const PackOptions& options);
+
+}  // namespace vitral::data

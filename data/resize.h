@@ -1,0 +1,27 @@
+// Scaling and cropping of 8-bit images, bit for bit as Pillow 9.4 (Resample.c) and torchvision on PIL images.
+//
+// Each output pixel is a weighted mean of the input pixels under a filter that is widened when the image
+// shrinks (antialias), along x first, then along y. Weights are computed in double, rounded to 22 bits after
+// the point, and each pass rounds and clips its sums to 0..255.
+#pragma once
+#include "tensor/tensor.h"
+
+namespace vitral::data {
+
+enum class Filter {
+  bilinear,  // triangle, reaches 1 input pixel (or 1 output pixel when shrinking) to each side
+  bicubic,   // Keys' cubic with a = -0.5, reaches 2
+};
+
+/// uint8 [H,W,3] to [height,width,3]. An image that has the size already is returned as it is (shared
+/// memory).
+Tensor resize(const Tensor& image, int width, int height, Filter filter);
+
+/// The pixels [y, y + height) x [x, x + width), copied; UsageError when they are not all inside.
+Tensor crop(const Tensor& image, int x, int y, int width, int height);
+
+/// CLIP's own transform: scaled so that the shorter edge has `size` pixels (the longer one rounded down),
+/// then size x size pixels of the centre (an odd margin is split as Python's round() does). [size,size,3]
+Tensor resize_shortest_center_crop(const Tensor& image, int size, Filter filter);
+
+}  // namespace vitral::data

@@ -1,0 +1,170 @@
+#include "data/image.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "tensor/random.h"
+#include "tests/data/golden_file.h"
+#include "tests/support.h"
+
+namespace vitral::data {
+namespace {
+
+using test::golden_names;
+using test::max_difference;
+using test::message_of;
+using test::read_golden;
+
+const std::string golden = "tests/golden/pixels.h5";
+
+std::vector<std::uint8_t> encoded(const std::string& name) {
+  const Tensor bytes = read_golden(golden, "encoded/" + name);
+  return {bytes.data<std::uint8_t>(), bytes.data<std::uint8_t>() + bytes.numel()};
+}
+
+void write_file(const std::string& path, const std::vector<std::uint8_t>& bytes) {
+  std::ofstream(path, std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+}
+
+TEST(Image, DecodesEveryKindAsPillow) {
+  const auto names = golden_names(golden, "encoded");
+  EXPECT_EQ(names.size(), 25U);
+  for (const std::string& name : names) {
+    const auto bytes = encoded(name);
+    EXPECT_TRUE(looks_like_image(bytes)) << name;
+    EXPECT_EQ(max_difference(decode_image(bytes, name), read_golden(golden, "decoded/" + name)), 0) << name;
+  }
+}
+
+TEST(Image, DecodesPhotographsAsPillow) {
+  VITRAL_NEEDS_SHARED(reference, "golden/preprocess.h5");
+  VITRAL_NEEDS_SHARED(photos, "photos");
+  for (const std::string& name : golden_names(reference, "/")) {
+    const Tensor image = read_image(photos + "/" + name);
+    EXPECT_EQ(max_difference(image, read_golden(reference, name + "/rgb")), 0) << name;
+  }
+}
+
+TEST(Image, PngRoundTripIsExact) {
+  const Tensor image = read_golden(golden, "image");
+  EXPECT_EQ(max_difference(decode_image(encode_png(image), "memory"), image), 0);
+  const test::TempDir folder;
+  write_png(folder / "a.png", image);
+  EXPECT_EQ(max_difference(read_image(folder / "a.png"), image), 0);
+}
+
+TEST(Image, JpegEncodesAsPillow) {
+  const Tensor image = read_golden(golden, "image");
+  EXPECT_EQ(max_difference(decode_image(encode_jpeg(image, 80), "memory"), read_golden(golden, "jpeg_80")),
+            0);
+  EXPECT_EQ(message_of([&] { encode_jpeg(image, 101); }), "encode_jpeg: quality 101 must be 1..100");
+}
+
+TEST(Image, RefusesWhatIsNoImage) {
+  const test::TempDir folder;
+  EXPECT_THROW(read_image(folder / "none.jpg"), UsageError);
+  EXPECT_EQ(message_of([&] { read_image(folder / "none.jpg"); }), folder / "none.jpg" + ": no such file");
+  EXPECT_EQ(message_of([&] { read_image(folder.str()); }),
+            folder.str() + ": not a file; name a JPEG or PNG image");
+  write_file(folder / "empty.jpg", {});
+  EXPECT_EQ(message_of([&] { read_image(folder / "empty.jpg"); }),
+            folder / "empty.jpg" + ": empty, not a JPEG or PNG image");
+  write_file(folder / "text.png", {'h', 'e', 'l', 'l', 'o'});
+  EXPECT_EQ(message_of([&] { read_image(folder / "text.png"); }),
+            folder / "text.png" + ": not a JPEG or PNG image");
+  EXPECT_EQ(message_of([] {
+              check_image("flip", Tensor({4, 4}, DType::uint8));
+            }),
+            "flip: an image must be uint8 [H, W, 3] on the CPU, not uint8 [4, 4] on cpu");
+}
+
+TEST(Image, UnwritablePlacesAreErrors) {
+  const Tensor image = read_golden(golden, "image");
+  const test::TempDir folder;
+  EXPECT_EQ(message_of([&] { write_png(folder / "no/such/a.png", image); }),
+            folder / "no/such/a.png" + ": cannot be written: No such file or directory");
+  if (std::filesystem::exists("/dev/full")) {
+    EXPECT_EQ(message_of([&] { write_png("/dev/full", image); }),
+              "/dev/full: cannot be written: No space left on device");
+    EXPECT_TRUE(std::filesystem::exists("/dev/full"));
+  }
+}
+
+TEST(Image, TruncationIsAnError) {
+  for (const std::string name :
+       {"jpeg_420", "jpeg_422_progressive", "jpeg_grey", "png_rgb", "png_palette", "png_rgb_16_interlaced"}) {
+    const auto bytes = encoded(name);
+    const std::string start = name + (name[0] == 'j' ? ": corrupt JPEG: " : ": corrupt PNG: ");
+    for (std::size_t size = 10; size < bytes.size(); ++size) {
+      const std::string message = message_of([&] { decode_image(std::span(bytes).first(size), name); });
+      EXPECT_TRUE(message.starts_with(start))
+          << name << " cut to " << size << " of " << bytes.size() << ": " << message;
+      EXPECT_EQ(message.find('\n'), std::string::npos);
+    }
+  }
+}
+
+TEST(Image, HostileSizesAreRefusedBeforeMemoryIsAskedFor) {
+  const std::size_t before = allocator_stats(cpu).bytes_reserved;
+  auto jpeg = encoded("jpeg_grey");
+  std::size_t frame = 0;
+  while (!(jpeg[frame] == 0xFF && jpeg[frame + 1] == 0xC0)) ++frame;
+  for (std::size_t i = 0; i < 4; ++i) jpeg[frame + 5 + i] = 0xFF;  // height, width
+  EXPECT_TRUE(message_of([&] { decode_image(jpeg, "big"); }).starts_with("big: "));
+  jpeg[frame + 5] = jpeg[frame + 7] =
+      0x2E;  // 12031 x 12031: below the limit, but far more than the bytes hold
+  EXPECT_EQ(message_of([&] { decode_image(jpeg, "big"); }),
+            "big: corrupt JPEG: too short for its 12031 x 12031 pixels");
+
+  // The checksum of a PNG header must fit, so whole headers: 20000 x 20000 and 10000 x 10000, with no pixels.
+  const std::vector<std::uint8_t> start{0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n',
+                                        0,    0,   0,   13,  'I',  'H',  'D',  'R'};
+  auto png = start;
+  const std::vector<std::uint8_t> huge{0, 0, 0x4E, 0x20, 0,    0,    0x4E, 0x20, 8,
+                                       2, 0, 0,    0,    0x6C, 0x12, 0xD1, 0x6E};
+  png.insert(png.end(), huge.begin(), huge.end());
+  png.resize(png.size() + 50000);
+  EXPECT_EQ(message_of([&] { decode_image(png, "big"); }),
+            "big: 20000 x 20000 pixels are more than the limit of 178956970; scale the image down");
+  png = start;
+  const std::vector<std::uint8_t> large{0, 0, 0x27, 0x10, 0,    0,    0x27, 0x10, 8,
+                                        2, 0, 0,    0,    0x35, 0x2C, 0xF5, 0x70};
+  png.insert(png.end(), large.begin(), large.end());
+  png.resize(png.size() + 50000);
+  EXPECT_EQ(message_of([&] { decode_image(png, "big"); }),
+            "big: corrupt PNG: too short for its 10000 x 10000 pixels");
+  EXPECT_LT(allocator_stats(cpu).bytes_reserved, before + (1 << 20));
+}
+
+// Damage anywhere either decodes to some image or is one clear error; the sanitizers watch the rest.
+TEST(Image, DamagedBytesNeverCrash) {
+  Random random(7);
+  int refused = 0, total = 0;
+  for (const std::string& name : golden_names(golden, "encoded")) {
+    const auto whole = encoded(name);
+    for (int i = 0; i < 300; ++i, ++total) {
+      auto bytes = whole;
+      for (auto n = 1 + random.below(4); n > 0; --n)
+        bytes[random.below(bytes.size())] = static_cast<std::uint8_t>(random.next());
+      if (random.below(4) == 0) bytes.resize(random.below(bytes.size()));
+      try {
+        const Tensor image = decode_image(bytes, name);
+        EXPECT_EQ(image.dim(2), 3);
+      } catch (const Error& e) {
+        ++refused;
+        EXPECT_TRUE(std::string(e.what()).starts_with(name + ": ")) << e.what();
+        EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos);
+      }
+    }
+  }
+  EXPECT_GT(refused, total / 4);
+  // The decoders are still in order afterwards.
+  EXPECT_EQ(max_difference(decode_image(encoded("jpeg_420"), "a"), read_golden(golden, "decoded/jpeg_420")),
+            0);
+}
+
+}  // namespace
+}  // namespace vitral::data
