@@ -17,7 +17,7 @@ struct Options {
   std::string folder;
   std::int64_t train = 6000;
   std::int64_t val = 1000;
-  std::uint64_t seed = 0;
+  std::int64_t seed = 0;  // signed, so that -1 is refused instead of wrapped
   bool json = false;
 };
 
@@ -28,12 +28,19 @@ void make_folder(const std::string& path) {
 }
 
 void run(const Options& options) {
+  const auto at_least = [](const char* option, std::int64_t value, std::int64_t least) {
+    VITRAL_CHECK(value >= least, "shapes: {} is {}, it must be at least {}", option, value, least);
+  };
+  at_least("--train", options.train, 1);
+  at_least("--val", options.val, 1);
+  at_least("--seed", options.seed, 0);
   make_folder(options.folder);
   nlohmann::json files = nlohmann::json::array();
   const auto write = [&](const char* name, std::int64_t count, data::ShapesSplit split) {
     const std::string path = (std::filesystem::path(options.folder) / name).string();
     const auto start = std::chrono::steady_clock::now();
-    const data::ShapesFile file = data::write_shapes(path, count, options.seed, split);
+    const data::ShapesFile file =
+        data::write_shapes(path, count, static_cast<std::uint64_t>(options.seed), split);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     if (options.json)
       files.push_back({{"path", path},
@@ -58,12 +65,8 @@ void add_shapes(CLI::App& app) {
                               "vitral shapes -o data/shapes --train 6000 --val 1000");
   auto options = std::make_shared<Options>();
   command->add_option("-o,--output", options->folder, "Folder for train.h5 and val.h5")->required();
-  command->add_option("--train", options->train, "Images in train.h5")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  command->add_option("--val", options->val, "Images in val.h5")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  command->add_option("--train", options->train, "Images in train.h5")->capture_default_str();
+  command->add_option("--val", options->val, "Images in val.h5")->capture_default_str();
   command->add_option("--seed", options->seed, "Another seed draws other images of the same concepts")
       ->capture_default_str();
   command->add_flag("--json", options->json, "Print one JSON object instead of text");

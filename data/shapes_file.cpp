@@ -1,9 +1,8 @@
 #include <algorithm>
-#include <cstring>
 #include <exception>
 #include <filesystem>
 
-#include "data/hdf5.h"
+#include "data/dataset_writer.h"
 #include "data/shapes.h"
 
 namespace vitral::data {
@@ -12,73 +11,50 @@ namespace {
 // Images made and written at a time: bounds the memory, whatever the number of images.
 constexpr std::int64_t block = 512;
 
-void write_samples(H5File& file, std::int64_t count, std::uint64_t seed, ShapesSplit split,
-                   ShapesFile& written) {
-  file.set_attribute("teacher", "shapes");
-  file.write_strings("/concepts/names", shapes_space().names);
-  file.write("/concepts/embeddings", shapes_space().concepts);
-  file.create_growing("/images", {shapes_image_size, shapes_image_size, 3}, DType::uint8, 1);
-  std::vector<float> embeddings, boxes;
-  std::vector<std::int64_t> images, concepts;
-  for (std::int64_t begin = 0; begin < count; begin += block) {
-    const std::int64_t size = std::min(block, count - begin);
-    std::vector<ShapesSample> samples(static_cast<std::size_t>(size));
-    shapes_space();  // made before the threads start
-    std::exception_ptr failure;
+std::vector<ShapesSample> make_samples(std::int64_t begin, std::int64_t count, std::uint64_t seed,
+                                       ShapesSplit split) {
+  std::vector<ShapesSample> samples(static_cast<std::size_t>(count));
+  shapes_space();  // made before the threads start
+  std::exception_ptr failure;
 #pragma omp parallel for schedule(static)
-    for (std::int64_t i = 0; i < size; ++i) {
-      try {
-        samples[static_cast<std::size_t>(i)] = make_shapes_sample(seed, split, begin + i);
-      } catch (...) {  // out of memory: nothing may leave a parallel region
+  for (std::int64_t i = 0; i < count; ++i) {
+    try {
+      samples[static_cast<std::size_t>(i)] = make_shapes_sample(seed, split, begin + i);
+    } catch (...) {  // out of memory: nothing may leave a parallel region
 #pragma omp critical
-        failure = std::current_exception();
-      }
+      failure = std::current_exception();
     }
-    if (failure) std::rethrow_exception(failure);
-    const Tensor pixels({size, shapes_image_size, shapes_image_size, 3}, DType::uint8);
-    for (std::int64_t i = 0; i < size; ++i) {
-      const ShapesSample& sample = samples[static_cast<std::size_t>(i)];
-      pixels.rows(i, i + 1).copy_from(sample.image.reshape({1, shapes_image_size, shapes_image_size, 3}));
-      const float* e = sample.embedding.data<float>();
-      embeddings.insert(embeddings.end(), e, e + shapes_embedding_width);
-      for (const ShapesObject& o : sample.objects) {
-        images.push_back(begin + i);
-        concepts.push_back(o.concept_index);
-        const auto box = o.box();
-        boxes.insert(boxes.end(), box.begin(), box.end());
-      }
-    }
-    file.append("/images", pixels);
   }
-  const auto objects = static_cast<std::int64_t>(images.size());
-  file.write("/embeddings", Tensor::from(embeddings, {count, shapes_embedding_width}));
-  file.write("/objects/image", Tensor::from(images, {objects}));
-  file.write("/objects/concept", Tensor::from(concepts, {objects}));
-  file.write("/objects/box", Tensor::from(boxes, {objects, 4}));
-  written.images = count;
-  written.objects = objects;
+  if (failure) std::rethrow_exception(failure);
+  return samples;
 }
 
 }  // namespace
 
 ShapesFile write_shapes(const std::string& path, std::int64_t count, std::uint64_t seed, ShapesSplit split) {
-  namespace fs = std::filesystem;
   VITRAL_CHECK(count > 0, "{}: {} images cannot be written, ask for at least 1", path, count);
-  VITRAL_CHECK(!fs::is_directory(path), "{}: is a directory, choose another name", path);
-  const std::string partial = path + ".partial";
-  ShapesFile written;
-  try {
-    H5File file = H5File::create(partial);
-    write_samples(file, count, seed, split, written);
-    file.close();
-    written.bytes = fs::file_size(partial);
-    fs::rename(partial, path);
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove(partial, ignored);
-    throw;
+  VITRAL_CHECK(!std::filesystem::is_directory(path), "{}: is a directory, choose another name", path);
+  DatasetWriter writer(path, DatasetWriter::Size{shapes_image_size, shapes_image_size});
+  Concepts concepts{shapes_space().names, shapes_space().concepts, {}, {}, {}};
+  std::vector<float> boxes;
+  for (std::int64_t begin = 0; begin < count; begin += block) {
+    const auto samples = make_samples(begin, std::min(block, count - begin), seed, split);
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+      writer.add_image(samples[i].image, "", samples[i].embedding);
+      for (const ShapesObject& o : samples[i].objects) {
+        concepts.image.push_back(begin + static_cast<std::int64_t>(i));
+        concepts.concept_index.push_back(o.concept_index);
+        const auto box = o.box();
+        boxes.insert(boxes.end(), box.begin(), box.end());
+      }
+    }
   }
-  return written;
+  const auto objects = static_cast<std::int64_t>(concepts.image.size());
+  concepts.boxes = Tensor::from(boxes, {objects, 4});
+  writer.set_concepts(concepts);
+  writer.set_attribute("teacher", "shapes");
+  writer.finish();
+  return {count, objects, std::filesystem::file_size(path)};
 }
 
 }  // namespace vitral::data

@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "data/dataset.h"
 #include "data/hdf5.h"
 #include "tests/support.h"
 
@@ -213,6 +214,12 @@ TEST(ShapesFile, IsADatasetFile) {
     }
   }
   EXPECT_EQ(m, image.size());
+  const Dataset dataset = Dataset::open(path);
+  EXPECT_EQ(dataset.size(), 40);
+  EXPECT_EQ(dataset.width(), D);
+  EXPECT_EQ(dataset.image(39).to_vector(), row(images, 39));
+  ASSERT_TRUE(dataset.concepts().has_value());
+  EXPECT_EQ(dataset.concepts()->boxes.to_vector(), boxes.to_vector());
 }
 
 TEST(ShapesFile, ErrorsAreOneLine) {
