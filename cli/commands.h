@@ -1,7 +1,10 @@
 // The subcommands of `vitral`, one file each. add_NAME() describes the options and sets the callback that
 // does the work; errors are thrown (tensor/error.h) and become one line and an exit status in main.cpp.
 #pragma once
+#include <string>
+
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 namespace vitral::cli {
 
@@ -13,7 +16,12 @@ inline CLI::App* add_command(CLI::App& app, const std::string& name, const std::
   return command;
 }
 
-void add_pack(CLI::App& app);
 void add_shapes(CLI::App& app);
+void add_pack(CLI::App& app);
+void add_train(CLI::App& app);
+void add_eval(CLI::App& app);
+void add_embed(CLI::App& app);
+void add_activate(CLI::App& app);
+void add_info(CLI::App& app);
 
 }  // namespace vitral::cli

@@ -20,8 +20,10 @@ int main(int argc, char** argv) {
       "space."};
   app.set_version_flag("--version", "vitral " VITRAL_VERSION);
   app.require_subcommand(1);
-  vitral::cli::add_pack(app);
-  vitral::cli::add_shapes(app);
+  using namespace vitral::cli;
+  for (auto add : {add_shapes, add_pack, add_train, add_eval, add_embed, add_activate, add_info}) add(app);
+  if (argc > 1 && argv[1][0] != '-' && !app.get_subcommand_no_throw(argv[1]))
+    return fail(2, (std::string("unknown command '") + argv[1] + "'; see vitral --help").c_str());
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -207,6 +207,12 @@ bool H5File::has(const std::string& name) const {
   return true;
 }
 
+bool H5File::is_group(const std::string& name) const {
+  if (!has(name)) return false;
+  const Handle group(H5Gopen2(id_, name.c_str(), H5P_DEFAULT), H5Gclose);
+  return group >= 0;
+}
+
 std::vector<std::string> H5File::list(const std::string& group) const {
   std::vector<std::string> names;
   const Handle g(H5Gopen2(id_, group.c_str(), H5P_DEFAULT), H5Gclose);

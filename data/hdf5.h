@@ -34,6 +34,7 @@ class H5File {
   std::int64_t id() const { return id_; }  // hid_t
 
   bool has(const std::string& name) const;
+  bool is_group(const std::string& name) const;
   std::vector<std::string> list(const std::string& group = "/") const;
   Shape shape(const std::string& name) const;
   /// The stored dtype; integers of any width count as int64 (uint8 stays). nullopt: strings, variable-length,

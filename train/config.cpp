@@ -302,6 +302,8 @@ Config Loader::finish() && {
 
 }  // namespace
 
+ModelConfig::ModelConfig() = default;
+
 Config load_config(const std::string& path, const std::vector<std::string>& overrides) {
   Loader loader;
   loader.read_file(path);

@@ -18,6 +18,8 @@ namespace vitral::train {
 
 /// The architecture, and weights to start from.
 struct ModelConfig : nn::StudentConfig {
+  ModelConfig();  // out of line: g++ 12 warns about uninitialised strings in copies of the inline one
+
   std::string init_from;  // weights to start from; "" (null in YAML): fresh ones
 
   bool operator==(const ModelConfig&) const = default;

@@ -1,0 +1,33 @@
+// Image files to a file of embeddings: what `vitral embed` does.
+//
+//   /names utf-8 [N]   /embeddings float32 [N,D]   /probs float32 [N,P]   on request /patch_embeddings
+//   float32 [N,P,D]
+//
+// P = patches of an image. Attributes: model (the weights), transform ("resize").
+#pragma once
+#include <functional>
+
+#include "data/pack.h"
+#include "infer/encoder.h"
+
+namespace vitral::infer {
+
+struct EmbedOptions {
+  std::string output;
+  std::string weights;   // for the attribute
+  bool patches = false;  // also /patch_embeddings
+  std::int64_t batch_size = 64;
+  std::function<void(std::int64_t done, std::int64_t total)> progress;
+};
+
+struct EmbedSummary {
+  std::int64_t found = 0, embedded = 0;
+  std::vector<data::SkippedFile> skipped;  // did not decode; never replaced
+};
+
+/// Images are resized to the student's size as in validation (bilinear with antialias, as Pillow). The output
+/// appears whole or not at all; nothing is written when no image decodes. Error: the disk is full.
+EmbedSummary embed_files(const Encoder& encoder, const std::vector<data::PackSource>& images,
+                         const EmbedOptions& options);
+
+}  // namespace vitral::infer

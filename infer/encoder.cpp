@@ -1,0 +1,47 @@
+#include "infer/encoder.h"
+
+#include "data/weights.h"
+
+namespace vitral::infer {
+
+nn::StudentConfig config_of_weights(const std::vector<std::pair<std::string, Tensor>>& tensors,
+                                    const std::map<std::string, std::string>& metadata,
+                                    const std::string& path) {
+  if (const auto config = nn::student_config_from_metadata(metadata, path)) return *config;
+  return nn::infer_student_config(tensors, path);
+}
+
+Encoder Encoder::load(const std::string& path, Device device, const EncoderOverrides& overrides) {
+  const data::WeightsFile weights = data::read_weights(path);
+  const nn::StudentConfig stored = config_of_weights(weights.tensors, weights.metadata, path);
+  nn::StudentConfig config = stored;
+  if (overrides.attention) config.attention = *overrides.attention;
+  if (overrides.window) config.window = *overrides.window;
+  // `scale` is there or not whatever the flags say: the tensors decide the architecture, the flag only the
+  // forward pass.
+  auto student = std::make_unique<nn::Student>(config);
+  student->load_state(weights.tensors, path);
+  student->to(device);
+  Encoder encoder(std::move(student), device, overrides.temperature);
+  encoder.same_norm_ = overrides.same_norm;
+  VITRAL_CHECK(!overrides.same_norm.value_or(false) || stored.same_norm,
+               "{}: same_norm needs the weights 'scale', which this file does not have", path);
+  return encoder;
+}
+
+Encoded Encoder::encode(const Tensor& images, std::int64_t batch) const {
+  const NoGrad no_grad;
+  const std::int64_t count = images.dim(0), n = config().tokens(), w = config().width;
+  Encoded out{Tensor({count, w}), Tensor({count, n}), Tensor({count, n, w})};
+  for (std::int64_t begin = 0; begin < count; begin += batch) {
+    const std::int64_t end = std::min(count, begin + batch);
+    const nn::StudentOutput y = student_->forward(nn::normalize_pixels(images.rows(begin, end), device_),
+                                                  {.temperature = temperature_, .same_norm = same_norm_});
+    out.embeddings.rows(begin, end).copy_from(y.embedding.value());
+    out.probs.rows(begin, end).copy_from(y.probs.value().reshape({end - begin, n}));
+    out.patches.rows(begin, end).copy_from(y.patches.value());
+  }
+  return out;
+}
+
+}  // namespace vitral::infer
