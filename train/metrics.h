@@ -1,0 +1,50 @@
+// runs/NAME/metrics.jsonl: one JSON object a line, appended as the run goes, for people and for plots.
+//
+//   {"kind":"train","step":10,"epoch":1,"loss":18.5,"lr":0.001,"images_per_second":15.2,"data_wait":0.01}
+//   {"kind":"val","step":100,"epoch":1,"loss":17.9,"cosine":0.41}
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "train/append_file.h"
+
+namespace vitral::train {
+
+struct TrainRecord {
+  std::int64_t step = 0;   // optimiser steps done, from 1
+  std::int64_t epoch = 0;  // the one this step belongs to, from 1
+  double loss = 0;
+  double lr = 0;                 // of this step
+  double images_per_second = 0;  // since the record before
+  double data_wait = 0;          // part (0 to 1) of that time spent waiting for data
+};
+
+struct ValRecord {
+  std::int64_t step = 0;   // optimiser steps done
+  std::int64_t epoch = 0;  // epochs done
+  double loss = 0;
+  double cosine = 0;  // mean cosine similarity with the teacher
+};
+
+/// Never a line lost or doubled by a resume: a run that resumes from the checkpoint of step S writes the
+/// lines of later steps again, so those that are there are dropped (by a new file and a rename), and a last
+/// line that a crash tore is repaired. For that, write a step's records, then sync(), then its checkpoint.
+/// A value that is not finite is written as null, since JSON has no other word for it.
+class MetricsWriter {
+ public:
+  /// resume_step: the step of the checkpoint, 0 to start a run over, or -1 for a new run: then a file with
+  /// something in it is a UsageError. A line in the middle that is no record throws Error; nothing is changed
+  /// then.
+  explicit MetricsWriter(const std::string& path, std::int64_t resume_step = -1);
+
+  /// One line, handed to the operating system at once. Throws Error naming the file (full disk).
+  void train(const TrainRecord& record);
+  void val(const ValRecord& record);
+
+  void sync() { file_.sync(); }
+
+ private:
+  AppendFile file_;
+};
+
+}  // namespace vitral::train
