@@ -1,0 +1,188 @@
+// Decodes event files byte by byte, on its own and not with the writer's helpers.
+#include "train/tensorboard.h"
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "tests/support.h"
+
+namespace vitral::train {
+namespace {
+
+using test::TempDir;
+
+struct Reader {
+  std::string bytes;
+  std::size_t at = 0;
+
+  bool done() const { return at == bytes.size(); }
+  std::uint8_t byte() { return static_cast<std::uint8_t>(bytes.at(at++)); }
+  std::string take(std::size_t n) {
+    if (n > bytes.size() - at) throw std::out_of_range("short");
+    return bytes.substr((at += n) - n, n);
+  }
+  template <class T>
+  T number() {
+    T value;
+    std::memcpy(&value, take(sizeof value).data(), sizeof value);
+    return value;
+  }
+  std::uint64_t varint() {
+    std::uint64_t value = 0;
+    for (int shift = 0;; shift += 7) {
+      const std::uint8_t b = byte();
+      value |= static_cast<std::uint64_t>(b & 0x7F) << shift;
+      if (b < 0x80) return value;
+    }
+  }
+};
+
+struct Event {
+  double wall_time = 0;
+  std::int64_t step = 0;
+  std::string file_version;
+  std::map<std::string, float> scalars;
+  std::uint64_t session_status = 0;
+};
+
+Event decode(const std::string& bytes) {
+  Event event;
+  Reader r{bytes};
+  while (!r.done()) {
+    switch (const std::uint64_t tag = r.varint()) {
+      case (1 << 3) | 1:
+        event.wall_time = r.number<double>();
+        break;
+      case (2 << 3) | 0:
+        event.step = static_cast<std::int64_t>(r.varint());
+        break;
+      case (3 << 3) | 2:
+        event.file_version = r.take(r.varint());
+        break;
+      case (7 << 3) | 2: {
+        Reader log{r.take(r.varint())};
+        EXPECT_EQ(log.varint(), 8U);
+        event.session_status = log.varint();
+        EXPECT_TRUE(log.done());
+        break;
+      }
+      case (5 << 3) | 2: {
+        Reader summary{r.take(r.varint())};
+        while (!summary.done()) {
+          EXPECT_EQ(summary.varint(), (1U << 3) | 2);
+          Reader value{summary.take(summary.varint())};
+          EXPECT_EQ(value.varint(), (1U << 3) | 2);
+          const std::string name = value.take(value.varint());
+          EXPECT_EQ(value.varint(), (2U << 3) | 5);
+          event.scalars[name] = value.number<float>();
+          EXPECT_TRUE(value.done());
+        }
+        break;
+      }
+      default:
+        ADD_FAILURE() << "tag " << tag;
+        return event;
+    }
+  }
+  return event;
+}
+
+std::uint32_t masked(const std::string& bytes) {
+  const std::uint32_t crc = crc32c(bytes);
+  return ((crc >> 15) | (crc << 17)) + 0xa282ead8U;
+}
+
+std::vector<Event> read_events(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  Reader r{{std::istreambuf_iterator<char>(file), {}}};
+  std::vector<Event> events;
+  while (!r.done()) {
+    const std::string length = r.take(8);
+    EXPECT_EQ(r.number<std::uint32_t>(), masked(length));
+    std::uint64_t size = 0;
+    std::memcpy(&size, length.data(), 8);
+    const std::string event = r.take(size);
+    EXPECT_EQ(r.number<std::uint32_t>(), masked(event));
+    events.push_back(decode(event));
+  }
+  return events;
+}
+
+TEST(Crc32c, GivesThePublishedTestVectors) {
+  EXPECT_EQ(crc32c(""), 0U);
+  EXPECT_EQ(crc32c("123456789"), 0xE3069283U);
+  // RFC 3720, B.4
+  EXPECT_EQ(crc32c(std::string(32, '\0')), 0x8A9136AAU);
+  EXPECT_EQ(crc32c(std::string(32, '\xFF')), 0x62A8AB43U);
+  std::string rising;
+  for (int i = 0; i < 32; ++i) rising += static_cast<char>(i);
+  EXPECT_EQ(crc32c(rising), 0x46DD794EU);
+}
+
+TEST(TensorBoard, TheFirstRecordIsTheVersionByteForByte) {
+  const TempDir dir;
+  const TensorBoardWriter writer(dir.str());
+  std::ifstream file(writer.path(), std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  ASSERT_EQ(bytes.size(), 8U + 4 + 26 + 4);
+  EXPECT_EQ(bytes.substr(0, 8), std::string("\x1a\0\0\0\0\0\0\0", 8));  // 26 bytes follow
+  EXPECT_EQ(bytes[12], '\x09');                                         // field 1, the time
+  EXPECT_EQ(bytes.substr(21, 2), std::string("\x10\0", 2));             // field 2, step 0
+  EXPECT_EQ(bytes.substr(23, 15),
+            "\x1a\x0d"
+            "brain.Event:2");  // field 3
+}
+
+TEST(TensorBoard, WritesTheScalarsOfARecord) {
+  const TempDir dir;
+  TensorBoardWriter writer(dir.str());
+  EXPECT_TRUE(std::filesystem::path(writer.path()).filename().string().starts_with("events.out.tfevents."));
+  writer.train(
+      {.step = 300, .epoch = 2, .loss = 1.5, .lr = 1e-3, .images_per_second = 12, .data_wait = 0.25});
+  writer.val({.step = 5'000'000'000, .epoch = 2, .loss = 2.5, .cosine = -0.5});
+  const auto events = read_events(writer.path());
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_EQ(events[0].file_version, "brain.Event:2");
+  EXPECT_EQ(events[1].step, 300);
+  EXPECT_EQ(events[1].scalars, (std::map<std::string, float>{{"train/loss", 1.5F},
+                                                             {"train/lr", 1e-3F},
+                                                             {"train/images_per_second", 12},
+                                                             {"train/data_wait", 0.25F}}));
+  EXPECT_EQ(events[2].step, 5'000'000'000);
+  EXPECT_EQ(events[2].scalars, (std::map<std::string, float>{{"val/loss", 2.5F}, {"val/cosine", -0.5F}}));
+  for (const Event& event : events) {
+    EXPECT_GT(event.wall_time, 1.6e9);
+    EXPECT_LT(event.wall_time, 1e10);
+    EXPECT_EQ(event.session_status, 0U);
+  }
+}
+
+TEST(TensorBoard, AResumeStartsASessionInAFileOfItsOwn) {
+  const TempDir dir;
+  std::set<std::string> paths;
+  for (int i = 0; i < 3; ++i) {
+    const TensorBoardWriter writer(dir.str(), 40 + i);
+    // TensorBoard reads the files in the order of their names.
+    EXPECT_TRUE(paths.empty() || writer.path() > *paths.rbegin());
+    EXPECT_TRUE(paths.insert(writer.path()).second);
+    const auto events = read_events(writer.path());
+    ASSERT_EQ(events.size(), 2U);
+    EXPECT_EQ(events[0].file_version, "brain.Event:2");
+    EXPECT_EQ(events[1].session_status, 1U);
+    EXPECT_EQ(events[1].step, 41 + i);
+  }
+}
+
+TEST(TensorBoard, AFolderThatIsNotThereIsAnErrorThatNamesTheFile) {
+  const std::string message = test::message_of([] { TensorBoardWriter("no/such"); });
+  EXPECT_TRUE(message.starts_with("no/such/events.out.tfevents.")) << message;
+  EXPECT_TRUE(message.ends_with(": cannot be opened for writing: No such file or directory")) << message;
+}
+
+}  // namespace
+}  // namespace vitral::train

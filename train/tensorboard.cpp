@@ -1,0 +1,113 @@
+#include "train/tensorboard.h"
+
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <utility>
+
+#include <unistd.h>
+
+#include "tensor/error.h"
+
+namespace vitral::train {
+namespace {
+
+constexpr std::array<std::uint32_t, 256> crc_table = [] {
+  std::array<std::uint32_t, 256> table{};
+  for (std::uint32_t i = 0; i < table.size(); ++i) {
+    std::uint32_t crc = i;
+    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82F63B78U : 0U);
+    table[i] = crc;
+  }
+  return table;
+}();
+
+std::uint32_t masked_crc(std::string_view bytes) { return std::rotr(crc32c(bytes), 15) + 0xA282EAD8U; }
+
+template <class T>
+std::string little_endian(T value) {
+  std::string bytes;
+  for (std::size_t i = 0; i < sizeof value; ++i)
+    bytes += static_cast<char>((static_cast<std::uint64_t>(value) >> (8 * i)) & 0xFF);
+  return bytes;
+}
+
+// Protobuf fields: a varint of (number << 3 | wire type), then the value.
+enum class Wire : unsigned { varint = 0, fixed64 = 1, bytes = 2, fixed32 = 5 };
+
+std::string varint(std::uint64_t value) {
+  std::string bytes;
+  for (; value >= 0x80; value >>= 7) bytes += static_cast<char>((value & 0x7F) | 0x80);
+  return bytes += static_cast<char>(value);
+}
+
+std::string tag(unsigned number, Wire wire) { return varint((number << 3) | static_cast<unsigned>(wire)); }
+
+std::string field(unsigned number, std::string_view bytes) {
+  return tag(number, Wire::bytes) + varint(bytes.size()) + std::string(bytes);
+}
+std::string field(unsigned number, std::int64_t value) {
+  return tag(number, Wire::varint) + varint(static_cast<std::uint64_t>(value));
+}
+std::string field(unsigned number, double value) {
+  return tag(number, Wire::fixed64) + little_endian(std::bit_cast<std::uint64_t>(value));
+}
+std::string field(unsigned number, float value) {
+  return tag(number, Wire::fixed32) + little_endian(std::bit_cast<std::uint32_t>(value));
+}
+
+std::string scalar(std::string_view name, double value) {
+  return field(1, field(1, name) + field(2, static_cast<float>(value)));
+}
+
+std::string session_start() { return field(7, field(1, std::int64_t{1})); }
+
+double wall_time() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+AppendFile new_event_file(const std::string& folder) {
+  std::array<char, 256> host{};
+  if (::gethostname(host.data(), host.size() - 1) != 0 || host[0] == '\0') host = {"localhost"};
+  // TensorBoard reads the files of a folder in the order of their names.
+  const std::string stem = fmt::format("{}/events.out.tfevents.{:010d}.{}", folder,
+                                       static_cast<std::int64_t>(wall_time()), host.data());
+  for (int attempt = 0;; ++attempt) {
+    std::string path = attempt == 0 ? stem : fmt::format("{}.{:03d}", stem, attempt);
+    if (!std::filesystem::exists(path)) return {std::move(path), AppendFile::Mode::create};
+  }
+}
+
+}  // namespace
+
+std::uint32_t crc32c(std::string_view bytes) {
+  std::uint32_t crc = 0xFFFFFFFFU;
+  for (const char c : bytes) crc = (crc >> 8) ^ crc_table[(crc ^ static_cast<unsigned char>(c)) & 0xFF];
+  return ~crc;
+}
+
+TensorBoardWriter::TensorBoardWriter(const std::string& folder, std::int64_t resume_step)
+    : file_(new_event_file(folder)) {
+  write(0, field(3, std::string_view("brain.Event:2")));
+  if (resume_step >= 0) write(resume_step + 1, session_start());
+}
+
+void TensorBoardWriter::train(const TrainRecord& r) {
+  write(r.step, field(5, scalar("train/loss", r.loss) + scalar("train/lr", r.lr) +
+                             scalar("train/images_per_second", r.images_per_second) +
+                             scalar("train/data_wait", r.data_wait)));
+}
+
+void TensorBoardWriter::val(const ValRecord& r) {
+  write(r.step, field(5, scalar("val/loss", r.loss) + scalar("val/cosine", r.cosine)));
+}
+
+void TensorBoardWriter::write(std::int64_t step, std::string_view what) {
+  const std::string event = field(1, wall_time()) + field(2, step) + std::string(what);
+  const std::string length = little_endian(static_cast<std::uint64_t>(event.size()));
+  file_.write(length + little_endian(masked_crc(length)) + event + little_endian(masked_crc(event)));
+}
+
+}  // namespace vitral::train
