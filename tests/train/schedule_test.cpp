@@ -52,7 +52,9 @@ TEST(ReduceOnPlateau, GivesTheLearningRatesOfTheGoldenFileExactly) {
 }
 
 TEST(ReduceOnPlateau, GivesPyTorchsLearningRatesExactlyAlsoThroughAResumeInAnyEpoch) {
-  for (const json& c : golden()["plateau"]) {
+  const json cases = golden()["plateau"];
+  ASSERT_EQ(cases.size(), 3U);
+  for (const json& c : cases) {
     SchedulerConfig config;
     config.patience = c["patience"];
     config.factor = c["factor"];
@@ -96,7 +98,9 @@ TEST(ReduceOnPlateau, AChangedLearningRateTakesEffectOnResume) {
 }
 
 TEST(OneCycle, GivesPyTorchsLearningRates) {
-  for (const json& c : golden()["one_cycle"]) {
+  const json cases = golden()["one_cycle"];
+  ASSERT_EQ(cases.size(), 5U);
+  for (const json& c : cases) {
     SchedulerConfig config = named("one_cycle");
     config.warmup_fraction = c["warmup_fraction"];
     config.start_factor = c["start_factor"];
