@@ -1,4 +1,5 @@
 // vitral: trains a vision transformer whose patch embeddings live in CLIP's image-text space.
+#include <algorithm>
 #include <cstdio>
 #include <new>
 
@@ -22,8 +23,11 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   using namespace vitral::cli;
   for (auto add : {add_shapes, add_pack, add_train, add_eval, add_embed, add_activate, add_info}) add(app);
-  if (argc > 1 && argv[1][0] != '-' && !app.get_subcommand_no_throw(argv[1]))
-    return fail(2, (std::string("unknown command '") + argv[1] + "'; see vitral --help").c_str());
+  if (argc > 1 && argv[1][0] != '-') {
+    const auto commands = app.get_subcommands({});
+    if (std::none_of(commands.begin(), commands.end(), [&](auto* c) { return c->get_name() == argv[1]; }))
+      return fail(2, (std::string("unknown command '") + argv[1] + "'; see vitral --help").c_str());
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
