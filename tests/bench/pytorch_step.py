@@ -22,8 +22,9 @@ from torch.nn import functional
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "reference"))
 from student import Student, distillation_loss  # noqa: E402
 
-# Chosen by processor time on one thread (torch 2.15, Zen 4): at batch 32 sdpa 3.44 s a step, mha 3.51 s, composed 3.97 s; at
-# batch 8 foreach costs 7-19% more than fused, conv 2-4% more than linear, tokens_first 1% more than batch_first.
+# Chosen by processor time on one thread (torch 2.15, Zen 4, other work on the machine). At batch 32 sdpa took 3.44 s a step,
+# mha 3.51 s, composed 3.97 s; at batch 8 composed and mha were 3% ahead of sdpa. At batch 8 foreach cost 6-19% more than
+# fused, conv 2-4% more than linear, tokens_first 1% more than batch_first. Batch 64 was not swept.
 DEFAULTS = dict(attention="sdpa", layout="batch_first", patches="linear", adamw="fused")
 VARIANTS = dict(
     attention=("sdpa", "composed", "mha"),  # scaled_dot_product_attention; two batched products; nn.MultiheadAttention
