@@ -276,5 +276,21 @@ TEST(DatasetWriter, FullDiskIsAnErrorAndLeavesNothing) {
   EXPECT_EQ(Dataset::open(path).size(), 1);
 }
 
+TEST(DatasetWriter, FullDiskDoesNotCrashAtExit) {
+  const TempDir dir;
+  const auto fill_and_exit = [&] {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit small{500'000, 500'000};
+    setrlimit(RLIMIT_FSIZE, &small);
+    const std::string message = message_of([&] {
+      DatasetWriter w(dir / "a.h5", DatasetWriter::Size{100, 100});
+      for (int i = 0; i < 300; ++i) w.add_image(noise(100, 100, i));
+      w.finish();
+    });
+    std::exit(message == "no error" ? 1 : 7);
+  };
+  EXPECT_EXIT(fill_and_exit(), testing::ExitedWithCode(7), "");
+}
+
 }  // namespace
 }  // namespace vitral::data
