@@ -16,6 +16,10 @@
 #include "tensor/random.h"
 #include "tests/support.h"
 
+// The HDF5 library never frees the caches of a file that it could not write to the end.
+extern "C" const char* __lsan_default_suppressions();
+extern "C" const char* __lsan_default_suppressions() { return "leak:libhdf5"; }
+
 namespace vitral::data {
 namespace {
 
