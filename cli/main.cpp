@@ -1,5 +1,6 @@
 // vitral: trains a vision transformer whose patch embeddings live in CLIP's image-text space.
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <new>
 
@@ -16,6 +17,7 @@ int fail(int status, const char* what) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error of the write, as a full disk is
   CLI::App app{
       "Trains, without PyTorch, a vision transformer whose patch embeddings live in CLIP's image-text "
       "space."};

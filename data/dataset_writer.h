@@ -21,7 +21,8 @@ namespace vitral::data {
 class DatasetWriter {
  public:
   using Size = Dataset::Size;
-  /// Plain images of one size, or (nullopt) encoded ones. UsageError: the file cannot be created.
+  /// Plain images of one size, or (nullopt) encoded ones. UsageError: the file cannot be created, or
+  /// the path is a folder or a device.
   DatasetWriter(const std::string& path, std::optional<Size> plain);
   ~DatasetWriter();
   DatasetWriter(DatasetWriter&&) noexcept;

@@ -43,8 +43,8 @@ struct Batch {
 
 struct LoaderOptions {
   std::int64_t batch_size = 64;
-  int image_size = 224;   // S, pixels
-  AugmentConfig augment;  // training only
+  int image_size = 224;        // S, pixels
+  AugmentConfig augment = {};  // training only
   /// false: validation. The plain transform, the view with seed 0 where views are stored, no shuffling.
   bool training = true;
   bool shuffle = true;
@@ -55,7 +55,8 @@ struct LoaderOptions {
   std::int64_t epoch = 0;
   std::int64_t first_batch = 0;
   /// Replaces augment() of data/augment.h: uint8 [H,W,3] to uint8 [size,size,3]; called by the workers.
-  std::function<Tensor(const Tensor& image, const AugmentConfig&, int size, std::uint64_t seed)> transform;
+  std::function<Tensor(const Tensor& image, const AugmentConfig&, int size, std::uint64_t seed)> transform =
+      {};
 };
 
 class Loader {
