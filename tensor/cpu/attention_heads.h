@@ -1,5 +1,5 @@
 // One head of packed attention tensors as a small contiguous matrix [N, padded D]. Rows are padded with zeros
-// to a multiple of 16 numbers, so that products over D run in whole vector registers (33, the student's head
+// to a multiple of 8 numbers, so that products over D run in whole vector registers (33, the student's head
 // size, is the worst case).
 #pragma once
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace vitral::cpu_kernels {
 
-inline std::int64_t padded(std::int64_t d) { return (d + 15) / 16 * 16; }
+inline std::int64_t padded(std::int64_t d) { return (d + 7) / 8 * 8; }
 
 struct HeadLayout {
   std::int64_t tokens, heads, size;  // N, H, D

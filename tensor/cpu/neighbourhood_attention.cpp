@@ -33,7 +33,7 @@ Neighbours find_neighbours(TokenGrid grid, std::int64_t window) {
   return out;
 }
 
-// dp is a multiple of 16: the compiler makes whole vector registers of these loops.
+// dp is a multiple of 8: the compiler makes whole vector registers of these loops.
 template <class T>
 T dot(const T* a, const T* b, std::int64_t dp) {
   T sum = 0;
