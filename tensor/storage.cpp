@@ -16,8 +16,8 @@ namespace {
 // little.
 std::size_t size_class(std::size_t bytes) {
   if (bytes <= 64) return 64;
-  const std::size_t step = std::bit_floor(bytes - 1) / 4;
-  return (bytes + step - 1) / step * step;
+  const std::size_t step = std::bit_floor(bytes - 1) / 4;  // a power of two
+  return (bytes + step - 1) & ~(step - 1);
 }
 
 class Allocator {

@@ -25,12 +25,13 @@ void with_type(DType dtype, F&& f) {
   }
 }
 
+template <class T>
+constexpr bool is_half = std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>;
+
 template <class To, class From>
 To convert_one(From x) {
   // Half types go through float: they convert from and to nothing else exactly.
-  if constexpr (std::is_same_v<From, Eigen::half> || std::is_same_v<From, Eigen::bfloat16>)
-    return static_cast<To>(static_cast<float>(x));
-  else if constexpr (std::is_same_v<To, Eigen::half> || std::is_same_v<To, Eigen::bfloat16>)
+  if constexpr (is_half<From> || is_half<To>)
     return static_cast<To>(static_cast<float>(x));
   else
     return static_cast<To>(x);
