@@ -1,7 +1,7 @@
 // Training batches from a dataset: worker threads read, decode and augment beside the training step.
 //
-//   Loader loader(Dataset::open(paths), {.batch_size = 64, .image_size = 224, .augment =
-//   AugmentConfig::clip()}); for (int epoch = 0; epoch < epochs; ++epoch) {
+//   Loader loader(Dataset::open(paths), {.batch_size = 64, .augment = AugmentConfig::clip()});
+//   for (int epoch = 0; epoch < epochs; ++epoch) {
 //     loader.begin_epoch(epoch);
 //     while (auto batch = loader.next()) step(batch->images, batch->targets);
 //   }
