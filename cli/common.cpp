@@ -1,5 +1,7 @@
 #include "cli/common.h"
 
+#include <charconv>
+#include <cmath>
 #include <cstdio>
 
 #include <unistd.h>
@@ -14,12 +16,12 @@ void EncoderArguments::add_to(CLI::App& command) {
   command.add_option("--attention", attention, "override the file: neighbourhood or full")
       ->check(CLI::IsMember({"neighbourhood", "full"}));
   command.add_option("--window", window, "override the file: patches a side of the neighbourhood, odd")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   command.add_option("--same-norm", same_norm, "override the file: true or false")
       ->check(CLI::IsMember({"true", "false"}));
   command.add_option("--temperature", temperature, "of the softmax over patches")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
 }
 
 infer::Encoder EncoderArguments::load() const {
@@ -29,6 +31,29 @@ infer::Encoder EncoderArguments::load() const {
   if (!same_norm.empty()) overrides.same_norm = same_norm == "true";
   overrides.temperature = temperature;
   return infer::Encoder::load(weights, parse_device(device), overrides);
+}
+
+CLI::Validator at_least(std::int64_t least) {
+  return {[least](std::string& text) {
+            std::int64_t value = 0;
+            const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+            if (problem == std::errc() && end == text.data() + text.size() && value >= least)
+              return std::string();
+            return fmt::format("must be an integer >= {}, not {}", least, text);
+          },
+          fmt::format("INT >= {}", least)};
+}
+
+CLI::Validator above_zero() {
+  return {
+      [](std::string& text) {
+        double value = 0;
+        const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+        if (problem == std::errc() && end == text.data() + text.size() && std::isfinite(value) && value > 0)
+          return std::string();
+        return fmt::format("must be a number > 0, not {}", text);
+      },
+      "NUMBER > 0"};
 }
 
 std::function<void(std::int64_t, std::int64_t)> terminal_counter(const std::string& what) {

@@ -23,6 +23,11 @@ struct EncoderArguments {
   infer::Encoder load() const;
 };
 
+/// The check of an option that takes a whole number >= `least`, with a message a person can read.
+CLI::Validator at_least(std::int64_t least);
+/// The same for a number > 0.
+CLI::Validator above_zero();
+
 /// A counter "what 12/40" that redraws itself on a terminal and is silent elsewhere.
 std::function<void(std::int64_t done, std::int64_t total)> terminal_counter(const std::string& what);
 

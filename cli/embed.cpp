@@ -27,7 +27,7 @@ void add_embed(CLI::App& app) {
   command->add_flag("--patches", a->options.patches, "also /patch_embeddings");
   command->add_option("--batch", a->options.batch_size, "images at once")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   command->add_flag("--json", a->json, "a summary as one JSON object");
   command->callback([a] {
     const infer::Encoder encoder = a->encoder.load();

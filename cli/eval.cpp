@@ -62,11 +62,13 @@ void add_eval(CLI::App& app) {
   command->add_option("files", a->files, "dataset files (HDF5)")->required()->type_name("FILE");
   command->add_option("--batch", a->options.batch_size, "images at once")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   command->add_option("--workers", a->options.workers, "loader threads")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--loss-norm", a->options.loss_norm, "factor of the loss")->capture_default_str();
+      ->check(at_least(0));
+  command->add_option("--loss-norm", a->options.loss_norm, "factor of the loss")
+      ->capture_default_str()
+      ->check(above_zero());
   command->add_flag("--json", a->json, "one JSON object");
   command->callback([a] {
     const data::Dataset dataset = data::Dataset::open(a->files);

@@ -2,6 +2,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "train/signals.h"
 #include "train/trainer.h"
 
 namespace vitral::cli {
@@ -23,9 +24,12 @@ void add_train(CLI::App& app) {
       ->type_name("auto|PATH");
   command->add_option("--device", a->device, "short for train.device=...")->type_name("cpu|cuda|cuda:N|auto");
   command->callback([a] {
+    // Until the process ends, so that a second signal cannot interrupt the end of a run that the first
+    // stopped.
+    static const train::StopSignals signals;
     auto overrides = a->overrides;
     if (!a->device.empty()) overrides.push_back("train.device=" + a->device);
-    const train::Config config = train::load_config(a->config, overrides);
+    const train::Config config = train::load_config(a->config, overrides, true);
     const train::RunSummary s = train::train(config, a->resume);
     std::string line = fmt::format(
         "{}: step {}, {} in {:.1f} s, waited for data {:.1f} %", config.train.output, s.step,

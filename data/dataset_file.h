@@ -27,7 +27,7 @@ class DatasetFile {
   std::optional<Concepts> concepts;
   std::optional<std::string> teacher, transform;
 
-  /// float32 [D] of row i, view v. Error: not finite.
+  /// float32 [D] of row i, view v, as it is stored.
   void read_target(std::int64_t i, std::int64_t v, float* to) const;
   std::string description() const;
 

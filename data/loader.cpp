@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -55,6 +56,21 @@ Batch collect(Pending& p, const Dataset& dataset) {
 }
 
 }  // namespace
+
+std::string target_problem(const Batch& batch, const Dataset& dataset) {
+  const std::int64_t width = batch.targets.defined() ? batch.targets.dim(1) : 0;
+  for (std::int64_t i = 0; width > 0 && i < batch.size(); ++i) {
+    const float* t = batch.targets.data<float>() + i * width;
+    const bool finite = std::all_of(t, t + width, [](float v) { return std::isfinite(v); });
+    const bool zero = std::all_of(t, t + width, [](float v) { return v == 0; });
+    if (finite && !zero) continue;
+    const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
+    std::string name = dataset.name(index);
+    if (!name.ends_with(dataset.file(index))) name += " in " + dataset.file(index);
+    return fmt::format("the embedding of {} is {}", name, zero ? "zero" : "not finite");
+  }
+  return "";
+}
 
 struct Loader::State {
   State(Dataset d, LoaderOptions o) : dataset(std::move(d)), options(std::move(o)) {}

@@ -41,6 +41,10 @@ struct Batch {
   std::int64_t size() const { return static_cast<std::int64_t>(indices.size()); }
 };
 
+/// "the embedding of a.jpg in train.h5 is zero" (or "not finite"), for the first target of the batch that no
+/// student can learn because it has no direction; "" where all have one.
+std::string target_problem(const Batch& batch, const Dataset& dataset);
+
 struct LoaderOptions {
   std::int64_t batch_size = 64;
   int image_size = 224;        // S, pixels
@@ -69,7 +73,7 @@ class Loader {
   Loader& operator=(Loader&&) noexcept;
 
   /// The next batch, nullopt at the end of the epoch. Throws what a worker threw: Error for a file that
-  /// cannot be read or an embedding that is not finite.
+  /// cannot be read. Embeddings come as they are stored: see target_problem().
   std::optional<Batch> next();
   /// Starts an epoch at one of its batches (0 <= first_batch <= batches_per_epoch()); what was prefetched is
   /// dropped.

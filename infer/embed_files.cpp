@@ -42,6 +42,12 @@ EmbedSummary embed_files(const Encoder& encoder, const std::vector<data::PackSou
   EmbedSummary summary;
   summary.found = static_cast<std::int64_t>(images.size());
 
+  const std::filesystem::path output(options.output);
+  std::error_code ignored;
+  VITRAL_CHECK(!std::filesystem::is_directory(output, ignored), "{}: is a directory, name the file to write",
+               options.output);
+  VITRAL_CHECK(!output.has_parent_path() || std::filesystem::is_directory(output.parent_path(), ignored),
+               "{}: cannot be created, there is no folder {}", options.output, output.parent_path().string());
   const std::string partial = options.output + ".part-" + std::to_string(getpid());
   data::H5File file = data::H5File::create(partial);
   Unfinished unfinished(partial);

@@ -49,6 +49,8 @@ Evaluation evaluate(const Encoder& encoder, const data::Dataset& dataset, const 
       if (options.skipped) options.skipped(fmt::format("skipped {}: {}", s.name, s.reason));
     }
     if (batch->size() == 0) continue;
+    if (const std::string problem = data::target_problem(*batch, dataset); !problem.empty())
+      throw_error("{}; embed that image again, or remove it", problem);
     const Encoded e = encoder.encode(batch->images, options.batch_size);
     metrics.add(e.embeddings, batch->targets);
     out.loss += static_cast<double>(batch->size()) *

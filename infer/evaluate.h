@@ -29,7 +29,8 @@ struct EvaluateOptions {
   std::function<void(const std::string& line)> skipped;                 // an image that did not decode
 };
 
-/// UsageError where the dataset has no embeddings, or of another width than the student's.
+/// UsageError where the dataset has no embeddings, or of another width than the student's; Error where one of
+/// them is zero or not finite, naming its image.
 Evaluation evaluate(const Encoder& encoder, const data::Dataset& dataset,
                     const EvaluateOptions& options = {});
 

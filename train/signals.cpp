@@ -6,6 +6,7 @@ namespace vitral::train {
 namespace {
 
 volatile std::sig_atomic_t received = 0;
+int living = 0;
 struct sigaction before_interrupt, before_terminate;
 
 void remember(int signal) { received = signal; }
@@ -13,6 +14,7 @@ void remember(int signal) { received = signal; }
 }  // namespace
 
 StopSignals::StopSignals() {
+  if (living++ > 0) return;
   received = 0;
   struct sigaction action = {};
   action.sa_handler = remember;
@@ -23,6 +25,7 @@ StopSignals::StopSignals() {
 }
 
 StopSignals::~StopSignals() {
+  if (--living > 0) return;
   sigaction(SIGINT, &before_interrupt, nullptr);
   sigaction(SIGTERM, &before_terminate, nullptr);
 }

@@ -3,7 +3,8 @@
 
 namespace vitral::train {
 
-/// While one lives, the first SIGINT or SIGTERM (and any further one) only sets a flag. One at a time.
+/// While one lives, the first SIGINT or SIGTERM (and any further one) only sets a flag. Where several live,
+/// as scopes within each other, they share the flag, which the outermost clears; all in one thread.
 class StopSignals {
  public:
   StopSignals();

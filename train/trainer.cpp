@@ -119,7 +119,7 @@ class Run {
       }
     }
     if (!stopped && final_validation_due()) stopped = !validate_now(signals, summary);
-    if (saved_step_ != at_.step || saved_pending_ != validation_pending()) save(false);
+    if (!saved()) save(false);
     progress_.finish();
     summary.end = stopped && at_.step < total_steps_ ? RunEnd::stopped : RunEnd::finished;
     summary.signal = signals.signal();
@@ -195,15 +195,19 @@ class Run {
     saved_pending_ = validation_pending();
   }
 
+  bool saved() const { return saved_step_ == at_.step && saved_pending_ == validation_pending(); }
+
   bool checkpoint_due() const {
     const std::int64_t every = config_.train.checkpoint_every;
-    if (saved_step_ == at_.step && saved_pending_ == validation_pending()) return false;
+    if (saved()) return false;
     if (validation_pending()) return false;  // comes after the validation
     return every > 0 ? at_.step % every == 0 : at_.batch == 0;
   }
 
   void save(bool best) {
-    require_finite_weights();
+    const data::NamedTensors weights = step_->weights(), optimizer = step_->state();
+    require_finite(weights, "weights");
+    require_finite(optimizer, "moments of the optimizer");
     json trainer{{"epoch", at_.epoch},           {"batch", at_.batch},
                  {"epoch_loss", at_.epoch_loss}, {"epoch_steps", at_.epoch_steps},
                  {"skips", at_.skips},           {"skipped_samples", at_.skipped_samples},
@@ -213,26 +217,26 @@ class Run {
     metadata["format"] = "pt";  // what tools around PyTorch look for
     metrics_->sync();
     store_->save({.step = at_.step,
-                  .model = step_->weights(),
+                  .model = weights,
                   .model_metadata = std::move(metadata),
-                  .optimizer = step_->state(),
+                  .optimizer = optimizer,
                   .state = {{"trainer", trainer}, {"schedule", schedule_->state()}}},
                  best);
     saved_step_ = at_.step;
     saved_pending_ = validation_pending();
   }
 
-  // A step with a finite gradient can still overflow a weight; such weights must not replace good ones on
-  // disk.
-  void require_finite_weights() const {
+  // A step with a finite gradient can still overflow a weight or a squared gradient; such values must not
+  // replace good ones on disk.
+  void require_finite(const data::NamedTensors& tensors, const char* what) const {
     Tensor total = Tensor::zeros({1}, DType::float64, device_);
-    for (const auto& [name, tensor] : student_.state()) kernel::add_sum_of_squares(total, tensor);
+    for (const auto& [name, tensor] : tensors)
+      if (tensor.dtype() != DType::int64) kernel::add_sum_of_squares(total, tensor);
     if (!std::isfinite(total.item()))
       throw_error(
-          "training diverged: weights are not finite at step {}; the checkpoints in {} are from before, "
-          "lower "
+          "training diverged: {} are not finite at step {}; the checkpoints in {} are from before, lower "
           "train.optimizer.lr and resume",
-          at_.step, config_.train.output);
+          what, at_.step, config_.train.output);
   }
 
   void train_batch() {
@@ -264,17 +268,8 @@ class Run {
 
   void note_skip(const StepResult& result, const data::Batch& batch) {
     ++at_.skips;
-    std::string cause;
-    const std::int64_t width = batch.targets.dim(1);
-    for (std::int64_t i = 0; i < batch.size() && cause.empty(); ++i) {
-      const float* t = batch.targets.data<float>() + i * width;
-      const bool finite = std::all_of(t, t + width, [](float v) { return std::isfinite(v); });
-      const bool zero = std::all_of(t, t + width, [](float v) { return v == 0; });
-      if (!finite || zero)
-        cause = fmt::format(": the embedding of {} is {}",
-                            train_data_.name(batch.indices[static_cast<std::size_t>(i)]),
-                            zero ? "zero" : "not finite");
-    }
+    std::string cause = data::target_problem(batch, train_data_);
+    if (!cause.empty()) cause = ": " + cause;
     const char* what = std::isfinite(result.loss) ? "gradient" : "loss";
     progress_.message(fmt::format("step {}: {} is not finite, the step is skipped ({} in a row){}",
                                   at_.step + 1, what, at_.skips, cause));
@@ -321,10 +316,13 @@ class Run {
     if (!val_loader_) return true;
     const double before = now();
     std::optional<Validation> v;
-    {
+    try {
       const TrainStep::Averaged averaged(*step_);
       v = validate(student_, *val_loader_, config_.train.loss_norm, device_,
                    [&] { return signals.requested(); });
+    } catch (const Error&) {
+      if (!saved()) save(false);  // the file can be repaired; the epoch is not lost
+      throw;
     }
     if (!v) return false;
     const std::int64_t epoch = at_.epoch + 1;

@@ -10,6 +10,8 @@ std::optional<Validation> validate(const nn::Student& student, data::Loader& loa
   while (const auto batch = loader.next()) {
     if (stop && stop()) return std::nullopt;
     if (batch->size() == 0) continue;
+    if (const std::string problem = data::target_problem(*batch, loader.dataset()); !problem.empty())
+      throw_error("validation: {}; embed that image again, or remove it", problem);
     const Variable y = l2_normalize(student.forward(nn::normalize_pixels(batch->images, device)).embedding);
     const Variable t = l2_normalize(Variable(batch->targets.to(device)));
     const auto n = static_cast<double>(batch->size());

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <limits>
+#include <mutex>
 #include <numeric>
 #include <set>
 #include <thread>
@@ -245,24 +246,51 @@ TEST(Loader, StoredViewsAreReplayed) {
 
 TEST(Loader, ErrorsReachTheConsumerInOrder) {
   const TempDir dir;
-  const std::string path = dir / "a.h5";
-  {
-    H5File f = H5File::create(path);
-    f.write("/images", Tensor::zeros({40, 16, 16, 3}, DType::uint8), 1);
-    Tensor vectors = Tensor::full({40, 3}, 1);
-    vectors.data<float>()[30 * 3] = vectors.data<float>()[33 * 3] = std::numeric_limits<float>::quiet_NaN();
-    f.write("/embeddings", vectors);
-    f.close();
-  }
+  const std::string path = write_dataset(dir / "a.h5", 40, 16);
   for (int workers : {0, 1, 8}) {
     LoaderOptions o = options(workers);
     o.shuffle = false;
+    int calls = 0;
+    std::mutex mutex;
+    o.transform = [&](const Tensor& image, const AugmentConfig&, int, std::uint64_t seed) {
+      const std::lock_guard lock(mutex);
+      ++calls;
+      for (const std::int64_t i : {30, 33})
+        if (seed == std::max<std::uint64_t>(random_key(o.seed, 0, i), 1)) throw_error("image {} fails", i);
+      return image;
+    };
     Loader loader(Dataset::open(path), o);
     for (int b = 0; b < 4; ++b) EXPECT_EQ(loader.next()->size(), 7);
-    EXPECT_EQ(message_of([&] { loader.next(); }),
-              path + ": /embeddings row 30 holds a value that is not finite; embed that image again");
+    EXPECT_EQ(message_of([&] { loader.next(); }), "image 30 fails");
     EXPECT_EQ(loader.next()->size(), 5);
+    EXPECT_EQ(calls, 40);
   }
+}
+
+TEST(Loader, TargetsWithoutADirectionAreFound) {
+  const TempDir dir;
+  const auto write = [&](const std::string& name, float value, bool named) {
+    DatasetWriter w(dir / name, DatasetWriter::Size{16, 16});
+    for (int i = 0; i < 10; ++i)
+      w.add_image(noise(16, 16, i), named ? fmt::format("{}.jpg", i) : "",
+                  Tensor::full({3}, i == 8 ? value : 1));
+    w.finish();
+    return dir / name;
+  };
+  const std::string zero = write("zero.h5", 0, true),
+                    infinite = write("inf.h5", std::numeric_limits<float>::infinity(), false);
+  LoaderOptions o = options(1);
+  o.shuffle = false;
+  const auto problems = [&](const std::string& path) {
+    const Dataset dataset = Dataset::open(path);
+    Loader loader(dataset, o);
+    std::vector<std::string> out;
+    while (const auto batch = loader.next()) out.push_back(target_problem(*batch, dataset));
+    return out;
+  };
+  EXPECT_EQ(problems(zero), (std::vector<std::string>{"", "the embedding of 8.jpg in " + zero + " is zero"}));
+  EXPECT_EQ(problems(infinite),
+            (std::vector<std::string>{"", "the embedding of image 8 of " + infinite + " is not finite"}));
 }
 
 TEST(Loader, WrongOptions) {

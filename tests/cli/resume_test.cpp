@@ -1,0 +1,151 @@
+// A run that is killed, stopped or given other workers ends with the same bytes as one that is left alone.
+#include "tests/cli/small_run.h"
+
+namespace vitral {
+namespace {
+
+using test::expect_same_run;
+using test::metrics;
+using test::Program;
+using test::SmallRun;
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Starts the run anew or again, and kills it at a random moment, `kills` times in all; a run that ends before
+// it is killed must equal the reference, and another one begins.
+void kill_often(const SmallRun& small, const Program::Arguments& settings, int kills, std::uint64_t seed) {
+  const auto start = std::chrono::steady_clock::now();
+  Program::Arguments reference = settings;
+  reference.push_back("train.output=" + small.output("reference"));
+  test::expect_done(small(reference));
+  const double whole = seconds_since(start);
+
+  Random random(seed);
+  int run = 0, killed = 0, in_training = 0, in_mid_epoch = 0;
+  while (killed < kills) {
+    const std::string folder = small.output("killed-" + std::to_string(run));
+    Program::Arguments again = settings;
+    again.insert(again.end(), {"train.output=" + folder, "--resume", "auto"});
+    const std::size_t before = metrics(folder).size();
+    Program program(small.arguments(again));
+    // Some die while they start; most somewhere in the next part of the run.
+    const bool early = random.below(5) == 0;
+    if (!early) test::wait_for([&] { return !program.running() || metrics(folder).size() > before; });
+    const double delay = random.uniform() * (early ? whole / 4 : whole / 8);
+    std::this_thread::sleep_for(std::chrono::duration<double>(delay));
+    program.send(SIGKILL);
+    const test::Result r = program.wait();
+    if (r.status == 128 + SIGKILL) {
+      ++killed;
+      in_training += !early;
+      std::ifstream state(test::latest(folder) + "/state.json");
+      if (state) in_mid_epoch += nlohmann::json::parse(state)["state"]["trainer"]["batch"] != 0;
+      continue;
+    }
+    test::expect_done(r);
+    expect_same_run(folder, small.output("reference"));
+    ++run;
+  }
+  EXPECT_GE(in_training, kills / 2);
+  EXPECT_GE(in_mid_epoch, kills / 3);
+  const std::string folder = small.output("killed-" + std::to_string(run));
+  Program::Arguments last = settings;
+  last.insert(last.end(), {"train.output=" + folder, "--resume", "auto"});
+  test::expect_done(small(last));
+  expect_same_run(folder, small.output("reference"));
+}
+
+TEST(Resume, KilledWithAugmentationAndShuffling) {
+  const SmallRun small(240, true);
+  kill_often(small,
+             {"train.epochs=4", "train.checkpoint_every=7",
+              "data.augment={resize: 72, brightness: 0.4, flip: 0.5, random_crop: true}",
+              "train.scheduler={name: one_cycle}"},
+             20, 11);
+}
+
+TEST(Resume, KilledWithAveragedWeights) {
+  const SmallRun small(240, true);
+  kill_often(small,
+             {"train.epochs=4", "train.checkpoint_every=4", "train.ema=0.9", "train.accumulate=2",
+              "train.clip_norm=1", "train.scheduler={name: reduce_on_plateau, patience: 0, threshold: 0.5}"},
+             20, 12);
+}
+
+// The signal, how its message names it, and the signal that follows at once.
+struct Stop {
+  int signal;
+  const char* name;
+  int second;
+};
+
+class StopTest : public testing::TestWithParam<Stop> {};
+
+TEST_P(StopTest, EndsWithACheckpointAndGoesOn) {
+  const Stop stop = GetParam();
+  const SmallRun small(240, true);
+  const Program::Arguments settings{"train.epochs=6", "train.ema=0.9"};
+  Program::Arguments reference = settings, stopped = settings;
+  reference.push_back("train.output=" + small.output("reference"));
+  test::expect_done(small(reference));
+
+  const std::string folder = small.output("stopped");
+  stopped.push_back("train.output=" + folder);
+  Program program(small.arguments(stopped));
+  ASSERT_TRUE(test::wait_for([&] { return metrics(folder).size() >= 5; }));
+  program.send(stop.signal);
+  if (stop.second) program.send(stop.second);
+  const test::Result r = program.wait();
+  EXPECT_EQ(r.status, 0) << r.err;
+  const auto lines = metrics(folder);
+  const std::int64_t step = lines.back()["step"];
+  EXPECT_EQ(test::latest(folder), fmt::format("{}/checkpoints/step-{:09}", folder, step));
+  EXPECT_LT(step, metrics(small.output("reference")).back()["step"].get<std::int64_t>());
+  const auto said = r.out.find(std::string("; stopped by ") + stop.name + ", continue with --resume auto\n");
+  EXPECT_NE(said, std::string::npos) << r.out;
+  EXPECT_EQ(std::count(r.out.begin(), r.out.end(), '\n'), 1);
+
+  stopped.insert(stopped.end(), {"--resume", "auto"});
+  test::expect_done(small(stopped));
+  expect_same_run(folder, small.output("reference"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Signals, StopTest,
+                         testing::Values(Stop{SIGTERM, "SIGTERM", 0}, Stop{SIGINT, "SIGINT", 0},
+                                         Stop{SIGTERM, "SIGTERM", SIGTERM}, Stop{SIGINT, "SIGINT", SIGINT}));
+
+TEST(Stop, OfAFinishedRunNothingRemains) {
+  const SmallRun small;
+  test::expect_done(small());
+  const auto before = test::contents_of(small.output("run") + "/checkpoints");
+  const auto lines = metrics(small.output("run"));
+  test::expect_done(small({"--resume", "auto"}));
+  EXPECT_EQ(test::contents_of(small.output("run") + "/checkpoints"), before);
+  EXPECT_EQ(metrics(small.output("run")), lines);
+}
+
+TEST(Workers, AnyNumberGivesTheSameRun) {
+  const SmallRun small(60, true);
+  for (const char* workers : {"1", "2", "8"})
+    test::expect_done(small({std::string("data.workers=") + workers,
+                             std::string("train.output=") + small.output(workers), "data.augment=clip"}));
+  expect_same_run(small.output("1"), small.output("2"));
+  expect_same_run(small.output("1"), small.output("8"));
+}
+
+TEST(Resume, FromACheckpointAndFromTheRunFolder) {
+  const SmallRun small;
+  test::expect_done(small({"train.output=" + small.output("reference"), "train.checkpoint_every=2"}));
+  for (const std::string from : {"/checkpoints/step-000000004", ""}) {
+    SCOPED_TRACE(from);
+    std::filesystem::remove_all(small.output("run"));
+    test::expect_done(small({"train.checkpoint_every=2", "train.max_steps=4"}));
+    test::expect_done(small({"train.checkpoint_every=2", "--resume", small.output("run") + from}));
+    expect_same_run(small.output("run"), small.output("reference"));
+  }
+}
+
+}  // namespace
+}  // namespace vitral

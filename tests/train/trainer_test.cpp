@@ -1,0 +1,141 @@
+// A training step asks the system for no memory once warm, and skips what is not finite without a trace.
+#include "train/trainer.h"
+
+#include <limits>
+
+#include <gtest/gtest.h>
+
+#include "data/loader.h"
+#include "tests/cli/small_run.h"
+#include "train/signals.h"
+#include "train/step.h"
+
+namespace vitral::train {
+namespace {
+
+nn::StudentConfig small_student() {
+  nn::StudentConfig c;
+  c.image_size = test::small_size;
+  c.patch_size = 16;
+  c.width = test::small_width;
+  c.layers = 1;
+  c.heads = 2;
+  return c;
+}
+
+TrainConfig small_training() {
+  TrainConfig c;
+  c.batch_size = 8;
+  return c;
+}
+
+std::vector<std::vector<double>> values_of(const data::NamedTensors& tensors) {
+  std::vector<std::vector<double>> out;
+  for (const auto& [name, tensor] : tensors) out.push_back(tensor.to_vector());
+  return out;
+}
+
+TEST(TrainStep, AllocatesNothingOnceWarm) {
+  TrainConfig plain = small_training(), rich = small_training();
+  rich.ema = 0.9;
+  rich.clip_norm = 1;
+  rich.accumulate = 2;
+  for (const TrainConfig& config : {plain, rich}) {
+    nn::Student student(small_student());
+    TrainStep step(student, config, cpu);
+    const Tensor images = test::noise({8, test::small_size, test::small_size, 3}, 1, DType::uint8);
+    const Tensor targets = test::noise({8, test::small_width}, 2, DType::float32);
+    for (int i = 0; i < 3; ++i) step.run(images, targets, 1e-3);
+    const auto before = allocator_stats(cpu).system_calls;
+    for (int i = 4; i <= 10; ++i) {
+      const StepResult r = step.run(images, targets, 1e-3);
+      EXPECT_FALSE(r.skipped);
+      EXPECT_EQ(allocator_stats(cpu).system_calls, before) << "step " << i;
+    }
+  }
+}
+
+TEST(TrainStep, AllocatesNothingOnceWarmWithALoader) {
+  const test::TempDir dir;
+  test::write_dataset(dir / "train.h5", 160);
+  data::LoaderOptions options;
+  options.batch_size = 8;
+  options.image_size = test::small_size;
+  options.augment.resize = 72;
+  options.augment.random_crop = true;
+  options.augment.flip = 0.5F;
+  data::Loader loader(data::Dataset::open(dir / "train.h5"), options);
+  nn::Student student(small_student());
+  const TrainConfig config = small_training();
+  TrainStep step(student, config, cpu);
+  // How far the workers are ahead is chance, so the pool has settled only after some steps.
+  std::size_t before = 0;
+  for (int i = 0; i < 20; ++i) {
+    const auto batch = loader.next();
+    step.run(batch->images, batch->targets, 1e-3);
+    if (i == 12) before = allocator_stats(cpu).system_calls;
+  }
+  EXPECT_EQ(allocator_stats(cpu).system_calls, before);
+}
+
+TEST(TrainStep, SkipsWithoutATrace) {
+  for (const float value : {0.0F, test::not_a_number, std::numeric_limits<float>::infinity()}) {
+    SCOPED_TRACE(value);
+    TrainConfig config = small_training();
+    config.ema = 0.9;
+    nn::Student student(small_student());
+    TrainStep step(student, config, cpu);
+    const Tensor images = test::noise({8, test::small_size, test::small_size, 3}, 1, DType::uint8);
+    const Tensor good = test::noise({8, test::small_width}, 2, DType::float32), bad = good.clone();
+    test::embedding_of(5, value)(const_cast<Tensor&>(bad));
+    step.run(images, good, 1e-3);
+    const auto weights = values_of(step.weights()), state = values_of(step.state());
+    EXPECT_TRUE(step.run(images, bad, 1e-3).skipped);
+    EXPECT_EQ(values_of(step.weights()), weights);
+    EXPECT_EQ(values_of(step.state()), state);
+    EXPECT_FALSE(step.run(images, good, 1e-3).skipped);
+  }
+}
+
+TEST(StopSignals, ScopesShareTheFlag) {
+  {
+    const StopSignals outer;
+    {
+      const StopSignals inner;
+      EXPECT_FALSE(inner.requested());
+      std::raise(SIGTERM);
+      EXPECT_EQ(inner.signal(), SIGTERM);
+    }
+    EXPECT_EQ(outer.signal(), SIGTERM);
+    std::raise(SIGINT);
+    const StopSignals again;
+    EXPECT_EQ(again.signal(), SIGINT);
+  }
+  const StopSignals next;
+  EXPECT_FALSE(next.requested());
+}
+
+// The run as a library call, its progress into a file.
+TEST(Trainer, SummaryAndProgress) {
+  const test::SmallRun small(24, true);
+  const std::string log = small / "log";
+  std::FILE* out = std::fopen(log.c_str(), "w");
+  const RunSummary s = train(load_config(small.config()), "", out);
+  std::fclose(out);
+  EXPECT_EQ(s.end, RunEnd::finished);
+  EXPECT_EQ(s.signal, 0);
+  EXPECT_EQ(s.step, 6);
+  EXPECT_EQ(s.steps_now, 6);
+  EXPECT_EQ(s.skipped_samples, 0);
+  EXPECT_GE(s.data_wait, 0);
+  EXPECT_LE(s.data_wait, 1);
+  ASSERT_TRUE(s.val_loss && s.val_cosine);
+  EXPECT_EQ(*s.val_loss, test::metric(small.output("run"), "val", "loss").back());
+  const std::string text = test::bytes_of_file(log);
+  EXPECT_NE(text.find("epoch 2/2 step 6/6 loss "), std::string::npos) << text;
+  EXPECT_NE(text.find("epoch 2/2 validation: loss "), std::string::npos) << text;
+  EXPECT_EQ(load_config(small.output("run") + "/config.yaml"), load_config(small.config()));
+}
+
+}  // namespace
+}  // namespace vitral::train
