@@ -29,7 +29,7 @@ void add_train(CLI::App& app) {
     static const train::StopSignals signals;
     auto overrides = a->overrides;
     if (!a->device.empty()) overrides.push_back("train.device=" + a->device);
-    const train::Config config = train::load_config(a->config, overrides);
+    const train::Config config = train::load_config(a->config, overrides, true);
     const train::RunSummary s = train::train(config, a->resume);
     std::string line = fmt::format(
         "{}: step {}, {} in {:.1f} s, waited for data {:.1f} %", config.train.output, s.step,

@@ -108,7 +108,7 @@ class Loader {
  public:
   void read_file(const std::string& path);
   void apply_override(const std::string& text);
-  Config finish() &&;
+  Config finish(bool files_must_exist) &&;
 
  private:
   Origin origin_of(const YAML::Node& node, const Origin& whole) const {
@@ -126,6 +126,7 @@ class Loader {
   /// Of two keys that do not fit, an override is named before the file, and a key before a default.
   int blame(const std::string& name) const;
   void check_scheduler_keys() const;
+  void check_file(const std::string& name, const std::string& file, bool folder_too) const;
 
   Config config_;
   std::map<std::string, Origin> origins_;  // of the keys that were set
@@ -287,7 +288,21 @@ void Loader::check_scheduler_keys() const {
   }
 }
 
-Config Loader::finish() && {
+void Loader::check_file(const std::string& name, const std::string& file, bool folder_too) const {
+  std::error_code ignored;
+  const auto status = std::filesystem::status(file, ignored);
+  std::string text;
+  if (!std::filesystem::exists(status))
+    text = fmt::format("{}: no such file", file);
+  else if (!folder_too && std::filesystem::is_directory(status))
+    text = fmt::format("{}: is a directory, an HDF5 file is needed", file);
+  if (text.empty()) return;
+  const Origin* origin = find_origin(name);
+  if (!origin) throw_error<UsageError>("configuration: {}: {} (the default)", name, text);
+  fail(*origin, name, text);
+}
+
+Config Loader::finish(bool files_must_exist) && {
   check_scheduler_keys();
   if (const auto conflict = find_conflict(config_)) {
     const bool other = blame(conflict->other_key) > blame(conflict->key);
@@ -297,6 +312,11 @@ Config Loader::finish() && {
     if (!origin) throw_error<UsageError>("configuration: {}: {}", key, text);
     fail(*origin, key, text);
   }
+  if (files_must_exist) {
+    for (const auto& file : config_.data.train) check_file("data.train", file, false);
+    for (const auto& file : config_.data.val) check_file("data.val", file, false);
+    if (!config_.model.init_from.empty()) check_file("model.init_from", config_.model.init_from, true);
+  }
   return std::move(config_);
 }
 
@@ -304,11 +324,12 @@ Config Loader::finish() && {
 
 ModelConfig::ModelConfig() = default;
 
-Config load_config(const std::string& path, const std::vector<std::string>& overrides) {
+Config load_config(const std::string& path, const std::vector<std::string>& overrides,
+                   bool files_must_exist) {
   Loader loader;
   loader.read_file(path);
   for (const std::string& text : overrides) loader.apply_override(text);
-  return std::move(loader).finish();
+  return std::move(loader).finish(files_must_exist);
 }
 
 }  // namespace vitral::train

@@ -95,7 +95,9 @@ struct Config {
 /// UsageError, one line with file and line, or the override, the key, what is wrong and the valid choices:
 ///   config.yaml:3: model.patch_size: 30 must divide image_size 224
 ///   override train.epochs=0: must be an integer >= 1, not 0
-Config load_config(const std::string& path, const std::vector<std::string>& overrides = {});
+/// files_must_exist: also the files that the configuration names, by the key and line that name them.
+Config load_config(const std::string& path, const std::vector<std::string>& overrides = {},
+                   bool files_must_exist = false);
 
 /// The whole effective configuration as YAML; load_config reads it back to an equal Config.
 std::string to_yaml(const Config& config);

@@ -1,0 +1,292 @@
+// Every subcommand does what it says: help, info, eval, embed, activate, pack, shapes.
+#include "data/dataset.h"
+#include "data/image.h"
+#include "data/shapes.h"
+#include "data/transform.h"
+#include "infer/encoder.h"
+#include "tests/cli/small_run.h"
+#include "tests/golden.h"
+
+namespace vitral {
+namespace {
+
+using nlohmann::json;
+using test::expect_done;
+using test::relative_error;
+using test::run;
+using test::SmallRun;
+
+const std::string weights = "tests/golden/run_init.safetensors";  // 16x16 pixels, width 16
+
+json json_of(const test::Result& r) {
+  expect_done(r);
+  EXPECT_EQ(r.err, "");
+  EXPECT_EQ(std::count(r.out.begin(), r.out.end(), '\n'), 1) << r.out;
+  return json::parse(r.out);
+}
+
+TEST(Help, OfEverySubcommandHasAnExample) {
+  const test::Result all = run({"--help"});
+  expect_done(all);
+  for (const std::string command : {"shapes", "pack", "train", "eval", "embed", "activate", "info"}) {
+    SCOPED_TRACE(command);
+    EXPECT_NE(all.out.find("\n  " + command + " "), std::string::npos) << all.out;
+    const test::Result r = run({command, "--help"});
+    expect_done(r);
+    EXPECT_EQ(r.err, "");
+    EXPECT_NE(r.out.find("Example:\n  vitral " + command + " "), std::string::npos) << r.out;
+  }
+  expect_done(run({"--version"}));
+}
+
+TEST(Info, OfEveryKindOfFile) {
+  const SmallRun small;
+  expect_done(small());
+  const std::string folder = small.output("run"), checkpoint = test::latest(folder);
+  const auto info = [](const std::string& path) {
+    const test::Result text = run({"info", path});
+    expect_done(text);
+    EXPECT_NE(text.out.find(path), std::string::npos) << text.out;
+    return json_of(run({"info", path, "--json"}));
+  };
+  const json dataset = info(small.train());
+  EXPECT_EQ(dataset["kind"], "dataset");
+  EXPECT_EQ(dataset["images"], 24);
+  EXPECT_EQ(dataset["width"], 16);
+
+  const json of_run = info(folder);
+  EXPECT_EQ(of_run["kind"], "run");
+  EXPECT_EQ(of_run["last_train"]["step"], 6);
+  EXPECT_EQ(of_run["model"]["heads"], 2);
+  const json of_checkpoint = info(checkpoint);
+  EXPECT_EQ(of_checkpoint["kind"], "checkpoint");
+  for (const auto& path : {checkpoint + "/model.safetensors", std::string("tests/golden/tiny.pt")}) {
+    const json of_weights = info(path);
+    EXPECT_EQ(of_weights["kind"], "weights");
+    std::int64_t parameters = 0;
+    for (const auto& [name, tensor] : data::read_weights(path).tensors) parameters += tensor.numel();
+    EXPECT_EQ(of_weights["parameters"], parameters);
+    EXPECT_EQ(of_weights["tensors"].size(), data::read_weights(path).tensors.size());
+  }
+  EXPECT_EQ(of_checkpoint["parameters"], of_run["parameters"]);
+  EXPECT_EQ(info(weights)["model"]["image_size"], 16);
+
+  data::write_png(small / "a.png", test::noise({20, 30, 3}, 1, DType::uint8));
+  expect_done(run({"embed", weights, small / "a.png", "-o", small / "e.h5"}));
+  const json embeddings = info(small / "e.h5");
+  EXPECT_EQ(embeddings["kind"], "HDF5");
+  ASSERT_EQ(embeddings["datasets"].size(), 3U);
+  EXPECT_EQ(embeddings["datasets"][0]["name"], "/embeddings");
+  EXPECT_EQ(embeddings["datasets"][0]["shape"], "[1, 16]");
+}
+
+TEST(Eval, GivesTheValidationOfTheRun) {
+  const SmallRun small(24, true);
+  expect_done(small());
+  const json e = json_of(run({"eval", small.output("run"), small / "val.h5", "--json"}));
+  EXPECT_EQ(e["images"], 16);
+  EXPECT_EQ(e["skipped"], 0);
+  EXPECT_EQ(e["top1_candidates"], 16);
+  // What is measured is the best of the run's checkpoints.
+  const auto losses = test::metric(small.output("run"), "val", "loss");
+  const auto cosines = test::metric(small.output("run"), "val", "cosine");
+  const auto best = std::min_element(losses.begin(), losses.end());
+  EXPECT_NEAR(e["loss"].get<double>(), *best, 1e-5);
+  EXPECT_NEAR(e["cosine"].get<double>(), cosines[static_cast<std::size_t>(best - losses.begin())], 1e-6);
+  EXPECT_FALSE(e.contains("pointing_game"));
+  const json twice = json_of(
+      run({"eval", small.output("run"), small / "val.h5", small / "val.h5", "--json", "--loss-norm", "40"}));
+  EXPECT_EQ(twice["images"], 32);
+  EXPECT_NEAR(twice["loss"].get<double>(), 2 * e["loss"].get<double>(), 1e-4);
+}
+
+TEST(Shapes, EvalAndActivate) {
+  const test::TempDir dir;
+  const json written =
+      json_of(run({"shapes", "-o", dir.str(), "--train", "24", "--val", "6", "--seed", "3", "--json"}));
+  EXPECT_EQ(written["files"][0]["images"], 24);
+  EXPECT_EQ(written["files"][1]["images"], 6);
+  const data::Dataset val = data::Dataset::open(dir / "val.h5");
+  EXPECT_EQ(val.image(4).to_vector(),
+            data::make_shapes_sample(3, data::ShapesSplit::val, 4).image.to_vector());
+
+  expect_done(run({"train", "configs/shapes.yaml", "data.train=" + (dir / "train.h5"),
+                   "data.val=" + (dir / "val.h5"), "train.output=" + (dir / "run"), "train.epochs=1",
+                   "train.device=cpu", "train.batch_size=8", "model.layers=1"}));
+  const json e = json_of(run({"eval", dir / "run", dir / "val.h5", "--json"}));
+  EXPECT_EQ(e["images"], 6);
+  EXPECT_EQ(e["objects"], val.concepts()->image.size());
+  EXPECT_GE(e["pointing_game"].get<double>(), 0);
+  EXPECT_GT(e["pointing_chance"].get<double>(), 0);
+
+  const auto size_of = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments{"activate", dir / "run", dir / "val.h5", "-o", dir / "a.png"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    expect_done(run(arguments));
+    const Tensor picture = data::read_image(dir / "a.png");
+    return std::pair(picture.dim(0), picture.dim(1));
+  };
+  const auto one = size_of({"--image", "1", "--concept", "red circle", "--cell", "64"});
+  EXPECT_GE(one.second, 2 * 64);  // the image and one panel
+  EXPECT_LT(one.second, 3 * 64 + 64);
+  const auto wide = size_of({"--image", "1", "--concept", "red circle", "blue ring", "--cell", "64"});
+  EXPECT_EQ(wide.first, one.first);
+  EXPECT_GE(wide.second, one.second + 64);
+  const auto tall = size_of({"--image", "1", "2", "--concept", "red circle", "--cell", "64"});
+  EXPECT_EQ(tall.second, one.second);
+  EXPECT_GE(tall.first, one.first + 64);
+  const auto large = size_of({"--image", "1", "--concept", "red circle", "--cell", "128"});
+  EXPECT_GE(large.first, one.first + 64);
+  EXPECT_GE(large.second, one.second + 2 * 64);
+
+  const test::Result unknown =
+      run({"activate", dir / "run", dir / "val.h5", "-o", dir / "b.png", "--concept", "red cat"});
+  test::expect_failure(unknown, 2,
+                       dir / "val.h5" + std::string(": has no concept 'red cat'; it has 36 of them: red "
+                                                    "circle, red square, red triangle, red cross, ..."));
+  test::expect_failure(run({"activate", dir / "run", dir / "val.h5", "-o", dir / "b.png", "--image", "6"}), 2,
+                       dir / "val.h5" + std::string(": has no image 6, they are numbered 0 to 5"));
+  EXPECT_FALSE(std::filesystem::exists(dir / "b.png"));
+}
+
+TEST(Embed, IsTheEncoderOnTheValidationTransform) {
+  const test::TempDir dir;
+  const std::string images = dir / "images";
+  std::filesystem::create_directory(images);
+  std::vector<Tensor> pictures;
+  const infer::Encoder encoder = infer::Encoder::load(weights);
+  Tensor batch({5, 16, 16, 3}, DType::uint8);
+  for (int i = 0; i < 5; ++i) {
+    const Tensor picture =
+        test::noise({10 + 7 * i, 16 + 5 * i, 3}, static_cast<std::uint64_t>(i), DType::uint8);
+    data::write_png(fmt::format("{}/{}.png", images, i), picture);
+    batch.rows(i, i + 1).reshape({16, 16, 3}).copy_from(data::validation_transform(picture, 16));
+  }
+  const infer::Encoded expected = encoder.encode(batch);
+  for (const char* size : {"2", "64"}) {
+    const json summary = json_of(run({"embed", weights, images, "-o", dir / "e.h5", "--patches", "--batch",
+                                      size, "--json", "--device", "cpu"}));
+    EXPECT_EQ(summary["images"], 5);
+    const data::H5File file = data::H5File::open(dir / "e.h5");
+    EXPECT_EQ(file.read_strings("/names"),
+              (std::vector<std::string>{"0.png", "1.png", "2.png", "3.png", "4.png"}));
+    EXPECT_LT(relative_error(file.read("/embeddings"), expected.embeddings), 1e-6);
+    EXPECT_LT(relative_error(file.read("/probs"), expected.probs), 1e-6);
+    EXPECT_LT(relative_error(file.read("/patch_embeddings"), expected.patches), 1e-6);
+  }
+  std::ofstream(images + "/2.png") << "no picture";
+  const test::Result r = run({"embed", weights, images, "-o", dir / "e.h5"});
+  EXPECT_EQ(r.status, 0);
+  EXPECT_EQ(r.err.find("skipped 1 of 5 images: "), 0U) << r.err;
+  const data::H5File file = data::H5File::open(dir / "e.h5");
+  EXPECT_EQ(file.shape("/embeddings"), (Shape{4, 16}));
+  EXPECT_FALSE(file.has("/patch_embeddings"));
+}
+
+TEST(Embed, PhotosAsTheOriginal) {
+  VITRAL_NEEDS_SHARED(reference, "golden/embed_photos.h5");
+  VITRAL_NEEDS_SHARED(init, "golden/run_init.safetensors");
+  VITRAL_NEEDS_SHARED(photos, "photos");
+  const data::H5File expected = data::H5File::open(reference);
+  const auto names = expected.read_strings("/names");
+  const test::TempDir dir;
+  std::vector<std::string> arguments{"embed", init, "-o", dir / "e.h5", "--patches"};
+  for (const auto& name : names)
+    arguments.push_back((std::filesystem::path(photos) / std::filesystem::path(name).filename()).string());
+  expect_done(run(arguments));
+  const data::H5File got = data::H5File::open(dir / "e.h5");
+  EXPECT_EQ(got.read_strings("/names"), names);
+  for (const char* dataset : {"/embeddings", "/probs", "/patch_embeddings"})
+    EXPECT_LT(relative_error(got.read(dataset), expected.read(dataset)), 1e-4) << dataset;
+}
+
+// A folder with a damaged image becomes a dataset; with embeddings added, as a teacher would, it trains.
+TEST(Pack, ThenEmbeddingsThenTraining) {
+  const SmallRun small;
+  const std::string images = small / "images";
+  std::filesystem::create_directory(images);
+  for (int i = 0; i < 12; ++i) {
+    const Tensor picture = test::noise({40 + i, 50, 3}, static_cast<std::uint64_t>(i), DType::uint8);
+    const auto bytes = i % 2 ? data::encode_jpeg(picture, 90) : data::encode_png(picture);
+    std::ofstream(fmt::format("{}/{:02}.{}", images, i, i % 2 ? "jpg" : "png"), std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  }
+  std::filesystem::resize_file(images + "/05.jpg", 200);
+  for (const bool encoded : {false, true}) {
+    const std::string packed = small / (encoded ? "encoded.h5" : "plain.h5");
+    std::vector<std::string> arguments{"pack", images, "-o", packed, "--json"};
+    if (encoded)
+      arguments.push_back("--encoded");
+    else
+      arguments.insert(arguments.end(), {"--size", "72"});
+    const test::Result r = run(arguments);
+    EXPECT_EQ(r.status, 0);
+    EXPECT_EQ(r.err.find("skipped 1 of 12 images: "), 0U) << r.err;
+    EXPECT_EQ(std::count(r.err.begin(), r.err.end(), '\n'), 1) << r.err;
+    const json summary = json::parse(r.out);
+    EXPECT_EQ(summary["images"], 11);
+    EXPECT_EQ(summary["skipped"][0]["name"], "05.jpg");
+    EXPECT_EQ(json_of(run({"info", packed, "--json"}))["images"], 11);
+
+    // The same images in a file with embeddings beside them.
+    const std::string dataset = small / (encoded ? "encoded-train.h5" : "plain-train.h5");
+    {
+      const data::H5File from = data::H5File::open(packed);
+      data::H5File to = data::H5File::create(dataset);
+      if (encoded) {
+        to.write("/encoded/bytes", from.read("/encoded/bytes"));
+        const auto offsets = from.read_uint64("/encoded/offsets");
+        to.write_uint64("/encoded/offsets", offsets, {12});
+      } else {
+        to.write("/images", from.read("/images"), 1);
+      }
+      to.write_strings("/names", from.read_strings("/names"));
+      to.write("/embeddings", test::noise({11, test::small_width}, 5, DType::float32));
+      to.close();
+    }
+    const std::string folder = small.output(encoded ? "encoded" : "plain");
+    const test::Result trained = small({"data.train=" + dataset, "data.val=" + dataset, "data.augment=clip",
+                                        "train.output=" + folder, "train.epochs=1"});
+    expect_done(trained);
+    EXPECT_EQ(trained.err.find("skipped"), std::string::npos) << trained.err;
+    EXPECT_EQ(test::metric(folder, "train", "loss").size(), 2U);
+    EXPECT_EQ(test::metric(folder, "val", "loss").size(), 1U);
+    EXPECT_EQ(json_of(run({"eval", folder, dataset, "--json"}))["images"], 11);
+  }
+}
+
+// An image that does not decode is left out of its batch, said, and counted; never replaced.
+TEST(Train, LeavesOutAnImageThatDoesNotDecode) {
+  const SmallRun small;
+  std::vector<std::uint8_t> all;
+  std::vector<std::uint64_t> offsets{0};
+  for (int i = 0; i < 10; ++i) {
+    auto bytes = data::encode_png(test::noise({64, 64, 3}, static_cast<std::uint64_t>(i), DType::uint8));
+    if (i == 3) bytes.resize(bytes.size() / 2);
+    all.insert(all.end(), bytes.begin(), bytes.end());
+    offsets.push_back(all.size());
+  }
+  {
+    data::H5File file = data::H5File::create(small.train());
+    Tensor bytes({static_cast<std::int64_t>(all.size())}, DType::uint8);
+    std::copy(all.begin(), all.end(), bytes.data<std::uint8_t>());
+    file.write("/encoded/bytes", bytes);
+    file.write_uint64("/encoded/offsets", offsets, {11});
+    file.write("/embeddings", test::noise({10, test::small_width}, 5, DType::float32));
+    file.close();
+  }
+  const test::Result r = small();
+  expect_done(r);
+  const std::string who = "skipped image 3 of " + small.train() + ": ";
+  EXPECT_NE(r.err.find(who), std::string::npos) << r.err;
+  EXPECT_NE(r.err.find(who, r.err.find(who) + 1), std::string::npos) << r.err;  // once an epoch
+  EXPECT_NE(r.out.find(", 2 images skipped"), std::string::npos) << r.out;
+  const test::Result e = run({"eval", small.output("run"), small.train(), "--json"});
+  expect_done(e);
+  EXPECT_EQ(e.err.find(who), 0U) << e.err;
+  EXPECT_EQ(json::parse(e.out)["images"], 9);
+  EXPECT_EQ(json::parse(e.out)["skipped"], 1);
+}
+
+}  // namespace
+}  // namespace vitral

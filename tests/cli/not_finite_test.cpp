@@ -1,0 +1,113 @@
+// Values that are not finite: the step is skipped and the image named, a run that diverges ends early, and
+// nothing of it reaches a checkpoint.
+#include "tests/cli/small_run.h"
+
+namespace vitral {
+namespace {
+
+using test::embedding_of;
+using test::SmallRun;
+
+// Every tensor of every checkpoint of a run.
+void expect_finite(const std::string& run) {
+  int files = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(run + "/checkpoints")) {
+    if (entry.path().extension() != ".safetensors") continue;
+    ++files;
+    for (const auto& [name, tensor] : data::read_safetensors(entry.path().string()).tensors)
+      for (const double value : tensor.to_vector())
+        ASSERT_TRUE(std::isfinite(value)) << entry.path() << " " << name;
+  }
+  EXPECT_GT(files, 0);
+}
+
+std::string last_line(const std::string& text) {
+  const auto end = text.rfind('\n');
+  const auto begin = end == 0 || end == std::string::npos ? std::string::npos : text.rfind('\n', end - 1);
+  return text.substr(begin == std::string::npos ? 0 : begin + 1);
+}
+
+class OneBadEmbedding : public testing::TestWithParam<std::pair<float, const char*>> {};
+
+TEST_P(OneBadEmbedding, SkipsItsStepAndNamesIt) {
+  const auto [value, what] = GetParam();
+  const SmallRun small;
+  test::write_dataset(small.train(), 24, embedding_of(12, value));
+  const std::string blamed = fmt::format("the embedding of image 12 of {} is {}", small.train(), what);
+  const test::Result r = small({"data.shuffle=false"});
+  EXPECT_EQ(r.status, 0) << r.err;
+  for (const int step : {2, 5}) {
+    const std::string line =
+        fmt::format("step {}: loss is not finite, the step is skipped (1 in a row): {}\n", step, blamed);
+    EXPECT_NE(r.err.find(line), std::string::npos) << r.err;
+  }
+  const auto lines = test::metrics(small.output("run"));
+  ASSERT_EQ(lines.size(), 6U);
+  for (const auto& line : lines) EXPECT_EQ(line["loss"].is_null(), line["step"] == 2 || line["step"] == 5);
+  expect_finite(small.output("run"));
+
+  test::expect_failure(test::run({"eval", small.output("run"), small.train()}), 1,
+                       blamed + "; embed that image again, or remove it");
+}
+
+INSTANTIATE_TEST_SUITE_P(Values, OneBadEmbedding,
+                         testing::Values(std::pair{test::not_a_number, "not finite"},
+                                         std::pair{std::numeric_limits<float>::infinity(), "not finite"},
+                                         std::pair{0.0F, "zero"}));
+
+TEST(NotFinite, AValidationThatFailsKeepsTheEpoch) {
+  const SmallRun small(24, true);
+  test::write_dataset(small / "val.h5", 16, embedding_of(3, 0));
+  const test::Result r = small();
+  EXPECT_EQ(r.status, 1);
+  EXPECT_EQ(last_line(r.err), "vitral: validation: the embedding of image 3 of " + (small / "val.h5") +
+                                  " is zero; embed that image again, or remove it\n");
+  EXPECT_TRUE(test::latest(small.output("run")).ends_with("step-000000003"));
+  // With the file repaired, the run goes on as if nothing had been.
+  test::write_dataset(small / "val.h5", 16, {}, 7);
+  test::expect_done(small({"--resume", "auto"}));
+  test::expect_done(small({"train.output=" + small.output("reference")}));
+  test::expect_same_run(small.output("run"), small.output("reference"));
+}
+
+TEST(NotFinite, ThreeStepsInARowEndTheRun) {
+  const SmallRun small;
+  const std::string run = small.output("run");
+  test::expect_done(small({"train.max_steps=3"}));
+  const auto good = test::contents_of(run + "/checkpoints");
+  test::write_dataset(small.train(), 24, embedding_of({}, test::not_a_number));
+  const test::Result r = small({"--resume", "auto"});
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.err.find("(3 in a row)"), std::string::npos) << r.err;
+  EXPECT_EQ(r.err.find("(4 in a row)"), std::string::npos) << r.err;
+  const std::string line = last_line(r.err);
+  EXPECT_EQ(line.find("vitral: training diverged: loss is not finite in 3 steps in a row up to step 6: the "
+                      "embedding of image "),
+            0U)
+      << line;
+  EXPECT_TRUE(line.ends_with(" is not finite; the checkpoints in " + run +
+                             " are untouched, lower train.optimizer.lr or check the data, then resume\n"))
+      << line;
+  EXPECT_EQ(test::contents_of(run + "/checkpoints"), good);
+}
+
+TEST(NotFinite, ALearningRateThatIsTooHigh) {
+  // Weights of 1e30 are finite, what follows from them is not; 3e38 overflows the weights themselves.
+  for (const char* lr : {"1.0e30", "3.0e38"}) {
+    SCOPED_TRACE(lr);
+    const SmallRun small;
+    const std::string run = small.output("run");
+    test::expect_done(small({"train.max_steps=2"}));
+    const auto good = test::contents_of(run + "/checkpoints");
+    const test::Result r = small({"--resume", "auto", "train.epochs=8", "train.checkpoint_every=1",
+                                  "train.keep=9", std::string("train.optimizer.lr=") + lr});
+    EXPECT_EQ(r.status, 1) << r.err;
+    EXPECT_EQ(last_line(r.err).find("vitral: training diverged: "), 0U) << r.err;
+    expect_finite(run);
+    for (const auto& [path, bytes] : good)
+      EXPECT_TRUE(path.ends_with("latest") || test::bytes_of_file(path) == bytes) << path << " changed";
+  }
+}
+
+}  // namespace
+}  // namespace vitral
