@@ -13,6 +13,9 @@ namespace {
 
 void initialise() {
   static const bool once = [] {
+    // Files are closed by their owners. What could not be closed because the disk is full, the library would
+    // try once more at exit, and crash.
+    H5dont_atexit();
     H5open();
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // errors become exceptions, not a stack on stderr
     unsigned plugins = 0;
