@@ -73,8 +73,7 @@ class NoGrad {
 };
 bool grad_enabled();
 
-/// --- For those who write operations
-/// ---------------------------------------------------------------------------------
+// --- For those who write operations ---
 
 /// What an operation keeps of an input for its backward: the tensor itself or, where the input is cheap to
 /// compute again (the output of layer_norm or of a pointwise operation), only the recipe. get() gives the
@@ -95,7 +94,7 @@ class Gradients {
  public:
   explicit Gradients(const detail::Node& node) : node_(node) {}
   bool needs(std::size_t input) const;
-  /// Adds a gradient of the input's shape; the tensor may share memory with others, it is then never written
+  /// Adds a gradient of the input's shape. It may share memory with other tensors: then it is never written
   /// to.
   void add(std::size_t input, Tensor gradient);
 

@@ -1,7 +1,11 @@
 // vitral: trains a vision transformer whose patch embeddings live in CLIP's image-text space.
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <new>
+
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "tensor/error.h"
@@ -13,9 +17,21 @@ int fail(int status, const char* what) {
   return status;
 }
 
+// Idle OpenMP threads spin for milliseconds before they sleep, which starves the loader's threads, and
+// everybody where the machine is shared: a step of a small model then takes ten times as long. libgomp reads
+// its settings when it is loaded, so the program starts itself once more with shorter spinning, unless the
+// user has decided.
+void limit_openmp_spinning(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
+  setenv("GOMP_SPINCOUNT", "1000", 1);
+  execv("/proc/self/exe", argv);  // returns only when it failed: then it stays as it was
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  limit_openmp_spinning(argv);
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error of the write, as a full disk is
   CLI::App app{
       "Trains, without PyTorch, a vision transformer whose patch embeddings live in CLIP's image-text "
       "space."};

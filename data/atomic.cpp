@@ -66,6 +66,18 @@ void sync_path(const std::string& path, int flags, const std::string& named) {
 
 void sync_folder(const std::string& folder) { sync_path(folder, O_RDONLY | O_DIRECTORY, folder); }
 
+void create_folders(const std::string& folder) {
+  std::error_code error;
+  std::vector<fs::path> missing;
+  fs::path path = fs::absolute(folder, error).lexically_normal();
+  for (; !error && path.has_relative_path() && !fs::exists(path, error); path = path.parent_path())
+    if (path.has_filename()) missing.push_back(path);
+  error.clear();
+  fs::create_directories(folder, error);
+  if (error) throw_error("{}: cannot create the folder: {}; choose another place", folder, error.message());
+  for (const auto& made : missing) sync_folder(made.parent_path().string());
+}
+
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), hash_(nullptr) {
   std::error_code ignored;
   const fs::file_status status = fs::status(path_, ignored);
@@ -79,9 +91,7 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), hash_(nullptr
   if (!target.empty()) path_ = target;
   temporary_ = temporary_name(path_);
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) {
-    fail(path_, errno);
-  }
+  if (descriptor_ < 0) fail(path_, errno);
   hash_ = XXH3_createState();
   XXH3_64bits_reset(hash_);
 }

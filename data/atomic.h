@@ -69,6 +69,8 @@ class AtomicDirectory {
   std::string temporary_;
 };
 
+/// Creates a folder, and those above it, durably. Throws Error where it cannot.
+void create_folders(const std::string& folder);
 /// Makes renames and new names in a folder durable.
 void sync_folder(const std::string& folder);
 /// Removes a folder so that no half of it is ever seen under its name. Best effort: returns false on failure.

@@ -48,8 +48,10 @@ std::string checkpoints_folder(const std::string& run_folder) { return run_folde
 std::optional<std::string> named_checkpoint(const std::string& run_folder, const char* which) {
   const std::string folder = checkpoints_folder(run_folder), path = folder + "/" + which;
   std::error_code ignored;
+  constexpr std::uint64_t longest = 100;
   if (!std::filesystem::is_regular_file(path, ignored)) return {};
-  std::string name = read_text_file(path, 100);
+  if (std::filesystem::file_size(path, ignored) > longest) return {};
+  std::string name = read_text_file(path, longest);
   if (name.ends_with('\n')) name.pop_back();
   if (!checkpoint_step(name)) return {};
   return folder + "/" + name;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "data/heap_rows.h"
+
 namespace vitral::data {
 namespace {
 
@@ -56,8 +58,8 @@ DatasetFile::DatasetFile(const std::string& path_) : path(path_) {
   teacher = file->attribute("teacher");
   transform = file->attribute("transform");
   if (file->has("/embeddings")) check_embeddings(*file);
-  read_names(*file);
-  read_concepts(*file);
+  read_names(*file, *bytes);
+  read_concepts(*file, *bytes);
   if (file->has("/images")) plain.emplace(file, bytes, "/images");
   if (file->has("/embeddings")) embeddings.emplace(file, bytes, "/embeddings");
 }
@@ -109,22 +111,22 @@ void DatasetFile::check_embeddings(const H5File& file) {
   view_seeds = file.read_uint64("/view_seeds");
 }
 
-void DatasetFile::read_names(const H5File& file) {
+void DatasetFile::read_names(const H5File& file, const FileReader& bytes) {
   if (!file.has("/names")) return;
   const Shape shape = file.shape("/names");
   if (shape.rank() != 1 || shape[0] != size)
     throw_error<UsageError>("{}: /names is {} but there are {} images; write one name for each", path, shape,
                             size);
-  names = file.read_strings("/names");
+  names = read_text_rows(file, bytes, "/names");
 }
 
-void DatasetFile::read_concepts(const H5File& file) {
+void DatasetFile::read_concepts(const H5File& file, const FileReader& bytes) {
   if (!file.has("/concepts") && !file.has("/objects")) return;
   for (const char* needed : {"/concepts/names", "/concepts/embeddings"})
     if (!file.has(needed))
       throw_error<UsageError>("{}: labelled regions need {}, which is missing", path, needed);
   Concepts c;
-  c.names = file.read_strings("/concepts/names");
+  c.names = read_text_rows(file, bytes, "/concepts/names");
   const auto count = static_cast<std::int64_t>(c.names.size());
   const Shape shape = file.shape("/concepts/embeddings");
   if (!is_float(file.dtype("/concepts/embeddings")) || shape.rank() != 2 || shape[0] != count || shape[1] < 1)

@@ -34,8 +34,8 @@ class DatasetFile {
  private:
   void check_images(const H5File& file) const;
   void check_embeddings(const H5File& file);
-  void read_names(const H5File& file);
-  void read_concepts(const H5File& file);
+  void read_names(const H5File& file, const FileReader& bytes);
+  void read_concepts(const H5File& file, const FileReader& bytes);
 };
 
 }  // namespace vitral::data

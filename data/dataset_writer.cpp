@@ -66,11 +66,22 @@ void sync(const std::string& path, int flags) {
   if (!ok && why != EINVAL) throw_error("{}: cannot be written to the disk: {}", path, std::strerror(why));
 }
 
+// What renaming to `path` would replace: the file behind a link, and never a folder or a device.
+std::string target(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  const auto status = fs::status(path, ignored);
+  if (!fs::exists(status)) return path;
+  if (fs::is_directory(status)) throw_error<UsageError>("{}: is a directory, name a file", path);
+  if (!fs::is_regular_file(status)) throw_error<UsageError>("{}: is not a regular file, name one", path);
+  return fs::is_symlink(fs::symlink_status(path, ignored)) ? fs::canonical(path, ignored).string() : path;
+}
+
 }  // namespace
 
 struct DatasetWriter::State {
   State(const std::string& to, std::optional<Size> plain_size)
-      : path(to), partial(to + ".partial"), size(plain_size), file(H5File::create(partial)) {}
+      : path(target(to)), partial(path + ".partial"), size(plain_size), file(H5File::create(partial)) {}
   ~State() {
     if (finished) return;
     try {

@@ -1,8 +1,9 @@
 // Writes a dataset file as vitral writes it: plain /images chunked one image a chunk, or JPEG and PNG files
 // end to end in /encoded; images stream to the disk as they come.
 //
-//   DatasetWriter writer("train.h5", DatasetWriter::Size{64, 64});       // or {"train.h5", std::nullopt}:
-//   encoded writer.add_image(image, "cat.jpg", embedding); writer.finish();
+//   DatasetWriter writer("train.h5", DatasetWriter::Size{64, 64});       // std::nullopt: encoded files
+//   writer.add_image(image, "cat.jpg", embedding);
+//   writer.finish();
 //
 // Everything is written to PATH.partial and renamed by finish(), so that PATH is never half a file; without
 // finish() (an exception, a full disk) PATH stays what it was and PATH.partial is removed.
@@ -21,7 +22,8 @@ namespace vitral::data {
 class DatasetWriter {
  public:
   using Size = Dataset::Size;
-  /// Plain images of one size, or (nullopt) encoded ones. UsageError: the file cannot be created.
+  /// Plain images of one size, or (nullopt) encoded ones. UsageError: the file cannot be created, or
+  /// the path is a folder or a device.
   DatasetWriter(const std::string& path, std::optional<Size> plain);
   ~DatasetWriter();
   DatasetWriter(DatasetWriter&&) noexcept;

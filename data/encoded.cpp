@@ -1,10 +1,9 @@
 #include "data/encoded.h"
 
-#include <algorithm>
 #include <mutex>
 
-#include "data/global_heap.h"
 #include "data/hdf5_handle.h"
+#include "data/heap_rows.h"
 #include "data/rows.h"
 
 namespace vitral::data {
@@ -82,17 +81,7 @@ class VariableLength : public EncodedReader::Source {
       throw_error<UsageError>(
           "{}: /encoded must be variable-length uint8 [N], or a group with bytes and offsets", path);
     index_ = index_storage(*file, *bytes, "/encoded");
-    std::size_t address_bytes = 0, length_bytes = 0;
-    const Handle creation(H5Fget_create_plist(file->id()), H5Pclose);
-    H5Pget_sizes(creation, &address_bytes, &length_bytes);
-    hsize_t user_block = 0;
-    H5Pget_userblock(creation, &user_block);
-    // A reference is 4 bytes of length, an address and 4 bytes of number. H5Tget_size tells the size in
-    // memory.
-    const std::size_t reference_bytes = 8 + address_bytes;
-    if (reference_bytes != 16 || length_bytes != 8) index_.obstacle = "an unusual address size";
-    if (!index_.obstacle.empty()) return;
-    objects_ = resolve_heap(*bytes, user_block, references(), "/encoded");
+    if (index_.obstacle.empty()) objects_ = resolve_heap_rows(*file, *bytes, index_, "/encoded");
     for (std::size_t i = 0; i < objects_.size(); ++i)
       if (objects_[i].length > longest)
         throw_error<UsageError>("{}: /encoded image {} is {} bytes long, at most 2^30 are read", path, i,
@@ -113,25 +102,6 @@ class VariableLength : public EncodedReader::Source {
   }
 
  private:
-  std::vector<HeapReference> references() const {
-    const auto count = static_cast<std::size_t>(index_.rows);
-    if (count > bytes_->size())  // each takes 16 bytes, but for those never written
-      throw_error("{}: /encoded claims {} rows in a file of {} bytes, the file is damaged; write it again",
-                  file_->path(), count, bytes_->size());
-    std::vector<HeapReference> all(count);
-    constexpr std::size_t block = 1024;
-    std::vector<unsigned char> raw(16 * block);
-    for (std::size_t first = 0; first < count; first += block) {
-      const std::size_t n = std::min(block, count - first);
-      const auto row = static_cast<std::int64_t>(first);
-      const bool whole = index_.read(*bytes_, row, static_cast<std::int64_t>(n), raw.data());
-      for (std::size_t k = 0; k < n; ++k)
-        if (whole || index_.read(*bytes_, row + static_cast<std::int64_t>(k), 1, raw.data() + 16 * k))
-          all[first + k] = parse_heap_reference(raw.data() + 16 * k);
-    }
-    return all;
-  }
-
   void read_by_library(std::int64_t i, std::vector<std::uint8_t>& to) const {
     const std::lock_guard lock(hdf5_mutex());
     const Handle space(H5Dget_space(dataset_), H5Sclose);

@@ -13,8 +13,8 @@ namespace {
 
 void initialise() {
   static const bool once = [] {
-    // Files are closed by their owners. What could not be closed because the disk is full, the library would
-    // try once more at exit, and crash.
+    // Files are closed by their owners. The library's own clean-up at exit would try again to write what a
+    // full disk refused, and crash.
     H5dont_atexit();
     H5open();
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // errors become exceptions, not a stack on stderr
@@ -58,8 +58,6 @@ Shape shape_of_space(hid_t space) {
   }
   return shape;
 }
-
-std::vector<hsize_t> extents(const Shape& shape) { return {shape.begin(), shape.end()}; }
 
 // The strings of a dataset or attribute that hold variable-length or fixed-length text.
 template <class Read>
@@ -308,102 +306,6 @@ std::optional<double> H5File::number_attribute(const std::string& name, const st
   double value = 0;
   if (H5Aread(attribute, H5T_NATIVE_DOUBLE, &value) < 0) return std::nullopt;
   return value;
-}
-
-namespace {
-
-Handle create_dataset(hid_t file, const std::string& name, hid_t type, hid_t space,
-                      hid_t creation = H5P_DEFAULT) {
-  const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
-  H5Pset_create_intermediate_group(links, 1);
-  return {H5Dcreate2(file, name.c_str(), type, space, links, creation, H5P_DEFAULT), H5Dclose};
-}
-
-}  // namespace
-
-void H5File::write(const std::string& name, const Tensor& values, std::int64_t chunk_rows) {
-  auto dims = extents(values.shape());
-  const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose);
-  const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
-  if (chunk_rows > 0 && values.numel() > 0) {
-    dims[0] = std::min<hsize_t>(dims[0], static_cast<hsize_t>(chunk_rows));
-    H5Pset_chunk(creation, static_cast<int>(dims.size()), dims.data());
-  }
-  const Handle dataset = create_dataset(id_, name, memory_type(values.dtype()), space, creation);
-  if (dataset < 0) fail(name + " cannot be created");
-  if (values.numel() > 0 &&
-      H5Dwrite(dataset, memory_type(values.dtype()), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.raw()) < 0)
-    fail(name + " cannot be written");
-}
-
-void H5File::write_uint64(const std::string& name, const std::vector<std::uint64_t>& values,
-                          const Shape& shape) {
-  VITRAL_CHECK(static_cast<std::int64_t>(values.size()) == shape.numel(), "hdf5: {} values do not fill {}",
-               values.size(), shape);
-  const auto dims = extents(shape);
-  const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose);
-  const Handle dataset = create_dataset(id_, name, H5T_STD_U64LE, space);
-  if (dataset < 0) fail(name + " cannot be created");
-  if (!values.empty() &&
-      H5Dwrite(dataset, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0)
-    fail(name + " cannot be written");
-}
-
-void H5File::write_strings(const std::string& name, const std::vector<std::string>& values) {
-  const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_size(type, H5T_VARIABLE);
-  H5Tset_cset(type, H5T_CSET_UTF8);
-  const hsize_t count = values.size();
-  const Handle space(H5Screate_simple(1, &count, nullptr), H5Sclose);
-  const Handle dataset = create_dataset(id_, name, type, space);
-  if (dataset < 0) fail(name + " cannot be created");
-  std::vector<const char*> pointers;
-  pointers.reserve(values.size());
-  for (const auto& v : values) pointers.push_back(v.c_str());
-  if (count > 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, pointers.data()) < 0)
-    fail(name + " cannot be written");
-}
-
-void H5File::set_attribute(const std::string& name, const std::string& value, const std::string& object) {
-  const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
-  H5Tset_size(type, H5T_VARIABLE);
-  H5Tset_cset(type, H5T_CSET_UTF8);
-  const Handle space(H5Screate(H5S_SCALAR), H5Sclose);
-  const Handle attribute(H5Acreate_by_name(id_, object.c_str(), name.c_str(), type, space, H5P_DEFAULT,
-                                           H5P_DEFAULT, H5P_DEFAULT),
-                         H5Aclose);
-  const char* pointer = value.c_str();
-  if (attribute < 0 || H5Awrite(attribute, type, &pointer) < 0)
-    fail("attribute " + name + " cannot be written");
-}
-
-void H5File::create_growing(const std::string& name, const Shape& row, DType dtype, std::int64_t chunk_rows) {
-  std::vector<hsize_t> dims{0}, most{H5S_UNLIMITED}, chunk{static_cast<hsize_t>(chunk_rows)};
-  for (auto d : row) {
-    dims.push_back(static_cast<hsize_t>(d));
-    most.push_back(static_cast<hsize_t>(d));
-    chunk.push_back(static_cast<hsize_t>(d));
-  }
-  const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), most.data()), H5Sclose);
-  const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
-  H5Pset_chunk(creation, static_cast<int>(chunk.size()), chunk.data());
-  const Handle dataset = create_dataset(id_, name, memory_type(dtype), space, creation);
-  if (dataset < 0) fail(name + " cannot be created");
-}
-
-void H5File::append(const std::string& name, const Tensor& rows) {
-  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
-  auto size = extents(shape(name));
-  auto count = extents(rows.shape());
-  std::vector<hsize_t> start(count.size(), 0);
-  start[0] = size[0];
-  size[0] += count[0];
-  if (H5Dset_extent(dataset, size.data()) < 0) fail(name + " cannot be extended");
-  const Handle target(H5Dget_space(dataset), H5Sclose);
-  H5Sselect_hyperslab(target, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
-  const Handle source(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr), H5Sclose);
-  if (H5Dwrite(dataset, memory_type(rows.dtype()), source, target, H5P_DEFAULT, rows.raw()) < 0)
-    fail(name + " cannot be written");
 }
 
 }  // namespace vitral::data

@@ -1,7 +1,7 @@
 // Training batches from a dataset: worker threads read, decode and augment beside the training step.
 //
-//   Loader loader(Dataset::open(paths), {.batch_size = 64, .image_size = 224, .augment =
-//   AugmentConfig::clip()}); for (int epoch = 0; epoch < epochs; ++epoch) {
+//   Loader loader(Dataset::open(paths), {.batch_size = 64, .augment = AugmentConfig::clip()});
+//   for (int epoch = 0; epoch < epochs; ++epoch) {
 //     loader.begin_epoch(epoch);
 //     while (auto batch = loader.next()) step(batch->images, batch->targets);
 //   }
@@ -47,8 +47,8 @@ std::string target_problem(const Batch& batch, const Dataset& dataset);
 
 struct LoaderOptions {
   std::int64_t batch_size = 64;
-  int image_size = 224;   // S, pixels
-  AugmentConfig augment;  // training only
+  int image_size = 224;        // S, pixels
+  AugmentConfig augment = {};  // training only
   /// false: validation. The plain transform, the view with seed 0 where views are stored, no shuffling.
   bool training = true;
   bool shuffle = true;
@@ -59,7 +59,8 @@ struct LoaderOptions {
   std::int64_t epoch = 0;
   std::int64_t first_batch = 0;
   /// Replaces augment() of data/augment.h: uint8 [H,W,3] to uint8 [size,size,3]; called by the workers.
-  std::function<Tensor(const Tensor& image, const AugmentConfig&, int size, std::uint64_t seed)> transform;
+  std::function<Tensor(const Tensor& image, const AugmentConfig&, int size, std::uint64_t seed)> transform =
+      {};
 };
 
 class Loader {

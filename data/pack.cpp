@@ -78,11 +78,11 @@ void check(const PackOptions& o) {
   VITRAL_CHECK((o.val_fraction > 0) == !o.val_output.empty(),
                "--val and --val-out belong together: a fraction above 0 and a file for it");
   VITRAL_CHECK(o.val_output != o.output, "{}: -o and --val-out must be different files", o.output);
-  for (const auto& path : {o.output, o.val_output})
-    if (!path.empty() && fs::is_directory(path))
-      throw_error<UsageError>("{}: is a directory, name a file", path);
-    else if (!path.empty() && !o.force && fs::exists(path))
-      throw_error<UsageError>("{}: exists already; use --force to replace it", path);
+  for (const auto& path : {o.output, o.val_output}) {
+    if (path.empty() || !fs::exists(path)) continue;
+    if (fs::is_directory(path)) throw_error<UsageError>("{}: is a directory, name a file", path);
+    if (!o.force) throw_error<UsageError>("{}: exists already; use --force to replace it", path);
+  }
 }
 
 struct Packed {

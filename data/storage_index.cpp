@@ -72,7 +72,8 @@ StorageIndex index_storage(const H5File& file, const FileReader& bytes, const st
   StorageIndex index;
   index.rows = shape[0];
   // A variable-length value is stored as a reference; H5Tget_size() would be that of hvl_t.
-  const std::size_t element_bytes = H5Tget_class(type) == H5T_VLEN ? 16 : H5Tget_size(type);
+  const bool variable = H5Tget_class(type) == H5T_VLEN || H5Tis_variable_str(type) > 0;
+  const std::size_t element_bytes = variable ? 16 : H5Tget_size(type);
   if (__builtin_mul_overflow(static_cast<std::size_t>(shape.product(1, shape.rank())), element_bytes,
                              &index.row_bytes) ||
       index.row_bytes > std::size_t{1} << 40)
@@ -92,6 +93,12 @@ StorageIndex index_storage(const H5File& file, const FileReader& bytes, const st
     default:
       throw_error<UsageError>("{}: {} has an unknown layout; write it contiguous or chunked", file.path(),
                               name);
+  }
+  if (variable && index.obstacle.empty()) {
+    std::size_t address_bytes = 0, length_bytes = 0;
+    const Handle file_creation(H5Fget_create_plist(file.id()), H5Pclose);
+    H5Pget_sizes(file_creation, &address_bytes, &length_bytes);
+    if (address_bytes != 8 || length_bytes != 8) index.obstacle = "an unusual address size";
   }
   return index;
 }

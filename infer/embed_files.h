@@ -1,7 +1,7 @@
 // Image files to a file of embeddings: what `vitral embed` does.
 //
-//   /names utf-8 [N]   /embeddings float32 [N,D]   /probs float32 [N,P]   on request /patch_embeddings
-//   float32 [N,P,D]
+//   /names utf-8 [N]   /embeddings float32 [N,D]   /probs float32 [N,P]
+//   /patch_embeddings float32 [N,P,D], on request
 //
 // P = patches of an image. Attributes: model (the weights), transform ("resize").
 #pragma once

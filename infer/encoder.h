@@ -1,8 +1,7 @@
 // A trained student, ready for images.
 //
 //   const Encoder encoder = Encoder::load("runs/student");
-//   Encoded e = encoder.encode(images);                      // uint8 [B,S,S,3], S =
-//   encoder.config().image_size
+//   Encoded e = encoder.encode(images);                      // uint8 [B,S,S,3], S = config().image_size
 #pragma once
 #include <memory>
 #include <optional>

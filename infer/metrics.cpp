@@ -3,15 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <span>
+#include <numeric>
 
-#include <Eigen/Dense>
+#include "tensor/gemm.h"
 
 namespace vitral::infer {
 namespace {
-
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using Rows = Eigen::Map<const Matrix>;
 
 void check_pair(const Tensor& embeddings, const Tensor& targets) {
   VITRAL_CHECK(embeddings.dtype() == DType::float32 && targets.dtype() == DType::float32,
@@ -32,33 +29,38 @@ void append_unit(std::vector<float>& to, const float* row, std::int64_t width) {
   for (std::int64_t i = 0; i < width; ++i) to.push_back(by == 0 ? 0 : static_cast<float>(row[i] / by));
 }
 
+float dot(const Tensor& rows, std::int64_t i, std::int64_t j) {
+  const float *a = rows.data<float>() + i * rows.dim(1), *b = rows.data<float>() + j * rows.dim(1);
+  return std::inner_product(a, a + rows.dim(1), b, 0.0F);
+}
+
 // Of unit rows [N,D].
-double agreement(std::span<const float> embeddings, std::span<const float> targets, std::int64_t width) {
+double agreement(const Tensor& embeddings, const Tensor& targets) {
   constexpr std::int64_t block = 256;
   // Two targets are the same when rounding alone could make their cosine differ from 1.
   constexpr float same = 1 - 1e-6F;
-  const auto count = static_cast<std::int64_t>(embeddings.size()) / width;
-  const Rows t(targets.data(), count, width);
+  const std::int64_t count = embeddings.dim(0);
   std::int64_t agreed = 0;
-  Matrix scores;
   for (std::int64_t row = 0; row < count; row += block) {
     const std::int64_t height = std::min(block, count - row);
-    const Rows y(embeddings.data() + row * width, height, width);
     std::vector<float> best(static_cast<std::size_t>(height), -std::numeric_limits<float>::infinity());
     std::vector<std::int64_t> nearest(static_cast<std::size_t>(height), -1);
     for (std::int64_t column = 0; column < count; column += block) {
       const std::int64_t across = std::min(block, count - column);
-      scores.noalias() = y * t.middleRows(column, across).transpose();
-      for (std::int64_t i = 0; i < height; ++i)
-        for (std::int64_t j = 0; j < across; ++j)
-          if (scores(i, j) > best[static_cast<std::size_t>(i)]) {
-            best[static_cast<std::size_t>(i)] = scores(i, j);
-            nearest[static_cast<std::size_t>(i)] = column + j;
+      Tensor scores({height, across});
+      kernel::gemm(scores, embeddings.rows(row, row + height), targets.rows(column, column + across),
+                   {.transpose_b = true});
+      const float* score = scores.data<float>();
+      for (std::size_t i = 0; i < best.size(); ++i)
+        for (std::int64_t j = 0; j < across; ++j, ++score)
+          if (*score > best[i]) {
+            best[i] = *score;
+            nearest[i] = column + j;
           }
     }
     for (std::int64_t i = 0; i < height; ++i) {
       const std::int64_t own = row + i, found = nearest[static_cast<std::size_t>(i)];
-      if (found == own || (found >= 0 && t.row(found).dot(t.row(own)) >= same)) ++agreed;
+      if (found == own || (found >= 0 && dot(targets, found, own) >= same)) ++agreed;
     }
   }
   return static_cast<double>(agreed) / static_cast<double>(count);
@@ -94,8 +96,10 @@ void EmbeddingMetrics::add(const Tensor& embeddings, const Tensor& targets) {
 
 EmbeddingMetrics::Result EmbeddingMetrics::result() const {
   VITRAL_CHECK(images_ > 0, "metrics: no images to measure");
-  return {images_, cosines_ / static_cast<double>(images_), agreement(embeddings_, targets_, width_),
-          std::min(images_, limit_)};
+  const std::int64_t candidates = std::min(images_, limit_);
+  const Shape shape{candidates, width_};
+  return {images_, cosines_ / static_cast<double>(images_),
+          agreement(Tensor::from(embeddings_, shape), Tensor::from(targets_, shape)), candidates};
 }
 
 double top1_agreement(const Tensor& embeddings, const Tensor& targets) {

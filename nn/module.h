@@ -3,8 +3,7 @@
 //
 //   struct Scale : Module {
 //     Variable& factor = parameter("factor", Tensor::full({1}, 1));
-//     Linear& out = child<Linear>("out", 64, 10, random);            // its parameters are out.weight and
-//     out.bias
+//     Linear& out = child<Linear>("out", 64, 10, random);            // parameters out.weight, out.bias
 //   };
 #pragma once
 #include <cstdint>
@@ -38,7 +37,7 @@ class Module {
   void to(Device device);
   void to(DType dtype);
 
-  /// A copy of the values / the values themselves (shared memory), under their names.
+  /// The values themselves (shared memory, no copies), under their names.
   std::vector<std::pair<std::string, Tensor>> state() const;
   /// Copies values in by name, converting the dtype. UsageError, saying which, when a name is missing,
   /// unknown or of another shape; nothing is changed then.

@@ -2,10 +2,12 @@
 // their convex sum. After TinyVolt/multimodal-patch-embeddings (VisionTransformerExtraHead). There is no
 // class token, no projection and no normalisation at the end.
 //
-//   images [B,3,S,S] -> conv1 [B,N,W'] + positional_embedding -> ln_pre -> transformer      W' = W + H, heads
-//   of size D = W'/H split     x as [B,N,H,D]:  logits = mean_H(last of D);  p = softmax_N(logits /
-//   temperature);  e = the others, joined [B,N,W] same_norm e = e / |e| * min(scale, 10) out       embedding
-//   = sum_n p_n e_n
+//   trunk      images [B,3,S,S] -> conv1 [B,N,W'] + positional_embedding -> ln_pre -> transformer
+//              with W' = W + H, so heads of size D = W' / H = W / H + 1
+//   split      x as [B,N,H,D]:  logits = mean_H(last of D);  e = the others, joined [B,N,W]
+//              p = softmax_N(logits / temperature)
+//   same_norm  e = e / |e| * min(scale, 10)
+//   out        embedding = sum_n p_n e_n
 #pragma once
 #include <map>
 #include <optional>

@@ -1,6 +1,6 @@
-// What a device must offer before any operation runs on it: memory and copies. tensor/cpu/backend.cpp and
-// tensor/cuda/backend.cu each register one; `backend(device)` answers with the reason where a device is
-// missing.
+// What a device must offer before any operation runs on it: memory and copies. tensor/cpu/backend.cpp
+// registers the CPU's, as tensor/cuda/backend.cu does in a build with CUDA; `backend(device)` answers with
+// the reason where a device is missing.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -17,7 +17,8 @@ struct Backend {
   int (*device_count)(std::string* why_none);  // fills `why_none` when 0
 };
 
-/// Throws UsageError "cuda: this vitral was built without CUDA, ..." for a device without a backend.
+/// UsageError for a device without a backend: "cuda: this vitral was built without CUDA; ...", or where a
+/// tensor is made during static initialisation, before the CPU has registered itself.
 const Backend& backend(Device::Kind kind);
 bool has_backend(Device::Kind kind);
 bool register_backend(Device::Kind kind, const Backend& backend);

@@ -2,11 +2,11 @@
 #pragma once
 #include "tensor/kernel.h"
 
-namespace vitral {
+namespace vitral::kernel {
 
 /// y = x, element by element, between any two dtypes (round to nearest even; to integers: truncation).
 inline constinit Kernel<void(Tensor& y, const Tensor& x)> convert{"convert"};
 /// Every element of y = the one element of x; same dtype.
 inline constinit Kernel<void(Tensor& y, const Tensor& x)> repeat{"repeat"};
 
-}  // namespace vitral
+}  // namespace vitral::kernel

@@ -13,11 +13,12 @@
 namespace vitral {
 namespace {
 
+// Backends register themselves while statics are initialised, in an order that C++ leaves open: a static
+// Tensor may come before the one that its memory is from.
 constinit std::array<const Backend*, 2> backends{};
 
 std::string why_no_cuda() {
-  if (!has_backend(Device::Kind::cuda))
-    return "this vitral was built without CUDA; use --device cpu, or rebuild with -Dcuda=enabled";
+  if (!has_backend(Device::Kind::cuda)) return "this vitral was built without CUDA; use --device cpu";
   std::string why;
   backend(Device::Kind::cuda).device_count(&why);
   return why + "; use --device cpu";
@@ -34,6 +35,9 @@ bool register_backend(Device::Kind kind, const Backend& backend) {
 
 const Backend& backend(Device::Kind kind) {
   const Backend* b = backends[static_cast<std::size_t>(kind)];
+  if (!b && kind == Device::Kind::cpu)
+    throw UsageError(
+        "tensor: made before main(), when the CPU is not registered yet; make it inside a function");
   if (!b) throw UsageError("cuda: " + why_no_cuda());
   return *b;
 }

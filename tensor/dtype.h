@@ -27,8 +27,8 @@ inline constexpr DType dtype_of<std::uint8_t> = DType::uint8;
 template <>
 inline constexpr DType dtype_of<std::int64_t> = DType::int64;
 
-/// Calls f with a value of the C++ type of a floating dtype: dispatch_float("gemm", x.dtype(), [&]<class
-/// T>(T) {...}).
+/// Calls f with a value of the C++ type of a floating dtype; UsageError for another dtype.
+///   dispatch_float("gemm", x.dtype(), [&]<class T>(T) { ... });
 template <class F>
 decltype(auto) dispatch_float(const char* operation, DType dtype, F&& f) {
   switch (dtype) {

@@ -1,4 +1,5 @@
-// Matrix products: every product in vitral goes through this one function.
+// Matrix products: every product of tensors in vitral goes through this one function. (The attention kernels
+// multiply tiles of one head inside.)
 #pragma once
 #include "tensor/kernel.h"
 

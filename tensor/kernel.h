@@ -1,10 +1,11 @@
-// One dispatch for every operation. A contract header declares a Kernel; tensor/cpu/foo.cpp and
-// tensor/cuda/foo.cu each give it one implementation. There is no backend class and no list of stubs: calling
-// a kernel on a device for which nobody implemented it answers "foo: built without CUDA".
+// One dispatch for every operation. A contract header declares a Kernel; tensor/cpu/foo.cpp gives it its
+// implementation on the CPU, as tensor/cuda/foo.cu does in a build with CUDA. There is no backend class and
+// no list of stubs: calling a kernel on a device for which nobody implemented it answers "foo: built without
+// CUDA".
 //
-//   // tensor/foo.h        inline constinit Kernel<void(Tensor& y, const Tensor& x)> foo{"foo"};
-//   // tensor/cpu/foo.cpp  static const bool implemented = foo.implement(Device::Kind::cpu, [](Tensor& y,
-//   ...) {...});
+//   tensor/foo.h         inline constinit Kernel<void(Tensor& y, const Tensor& x)> foo{"foo"};
+//   tensor/cpu/foo.cpp   void foo(Tensor& y, const Tensor& x) { ... }
+//                        const bool implemented = kernel::foo.implement(Device::Kind::cpu, foo);
 //
 // Convention: outputs first, as Tensor&, allocated by the caller; then inputs, as const Tensor&; then plain
 // numbers. Kernels trust their caller (autograd/ checks shapes) and overwrite outputs unless the contract

@@ -13,8 +13,8 @@ inline constinit Kernel<void(Tensor& y, Tensor& mean, Tensor& rstd, const Tensor
 inline constinit Kernel<void(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
                              const Tensor& mean, const Tensor& rstd)>
     layer_norm_apply{"layer_norm_apply"};
-/// g = dy weight;  dx = rstd (g - mean_W(g) - xhat mean_W(g xhat));  dweight = sum_R dy xhat;  dbias = sum_R
-/// dy. Overwrites.
+/// xhat = (x - mean) rstd;  g = dy weight;  dx = rstd (g - mean_W(g) - xhat mean_W(g xhat));
+/// dweight = sum_R dy xhat;  dbias = sum_R dy. Overwrites.
 inline constinit Kernel<void(Tensor& dx, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
                              const Tensor& weight, const Tensor& mean, const Tensor& rstd)>
     layer_norm_backward{"layer_norm_backward"};

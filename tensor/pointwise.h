@@ -1,6 +1,6 @@
 // Pointwise operations of one tensor. Adding one: a functor here and a row in VITRAL_POINTWISE_OPS; the list
-// generates the CPU loop (tensor/cpu/pointwise.cpp), the CUDA kernel and the graph node
-// (autograd/pointwise.cpp).
+// generates the CPU loop (tensor/cpu/pointwise.cpp), the graph node (autograd/pointwise.cpp) and, in a build
+// with CUDA, its kernel.
 //
 // A functor is written once for host and device. A is a number, or on the CPU a small Eigen::Array of them
 // that the compiler keeps in vector registers; scalar_t<A> is the number type either way.

@@ -26,6 +26,7 @@ class Allocator {
 
   void* allocate(std::size_t bytes) {
     const std::size_t size = size_class(bytes);
+    const Backend& memory = backend(device_.kind);  // throws where there is none, before anything is counted
     std::lock_guard lock(mutex_);
     stats_.bytes_in_use += size;
     if (stats_.bytes_in_use > stats_.peak_in_use) stats_.peak_in_use = stats_.bytes_in_use;
@@ -35,10 +36,10 @@ class Allocator {
       blocks.pop_back();
       return data;
     }
-    void* data = backend(device_.kind).allocate(size, device_.index);
+    void* data = memory.allocate(size, device_.index);
     if (!data) {
       release_cached_locked();
-      data = backend(device_.kind).allocate(size, device_.index);
+      data = memory.allocate(size, device_.index);
     }
     if (!data) {
       stats_.bytes_in_use -= size;

@@ -81,7 +81,7 @@ Tensor Tensor::to(Device device) const {
 Tensor Tensor::cast(DType dtype) const {
   if (!defined() || dtype == dtype_) return *this;
   Tensor t(shape_, dtype, device_);
-  convert(t, *this);
+  kernel::convert(t, *this);
   return t;
 }
 
@@ -102,7 +102,7 @@ void Tensor::fill(double value) {
   *one.data<double>() = value;
   const Tensor element = one.cast(dtype_);
   Tensor host = device_.is_cpu() ? *this : Tensor(shape_, dtype_);
-  repeat(host, element);
+  kernel::repeat(host, element);
   if (!device_.is_cpu()) copy_from(host);
 }
 

@@ -14,8 +14,9 @@ class AdamW {
   AdamW(const nn::Module& module, const AdamWOptions& options);
 
   /// Updates every parameter that has a gradient (times gradient_scale); one without is left alone, also by
-  /// weight decay.
+  /// weight decay. The learning rate is that of a schedule, or options.lr.
   void step(double lr, double gradient_scale = 1);
+  void step() { step(options_.lr); }
 
   /// Moments and step counts as NAME.exp_avg, NAME.exp_avg_sq, NAME.step; loading is strict and all or
   /// nothing.

@@ -52,10 +52,7 @@ CheckpointStore::CheckpointStore(std::string run_folder, int keep)
     : run_folder_(std::move(run_folder)), keep_(keep) {
   VITRAL_CHECK(keep >= 1, "train.keep: {} must be at least 1", keep);
   const std::string folder = data::checkpoints_folder(run_folder_);
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error)
-    throw_error("{}: cannot create the folder: {}; choose another train.output", folder, error.message());
+  data::create_folders(folder);
   lock_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock_ < 0)
     throw_error("{}: cannot open the folder: {}; check its permissions", folder, std::strerror(errno));

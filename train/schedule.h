@@ -1,9 +1,9 @@
 // Learning rates over a run. Steps are optimiser steps and count from 0: lr(0) is the rate of the first one.
 //
 //   reduce_on_plateau   lr *= factor (not below min_lr) once more than `patience` validations in a row
-//   brought
-//                       no loss below best * (1 - threshold); as torch.optim.lr_scheduler.ReduceLROnPlateau
-//                       (mode min, relative threshold, cooldown 0, changes of at most 1e-8 left out)
+//                       brought no loss below best * (1 - threshold); as ReduceLROnPlateau of
+//                       torch.optim.lr_scheduler (mode min, relative threshold, cooldown 0, changes of at
+//                       most 1e-8 left out)
 //   cosine              t < w:  lr * (t + 1) / w           w = warmup_steps, T = total steps
 //                       else:   min_lr + (lr - min_lr) * (1 + cos(pi * (t - w) / (T - w))) / 2
 //   one_cycle           as torch.optim.lr_scheduler.OneCycleLR (anneal cos, momentum left alone): with

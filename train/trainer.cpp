@@ -213,10 +213,12 @@ class Run {
                  {"skips", at_.skips},           {"skipped_samples", at_.skipped_samples},
                  {"images", train_data_.size()}, {"batch_size", config_.train.batch_size}};
     trainer["best"] = std::isfinite(at_.best) ? json(at_.best) : json();
+    auto metadata = nn::to_metadata(config_.model);
+    metadata["format"] = "pt";  // what tools around PyTorch look for
     metrics_->sync();
     store_->save({.step = at_.step,
                   .model = weights,
-                  .model_metadata = nn::to_metadata(config_.model),
+                  .model_metadata = std::move(metadata),
                   .optimizer = optimizer,
                   .state = {{"trainer", trainer}, {"schedule", schedule_->state()}}},
                  best);

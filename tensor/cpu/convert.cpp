@@ -36,7 +36,7 @@ To convert_one(From x) {
     return static_cast<To>(x);
 }
 
-void convert_cpu(Tensor& y, const Tensor& x) {
+void convert(Tensor& y, const Tensor& x) {
   with_type(y.dtype(), [&]<class To>(To) {
     with_type(x.dtype(), [&]<class From>(From) {
       const auto* from = static_cast<const From*>(x.raw());
@@ -47,15 +47,15 @@ void convert_cpu(Tensor& y, const Tensor& x) {
   });
 }
 
-void repeat_cpu(Tensor& y, const Tensor& x) {
+void repeat(Tensor& y, const Tensor& x) {
   const std::size_t size = size_of(x.dtype());
   auto* to = static_cast<char*>(y.raw());
   for (std::int64_t i = 0; i < y.numel(); ++i)
     std::memcpy(to + static_cast<std::size_t>(i) * size, x.raw(), size);
 }
 
-const bool implemented =
-    convert.implement(Device::Kind::cpu, convert_cpu) && repeat.implement(Device::Kind::cpu, repeat_cpu);
+const bool implemented = kernel::convert.implement(Device::Kind::cpu, convert) &&
+                         kernel::repeat.implement(Device::Kind::cpu, repeat);
 
 }  // namespace
 }  // namespace vitral

@@ -9,6 +9,9 @@
 #ifdef VITRAL_CBLAS
 #include <cblas.h>
 #endif
+#ifdef VITRAL_BLIS
+#include <blis.h>
+#endif
 
 namespace vitral {
 namespace {
@@ -41,6 +44,9 @@ void multiply_large(T* c, const T* a, const T* b, Sizes s, kernel::GemmOptions o
   const auto m = static_cast<int>(s.m), n = static_cast<int>(s.n), k = static_cast<int>(s.k);
   const int lda = o.transpose_a ? m : k, ldb = o.transpose_b ? k : n;
   const T beta = o.accumulate ? T(1) : T(0);
+#ifdef VITRAL_BLIS
+  bli_thread_set_num_threads(cpu_threads());  // BLIS takes one thread unless it is told
+#endif
   if constexpr (std::is_same_v<T, float>)
     cblas_sgemm(CblasRowMajor, ta, tb, m, n, k, 1, a, lda, b, ldb, beta, c, n);
   else

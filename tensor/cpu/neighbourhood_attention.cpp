@@ -1,126 +1,215 @@
-#include <cmath>
+// One head at a time, transposed: [D, positions], so that a vector register holds one dimension of
+// neighbouring tokens and no sum runs across a register. Positions are the tokens of the grid, row after row,
+// with `reach` empty ones after each row and a margin of empty ones around all: the neighbour at (dy, dx) is
+// then always `shift` positions away, and every loop over tokens is straight. Empty positions hold zeros; a
+// mask takes their weight away.
+#include <limits>
+
+#include <Eigen/Core>
 
 #include "tensor/attention.h"
-#include "tensor/cpu/attention_heads.h"
 #include "tensor/cpu/parallel.h"
+#include "tensor/cpu/scratch.h"
 
 namespace vitral {
 namespace {
 
-using cpu_kernels::HeadLayout;
-using cpu_kernels::load_head;
-using cpu_kernels::padded;
-using cpu_kernels::store_head;
+constexpr int lanes = 16;
+template <class T>
+using Lanes = Eigen::Array<T, lanes, 1>;
+template <class T>
+using Load = Eigen::Map<const Lanes<T>>;
+template <class T>
+using Store = Eigen::Map<Lanes<T>>;
 
-// The neighbours of all tokens, one list after the other: those of token i are list[first[i]] .. list[first[i
-// + 1]].
-struct Neighbours {
-  std::vector<std::int32_t> list, first{0};
+std::int64_t rounded(std::int64_t n) { return (n + lanes - 1) / lanes * lanes; }
+
+struct Layout {
+  Layout(TokenGrid token_grid, std::int64_t window, std::int64_t head_size)
+      : grid(token_grid), size(head_size), stride(grid.columns + window / 2) {
+    const std::int64_t reach = window / 2;
+    for (std::int64_t dy = -reach; dy <= reach; ++dy)
+      for (std::int64_t dx = -reach; dx <= reach; ++dx) {
+        shifts.push_back(dy * stride + dx);
+        for (std::int64_t r = 0; r < grid.rows; ++r)
+          for (std::int64_t c = 0; c < stride; ++c)
+            seen.push_back(c < grid.columns && r + dy >= 0 && r + dy < grid.rows && c + dx >= 0 &&
+                           c + dx < grid.columns);
+      }
+    margin = rounded(reach * stride + reach);
+    span = rounded(grid.rows * stride);
+    length = span + 2 * margin;
+  }
+
+  TokenGrid grid;
+  std::int64_t size;                  // D
+  std::int64_t stride;                // positions from a token to the one below
+  std::int64_t margin, span, length;  // of a row of positions: margin, span (computed), margin
+  std::vector<std::int64_t> shifts;   // of the window's places; place o and count() - 1 - o are opposite
+  std::vector<bool> seen;             // [count, rows * stride] whether there is a neighbour at that place
+  std::int64_t count() const { return static_cast<std::int64_t>(shifts.size()); }
+  std::int64_t head() const { return size * length; }
+  std::int64_t places() const { return count() * length; }
 };
 
-Neighbours find_neighbours(TokenGrid grid, std::int64_t window) {
-  Neighbours out;
-  const std::int64_t reach = window / 2;
-  for (std::int64_t r = 0; r < grid.rows; ++r)
-    for (std::int64_t c = 0; c < grid.columns; ++c) {
-      for (std::int64_t y = std::max<std::int64_t>(0, r - reach); y <= std::min(grid.rows - 1, r + reach);
-           ++y)
-        for (std::int64_t x = std::max<std::int64_t>(0, c - reach);
-             x <= std::min(grid.columns - 1, c + reach); ++x)
-          out.list.push_back(static_cast<std::int32_t>(y * grid.columns + x));
-      out.first.push_back(static_cast<std::int32_t>(out.list.size()));
+// 0 where there is a neighbour, a number that leaves no weight where not: [count, span].
+template <class T>
+std::vector<T> make_mask(const Layout& l) {
+  std::vector<T> mask(static_cast<std::size_t>(l.count() * l.span), T(-1e30));
+  const std::int64_t used = l.grid.rows * l.stride;
+  for (std::int64_t o = 0; o < l.count(); ++o)
+    for (std::int64_t i = 0; i < used; ++i)
+      if (l.seen[static_cast<std::size_t>(o * used + i)]) mask[static_cast<std::size_t>(o * l.span + i)] = 0;
+  return mask;
+}
+
+// Head h of q, k or v, whose tokens are `width` numbers apart, times factor; and back.
+template <class T>
+void load_head(T* to, const T* from, std::int64_t width, const Layout& l, T factor = T(1)) {
+  std::fill(to, to + l.head(), T(0));
+  for (std::int64_t r = 0; r < l.grid.rows; ++r)
+    for (std::int64_t c = 0; c < l.grid.columns; ++c, from += width) {
+      T* position = to + l.margin + r * l.stride + c;
+      for (std::int64_t d = 0; d < l.size; ++d) position[d * l.length] = factor * from[d];
     }
-  return out;
-}
-
-// dp is a multiple of 16: the compiler makes whole vector registers of these loops.
-template <class T>
-T dot(const T* a, const T* b, std::int64_t dp) {
-  T sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t d = 0; d < dp; ++d) sum += a[d] * b[d];
-  return sum;
 }
 
 template <class T>
-void add_scaled(T* y, T factor, const T* x, std::int64_t dp) {
-#pragma omp simd
-  for (std::int64_t d = 0; d < dp; ++d) y[d] += factor * x[d];
+void store_head(T* to, std::int64_t width, const T* from, const Layout& l, T factor = T(1)) {
+  for (std::int64_t r = 0; r < l.grid.rows; ++r)
+    for (std::int64_t c = 0; c < l.grid.columns; ++c, to += width) {
+      const T* position = from + l.margin + r * l.stride + c;
+      for (std::int64_t d = 0; d < l.size; ++d) to[d] = factor * position[d * l.length];
+    }
 }
 
-// p[t] = softmax over the neighbours of q . k; q carries the scale.
+// out[o] = sum_d a[d] b[d, shifted by o], for `places` neighbouring places of the window at once.
+template <int places, class T>
+void dot_places(T* out, const T* a, const T* b, std::int64_t o, const Layout& l) {
+  for (std::int64_t i = l.margin; i < l.margin + l.span; i += lanes) {
+    Lanes<T> sums[places];
+    for (auto& s : sums) s.setZero();
+    for (std::int64_t d = 0; d < l.size; ++d) {
+      const Lanes<T> left = Load<T>(a + d * l.length + i);
+      for (int k = 0; k < places; ++k)
+        sums[k] += left * Load<T>(b + d * l.length + i + l.shifts[static_cast<std::size_t>(o + k)]);
+    }
+    for (int k = 0; k < places; ++k) Store<T>(out + (o + k) * l.length + i) = sums[k];
+  }
+}
+
 template <class T>
-void weights(T* p, const T* q, const T* k, const std::int32_t* list, std::int64_t count, std::int64_t dp) {
-  T most = -std::numeric_limits<T>::infinity(), sum = 0;
-  for (std::int64_t t = 0; t < count; ++t) most = std::max(most, p[t] = dot(q, k + list[t] * dp, dp));
-  for (std::int64_t t = 0; t < count; ++t) sum += p[t] = std::exp(p[t] - most);
-  for (std::int64_t t = 0; t < count; ++t) p[t] /= sum;
+void dots(T* out, const T* a, const T* b, const Layout& l) {
+  std::int64_t o = 0;
+  for (; o + 3 <= l.count(); o += 3) dot_places<3>(out, a, b, o, l);
+  for (; o < l.count(); ++o) dot_places<1>(out, a, b, o, l);
+}
+
+// y[d] = sum_o w[o] x[d, shifted by o]
+template <class T>
+void weighted_sum(T* y, const T* w, const T* x, const Layout& l) {
+  for (std::int64_t d = 0; d < l.size; ++d)
+    for (std::int64_t i = l.margin; i < l.margin + l.span; i += lanes) {
+      Lanes<T> sum = Lanes<T>::Zero();
+      for (std::int64_t o = 0; o < l.count(); ++o)
+        sum += Load<T>(w + o * l.length + i) *
+               Load<T>(x + d * l.length + i + l.shifts[static_cast<std::size_t>(o)]);
+      Store<T>(y + d * l.length + i) = sum;
+    }
+}
+
+// The transpose: y[d] = sum_o (w[o] x[d]) shifted by minus o. The opposite place turns it into reading.
+template <class T>
+void weighted_sum_transposed(T* y, const T* w, const T* x, const Layout& l) {
+  for (std::int64_t d = 0; d < l.size; ++d)
+    for (std::int64_t i = l.margin; i < l.margin + l.span; i += lanes) {
+      Lanes<T> sum = Lanes<T>::Zero();
+      for (std::int64_t o = 0; o < l.count(); ++o) {
+        const std::int64_t at = i + l.shifts[static_cast<std::size_t>(o)];
+        sum += Load<T>(w + (l.count() - 1 - o) * l.length + at) * Load<T>(x + d * l.length + at);
+      }
+      Store<T>(y + d * l.length + i) = sum;
+    }
+}
+
+// p[o] = softmax over the places of q . k + mask; q carries the scale.
+template <class T>
+void weights(T* p, const T* q, const T* k, const std::vector<T>& mask, const Layout& l) {
+  dots(p, q, k, l);
+  for (std::int64_t i = 0; i < l.span; i += lanes) {
+    T* s = p + l.margin + i;
+    Lanes<T> most = Lanes<T>::Constant(-std::numeric_limits<T>::infinity()), sum = Lanes<T>::Zero();
+    for (std::int64_t o = 0; o < l.count(); ++o) {
+      Store<T> score(s + o * l.length);
+      score += Load<T>(mask.data() + o * l.span + i);
+      most = most.max(score);
+    }
+    for (std::int64_t o = 0; o < l.count(); ++o) {
+      Store<T> score(s + o * l.length);
+      score = (score - most).exp();
+      sum += score;
+    }
+    for (std::int64_t o = 0; o < l.count(); ++o) Store<T>(s + o * l.length) /= sum;
+  }
 }
 
 void forward(Tensor& out, const Tensor& qkv, std::int64_t heads, TokenGrid grid, std::int64_t window) {
-  const HeadLayout l{qkv.dim(1), heads, qkv.dim(2) / 3 / heads};
-  const Neighbours near = find_neighbours(grid, window);
+  const std::int64_t n = qkv.dim(1), width = qkv.dim(2) / 3;
+  const Layout l(grid, window, width / heads);
   dispatch_float("neighbourhood_attention", qkv.dtype(), [&]<class T>(T) {
-    const std::int64_t n = l.tokens, dp = padded(l.size), block = n * dp, stride = 3 * l.width();
+    const std::vector<T> mask = make_mask<T>(l);
     const T scale = T(1) / std::sqrt(static_cast<T>(l.size));
     cpu_kernels::parallel_chunks(qkv.dim(0) * heads, 1, [&](std::int64_t i, std::int64_t, std::int64_t) {
       const std::int64_t b = i / heads, h = i % heads;
-      T* q = cpu_kernels::scratch<T>(static_cast<std::size_t>(4 * block + window * window));
-      T *k = q + block, *v = k + block, *o = v + block, *p = o + block;
-      const T* from = qkv.data<T>() + b * n * stride + h * l.size;
-      load_head(q, from, stride, l, scale);
-      load_head(k, from + l.width(), stride, l);
-      load_head(v, from + 2 * l.width(), stride, l);
-      std::fill(o, o + block, T(0));
-      for (std::int64_t t = 0; t < n; ++t) {
-        const auto first = static_cast<std::size_t>(t);
-        const std::int32_t* list = near.list.data() + near.first[first];
-        const std::int64_t count = near.first[first + 1] - near.first[first];
-        weights(p, q + t * dp, k, list, count, dp);
-        for (std::int64_t j = 0; j < count; ++j) add_scaled(o + t * dp, p[j], v + list[j] * dp, dp);
-      }
-      store_head(out.data<T>() + b * n * l.width() + h * l.size, l.width(), o, l);
+      T* q = cpu_kernels::scratch<T>(static_cast<std::size_t>(4 * l.head() + l.places()));
+      T *k = q + l.head(), *v = k + l.head(), *o = v + l.head(), *p = o + l.head();
+      const T* from = qkv.data<T>() + b * n * 3 * width + h * l.size;
+      load_head(q, from, 3 * width, l, scale);
+      load_head(k, from + width, 3 * width, l);
+      load_head(v, from + 2 * width, 3 * width, l);
+      weights(p, q, k, mask, l);
+      weighted_sum(o, p, v, l);
+      store_head(out.data<T>() + b * n * width + h * l.size, width, o, l);
     });
   });
 }
 
 void backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, std::int64_t heads, TokenGrid grid,
               std::int64_t window) {
-  const HeadLayout l{qkv.dim(1), heads, qkv.dim(2) / 3 / heads};
-  const Neighbours near = find_neighbours(grid, window);
+  const std::int64_t n = qkv.dim(1), width = qkv.dim(2) / 3;
+  const Layout l(grid, window, width / heads);
   dispatch_float("neighbourhood_attention_backward", qkv.dtype(), [&]<class T>(T) {
-    const std::int64_t n = l.tokens, dp = padded(l.size), block = n * dp, stride = 3 * l.width();
+    const std::vector<T> mask = make_mask<T>(l);
     const T scale = T(1) / std::sqrt(static_cast<T>(l.size));
     cpu_kernels::parallel_chunks(qkv.dim(0) * heads, 1, [&](std::int64_t i, std::int64_t, std::int64_t) {
-      const std::int64_t b = i / heads, h = i % heads, at = b * n * stride + h * l.size;
-      T* q = cpu_kernels::scratch<T>(static_cast<std::size_t>(7 * block + 2 * window * window));
-      T *k = q + block, *v = k + block, *g = v + block, *dq = g + block, *dk = dq + block, *dv = dk + block;
-      T *p = dv + block, *dweight = p + window * window;
+      const std::int64_t b = i / heads, h = i % heads, at = b * n * 3 * width + h * l.size;
+      T* q = cpu_kernels::scratch<T>(static_cast<std::size_t>(5 * l.head() + 2 * l.places()));
+      T *k = q + l.head(), *v = k + l.head(), *g = v + l.head(), *d = g + l.head(), *p = d + l.head(),
+        *ds = p + l.places();
       const T* from = qkv.data<T>() + at;
       T* to = dqkv.data<T>() + at;
-      load_head(q, from, stride, l, scale);
-      load_head(k, from + l.width(), stride, l);
-      load_head(v, from + 2 * l.width(), stride, l);
-      load_head(g, dout.data<T>() + b * n * l.width() + h * l.size, l.width(), l);
-      std::fill(dq, dq + 3 * block, T(0));
-      for (std::int64_t t = 0; t < n; ++t) {
-        const auto first = static_cast<std::size_t>(t);
-        const std::int32_t* list = near.list.data() + near.first[first];
-        const std::int64_t count = near.first[first + 1] - near.first[first];
-        weights(p, q + t * dp, k, list, count, dp);
-        T mean = 0;
-        for (std::int64_t j = 0; j < count; ++j)
-          mean += p[j] * (dweight[j] = dot(g + t * dp, v + list[j] * dp, dp));
-        for (std::int64_t j = 0; j < count; ++j) {
-          const T ds = p[j] * (dweight[j] - mean);
-          add_scaled(dv + list[j] * dp, p[j], g + t * dp, dp);
-          add_scaled(dq + t * dp, ds, k + list[j] * dp, dp);
-          add_scaled(dk + list[j] * dp, ds, q + t * dp, dp);
+      load_head(q, from, 3 * width, l, scale);
+      load_head(k, from + width, 3 * width, l);
+      load_head(v, from + 2 * width, 3 * width, l);
+      load_head(g, dout.data<T>() + b * n * width + h * l.size, width, l);
+      std::fill(p, p + 2 * l.places(), T(0));  // the margins are read
+      weights(p, q, k, mask, l);
+      weighted_sum_transposed(d, p, g, l);
+      store_head(to + 2 * width, 3 * width, d, l);
+      dots(ds, g, v, l);  // dp; then ds = p (dp - sum p dp)
+      for (std::int64_t t = l.margin; t < l.margin + l.span; t += lanes) {
+        Lanes<T> mean = Lanes<T>::Zero();
+        for (std::int64_t o = 0; o < l.count(); ++o)
+          mean += Load<T>(p + o * l.length + t) * Load<T>(ds + o * l.length + t);
+        for (std::int64_t o = 0; o < l.count(); ++o) {
+          Store<T> dp(ds + o * l.length + t);
+          dp = Load<T>(p + o * l.length + t) * (dp - mean);
         }
       }
-      store_head(to, stride, dq, l, scale);
-      store_head(to + l.width(), stride, dk, l);  // q carried the scale already
-      store_head(to + 2 * l.width(), stride, dv, l);
+      weighted_sum(d, ds, k, l);
+      store_head(to, 3 * width, d, l, scale);
+      weighted_sum_transposed(d, ds, q, l);  // q carried the scale already
+      store_head(to + width, 3 * width, d, l);
     });
   });
 }

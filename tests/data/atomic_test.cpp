@@ -56,6 +56,16 @@ TEST(AtomicFile, LinksStayAndWhatIsNoFileIsRefused) {
   }
 }
 
+TEST(AtomicDirectory, CreatesFoldersAbove) {
+  const TempDir folder;
+  create_folders(folder / "a/b/c");
+  create_folders(folder / "a/b/c/");
+  EXPECT_TRUE(fs::is_directory(folder / "a/b/c"));
+  put_file(folder / "file", "x");
+  EXPECT_EQ(message_of([&] { create_folders(folder / "file/a"); }),
+            folder / "file/a" + ": cannot create the folder: Not a directory; choose another place");
+}
+
 TEST(AtomicDirectory, AppearsWholeAndReplacesWhole) {
   const TempDir folder;
   const std::string path = folder / "d";

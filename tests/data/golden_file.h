@@ -7,7 +7,7 @@
 
 namespace vitral::test {
 
-/// A uint8 or float32 dataset; throws Error when it is missing.
+/// A whole dataset; throws Error when it is missing.
 Tensor read_golden(const std::string& file, const std::string& dataset);
 /// The names in a group, sorted.
 std::vector<std::string> golden_names(const std::string& file, const std::string& group);

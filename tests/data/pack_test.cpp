@@ -5,6 +5,7 @@
 #include <set>
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "data/dataset.h"
 #include "data/image.h"
@@ -138,6 +139,11 @@ TEST(Pack, WrongRequests) {
             "--val and --val-out belong together: a fraction above 0 and a file for it");
   EXPECT_EQ(error([&](auto& o) { o.output = dir / "in"; }),
             dir / "in" + std::string(": is a directory, name a file"));
+  const std::string pipe = dir / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(error([&](auto& o) { o.output = pipe, o.force = true; }),
+            pipe + ": is not a regular file, name one");
+  EXPECT_TRUE(fs::is_fifo(pipe));
   EXPECT_EQ(error([&](auto& o) { o.val_fraction = 0.0001, o.val_output = dir / "v.h5"; }),
             "--val 0.0001: puts 0 of 13 images into --val-out; choose another fraction");
   std::ofstream(dir / "out.h5") << "precious";

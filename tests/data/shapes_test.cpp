@@ -1,15 +1,19 @@
 #include "data/shapes.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <ctime>
 #include <filesystem>
 #include <numbers>
 #include <set>
+#include <thread>
 
 #include <gtest/gtest.h>
 
 #include "data/dataset.h"
 #include "data/hdf5.h"
+#include "tests/data/file_bytes.h"
 #include "tests/support.h"
 
 namespace vitral::data {
@@ -220,6 +224,15 @@ TEST(ShapesFile, IsADatasetFile) {
   EXPECT_EQ(dataset.image(39).to_vector(), row(images, 39));
   ASSERT_TRUE(dataset.concepts().has_value());
   EXPECT_EQ(dataset.concepts()->boxes.to_vector(), boxes.to_vector());
+}
+
+TEST(ShapesFile, TheSameSeedGivesTheSameBytesAtAnyTime) {
+  const TempDir dir;
+  write_shapes(dir / "a.h5", 20, 9, ShapesSplit::train);
+  const std::time_t before = std::time(nullptr);  // a stored time of writing has a resolution of a second
+  while (std::time(nullptr) == before) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  write_shapes(dir / "b.h5", 20, 9, ShapesSplit::train);
+  EXPECT_TRUE(test::bytes_of_file(dir / "a.h5") == test::bytes_of_file(dir / "b.h5"));
 }
 
 TEST(ShapesFile, ErrorsAreOneLine) {

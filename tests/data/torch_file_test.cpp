@@ -5,9 +5,9 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <hdf5.h>
 #include <zip.h>
 
+#include "data/hdf5.h"
 #include "data/pickle.h"
 #include "tensor/random.h"
 #include "tests/data/file_bytes.h"
@@ -61,24 +61,10 @@ TEST(TorchFile, ReadsEveryTensorOfOurGolden) {
 
 void check_against_h5(const std::string& pt, const std::string& h5) {
   const WeightsFile file = read_torch_file(pt);
-  const hid_t in = H5Fopen(h5.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
-  const hid_t state = H5Gopen2(in, "state", H5P_DEFAULT);
-  H5G_info_t info;
-  H5Gget_info(state, &info);
-  EXPECT_EQ(file.tensors.size(), info.nlinks);
-  for (const auto& [name, tensor] : file.tensors) {
-    const hid_t set = H5Dopen2(state, name.c_str(), H5P_DEFAULT);
-    ASSERT_GE(set, 0) << name;
-    const hid_t space = H5Dget_space(set);
-    ASSERT_EQ(H5Sget_simple_extent_npoints(space), tensor.numel()) << name;
-    std::vector<double> expected(static_cast<std::size_t>(tensor.numel()));
-    H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, expected.data());
-    EXPECT_EQ(tensor.to_vector(), expected) << name;
-    H5Sclose(space);
-    H5Dclose(set);
-  }
-  H5Gclose(state);
-  H5Fclose(in);
+  const H5File expected = H5File::open(h5);
+  EXPECT_EQ(file.tensors.size(), expected.list("state").size());
+  for (const auto& [name, tensor] : file.tensors)
+    EXPECT_EQ(tensor.to_vector(), expected.read("state/" + name).to_vector()) << name;
 }
 
 TEST(TorchFile, ReadsTheMaskedCheckpoint) {

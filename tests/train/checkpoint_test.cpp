@@ -102,6 +102,13 @@ TEST(Checkpoint, FallsBackFromADamagedOne) {
   EXPECT_EQ(warnings,
             (Names{checkpoints + "latest: does not name a checkpoint that is there; taking the newest"}));
 
+  for (const std::string& bad : {std::string("\xff"), std::string(5000, 'x'), std::string()}) {
+    warnings.clear();
+    put_file(checkpoints + "latest", bad);
+    EXPECT_EQ(latest_checkpoint(folder.str(), warnings), checkpoints + "step-000000020");
+    EXPECT_EQ(warnings.size(), 1U);
+  }
+
   std::filesystem::remove(checkpoints + "step-000000020/state.json");
   std::filesystem::remove(checkpoints + "step-000000010/optimizer.safetensors");
   const std::string message = message_of([&] { latest_checkpoint(folder.str(), warnings); });
@@ -172,9 +179,9 @@ TEST(Checkpoint, WrongRequests) {
   EXPECT_EQ(message_of([&] { store.save(infinite, false); }),
             "checkpoint: the state of step 1 holds a number that is not finite");
   put_file(folder / "file", "x");
-  EXPECT_EQ(message_of([&] { CheckpointStore(folder / "file", 1); }),
-            folder / "file/checkpoints" +
-                ": cannot create the folder: Not a directory; choose another train.output");
+  EXPECT_EQ(
+      message_of([&] { CheckpointStore(folder / "file", 1); }),
+      folder / "file/checkpoints" + ": cannot create the folder: Not a directory; choose another place");
 }
 
 TEST(Checkpoint, LeftoversOfAKilledRunGo) {

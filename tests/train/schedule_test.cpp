@@ -6,9 +6,9 @@
 #include <numbers>
 
 #include <gtest/gtest.h>
-#include <hdf5.h>
 #include <nlohmann/json.hpp>
 
+#include "data/hdf5.h"
 #include "tests/support.h"
 
 namespace vitral::train {
@@ -28,22 +28,11 @@ SchedulerConfig named(const std::string& name) {
   return config;
 }
 
-std::vector<double> read_doubles(const std::string& path, const char* name) {
-  const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
-  const hid_t data = H5Dopen2(file, name, H5P_DEFAULT);
-  const hid_t space = H5Dget_space(data);
-  std::vector<double> values(static_cast<std::size_t>(H5Sget_simple_extent_npoints(space)));
-  EXPECT_GE(H5Dread(data, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), 0);
-  H5Sclose(space);
-  H5Dclose(data);
-  H5Fclose(file);
-  return values;
-}
-
 TEST(ReduceOnPlateau, GivesTheLearningRatesOfTheGoldenFileExactly) {
   VITRAL_NEEDS_SHARED(path, "golden/reduce_lr_on_plateau.h5");
-  const auto losses = read_doubles(path, "val_loss");
-  const auto expected = read_doubles(path, "lr_after");
+  const auto file = data::H5File::open(path);
+  const auto losses = file.read("val_loss").to_vector();
+  const auto expected = file.read("lr_after").to_vector();
   const auto schedule = make_schedule(SchedulerConfig{}, 1e-3, 100);
   for (std::size_t i = 0; i < losses.size(); ++i) {
     schedule->on_validation(losses[i]);

@@ -1,0 +1,57 @@
+#include "data/heap_rows.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "data/hdf5_handle.h"
+
+namespace vitral::data {
+namespace {
+
+std::vector<HeapReference> read_references(const FileReader& bytes, const StorageIndex& index,
+                                           const std::string& name) {
+  const auto count = static_cast<std::size_t>(index.rows);
+  if (count > bytes.size())  // each takes 16 bytes, but for those never written
+    throw_error("{}: {} claims {} rows in a file of {} bytes, the file is damaged; write it again",
+                bytes.path(), name, count, bytes.size());
+  std::vector<HeapReference> all(count);
+  constexpr std::size_t block = 1024;
+  std::vector<unsigned char> raw(16 * block);
+  for (std::size_t first = 0; first < count; first += block) {
+    const std::size_t n = std::min(block, count - first);
+    const auto row = static_cast<std::int64_t>(first);
+    const bool whole = index.read(bytes, row, static_cast<std::int64_t>(n), raw.data());
+    for (std::size_t k = 0; k < n; ++k)
+      if (whole || index.read(bytes, row + static_cast<std::int64_t>(k), 1, raw.data() + 16 * k))
+        all[first + k] = parse_heap_reference(raw.data() + 16 * k);
+  }
+  return all;
+}
+
+}  // namespace
+
+std::vector<HeapObject> resolve_heap_rows(const H5File& file, const FileReader& bytes,
+                                          const StorageIndex& index, const std::string& name) {
+  const Handle creation(H5Fget_create_plist(file.id()), H5Pclose);
+  hsize_t user_block = 0;
+  H5Pget_userblock(creation, &user_block);
+  return resolve_heap(bytes, user_block, read_references(bytes, index, name), name);
+}
+
+std::vector<std::string> read_text_rows(const H5File& file, const FileReader& bytes,
+                                        const std::string& name) {
+  const Handle dataset = open_dataset(file, name);
+  const Handle type(H5Dget_type(dataset), H5Tclose);
+  if (H5Tis_variable_str(type) <= 0 || file.shape(name).rank() != 1) return file.read_strings(name);
+  const StorageIndex index = index_storage(file, bytes, name);
+  if (!index.obstacle.empty()) return file.read_strings(name);
+  std::vector<std::string> text;
+  for (const HeapObject& object : resolve_heap_rows(file, bytes, index, name)) {
+    std::string& s = text.emplace_back(object.length, '\0');
+    bytes.read(object.offset, s.data(), s.size());
+    s.resize(std::strlen(s.c_str()));  // some writers count the terminating zero
+  }
+  return text;
+}
+
+}  // namespace vitral::data

@@ -1,0 +1,21 @@
+// Rows of variable length (data or text), by our own reading of references and global heap: the HDF5 library
+// holds its lock for each and crashes on damaged ones.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "data/file_reader.h"
+#include "data/global_heap.h"
+#include "data/hdf5.h"
+#include "data/storage_index.h"
+
+namespace vitral::data {
+
+/// Where the value of each row lies; `index` has no obstacle. Rows never written are empty. Error: damaged.
+std::vector<HeapObject> resolve_heap_rows(const H5File& file, const FileReader& bytes,
+                                          const StorageIndex& index, const std::string& name);
+
+/// A dataset of strings [N], of fixed or variable length. UsageError: it does not hold text.
+std::vector<std::string> read_text_rows(const H5File& file, const FileReader& bytes, const std::string& name);
+
+}  // namespace vitral::data

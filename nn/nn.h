@@ -1,0 +1,10 @@
+// The layers and what they are built from, in one include.
+#pragma once
+#include "autograd/ops.h"
+#include "nn/attention.h"
+#include "nn/block.h"
+#include "nn/init.h"
+#include "nn/layer_norm.h"
+#include "nn/linear.h"
+#include "nn/module.h"
+#include "nn/patch_embedding.h"

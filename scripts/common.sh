@@ -1,0 +1,42 @@
+# What scripts/demo and scripts/test share: missing packages, configuration, build. Sourced, not run.
+#
+# BUILD (build) is the build folder, MESON_ARGS further options for `meson setup`.
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+BUILD=${BUILD:-build}
+
+packages=(g++ meson ninja-build pkg-config libeigen3-dev libhdf5-dev libyaml-cpp-dev libgtest-dev nlohmann-json3-dev
+  libcli11-dev libfmt-dev libturbojpeg0-dev libspng-dev libopenblas-openmp-dev libzip-dev zlib1g-dev libxxhash-dev libgd-dev)
+
+die() {
+  echo "${0##*/}: $1" >&2
+  exit 1
+}
+
+# Installs what is missing of `packages`; needs apt, and root or sudo only then.
+install_missing() {
+  command -v dpkg-query >/dev/null || return 0 # another distribution: meson names what is missing
+  local missing=() p
+  for p in "${packages[@]}"; do
+    dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
+  done
+  ((${#missing[@]})) || return 0
+  local as_root=()
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null || die "needs the packages ${missing[*]}; install them as root, or install sudo"
+    as_root=(sudo)
+  fi
+  echo "installing ${missing[*]}"
+  "${as_root[@]}" apt-get update -qq || die "apt-get update failed; is there a network?"
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+    die "apt-get could not install ${missing[*]}"
+}
+
+# build [TARGET...]
+build() {
+  if [[ ! -f $BUILD/build.ninja ]]; then
+    # shellcheck disable=SC2086 # MESON_ARGS is a list of words
+    meson setup "$BUILD" ${MESON_ARGS:-} || die "the configuration failed, see above"
+  fi
+  ninja -C "$BUILD" "$@" || die "the build failed, see above"
+}
