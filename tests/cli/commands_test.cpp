@@ -1,4 +1,5 @@
 // Every subcommand does what it says: help, info, eval, embed, activate, pack, shapes.
+#include "data/dataset.h"
 #include "data/image.h"
 #include "data/shapes.h"
 #include "data/transform.h"

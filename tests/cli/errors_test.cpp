@@ -100,6 +100,12 @@ TEST(TrainErrors, Files) {
                 "override data.val=[" + folder + "]: " + folder + ": is a directory, an HDF5 file is needed");
   expect_no_run(small, {"model.init_from=" + none}, 2,
                 "override model.init_from=" + none + ": " + none + ": no such file");
+  std::ofstream(small / "other.yaml") << "model: {width: 16}\ndata:\n  val: []\n  train: [" << none << "]\n";
+  expect_failure(run({"train", small / "other.yaml"}), 2,
+                 small / "other.yaml" + ":4: data.train: " + none + ": no such file");
+  std::ofstream(small / "other.yaml") << "data: {val: []}\n";
+  expect_failure(run({"train", small / "other.yaml"}), 2,
+                 small / "other.yaml" + ":1: data.train: train.h5: no such file");
   expect_no_run(small, {"data.train=" + config}, 2, config + ": is not an HDF5 file");
   expect_no_run(small, {"model.init_from=" + folder}, 2,
                 folder +
@@ -246,6 +252,58 @@ TEST(TrainErrors, FullDisk) {
   test::expect_done(small({"train.output=" + small.output("rescued"), "--resume", "auto"}));
   test::expect_done(small());
   test::expect_same_run(small.output("rescued"), small.output("run"));
+}
+
+// What the other commands were writing is not there, what was there stays as it was.
+TEST(OtherErrors, FileSizeLimit) {
+  const test::TempDir dir;
+  const std::string images = dir / "images";
+  std::filesystem::create_directory(images);
+  for (int i = 0; i < 8; ++i)
+    data::write_png(fmt::format("{}/{}.png", images, i),
+                    test::noise({40, 40, 3}, static_cast<std::uint64_t>(i), DType::uint8));
+  std::ofstream(dir / "e.h5") << "old";
+  const auto before = contents_of(dir.str());
+  const std::vector<Program::Arguments> commands{
+      {"pack", images, "-o", dir / "p.h5", "--size", "64"},
+      {"pack", images, "-o", dir / "p.h5", "--encoded"},
+      {"embed", weights, images, "-o", dir / "e.h5", "--patches"},
+      {"shapes", "-o", dir / "images", "--train", "9", "--val", "1"},
+  };
+  for (const auto& arguments : commands) {
+    SCOPED_TRACE(testing::PrintToString(arguments));
+    Program program(arguments, [] {
+      const rlimit limit{5000, 5000};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+      ::signal(SIGXFSZ, SIG_IGN);
+    });
+    const test::Result r = program.wait();
+    EXPECT_EQ(r.status, 1);
+    EXPECT_EQ(r.err.find("vitral: " + dir.str()), 0U) << r.err;
+    EXPECT_NE(r.err.find("cannot be written"), std::string::npos) << r.err;
+    EXPECT_EQ(std::count(r.err.begin(), r.err.end(), '\n'), 1) << r.err;
+    EXPECT_EQ(contents_of(dir.str()), before);
+  }
+}
+
+TEST(OtherErrors, DamagedWeights) {
+  const test::TempDir dir;
+  const std::string dataset = dir / "a.h5", cut = dir / "cut.safetensors", cut_pt = dir / "cut.pt";
+  test::write_dataset(dataset, 4);
+  std::filesystem::copy(weights, cut);
+  std::filesystem::resize_file(cut, 20000);
+  std::filesystem::copy("tests/golden/tiny.pt", cut_pt);
+  std::filesystem::resize_file(cut_pt, 3000);
+  for (const auto& path : {cut, cut_pt}) {
+    SCOPED_TRACE(path);
+    for (const auto& arguments : {Program::Arguments{"eval", path, dataset}, Program::Arguments{"info", path},
+                                  Program::Arguments{"embed", path, "tests", "-o", dir / "e.h5"}}) {
+      const test::Result r = run(arguments);
+      EXPECT_EQ(r.status, 1);
+      EXPECT_EQ(r.err.find("vitral: " + path + ": "), 0U) << r.err;
+      EXPECT_EQ(std::count(r.err.begin(), r.err.end(), '\n'), 1) << r.err;
+    }
+  }
 }
 
 TEST(OtherErrors, Files) {
