@@ -1,5 +1,6 @@
 #include "infer/embed_files.h"
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 

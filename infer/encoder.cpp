@@ -1,5 +1,7 @@
 #include "infer/encoder.h"
 
+#include <algorithm>
+
 #include "data/weights.h"
 
 namespace vitral::infer {

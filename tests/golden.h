@@ -1,6 +1,7 @@
 // Golden files: what the original PyTorch code computes. The large ones lie in a shared folder beside the
 // repository, small ones of the same layout in tests/golden; every check runs on both where both are there.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>

@@ -1,5 +1,7 @@
 #include "tensor/l2_normalize.h"
 
+#include <cmath>
+
 #include "tensor/cpu/rows.h"
 
 namespace vitral {

@@ -1,5 +1,7 @@
 #include "tensor/layer_norm.h"
 
+#include <cmath>
+
 #include <Eigen/Core>
 
 #include "tensor/cpu/parallel.h"

@@ -3,6 +3,7 @@
 // with `reach` empty ones after each row and a margin of empty ones around all: the neighbour at (dy, dx) is
 // then always `shift` positions away, and every loop over tokens is straight. Empty positions hold zeros; a
 // mask takes their weight away.
+#include <cmath>
 #include <limits>
 
 #include <Eigen/Core>

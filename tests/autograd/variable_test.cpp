@@ -1,5 +1,7 @@
 #include "autograd/variable.h"
 
+#include <cmath>
+
 #include <gtest/gtest.h>
 
 #include "autograd/gradcheck.h"

@@ -1,4 +1,6 @@
 // Every subcommand does what it says: help, info, eval, embed, activate, pack, shapes.
+#include <algorithm>
+
 #include "data/dataset.h"
 #include "data/image.h"
 #include "data/shapes.h"

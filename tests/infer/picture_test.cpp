@@ -1,5 +1,6 @@
 #include "infer/picture.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 

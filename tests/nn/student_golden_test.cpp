@@ -1,4 +1,6 @@
 // The student against the original's numbers: forward 1e-5, gradients 1e-4 (relative, over each whole array).
+#include <algorithm>
+
 #include "tensor/random.h"
 #include "tests/golden.h"
 

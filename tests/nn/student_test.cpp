@@ -1,5 +1,6 @@
 #include "nn/student.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <gtest/gtest.h>

@@ -1,6 +1,8 @@
 // AdamW against PyTorch's: twenty steps of the student, losses within 1e-3 and weights after.
 #include "train/adamw.h"
 
+#include <limits>
+
 #include "tests/golden.h"
 
 namespace vitral::train {

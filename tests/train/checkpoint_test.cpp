@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <csignal>
+#include <filesystem>
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>

@@ -1,5 +1,6 @@
 #include "train/metrics.h"
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>

@@ -1,5 +1,6 @@
 #include "train/progress.h"
 
+#include <cstdlib>
 #include <limits>
 
 #include <gtest/gtest.h>
