@@ -119,9 +119,8 @@ TEST(TrainErrors, Files) {
                 small.train() +
                     ": /embeddings are 16 wide, model.width is 32; embed with the teacher that "
                     "fits, or set model.width=16");
-  expect_no_run(
-      small, {"train.output=" + config}, 1,
-      config + "/checkpoints: cannot create the folder: Not a directory; choose another train.output");
+  expect_no_run(small, {"train.output=" + config}, 1,
+                config + "/checkpoints: cannot create the folder: Not a directory; choose another place");
 
   const std::string bad = small / "bad.h5";
   const auto expect_bad = [&](int status, const std::string& message) {
@@ -213,7 +212,6 @@ TEST(TrainErrors, FileSizeLimit) {
   Program program(small.arguments(), [] {
     const rlimit limit{30000, 30000};  // smaller than the weights
     ::setrlimit(RLIMIT_FSIZE, &limit);
-    ::signal(SIGXFSZ, SIG_IGN);
   });
   expect_full_disk(small, program.wait(), small.output("run"), "File too large");
   test::expect_done(small({"--resume", "auto"}));
@@ -275,7 +273,8 @@ TEST(OtherErrors, FileSizeLimit) {
     Program program(arguments, [] {
       const rlimit limit{5000, 5000};
       ::setrlimit(RLIMIT_FSIZE, &limit);
-      ::signal(SIGXFSZ, SIG_IGN);
+      // The HDF5 library never frees the caches of a file that it could not write to the end.
+      ::setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
     });
     const test::Result r = program.wait();
     EXPECT_EQ(r.status, 1);
