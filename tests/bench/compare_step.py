@@ -2,7 +2,7 @@
 
 Usage: compare_step.py [PROGRAM] [--batch 64] [--steps 5] [--rounds 3] [--compile] [--json]
 
-PROGRAM (default build/tests/bench/train_step) is run as `PROGRAM --batch N --steps N --json`, PyTorch as pytorch_step.py
+PROGRAM (default build/tests/bench_train_step) is run as `PROGRAM --batch N --steps N --json`, PyTorch as pytorch_step.py
 beside this file, with the Python that runs this. They alternate, so that both see the same machine; each round's median
 is shown, and the ratio is that of the medians over rounds. Compare on an idle machine. Both use all cores this process may
 use (`taskset` chooses them; --threads N sets OMP_NUM_THREADS for both).
@@ -34,7 +34,7 @@ def run(command, environment):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program", nargs="?", type=pathlib.Path, default=pathlib.Path("build/tests/bench/train_step"))
+    parser.add_argument("program", nargs="?", type=pathlib.Path, default=pathlib.Path("build/tests/bench_train_step"))
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each round")
     parser.add_argument("--rounds", type=int, default=3)
