@@ -63,7 +63,10 @@ class Program {
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
-  void send(int signal) const { ::kill(process_, signal); }
+  /// Nothing where the program has ended already (0 would be our own process group).
+  void send(int signal) const {
+    if (process_ > 0) ::kill(process_, signal);
+  }
   bool running() {
     if (process_ > 0 && ::waitpid(process_, &status_, WNOHANG) == process_) process_ = 0;
     return process_ > 0;
