@@ -1,12 +1,28 @@
-// AdamW against PyTorch's: twenty steps of the student, losses within 1e-3 and weights after.
+// AdamW against PyTorch's: twenty steps of the student, losses and the weights after within 1e-3.
 #include "train/adamw.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "tests/golden.h"
 
 namespace vitral::train {
 namespace {
+
+// What the loss does not depend on gets rounding noise as gradient, which AdamW turns into steps of full
+// size; both sides of a comparison lose it: `scale` (the loss is blind to the embedding's length), the keys'
+// bias (softmax over keys cancels it) and, of the last bias, the number a head adds to all logits (softmax
+// over patches cancels it).
+Tensor without_noise(const std::string& name, const Tensor& value, const nn::StudentConfig& c) {
+  const Tensor out = value.cast(DType::float32).clone();
+  float* p = out.data<float>();
+  const std::int64_t width = c.internal_width(), head = width / c.heads;
+  if (name == "scale") p[0] = 1;
+  if (name.ends_with("in_proj_bias")) std::fill(p + width, p + 2 * width, 0.0F);
+  if (name == fmt::format("transformer.resblocks.{}.mlp.c_proj.bias", c.layers - 1))
+    for (std::int64_t i = head - 1; i < width; i += head) p[i] = 0;
+  return out;
+}
 
 class AdamWGolden : public testing::TestWithParam<const char*> {};
 
@@ -35,10 +51,11 @@ TEST_P(AdamWGolden, TwentyStepsOfTheStudent) {
       }
     }
     for (const auto& p : student.parameters()) {
-      if (p.name != "scale") {
-        EXPECT_LE(test::relative_error(p.value->value(), file.read("/train/state_after/" + p.name)), 2e-2)
-            << p.name;
-      }
+      const Tensor expected = file.read("/train/state_after/" + p.name);
+      EXPECT_LE(test::relative_error(without_noise(p.name, p.value->value(), student.config()),
+                                     without_noise(p.name, expected, student.config())),
+                1e-3)
+          << p.name;
     }
   }
 }
