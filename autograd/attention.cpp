@@ -6,6 +6,7 @@ namespace vitral {
 namespace {
 
 Tensor output_like(const char* operation, const Variable& qkv, std::int64_t heads) {
+  check_input(operation, qkv);
   VITRAL_CHECK(qkv.rank() == 3 && heads > 0 && qkv.dim(2) % (3 * heads) == 0,
                "{}: qkv {} must be [B, N, 3 H D] with H = {} heads", operation, qkv.shape(), heads);
   return Tensor(qkv.shape().with(2, qkv.dim(2) / 3), qkv.dtype(), qkv.device());

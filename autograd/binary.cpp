@@ -6,11 +6,6 @@
 namespace vitral {
 namespace {
 
-void check_same_dtype(const char* operation, const Variable& a, const Variable& b) {
-  VITRAL_CHECK(a.dtype() == b.dtype(), "{}: {} {} and {} {} differ in dtype, cast one of them", operation,
-               a.dtype(), a.shape(), b.dtype(), b.shape());
-}
-
 Tensor compute(const char* operation, BinaryOp op, const Tensor& a, const Tensor& b) {
   Tensor y(broadcast_shape(operation, a.shape(), b.shape()), a.dtype(), a.device());
   kernel::binary(y, a, b, op);
@@ -40,7 +35,7 @@ Tensor sum_to(Tensor g, const Shape& shape) {
 }  // namespace
 
 Variable add(const Variable& a, const Variable& b) {
-  check_same_dtype("add", a, b);
+  check_inputs("add", {&a, &b});
   return make_result("add", compute("add", BinaryOp::add, a.value(), b.value()), {a, b},
                      [sa = a.shape(), sb = b.shape()](const Tensor& dy, Gradients& gradients) {
                        if (gradients.needs(0)) gradients.add(0, sum_to(dy, sa));
@@ -49,7 +44,7 @@ Variable add(const Variable& a, const Variable& b) {
 }
 
 Variable sub(const Variable& a, const Variable& b) {
-  check_same_dtype("sub", a, b);
+  check_inputs("sub", {&a, &b});
   return make_result("sub", compute("sub", BinaryOp::sub, a.value(), b.value()), {a, b},
                      [sa = a.shape(), sb = b.shape()](const Tensor& dy, Gradients& gradients) {
                        if (gradients.needs(0)) gradients.add(0, sum_to(dy, sa));
@@ -58,7 +53,7 @@ Variable sub(const Variable& a, const Variable& b) {
 }
 
 Variable mul(const Variable& a, const Variable& b) {
-  check_same_dtype("mul", a, b);
+  check_inputs("mul", {&a, &b});
   return make_result(
       "mul", compute("mul", BinaryOp::mul, a.value(), b.value()), {a, b},
       [ka = Saved(a), kb = Saved(b), sa = a.shape(), sb = b.shape()](const Tensor& dy, Gradients& gradients) {
@@ -69,7 +64,7 @@ Variable mul(const Variable& a, const Variable& b) {
 
 // d(a/b) = da / b - (a / b) db / b
 Variable div(const Variable& a, const Variable& b) {
-  check_same_dtype("div", a, b);
+  check_inputs("div", {&a, &b});
   return make_result(
       "div", compute("div", BinaryOp::div, a.value(), b.value()), {a, b},
       [ka = Saved(a), kb = Saved(b), sa = a.shape(), sb = b.shape()](const Tensor& dy, Gradients& gradients) {
@@ -83,7 +78,7 @@ Variable div(const Variable& a, const Variable& b) {
 }
 
 Variable minimum(const Variable& a, const Variable& b) {
-  check_same_dtype("minimum", a, b);
+  check_inputs("minimum", {&a, &b});
   return make_result(
       "minimum", compute("minimum", BinaryOp::minimum, a.value(), b.value()), {a, b},
       [ka = Saved(a), kb = Saved(b), sa = a.shape(), sb = b.shape()](const Tensor& dy, Gradients& gradients) {
@@ -95,6 +90,7 @@ Variable minimum(const Variable& a, const Variable& b) {
 }
 
 Variable affine(const Variable& x, double factor, double shift) {
+  check_input("affine", x);
   Tensor y(x.shape(), x.dtype(), x.device());
   kernel::affine(y, x.value(), factor, shift);
   return make_result("affine", std::move(y), {x}, [factor](const Tensor& dy, Gradients& gradients) {

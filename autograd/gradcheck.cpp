@@ -45,7 +45,7 @@ GradcheckResult gradcheck(const std::function<Variable(const std::vector<Variabl
       const double analytic = grad.defined() ? grad.data<double>()[k] : 0;
       const double error = std::abs(analytic - numeric) / std::max(1.0, std::abs(numeric));
       if (error > options.tolerance || std::isnan(error)) result.passed = false;
-      if (error <= result.worst && !std::isnan(error)) continue;
+      if (std::isnan(result.worst) || error <= result.worst) continue;  // a NaN is the worst, and stays
       result.worst = error;
       result.message = fmt::format("input {} {} at {}: backward gives {:.9g}, central differences {:.9g}", i,
                                    variables[i].shape(), k, analytic, numeric);

@@ -17,18 +17,16 @@ Tensor product(const Tensor& a, const Tensor& b, const Shape& shape, kernel::Gem
 // matmul:  dA = dC B^T,  dB = A^T dC;  a b without batch dimensions gets the sum over the batch, which is one
 // product of the flattened rows.
 Variable matmul(const Variable& a, const Variable& b, bool transpose_b) {
+  check_inputs("matmul", {&a, &b});
   VITRAL_CHECK(a.rank() >= 2 && b.rank() >= 2, "matmul: {} and {} must have at least 2 dimensions", a.shape(),
                b.shape());
   const std::int64_t k = a.dim(-1), n = b.dim(transpose_b ? -2 : -1);
   VITRAL_CHECK(b.dim(transpose_b ? -1 : -2) == k, "matmul: {} and {}{} must agree in the inner dimension",
                a.shape(), b.shape(), transpose_b ? " (transposed)" : "");
   const bool shared = b.rank() == 2;
-  VITRAL_CHECK(
-      shared ||
-          (a.rank() == b.rank() && a.shape().product(0, a.rank() - 2) == b.shape().product(0, b.rank() - 2)),
-      "matmul: {} and {} must have the same batch dimensions, or the second none", a.shape(), b.shape());
-  VITRAL_CHECK(a.dtype() == b.dtype(), "matmul: {} and {} differ in dtype, cast one of them", a.dtype(),
-               b.dtype());
+  VITRAL_CHECK(shared || a.shape().with(-1, 1).with(-2, 1) == b.shape().with(-1, 1).with(-2, 1),
+               "matmul: {} and {} must have the same batch dimensions, or the second none", a.shape(),
+               b.shape());
   Tensor c = product(a.value(), b.value(), a.shape().with(-1, n), {.transpose_b = transpose_b});
   return make_result("matmul", std::move(c), {a, b},
                      [ka = Saved(a), kb = Saved(b), sa = a.shape(), sb = b.shape(), shared, transpose_b, k,
@@ -44,13 +42,12 @@ Variable matmul(const Variable& a, const Variable& b, bool transpose_b) {
 }
 
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
+  check_inputs("linear", {&x, &weight, bias.defined() ? &bias : &weight});
   VITRAL_CHECK(x.rank() >= 1 && weight.rank() == 2 && x.dim(-1) == weight.dim(1),
                "linear: weight {} must be [O, I] with I the last dim of x {}", weight.shape(), x.shape());
   VITRAL_CHECK(!bias.defined() || bias.shape() == Shape{weight.dim(0)},
                "linear: bias {} must match the first dim of weight {}", bias.shape(), weight.shape());
-  VITRAL_CHECK(x.dtype() == weight.dtype(), "linear: x {} and weight {} differ in dtype, cast one of them",
-               x.dtype(), weight.dtype());
-  const std::int64_t in = weight.dim(1), out = weight.dim(0), rows = in > 0 ? x.value().numel() / in : 0;
+  const std::int64_t in = weight.dim(1), out = weight.dim(0), rows = x.shape().product(0, x.rank() - 1);
   Tensor y({rows, out}, x.dtype(), x.device());
   // The bias is written first and the product added to it: one pass over y less than adding it after.
   if (bias.defined())

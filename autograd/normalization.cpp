@@ -6,11 +6,12 @@
 namespace vitral {
 
 Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps) {
+  check_inputs("layer_norm", {&x, &weight, &bias});
   VITRAL_CHECK(x.rank() >= 1 && weight.shape() == Shape{x.dim(-1)},
                "layer_norm: weight {} must match last dim of x {}", weight.shape(), x.shape());
   VITRAL_CHECK(bias.shape() == weight.shape(), "layer_norm: bias {} must match weight {}", bias.shape(),
                weight.shape());
-  const Shape rows{x.value().numel() / x.dim(-1)};
+  const Shape rows{x.shape().product(0, x.rank() - 1)};
   Tensor y(x.shape(), x.dtype(), x.device()), mean(rows, x.dtype(), x.device()),
       rstd(rows, x.dtype(), x.device());
   kernel::layer_norm(y, mean, rstd, x.value(), weight.value(), bias.value(), eps);
@@ -35,6 +36,7 @@ Variable layer_norm(const Variable& x, const Variable& weight, const Variable& b
 }
 
 Variable l2_normalize(const Variable& x) {
+  check_input("l2_normalize", x);
   VITRAL_CHECK(x.rank() >= 1, "l2_normalize: x {} must have at least 1 dimension", x.shape());
   Tensor y(x.shape(), x.dtype(), x.device());
   kernel::l2_normalize(y, x.value());
@@ -47,6 +49,7 @@ Variable l2_normalize(const Variable& x) {
 }
 
 Variable softmax(const Variable& x) {
+  check_input("softmax", x);
   VITRAL_CHECK(x.rank() >= 1, "softmax: x {} must have at least 1 dimension", x.shape());
   Tensor y(x.shape(), x.dtype(), x.device());
   kernel::softmax(y, x.value());

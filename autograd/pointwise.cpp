@@ -16,6 +16,7 @@ Tensor compute(const UnaryKernel& f, const Tensor& x) {
 
 // Saves x, not y: y is cheap to compute again, so whoever saves y keeps only this recipe.
 Variable unary(const UnaryKernel& f, const UnaryBackward& derivative, const Variable& x) {
+  check_input(f.name(), x);
   Tensor y = compute(f, x.value());
   if (!grad_enabled() || !x.requires_grad()) return Variable(std::move(y));
   const Saved saved(x);

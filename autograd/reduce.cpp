@@ -24,6 +24,7 @@ Variable reduce(const char* operation, const Variable& x, std::int64_t outer, st
 }
 
 Variable reduce_axis(const char* operation, const Variable& x, int axis, bool average) {
+  check_input(operation, x);
   const int a = axis < 0 ? axis + x.rank() : axis;
   VITRAL_CHECK(a >= 0 && a < x.rank(), "{}: axis {} is out of range for {}", operation, axis, x.shape());
   const std::int64_t n = x.dim(a);
@@ -35,9 +36,13 @@ Variable reduce_axis(const char* operation, const Variable& x, int axis, bool av
 
 }  // namespace
 
-Variable sum(const Variable& x) { return reduce("sum", x, 1, x.value().numel(), 1, {1}, 1); }
+Variable sum(const Variable& x) {
+  check_input("sum", x);
+  return reduce("sum", x, 1, x.value().numel(), 1, {1}, 1);
+}
 
 Variable mean(const Variable& x) {
+  check_input("mean", x);
   VITRAL_CHECK(x.value().numel() > 0, "mean: {} has no elements", x.shape());
   return reduce("mean", x, 1, x.value().numel(), 1, {1}, 1.0 / static_cast<double>(x.value().numel()));
 }

@@ -10,6 +10,13 @@ namespace vitral {
 
 namespace detail {
 
+// How to compute a value again, and how many recipes that runs through.
+struct Recipe {
+  std::function<Tensor()> compute;
+  int depth = 1;
+};
+constexpr int max_recipe_depth = 4;
+
 struct Node {
   explicit Node(const char* operation_name) : operation(operation_name), id(next_id++) {}
 
@@ -19,7 +26,7 @@ struct Node {
   Tensor grad;
   std::vector<std::shared_ptr<Node>> inputs;  // null where an input wants no gradient
   Backward backward;
-  std::function<Tensor()> recompute;
+  std::shared_ptr<const Recipe> recipe;
   bool leaf = false;
   bool walked = false;
 
@@ -39,7 +46,8 @@ struct Node {
 
   void accumulate(Tensor g) {
     if (!grad.defined()) {
-      grad = std::move(g);
+      // What a leaf keeps is its own: users clip and scale gradients in place.
+      grad = leaf && !g.exclusive() ? g.clone() : std::move(g);
     } else if (grad.exclusive()) {
       kernel::add_to(grad, g);
     } else {
@@ -112,16 +120,34 @@ void Variable::backward(double scale) const {
       std::push_heap(heap.begin(), heap.end(), older);
     }
     node->backward = nullptr;
-    node->recompute = nullptr;
+    node->recipe = nullptr;
     node->inputs.clear();
   }
 }
 
 Saved::Saved(const Variable& x) {
-  if (x.node_ && x.node_->recompute)
-    recompute_ = x.node_->recompute;
+  if (x.node_ && x.node_->recipe)
+    recipe_ = x.node_->recipe;
   else
     value_ = x.value();
+}
+
+Tensor Saved::get() const { return recipe_ ? recipe_->compute() : value_; }
+
+void check_input(const char* operation, const Variable& x) {
+  VITRAL_CHECK(x.defined(), "{}: an input is undefined", operation);
+  VITRAL_CHECK(x.dtype() == DType::float32 || x.dtype() == DType::float64,
+               "{}: input {} is {}, cast it to float32 or float64", operation, x.shape(), x.dtype());
+}
+
+void check_inputs(const char* operation, std::initializer_list<const Variable*> inputs) {
+  const Variable* first = nullptr;
+  for (const Variable* x : inputs) {
+    check_input(operation, *x);
+    if (!first) first = x;
+    VITRAL_CHECK(x->dtype() == first->dtype(), "{}: {} {} and {} {} differ in dtype, cast one of them",
+                 operation, first->dtype(), first->shape(), x->dtype(), x->shape());
+  }
 }
 
 bool Gradients::needs(std::size_t input) const { return node_.inputs[input] != nullptr; }
@@ -144,7 +170,13 @@ Variable make_result(const char* operation, Tensor value, std::vector<Variable> 
   result.node_->shape = result.shape();
   for (auto& x : inputs) result.node_->inputs.push_back(x.node_);
   result.node_->backward = std::move(backward);
-  result.node_->recompute = std::move(recompute);
+  if (!recompute) return result;
+  int depth = 1;
+  for (const auto& input : result.node_->inputs)
+    if (input && input->recipe) depth = std::max(depth, input->recipe->depth + 1);
+  if (depth <= detail::max_recipe_depth)
+    result.node_->recipe =
+        std::make_shared<const detail::Recipe>(detail::Recipe{std::move(recompute), depth});
   return result;
 }
 

@@ -11,6 +11,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,7 +25,8 @@ class Gradients;
 
 namespace detail {
 struct Node;
-}
+struct Recipe;
+}  // namespace detail
 
 class Variable {
  public:
@@ -82,12 +84,17 @@ class Saved {
  public:
   Saved() = default;
   explicit Saved(const Variable& x);
-  Tensor get() const { return recompute_ ? recompute_() : value_; }
+  Tensor get() const;
 
  private:
   Tensor value_;
-  std::function<Tensor()> recompute_;
+  std::shared_ptr<const detail::Recipe> recipe_;
 };
+
+/// UsageError with the operation's name unless x is defined and of a floating dtype that operations know.
+void check_input(const char* operation, const Variable& x);
+/// The same for all of them, which must have one dtype.
+void check_inputs(const char* operation, std::initializer_list<const Variable*> inputs);
 
 /// Where a backward function delivers the gradients of its inputs, by position.
 class Gradients {
@@ -105,7 +112,8 @@ class Gradients {
 using Backward = std::function<void(const Tensor& dy, Gradients& gradients)>;
 
 /// The result of an operation. Without an input that wants a gradient, or under NoGrad, it has no history and
-/// `backward` is dropped. `recompute`, where given, computes the value again from what it holds.
+/// `backward` is dropped. `recompute`, where given, computes the value again from what it holds; after a few
+/// such operations in a row the value itself is kept, so that backward stays linear in their number.
 Variable make_result(const char* operation, Tensor value, std::vector<Variable> inputs, Backward backward,
                      std::function<Tensor()> recompute = {});
 

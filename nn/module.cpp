@@ -5,6 +5,7 @@
 namespace vitral::nn {
 
 Variable& Module::parameter(std::string name, Tensor initial) {
+  for (const auto& own : own_) VITRAL_CHECK(own.first != name, "parameter: '{}' is registered already", name);
   return own_.emplace_back(std::move(name), Variable(std::move(initial), true)).second;
 }
 

@@ -47,6 +47,7 @@ class Module {
   std::string describe() const;
 
  protected:
+  /// UsageError where the name is taken.
   Variable& parameter(std::string name, Tensor initial);
   template <class M, class... Args>
   M& child(std::string name, Args&&... args) {

@@ -58,7 +58,9 @@ StudentOutput Student::forward(const Variable& images, const ForwardOptions& opt
                    images.dim(3) == config_.image_size,
                "student: images {} must be [B, 3, {}, {}]", images.shape(), config_.image_size,
                config_.image_size);
-  VITRAL_CHECK(options.temperature > 0, "student: temperature {} must be positive", options.temperature);
+  // Below, 1 / temperature is not a float32.
+  VITRAL_CHECK(options.temperature >= 1e-30, "student: temperature {} must be positive and at least 1e-30",
+               options.temperature);
   const std::int64_t b = images.dim(0), n = config_.tokens(), w = config_.width, h = config_.heads, d = w / h;
 
   Variable x = add(conv1_(images), positional_embedding_);

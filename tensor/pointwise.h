@@ -48,6 +48,15 @@ VITRAL_HD A step(const A& x) {
     return x > A(0) ? A(1) : A(0);
 }
 
+/// c, as many times as x has elements.
+template <class A>
+VITRAL_HD A constant_like(const A&, double c) {
+  if constexpr (requires { A::Constant(scalar_t<A>(c)); })
+    return A::Constant(scalar_t<A>(c));
+  else
+    return A(c);
+}
+
 struct Neg {
   template <class A>
   VITRAL_HD static A value(const A& x) {
@@ -55,7 +64,7 @@ struct Neg {
   }
   template <class A>
   VITRAL_HD static A derivative(const A& x) {
-    return x * scalar_t<A>(0) - scalar_t<A>(1);
+    return constant_like(x, -1);
   }
 };
 
@@ -87,7 +96,11 @@ struct Sqrt {
   template <class A>
   VITRAL_HD static A value(const A& x) {
     using std::sqrt;
-    return sqrt(x);
+    // Eigen's own vectorised sqrt makes infinity not a number; the compiler vectorises this one, too.
+    if constexpr (requires { x.max(x); })
+      return x.unaryExpr([](scalar_t<A> v) { return std::sqrt(v); });
+    else
+      return sqrt(x);
   }
   template <class A>
   VITRAL_HD static A derivative(const A& x) {

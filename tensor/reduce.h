@@ -8,7 +8,7 @@ namespace vitral::kernel {
 inline constinit Kernel<void(Tensor& y, const Tensor& x, std::int64_t outer, std::int64_t n,
                              std::int64_t inner, double factor)>
     sum_axis{"sum_axis"};
-/// total (float64 [1], on the CPU or the device of x) += sum of squares of x in double. Accumulates; NaN or
+/// total (float64 [1], on the device of x) += sum of squares of x in double. Accumulates; NaN or
 /// infinity in x show up in the total, which is how a training step finds them.
 inline constinit Kernel<void(Tensor& total, const Tensor& x)> add_sum_of_squares{"add_sum_of_squares"};
 

@@ -10,6 +10,16 @@ Shape::Shape(std::span<const std::int64_t> dims) : rank_(static_cast<int>(dims.s
   VITRAL_CHECK(rank_ <= max_rank, "shape: {} dimensions, at most {} are supported", rank_, max_rank);
   std::copy(dims.begin(), dims.end(), dims_.begin());
   for (auto d : dims) VITRAL_CHECK(d >= 0, "shape: dimension {} in {} must not be negative", d, str());
+  check_size();
+}
+
+void Shape::check_size() const {
+  constexpr std::int64_t limit = std::int64_t{1} << 59;  // bytes of float64, with room for rounding up
+  std::int64_t n = 1;
+  for (auto d : *this) {
+    const bool overflow = __builtin_mul_overflow(n, std::max<std::int64_t>(d, 1), &n);
+    VITRAL_CHECK(!overflow && n <= limit, "shape: {} has more elements than any memory", str());
+  }
 }
 
 std::int64_t Shape::dim(int axis) const {
@@ -30,6 +40,7 @@ Shape Shape::with(int axis, std::int64_t size) const {
   static_cast<void>(dim(axis));
   Shape s = *this;
   s.dims_[static_cast<std::size_t>(axis < 0 ? axis + rank_ : axis)] = size;
+  s.check_size();
   return s;
 }
 
@@ -37,6 +48,7 @@ Shape Shape::append(std::int64_t size) const {
   VITRAL_CHECK(rank_ < max_rank, "shape: {} has no room for another dimension", str());
   Shape s = *this;
   s.dims_[static_cast<std::size_t>(s.rank_++)] = size;
+  s.check_size();
   return s;
 }
 

@@ -41,6 +41,8 @@ class Shape {
   std::string str() const;  // [8, 197, 128]
 
  private:
+  void check_size() const;
+
   std::array<std::int64_t, max_rank> dims_{};
   int rank_ = 0;
 };

@@ -28,26 +28,27 @@ class Allocator {
     const std::size_t size = size_class(bytes);
     const Backend& memory = backend(device_.kind);  // throws where there is none, before anything is counted
     std::lock_guard lock(mutex_);
-    stats_.bytes_in_use += size;
-    if (stats_.bytes_in_use > stats_.peak_in_use) stats_.peak_in_use = stats_.bytes_in_use;
     auto& blocks = free_[size];
     if (!blocks.empty()) {
       void* data = blocks.back();
       blocks.pop_back();
+      count_in_use(size);
       return data;
     }
+    // Sizes that vary (of batches, say) would otherwise each leave blocks behind.
+    if (stats_.bytes_reserved > 2 * stats_.peak_in_use) release_cached_locked();
     void* data = memory.allocate(size, device_.index);
     if (!data) {
       release_cached_locked();
       data = memory.allocate(size, device_.index);
     }
     if (!data) {
-      stats_.bytes_in_use -= size;
       throw_error("{}: out of memory asking for {} bytes with {} in use; use a smaller batch_size",
                   device_.str(), size, stats_.bytes_in_use);
     }
     ++stats_.system_calls;
     stats_.bytes_reserved += size;
+    count_in_use(size);
     return data;
   }
 
@@ -74,6 +75,11 @@ class Allocator {
   }
 
  private:
+  void count_in_use(std::size_t size) {
+    stats_.bytes_in_use += size;
+    if (stats_.bytes_in_use > stats_.peak_in_use) stats_.peak_in_use = stats_.bytes_in_use;
+  }
+
   void release_cached_locked() {
     for (auto& [size, blocks] : free_) {
       for (void* data : blocks) backend(device_.kind).release(data, device_.index);

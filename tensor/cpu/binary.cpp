@@ -111,7 +111,7 @@ void binary(Tensor& y, const Tensor& a, const Tensor& b, BinaryOp op) {
       case BinaryOp::div:
         return run<T>(y, a, b, [](T u, T v) { return u / v; });
       case BinaryOp::minimum:
-        return run<T>(y, a, b, [](T u, T v) { return v < u ? v : u; });
+        return run<T>(y, a, b, [](T u, T v) { return v < u || v != v ? v : u; });
       case BinaryOp::less_equal:
         return run<T>(y, a, b, [](T u, T v) { return u <= v ? T(1) : T(0); });
     }

@@ -2,6 +2,9 @@
 // of small ones is spread over the threads, one product a thread.
 #include "tensor/gemm.h"
 
+#include <algorithm>
+#include <limits>
+
 #include <Eigen/Core>
 
 #include "tensor/cpu/parallel.h"
@@ -40,6 +43,9 @@ void multiply_eigen(T* c, const T* a, const T* b, Sizes s, kernel::GemmOptions o
 #ifdef VITRAL_CBLAS
 template <class T>
 void multiply_large(T* c, const T* a, const T* b, Sizes s, kernel::GemmOptions o) {
+  VITRAL_CHECK(std::max({s.m, s.n, s.k}) <= std::numeric_limits<int>::max(),
+               "gemm: a product of [{}, {}] and [{}, {}] is beyond the BLAS's 32-bit sizes", s.m, s.k, s.k,
+               s.n);
   const auto ta = o.transpose_a ? CblasTrans : CblasNoTrans, tb = o.transpose_b ? CblasTrans : CblasNoTrans;
   const auto m = static_cast<int>(s.m), n = static_cast<int>(s.n), k = static_cast<int>(s.k);
   const int lda = o.transpose_a ? m : k, ldb = o.transpose_b ? k : n;

@@ -23,13 +23,16 @@ void apply_row(Map<T> y, ConstMap<T> x, ConstMap<T> weight, ConstMap<T> bias, T 
 
 void forward(Tensor& y, Tensor& mean, Tensor& rstd, const Tensor& x, const Tensor& weight, const Tensor& bias,
              double eps) {
-  const std::int64_t width = weight.numel(), rows = x.numel() / width;
+  const std::int64_t width = weight.numel(), rows = mean.numel();
   dispatch_float("layer_norm", x.dtype(), [&]<class T>(T) {
     const ConstMap<T> w(weight.data<T>(), width), b(bias.data<T>(), width);
     cpu_kernels::parallel_chunks(rows, rows_a_chunk, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
       for (std::int64_t r = begin; r < end; ++r) {
         const ConstMap<T> in(x.data<T>() + r * width, width);
-        const T m = in.mean();
+        // The second mean takes away the rounding of the first, which rstd would magnify where a row hardly
+        // varies.
+        T m = in.mean();
+        m += (in - m).mean();
         const T s = T(1) / std::sqrt((in - m).square().mean() + static_cast<T>(eps));
         mean.data<T>()[r] = m;
         rstd.data<T>()[r] = s;
@@ -41,7 +44,7 @@ void forward(Tensor& y, Tensor& mean, Tensor& rstd, const Tensor& x, const Tenso
 
 void apply(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& mean,
            const Tensor& rstd) {
-  const std::int64_t width = weight.numel(), rows = x.numel() / width;
+  const std::int64_t width = weight.numel(), rows = mean.numel();
   dispatch_float("layer_norm", x.dtype(), [&]<class T>(T) {
     const ConstMap<T> w(weight.data<T>(), width), b(bias.data<T>(), width);
     cpu_kernels::parallel_chunks(rows, rows_a_chunk, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
@@ -54,7 +57,7 @@ void apply(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
 
 void backward(Tensor& dx, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
               const Tensor& weight, const Tensor& mean, const Tensor& rstd) {
-  const std::int64_t width = weight.numel(), rows = x.numel() / width;
+  const std::int64_t width = weight.numel(), rows = mean.numel();
   dispatch_float("layer_norm_backward", x.dtype(), [&]<class T>(T) {
     const std::int64_t chunks = cpu_kernels::chunk_count(rows, rows_a_chunk);
     Tensor partial({chunks, 2, width}, dtype_of<T>);

@@ -3,6 +3,7 @@
 // with `reach` empty ones after each row and a margin of empty ones around all: the neighbour at (dy, dx) is
 // then always `shift` positions away, and every loop over tokens is straight. Empty positions hold zeros; a
 // mask takes their weight away.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -27,8 +28,10 @@ std::int64_t rounded(std::int64_t n) { return (n + lanes - 1) / lanes * lanes; }
 
 struct Layout {
   Layout(TokenGrid token_grid, std::int64_t window, std::int64_t head_size)
-      : grid(token_grid), size(head_size), stride(grid.columns + window / 2) {
-    const std::int64_t reach = window / 2;
+      : grid(token_grid), size(head_size) {
+    // A window wider than the grid sees no more than all of it.
+    const std::int64_t reach = std::min(window / 2, std::max<std::int64_t>({grid.rows, grid.columns, 1}) - 1);
+    stride = grid.columns + reach;
     for (std::int64_t dy = -reach; dy <= reach; ++dy)
       for (std::int64_t dx = -reach; dx <= reach; ++dx) {
         shifts.push_back(dy * stride + dx);

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <limits>
 #include <regex>
 #include <set>
+#include <thread>
 
 #include <gtest/gtest.h>
 
@@ -184,8 +186,101 @@ TEST(OpErrors, NameOperationShapesAndRule) {
             }),
             "permute: each axis of [2, 3] must be named once");
   EXPECT_EQ(message_of([&] { sum(v({2, 3}), 2); }), "sum: axis 2 is out of range for [2, 3]");
-  EXPECT_EQ(message_of([&] { exp(Variable(Tensor::zeros({2}, DType::uint8))); }),
-            "pointwise: dtype uint8 is not supported, use float32 or float64");
+  EXPECT_EQ(message_of([&] {
+              matmul(v({2, 3, 4, 5}), v({3, 2, 5, 6}));
+            }),
+            "matmul: [2, 3, 4, 5] and [3, 2, 5, 6] must have the same batch dimensions, or the second none");
+}
+
+TEST(OpErrors, NameOperationAndElementTypes) {
+  const auto v = [](const Shape& shape, DType dtype) { return Variable(Tensor::zeros(shape, dtype)); };
+  const Variable bytes = v({2, 2}, DType::uint8), single = v({2, 2}, DType::float32);
+  const Variable row = v({2}, DType::float32), wide = v({2}, DType::float64);
+  const auto refuses = [&](const char* operation, const std::function<void()>& f) {
+    EXPECT_EQ(message_of(f),
+              std::string(operation) + ": input [2, 2] is uint8, cast it to float32 or float64");
+  };
+  refuses("exp", [&] { exp(bytes); });
+  refuses("add", [&] { add(bytes, bytes); });
+  refuses("affine", [&] { affine(bytes, 2); });
+  refuses("sum", [&] { sum(bytes); });
+  refuses("mean", [&] { mean(bytes, 0); });
+  refuses("matmul", [&] { matmul(bytes, bytes); });
+  refuses("softmax", [&] { softmax(bytes); });
+  refuses("distillation_loss", [&] { distillation_loss(bytes, bytes); });
+  EXPECT_EQ(message_of([&] { linear(single, single, wide); }),
+            "linear: float32 [2, 2] and float64 [2] differ in dtype, cast one of them");
+  EXPECT_EQ(message_of([&] { layer_norm(single, row, wide); }),
+            "layer_norm: float32 [2, 2] and float64 [2] differ in dtype, cast one of them");
+  EXPECT_EQ(message_of([&] { exp(Variable()); }), "exp: an input is undefined");
+}
+
+TEST(OpEdges, NothingToSum) {
+  const auto v = [](const Shape& shape) { return Variable(Tensor::zeros(shape), true); };
+  EXPECT_EQ(layer_norm(v({3, 0}), v({0}), v({0})).shape(), (Shape{3, 0}));
+  const Variable x = v({2, 0}), w = v({3, 0}), bias(Tensor::full({3}, 1), true);
+  const Variable y = linear(x, w, bias);
+  EXPECT_EQ(y.value().to_vector(), std::vector<double>(6, 1));
+  sum(y).backward();
+  EXPECT_EQ(w.grad().shape(), w.shape());
+  EXPECT_EQ(bias.grad().to_vector(), std::vector<double>(3, 2));
+}
+
+TEST(OpEdges, LayerNormOfConstantRowsIsTheBias) {
+  for (double constant : {1000.1, 1e6, 3.3e7}) {
+    const Variable y = layer_norm(Variable(Tensor::full({3, 528}, constant)),
+                                  Variable(Tensor::full({528}, 1)), Variable(Tensor::zeros({528})));
+    for (double value : y.value().to_vector()) ASSERT_NEAR(value, 0, 1e-3) << constant;
+  }
+}
+
+TEST(OpEdges, InfinityAndNotANumber) {
+  const double inf = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  const auto values = [](std::vector<double> v) {
+    return Variable(Tensor::from(v, {static_cast<std::int64_t>(v.size())}).cast(DType::float32), true);
+  };
+  EXPECT_EQ(sqrt(values({inf, 4, 0})).value().to_vector(), (std::vector<double>{inf, 2, 0}));
+  EXPECT_TRUE(std::isnan(minimum(values({1}), values({nan})).item()));
+  EXPECT_TRUE(std::isnan(minimum(values({nan}), values({1})).item()));
+  const Variable x = values({inf, -inf});
+  sum(neg(x)).backward();
+  EXPECT_EQ(x.grad().to_vector(), (std::vector<double>{-1, -1}));
+}
+
+// A run that is resumed meets other memory and other threads, and must get the same bits.
+TEST(OpBits, DoNotDependOnMemoryOrThread) {
+  Random random(3);
+  std::vector<double> values(static_cast<std::size_t>(2 * 64 * 3 * 66));
+  for (double& v : values) v = random.normal();
+  const Tensor qkv = Tensor::from(values, {2, 64, 3 * 66}).cast(DType::float32);
+  const auto run = [&](const std::function<Variable(const Variable&)>& f) {
+    std::vector<double> bits;
+    const auto once = [&] {
+      const Variable x(qkv, true), y = f(x);
+      sum(mul(y, y)).backward();
+      bits = y.value().to_vector();
+      const auto g = x.grad().to_vector();
+      bits.insert(bits.end(), g.begin(), g.end());
+    };
+    once();
+    const auto here = bits;
+    for (std::size_t shift = 1; shift <= 4; ++shift) {  // a new thread has new scratch memory, somewhere else
+      const std::vector<char> displaced(shift * 16);
+      std::thread(once).join();
+      EXPECT_EQ(bits, here) << shift;
+    }
+  };
+  run([](const Variable& x) { return attention(x, 2); });
+  run([](const Variable& x) { return neighbourhood_attention(x, 2, {8, 8}, 3); });
+}
+
+TEST(OpBits, AWindowWiderThanTheGridSeesAllOfIt) {
+  const auto inputs = Variable(Tensor::from(std::vector<double>(12 * 6, 0.5), {1, 12, 6}));
+  const auto at = [&](std::int64_t window) {
+    return neighbourhood_attention(inputs, 1, {3, 4}, window).value().to_vector();
+  };
+  EXPECT_EQ(at(7), at(8191));
+  EXPECT_EQ(at(9), at(7));
 }
 
 }  // namespace

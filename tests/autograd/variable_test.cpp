@@ -96,6 +96,24 @@ TEST(Variable, SavedTensorsAndGradientsAreFreedDuringBackward) {
   EXPECT_LE(chain(24), chain(4) + (1 << 16));
 }
 
+// Each of them could be computed again from the one before; a few are, not all.
+TEST(Variable, LongChainsOfCheapOperationsStayLinear) {
+  Variable x = leaf({1});
+  const auto before = allocator_stats(cpu).bytes_in_use;
+  Variable y = x;
+  for (int i = 0; i < 20000; ++i) y = tanh(y);
+  EXPECT_LE(allocator_stats(cpu).bytes_in_use - before, 20000U * 64);
+  sum(y).backward();
+  EXPECT_GT(x.grad().item(), 0);
+}
+
+TEST(Variable, GradientsOfLeavesAreTheirOwn) {
+  Variable x = leaf({1, 2}), y = leaf({3, 4});
+  sum(add(x, y)).backward();
+  Tensor(x.grad()).data<float>()[0] = 99;  // as someone does who clips in place
+  EXPECT_EQ(y.grad().to_vector(), (std::vector<double>{1, 1}));
+}
+
 TEST(Saved, KeepsTheRecipeOfCheapResults) {
   Variable x(Tensor::full({1 << 16}, 0.5), true);
   Variable w(Tensor::full({1, 1 << 16}, 0.5), true);
@@ -118,6 +136,19 @@ TEST(Gradcheck, FindsAWrongGradientAndSaysWhere) {
   const GradcheckResult result = gradcheck(wrong, {Tensor::full({4}, 1, DType::float64)});
   EXPECT_FALSE(result.passed);
   EXPECT_TRUE(result.message.starts_with("input 0 [4] at 2: backward gives")) << result.message;
+}
+
+TEST(Gradcheck, NamesTheElementThatIsNotANumber) {
+  const auto wrong = [](const std::vector<Variable>& x) {
+    return make_result("wrong", x[0].value().clone(), {x[0]}, [](const Tensor& dy, Gradients& gradients) {
+      Tensor g = dy.clone();
+      g.data<double>()[1] = std::nan("");
+      gradients.add(0, g);
+    });
+  };
+  const GradcheckResult result = gradcheck(wrong, {Tensor::full({4}, 1, DType::float64)});
+  EXPECT_FALSE(result.passed);
+  EXPECT_TRUE(result.message.starts_with("input 0 [4] at 1: backward gives nan")) << result.message;
 }
 
 }  // namespace

@@ -74,6 +74,14 @@ TEST(Resume, KilledWithAveragedWeights) {
              20, 12);
 }
 
+TEST(Resume, KilledWithFullAttention) {
+  const SmallRun small(240, true);
+  kill_often(small,
+             {"model.attention=full", "train.epochs=3", "train.checkpoint_every=5",
+              "train.scheduler={name: cosine, warmup_steps: 4}"},
+             8, 13);
+}
+
 // The signal, how its message names it, and the signal that follows at once.
 struct Stop {
   int signal;

@@ -205,5 +205,19 @@ TEST(Module, LoadingIsStrictAndAllOrNothing) {
   EXPECT_EQ(a.parameters()[2].value->value().to_vector(), b.parameters()[2].value->value().to_vector());
 }
 
+TEST(Module, ANameIsTakenOnce) {
+  struct Twice : Module {
+    Variable &a = parameter("w", Tensor::zeros({1})), &b = parameter("w", Tensor::zeros({1}));
+  };
+  EXPECT_EQ(message_of([] { Twice twice; }), "parameter: 'w' is registered already");
+}
+
+TEST(Student, TemperatureTooSmallForFloat32) {
+  const Student student({.image_size = 8, .patch_size = 4, .width = 4, .layers = 1, .heads = 2}, 0);
+  const Variable images(Tensor::zeros({1, 3, 8, 8}));
+  EXPECT_EQ(message_of([&] { student.forward(images, {.temperature = 1e-39}); }),
+            "student: temperature 1e-39 must be positive and at least 1e-30");
+}
+
 }  // namespace
 }  // namespace vitral::nn

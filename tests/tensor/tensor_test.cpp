@@ -48,6 +48,35 @@ TEST(Allocator, ReusesFreedBlocks) {
   EXPECT_EQ(allocator_stats(cpu).system_calls, before);
 }
 
+// Batches of many sizes leave blocks of many sizes behind.
+TEST(Allocator, KeepsAtMostAboutTwiceWhatWasInUse) {
+  release_cached(cpu);
+  reset_peak(cpu);
+  const auto before = allocator_stats(cpu).bytes_reserved;
+  for (std::int64_t rows = 1; rows <= 64; ++rows) Tensor t({rows, 1 << 16});
+  const auto stats = allocator_stats(cpu);
+  EXPECT_LE(stats.bytes_reserved - before, 3 * stats.peak_in_use);
+}
+
+TEST(Allocator, AFailedRequestIsNotCounted) {
+  const auto before = allocator_stats(cpu);
+  EXPECT_NE(message_of([] { Tensor({std::int64_t{1} << 50}); }).find("cpu: out of memory asking for"),
+            std::string::npos);
+  EXPECT_EQ(allocator_stats(cpu).bytes_in_use, before.bytes_in_use);
+  EXPECT_EQ(allocator_stats(cpu).peak_in_use, before.peak_in_use);
+}
+
+TEST(Shape, RefusesSizesThatOverflow) {
+  EXPECT_EQ(message_of([] {
+              Tensor({1LL << 32, 1LL << 32});
+            }),
+            "shape: [4294967296, 4294967296] has more elements than any memory");
+  EXPECT_EQ(message_of([] {
+              Tensor({0, 1LL << 62});
+            }),
+            "shape: [0, 4611686018427387904] has more elements than any memory");
+}
+
 TEST(Device, UnknownNamesAndMissingGpus) {
   EXPECT_EQ(message_of([] { parse_device("tpu"); }),
             "device: 'tpu' is unknown, choose cpu, cuda, cuda:N or auto");
