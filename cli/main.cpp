@@ -1,8 +1,10 @@
 // vitral: trains a vision transformer whose patch embeddings live in CLIP's image-text space.
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include <unistd.h>
@@ -48,8 +50,9 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
-      return app.exit(e);  // --help, --version
-    return fail(2, (std::string(e.what()) + "; see vitral --help").c_str());
+      app.exit(e);  // --help, --version
+    else
+      return fail(2, (std::string(e.what()) + "; see vitral --help").c_str());
   } catch (const vitral::UsageError& e) {
     return fail(2, e.what());
   } catch (const std::bad_alloc&) {
@@ -57,5 +60,8 @@ int main(int argc, char** argv) {
   } catch (const std::exception& e) {
     return fail(1, e.what());
   }
+  // What is buffered is written now: a full disk is an error of the work. A reader that went away is none.
+  if ((std::fflush(stdout) != 0 || std::ferror(stdout) != 0) && errno != EPIPE)
+    return fail(1, (std::string("standard output: cannot be written: ") + std::strerror(errno)).c_str());
   return 0;
 }

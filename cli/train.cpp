@@ -27,9 +27,12 @@ void add_train(CLI::App& app) {
     // Until the process ends, so that a second signal cannot interrupt the end of a run that the first
     // stopped.
     static const train::StopSignals signals;
+    // A reader of our output that ends first (tee, on the same Ctrl-C) must not take the checkpoint with it.
+    std::signal(SIGPIPE, SIG_IGN);
     auto overrides = a->overrides;
     if (!a->device.empty()) overrides.push_back("train.device=" + a->device);
-    const train::Config config = train::load_config(a->config, overrides, true);
+    const train::Config config = train::load_config(
+        a->config, overrides, a->resume.empty() ? train::CheckFiles::all : train::CheckFiles::data);
     const train::RunSummary s = train::train(config, a->resume);
     std::string line = fmt::format(
         "{}: step {}, {} in {:.1f} s, waited for data {:.1f} %", config.train.output, s.step,

@@ -4,6 +4,7 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 BUILD=${BUILD:-build}
+export LC_ALL=C # numbers with a point, sorting by bytes
 
 packages=(g++ meson ninja-build pkg-config libeigen3-dev libhdf5-dev libyaml-cpp-dev libgtest-dev nlohmann-json3-dev
   libcli11-dev libfmt-dev libturbojpeg0-dev libspng-dev libopenblas-openmp-dev libzip-dev zlib1g-dev libxxhash-dev libgd-dev)

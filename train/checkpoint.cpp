@@ -91,6 +91,17 @@ void CheckpointStore::save(const Checkpoint& checkpoint, bool best) {
   remove_old(checkpoint.step);
 }
 
+bool CheckpointStore::set_best(std::int64_t step) {
+  const std::string folder = data::checkpoints_folder(run_folder_), name = data::checkpoint_name(step);
+  std::error_code ignored;
+  if (step < 0 || !fs::is_directory(folder + "/" + name, ignored)) {
+    if (fs::remove(folder + "/best", ignored)) data::sync_folder(folder);
+    return false;
+  }
+  data::write_file_atomic(folder + "/best", name + "\n");
+  return true;
+}
+
 void CheckpointStore::remove_old(std::int64_t newest) const {
   const std::string folder = data::checkpoints_folder(run_folder_);
   std::optional<std::string> best;
@@ -106,6 +117,19 @@ void CheckpointStore::remove_old(std::int64_t newest) const {
     // One that cannot be removed now is tried again at the next save; the training does not depend on it.
     static_cast<void>(data::remove_folder_atomic(path));
   }
+}
+
+bool holds_run(const std::string& folder) {
+  std::error_code ignored;
+  return fs::exists(folder + "/metrics.jsonl", ignored) ||
+         fs::exists(data::checkpoints_folder(folder), ignored);
+}
+
+bool lies_in(const std::string& path, const std::string& folder) {
+  std::error_code problem, other;
+  const fs::path inner = fs::weakly_canonical(path, problem), outer = fs::weakly_canonical(folder, other);
+  return !problem && !other &&
+         std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
 }
 
 std::optional<std::string> latest_checkpoint(const std::string& run_folder,

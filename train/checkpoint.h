@@ -46,6 +46,10 @@ class CheckpointStore {
   /// and leaves what was there, when it cannot write.
   void save(const Checkpoint& checkpoint, bool best);
 
+  /// Makes `best` name the checkpoint of this step; where there is none, nothing is the best, and false comes
+  /// back.
+  bool set_best(std::int64_t step);
+
  private:
   void remove_old(std::int64_t newest) const;
 
@@ -53,6 +57,11 @@ class CheckpointStore {
   int keep_;
   int lock_ = -1;
 };
+
+/// Whether somebody has trained in this folder.
+bool holds_run(const std::string& folder);
+/// Whether a path is the folder, or in it.
+bool lies_in(const std::string& path, const std::string& folder);
 
 /// The checkpoint to resume from: the one that `latest` names, where it is complete and valid, else the
 /// newest that is. Each one that had to be passed over adds a line to `warnings`. Nothing where there is none

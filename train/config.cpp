@@ -108,7 +108,7 @@ class Loader {
  public:
   void read_file(const std::string& path);
   void apply_override(const std::string& text);
-  Config finish(bool files_must_exist) &&;
+  Config finish(CheckFiles check) &&;
 
  private:
   Origin origin_of(const YAML::Node& node, const Origin& whole) const {
@@ -135,6 +135,8 @@ class Loader {
 std::string read_whole(const std::string& path) {
   std::error_code problem;
   const auto status = std::filesystem::status(path, problem);
+  if (status.type() == std::filesystem::file_type::none)
+    throw_error<UsageError>("{}: cannot be read: {}", path, problem.message());
   if (!std::filesystem::exists(status)) throw_error<UsageError>("{}: no such configuration file", path);
   if (std::filesystem::is_directory(status))
     throw_error<UsageError>("{}: is a directory, name the configuration file in it", path);
@@ -289,20 +291,23 @@ void Loader::check_scheduler_keys() const {
 }
 
 void Loader::check_file(const std::string& name, const std::string& file, bool folder_too) const {
-  std::error_code ignored;
-  const auto status = std::filesystem::status(file, ignored);
+  std::error_code problem;
+  const auto status = std::filesystem::status(file, problem);
   std::string text;
-  if (!std::filesystem::exists(status))
-    text = fmt::format("{}: no such file", file);
+  const std::string shown = one_line(file);
+  if (status.type() == std::filesystem::file_type::none)
+    text = fmt::format("{}: cannot be read: {}", shown, problem.message());
+  else if (!std::filesystem::exists(status))
+    text = fmt::format("{}: no such file", shown);
   else if (!folder_too && std::filesystem::is_directory(status))
-    text = fmt::format("{}: is a directory, an HDF5 file is needed", file);
+    text = fmt::format("{}: is a directory, an HDF5 file is needed", shown);
   if (text.empty()) return;
   const Origin* origin = find_origin(name);
   if (!origin) throw_error<UsageError>("configuration: {}: {} (the default)", name, text);
   fail(*origin, name, text);
 }
 
-Config Loader::finish(bool files_must_exist) && {
+Config Loader::finish(CheckFiles check) && {
   check_scheduler_keys();
   if (const auto conflict = find_conflict(config_)) {
     const bool other = blame(conflict->other_key) > blame(conflict->key);
@@ -312,10 +317,11 @@ Config Loader::finish(bool files_must_exist) && {
     if (!origin) throw_error<UsageError>("configuration: {}: {}", key, text);
     fail(*origin, key, text);
   }
-  if (files_must_exist) {
+  if (check != CheckFiles::none) {
     for (const auto& file : config_.data.train) check_file("data.train", file, false);
     for (const auto& file : config_.data.val) check_file("data.val", file, false);
-    if (!config_.model.init_from.empty()) check_file("model.init_from", config_.model.init_from, true);
+    if (check == CheckFiles::all && !config_.model.init_from.empty())
+      check_file("model.init_from", config_.model.init_from, true);
   }
   return std::move(config_);
 }
@@ -324,12 +330,11 @@ Config Loader::finish(bool files_must_exist) && {
 
 ModelConfig::ModelConfig() = default;
 
-Config load_config(const std::string& path, const std::vector<std::string>& overrides,
-                   bool files_must_exist) {
+Config load_config(const std::string& path, const std::vector<std::string>& overrides, CheckFiles check) {
   Loader loader;
   loader.read_file(path);
   for (const std::string& text : overrides) loader.apply_override(text);
-  return std::move(loader).finish(files_must_exist);
+  return std::move(loader).finish(check);
 }
 
 }  // namespace vitral::train

@@ -90,14 +90,20 @@ struct Config {
   bool operator==(const Config&) const = default;
 };
 
+enum class CheckFiles {
+  none,
+  data,  // of a resume, which does not need model.init_from any more
+  all
+};
+
 /// Reads a YAML file over the defaults, then applies `section.key=value` in order (the value is YAML, the
 /// last one wins, and a map replaces the whole map), then checks how the keys fit together. Throws
 /// UsageError, one line with file and line, or the override, the key, what is wrong and the valid choices:
 ///   config.yaml:3: model.patch_size: 30 must divide image_size 224
 ///   override train.epochs=0: must be an integer >= 1, not 0
-/// files_must_exist: also the files that the configuration names, by the key and line that name them.
+/// `check`: also whether the files that it names exist, with the key and line that name them.
 Config load_config(const std::string& path, const std::vector<std::string>& overrides = {},
-                   bool files_must_exist = false);
+                   CheckFiles check = CheckFiles::none);
 
 /// The whole effective configuration as YAML; load_config reads it back to an equal Config.
 std::string to_yaml(const Config& config);

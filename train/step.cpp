@@ -18,6 +18,12 @@ TrainStep::TrainStep(nn::Student& student, const TrainConfig& config, Device dev
   for (const auto& p : student.parameters()) average_.push_back(p.value->value().clone());
 }
 
+void TrainStep::start_from(const data::NamedTensors& weights, const std::string& where) {
+  student_.load_state(weights, where);
+  const auto parameters = student_.parameters();
+  for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_from(parameters[i].value->value());
+}
+
 StepResult TrainStep::run(const Tensor& images, const Tensor& targets, double lr) {
   const std::int64_t batch = images.dim(0), micro = config_.batch_size / config_.accumulate;
   StepResult result;

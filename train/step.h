@@ -21,6 +21,8 @@ class TrainStep {
  public:
   TrainStep(nn::Student& student, const TrainConfig& config, Device device);
 
+  /// Weights of another run to begin with; UsageError naming `where` when they are another architecture's.
+  void start_from(const data::NamedTensors& weights, const std::string& where);
   /// images uint8 [B,S,S,3], targets float32 [B,D], both on the CPU.
   StepResult run(const Tensor& images, const Tensor& targets, double lr);
 

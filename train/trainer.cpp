@@ -9,11 +9,13 @@
 #include <nlohmann/json.hpp>
 
 #include "data/atomic.h"
+#include "data/checkpoint_files.h"
 #include "data/loader.h"
 #include "data/weights.h"
 #include "tensor/reduce.h"
 #include "train/checkpoint.h"
 #include "train/metrics.h"
+#include "train/position.h"
 #include "train/progress.h"
 #include "train/schedule.h"
 #include "train/signals.h"
@@ -61,18 +63,6 @@ data::LoaderOptions loader_options(const Config& config, bool training) {
   return options;
 }
 
-// Where a run stands between two steps; all of it goes into state.json.
-struct Position {
-  std::int64_t step = 0;   // optimiser steps done
-  std::int64_t epoch = 0;  // the running one, from 0
-  std::int64_t batch = 0;  // of the epoch, next to be trained; all of them: validation is pending
-  double epoch_loss = 0;   // sum of the losses of this epoch's steps
-  std::int64_t epoch_steps = 0;
-  double best = std::numeric_limits<double>::infinity();  // lowest validation loss
-  std::int64_t skips = 0;                                 // skipped steps in a row
-  std::int64_t skipped_samples = 0;
-};
-
 class Run {
  public:
   Run(const Config& config, const std::string& resume, std::FILE* out)
@@ -85,11 +75,6 @@ class Run {
     if (!config.data.val.empty())
       val_loader_.emplace(open_dataset(config.data.val, config.model), loader_options(config, false));
     batches_ = loader_.batches_per_epoch();
-    total_steps_ = batches_ * config.train.epochs;
-    if (config.train.max_steps) total_steps_ = std::min(total_steps_, *config.train.max_steps);
-    schedule_ = make_schedule(config.train.scheduler, config.train.optimizer.lr, total_steps_);
-    if (!config.model.init_from.empty())
-      student_.load_state(data::read_weights(config.model.init_from).tensors, config.model.init_from);
     student_.to(device_);
     step_.emplace(student_, config_.train, device_);
     open_folder(resume);
@@ -123,7 +108,8 @@ class Run {
     if (!stopped && final_validation_due()) stopped = !validate_now(signals, summary);
     if (!saved()) save(false);
     progress_.finish();
-    summary.end = stopped && at_.step < total_steps_ ? RunEnd::stopped : RunEnd::finished;
+    const bool validated = !validation_pending() && !(stopped && val_loader_ && final_validation_due());
+    summary.end = at_.step >= total_steps_ && validated ? RunEnd::finished : RunEnd::stopped;
     summary.signal = signals.signal();
     summary.step = at_.step;
     summary.steps_now = at_.step - first;
@@ -141,26 +127,46 @@ class Run {
     return at_.step >= total_steps_ && at_.batch > 0 && !validation_pending();
   }
 
+  EpochOrder order() const {
+    return {.images = train_data_.size(),
+            .batch_size = config_.train.batch_size,
+            .seed = config_.train.seed,
+            .shuffle = config_.data.shuffle,
+            .threads = cpu_threads()};
+  }
+
   void open_folder(const std::string& resume) {
     const std::string& folder = config_.train.output;
     std::vector<std::string> warnings;
     std::optional<std::string> from;
+    // Locked before the checkpoint is chosen, so that no other process adds one in between.
+    if (!resume.empty() && holds_run(folder)) store_.emplace(folder, config_.train.keep);
     if (resume == "auto") {
-      if (std::filesystem::exists(folder)) from = latest_checkpoint(folder, warnings);
+      if (holds_run(folder)) from = latest_checkpoint(folder, warnings);
     } else if (!resume.empty()) {
       from = resume;
+      VITRAL_CHECK(!holds_run(folder) || lies_in(resume, folder),
+                   "{}: holds a run already, and {} is not of it; continue it with --resume auto, or choose "
+                   "another train.output",
+                   folder, resume);
     } else {
-      VITRAL_CHECK(!std::filesystem::exists(folder + "/metrics.jsonl") &&
-                       !std::filesystem::exists(folder + "/checkpoints"),
+      VITRAL_CHECK(!holds_run(folder),
                    "{}: holds a run already; continue it with --resume auto, or choose another train.output",
                    folder);
     }
-    std::optional<Checkpoint> checkpoint;
     if (from) {
-      checkpoint = load_checkpoint(*from, warnings);
-      load(*checkpoint, *from);
+      load(load_checkpoint(*from, warnings), *from, warnings);
+    } else {
+      if (!config_.model.init_from.empty())
+        step_->start_from(data::read_weights(config_.model.init_from).tensors, config_.model.init_from);
+      make_plan();
     }
-    store_.emplace(folder, config_.train.keep);
+    if (!store_) store_.emplace(folder, config_.train.keep);
+    // Where the best checkpoint is not of this run's past, the next validation finds a new one.
+    if (!resume.empty() && !store_->set_best(at_.best_step)) {
+      at_.best = std::numeric_limits<double>::infinity();
+      at_.best_step = -1;
+    }
     data::write_file_atomic(folder + "/config.yaml", to_yaml(config_));
     const bool continues = !resume.empty();
     metrics_.emplace(
@@ -171,24 +177,30 @@ class Run {
     if (from) progress_.message(fmt::format("resumed from {} (step {})", *from, at_.step));
   }
 
-  void load(const Checkpoint& checkpoint, const std::string& where) {
+  // How many steps there will be, counted from where the run stands: the epochs so far may have had another
+  // length.
+  void make_plan() {
+    total_steps_ = at_.step - at_.batch + (config_.train.epochs - at_.epoch) * batches_;
+    if (config_.train.max_steps) total_steps_ = std::min(total_steps_, *config_.train.max_steps);
+    schedule_ = make_schedule(config_.train.scheduler, config_.train.optimizer.lr, total_steps_);
+  }
+
+  void load(const Checkpoint& checkpoint, const std::string& where, std::vector<std::string>& warnings) {
+    for (const auto& [key, value] : nn::to_metadata(config_.model)) {
+      const auto then = checkpoint.model_metadata.find(key);
+      VITRAL_CHECK(then == checkpoint.model_metadata.end() || then->second == value,
+                   "{}: was trained with {}={}, this configuration has {}; set it alike, or start a new run "
+                   "with model.init_from",
+                   where, key, then->second, value);
+    }
     step_->load(checkpoint.model, checkpoint.optimizer, where);
+    std::string warning;
+    at_ = position_from(checkpoint.state.contains("trainer") ? checkpoint.state["trainer"] : json(), order(),
+                        where, warning);
+    at_.step = checkpoint.step;
+    if (!warning.empty()) warnings.push_back(warning);
+    make_plan();
     try {
-      const json& s = checkpoint.state.at("trainer");
-      at_.step = checkpoint.step;
-      at_.epoch = s.at("epoch");
-      at_.batch = s.at("batch");
-      at_.epoch_loss = s.at("epoch_loss");
-      at_.epoch_steps = s.at("epoch_steps");
-      if (!s.at("best").is_null()) at_.best = s.at("best");
-      at_.skips = s.at("skips");
-      at_.skipped_samples = s.at("skipped_samples");
-      const std::int64_t images = s.at("images"), batch_size = s.at("batch_size");
-      VITRAL_CHECK(at_.batch == 0 || (images == train_data_.size() && batch_size == config_.train.batch_size),
-                   "{}: stands in the middle of an epoch of {} images in batches of {}, this configuration "
-                   "has {} in batches of {}; "
-                   "resume with the same data and train.batch_size",
-                   where, images, batch_size, train_data_.size(), config_.train.batch_size);
       schedule_->load_state(checkpoint.state.at("schedule"));
     } catch (const json::exception&) {
       throw_error("{}: state.json is not of a training run", where);
@@ -210,11 +222,6 @@ class Run {
     const data::NamedTensors weights = step_->weights(), optimizer = step_->state();
     require_finite(weights, "weights");
     require_finite(optimizer, "moments of the optimizer");
-    json trainer{{"epoch", at_.epoch},           {"batch", at_.batch},
-                 {"epoch_loss", at_.epoch_loss}, {"epoch_steps", at_.epoch_steps},
-                 {"skips", at_.skips},           {"skipped_samples", at_.skipped_samples},
-                 {"images", train_data_.size()}, {"batch_size", config_.train.batch_size}};
-    trainer["best"] = std::isfinite(at_.best) ? json(at_.best) : json();
     auto metadata = nn::to_metadata(config_.model);
     metadata["format"] = "pt";  // what tools around PyTorch look for
     metrics_->sync();
@@ -222,7 +229,7 @@ class Run {
                   .model = weights,
                   .model_metadata = std::move(metadata),
                   .optimizer = optimizer,
-                  .state = {{"trainer", trainer}, {"schedule", schedule_->state()}}},
+                  .state = {{"trainer", to_json(at_, order())}, {"schedule", schedule_->state()}}},
                  best);
     saved_step_ = at_.step;
     saved_pending_ = validation_pending();
@@ -251,7 +258,9 @@ class Run {
     }
     const double lr = schedule_->lr(at_.step);
     StepResult result;
-    if (batch->size() > 0) {
+    if (batch->size() == 0) {
+      result.loss = std::numeric_limits<double>::quiet_NaN();  // of nothing
+    } else {
       result = step_->run(batch->images, batch->targets, lr);
       images_since_ += batch->size();
       if (result.skipped) {
@@ -342,6 +351,9 @@ class Run {
   // Validation, schedule and checkpoint at the end of an epoch; false when a signal came in between, then
   // nothing has changed.
   bool end_epoch(const StopSignals& signals, RunSummary& summary) {
+    if (at_.epoch_steps == 0 && at_.skips == 0)
+      throw_error("{}: none of its images could be read in epoch {}; pack them again",
+                  config_.data.train.front(), at_.epoch + 1);
     double loss = at_.epoch_steps > 0 ? at_.epoch_loss / static_cast<double>(at_.epoch_steps)
                                       : std::numeric_limits<double>::quiet_NaN();
     if (val_loader_) {
@@ -350,7 +362,10 @@ class Run {
     }
     schedule_->on_validation(loss);
     const bool best = loss < at_.best;
-    if (best) at_.best = loss;
+    if (best) {
+      at_.best = loss;
+      at_.best_step = at_.step;
+    }
     ++at_.epoch;
     at_.batch = 0;
     at_.epoch_loss = 0;
