@@ -165,7 +165,11 @@ H5File H5File::open(const std::string& path) {
 
 H5File H5File::create(const std::string& path) {
   initialise();
-  const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  // The library would lock the file after it has truncated it, which is too late; and its lock would be
+  // refused on file systems (NFS) that take it for the same kind as the caller's.
+  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  H5Pset_file_locking(access, false, true);
+  const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
   if (id < 0)
     throw_error<UsageError>("{}: cannot be created; check that the folder exists and may be written", path);
   return {path, id};

@@ -20,7 +20,7 @@ class H5File {
  public:
   /// Opens for reading. UsageError: no such file, a directory, not HDF5; Error: truncated or damaged.
   static H5File open(const std::string& path);
-  /// Creates or replaces a file.
+  /// Creates or replaces a file, without a lock of its own: data/output_file.h keeps other writers away.
   static H5File create(const std::string& path);
   H5File(H5File&& other) noexcept;
   H5File& operator=(H5File&& other) noexcept;

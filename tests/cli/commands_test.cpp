@@ -183,6 +183,13 @@ TEST(Embed, IsTheEncoderOnTheValidationTransform) {
   const data::H5File file = data::H5File::open(dir / "e.h5");
   EXPECT_EQ(file.shape("/embeddings"), (Shape{4, 16}));
   EXPECT_FALSE(file.has("/patch_embeddings"));
+  // Of a link the target is replaced; what a killed process left is, too.
+  std::filesystem::create_symlink("e.h5", dir / "link.h5");
+  std::ofstream(dir / "e.h5.partial") << "half a file";
+  EXPECT_EQ(run({"embed", weights, images + "/1.png", "-o", dir / "link.h5"}).status, 0);
+  EXPECT_TRUE(std::filesystem::is_symlink(dir / "link.h5"));
+  EXPECT_EQ(data::H5File::open(dir / "e.h5").read_strings("/names"), std::vector<std::string>{"1.png"});
+  EXPECT_FALSE(std::filesystem::exists(dir / "e.h5.partial"));
 }
 
 TEST(Embed, PhotosAsTheOriginal) {

@@ -246,8 +246,27 @@ TEST(DatasetWriter, UnfinishedLeavesNothing) {
   std::ifstream(path) >> text;
   EXPECT_EQ(text, "precious");
   EXPECT_EQ(message_of([&] { DatasetWriter(dir / "no/a.h5", std::nullopt); }),
-            dir / "no/a.h5.partial" +
-                std::string(": cannot be created; check that the folder exists and may be written"));
+            dir / "no/a.h5" + std::string(": cannot be created: No such file or directory; check that the "
+                                          "folder exists and may be written"));
+}
+
+TEST(DatasetWriter, TwoWritersOfOneFile) {
+  const TempDir dir;
+  const std::string path = dir / "a.h5";
+  std::ofstream(path + ".partial") << "of a process that was killed";
+  std::filesystem::create_symlink(path, dir / "link.h5");
+  DatasetWriter w(path, DatasetWriter::Size{200, 200});
+  for (int i = 0; i < 80; ++i) w.add_image(noise(200, 200, i));  // more than is buffered
+  for (const auto& other : {path, dir / "link.h5"})
+    EXPECT_EQ(message_of([&] { DatasetWriter(other, std::nullopt); }),
+              path + ": is being written by another process; wait for it, or name another file");
+  w.finish();
+  const Dataset d = Dataset::open(path);
+  ASSERT_EQ(d.size(), 80);
+  for (int i = 0; i < 80; ++i) EXPECT_EQ(d.image(i).to_vector(), noise(200, 200, i).to_vector()) << i;
+  DatasetWriter again(path, std::nullopt);  // which readers do not hinder
+  again.finish();
+  EXPECT_EQ(Dataset::open(path).size(), 0);
 }
 
 // A limit on file sizes stands for a full disk: writes fail in the same way, with another errno.
