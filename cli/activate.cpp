@@ -35,6 +35,9 @@ void add_activate(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(32, 2048));
   command->callback([a] {
+    auto inputs = a->files;
+    inputs.push_back(a->encoder.weights);
+    check_output(a->output, inputs);
     const data::Dataset dataset = data::Dataset::open(a->files);
     const infer::Encoder encoder = a->encoder.load();
     const auto rows = infer::concept_activations(encoder, dataset, a->request);

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 
 #include <unistd.h>
 
@@ -54,6 +55,18 @@ CLI::Validator above_zero() {
         return fmt::format("must be a number > 0, not {}", text);
       },
       "NUMBER > 0"};
+}
+
+void check_output(const std::string& output, const std::vector<std::string>& inputs) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  const std::string folder = fs::path(output).parent_path().string();
+  if (!folder.empty() && !fs::is_directory(folder, ignored))
+    throw_error<UsageError>("{}: cannot be created, there is no folder {}; create it first", output, folder);
+  if (fs::is_directory(output, ignored)) throw_error<UsageError>("{}: is a directory, name a file", output);
+  for (const auto& input : inputs)
+    if (fs::equivalent(output, input, ignored))
+      throw_error<UsageError>("{}: is one of the inputs; name another file for the output", output);
 }
 
 std::function<void(std::int64_t, std::int64_t)> terminal_counter(const std::string& what) {

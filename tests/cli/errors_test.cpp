@@ -2,6 +2,7 @@
 // lost.
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "data/image.h"
 #include "tests/cli/small_run.h"
@@ -336,14 +337,29 @@ TEST(OtherErrors, Files) {
   expect_failure(run({"activate", weights, dataset, "-o", picture}), 2,
                  dataset + ": has no /concepts; write /concepts/names and /concepts/embeddings first");
   expect_failure(run({"activate", weights, none, "-o", picture}), 2, none + ": no such file");
+  expect_failure(
+      run({"activate", weights, dataset, "-o", dir / "no/p.png"}), 2,
+      dir / "no/p.png" + ": cannot be created, there is no folder " + (dir / "no") + "; create it first");
+  expect_failure(run({"activate", weights, dataset, "-o",
+                      dir / "../" + std::filesystem::path(dir.str()).filename().string() + "/a.h5"}),
+                 2,
+                 dir / "../" + std::filesystem::path(dir.str()).filename().string() +
+                     "/a.h5: is one of the inputs; name another file for the output");
 
   const std::string out = dir / "o.h5", image = dir / "a.png";
   expect_failure(run({"embed", weights, none, "-o", out}), 2, none + ": no such file or folder");
   expect_failure(run({"embed", none, image, "-o", out}), 2, none + ": no such file or folder; " + kinds);
   expect_failure(run({"embed", weights, image, "-o", dir.str()}), 2,
-                 dir.str() + ": is a directory, name the file to write");
-  expect_failure(run({"embed", weights, image, "-o", dir / "no/o.h5"}), 2,
-                 dir / "no/o.h5" + ": cannot be created, there is no folder " + (dir / "no"));
+                 dir.str() + ": is a directory, name a file");
+  expect_failure(
+      run({"embed", weights, image, "-o", dir / "no/o.h5"}), 2,
+      dir / "no/o.h5" + ": cannot be created, there is no folder " + (dir / "no") + "; create it first");
+  const std::string pipe = dir / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  expect_failure(run({"embed", weights, image, "-o", pipe}), 2, pipe + ": is not a regular file, name one");
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+  expect_failure(run({"embed", weights, image, "-o", image}), 2,
+                 image + ": is one of the inputs; name another file for the output");
   const test::Result r = run({"embed", weights, text, "-o", out});
   EXPECT_EQ(r.status, 1);
   EXPECT_EQ(r.err, "skipped 1 of 1 images: " + text + ": not a JPEG or PNG image\nvitral: " + out +
