@@ -80,6 +80,7 @@ TEST(Info, OfEveryKindOfFile) {
   ASSERT_EQ(embeddings["datasets"].size(), 3U);
   EXPECT_EQ(embeddings["datasets"][0]["name"], "/embeddings");
   EXPECT_EQ(embeddings["datasets"][0]["shape"], "[1, 16]");
+  EXPECT_EQ(info("tests/golden/layouts_userblock.h5")["kind"], "dataset");
 }
 
 TEST(Eval, GivesTheValidationOfTheRun) {

@@ -331,6 +331,12 @@ TEST(OtherErrors, Files) {
                  "student: window 2 must be odd and positive");
 
   expect_failure(run({"info", none}), 2, none + ": no such file");
+  const test::TempDir links;
+  const std::string loop = links / "loop";
+  std::filesystem::create_symlink("loop", loop);
+  expect_failure(
+      run({"info", loop}), 2,
+      loop + ": cannot be read: Too many levels of symbolic links; check the path and its permissions");
   expect_failure(run({"info", text}), 2, text + ": holds no weights that vitral can read; " + kinds);
 
   const std::string picture = dir / "p.png";

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include <gtest/gtest.h>
+#include <hdf5.h>
 #include <sys/resource.h>
 
 #include "data/dataset_writer.h"
@@ -86,6 +87,20 @@ TEST(DatasetErrors, Encoded) {
             "/encoded has no offsets; it needs bytes and offsets");
   EXPECT_EQ(open_error([](H5File& f) { f.write("/encoded", Tensor::zeros({4}, DType::uint8)); }),
             "/encoded must be variable-length uint8 [N], or a group with bytes and offsets");
+  EXPECT_EQ(open_error([](H5File& f) {  // the library would clip signed bytes
+              const hsize_t count = 4;
+              const hid_t type = H5Tvlen_create(H5T_NATIVE_INT8),
+                          space = H5Screate_simple(1, &count, nullptr);
+              H5Dclose(H5Dcreate2(f.id(), "/encoded", type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+              H5Sclose(space);
+              H5Tclose(type);
+            }),
+            "/encoded must be variable-length uint8 [N], or a group with bytes and offsets");
+  EXPECT_EQ(open_error([](H5File& f) {
+              f.write("/encoded/bytes", Tensor::zeros({10}, DType::uint8));
+              f.write("/encoded/offsets", Tensor::full({2}, -3, DType::int64));
+            }),
+            "/encoded/offsets row 0 is -3; numbers from 0 on are needed, write uint64");
 }
 
 TEST(DatasetErrors, EmbeddingsAndViews) {
@@ -158,6 +173,23 @@ TEST(DatasetErrors, NamesConceptsAndObjects) {
               f.write("/objects/image", Tensor::zeros({1}));
             }),
             "labelled regions need /concepts/names, which is missing");
+}
+
+TEST(DatasetErrors, LinksInTheFile) {
+  const auto linked = [](const char* to) {
+    return open_error([&](H5File& f) {
+      images(f), embeddings(f, {4, 8});
+      f.write("/o2/image", Tensor::zeros({1}));
+      H5Lcreate_soft(to, f.id(), "/objects", H5P_DEFAULT, H5P_DEFAULT);
+    });
+  };
+  EXPECT_EQ(linked("/o2"), "labelled regions need /concepts/names, which is missing");  // it is seen
+  EXPECT_EQ(linked("/o3"), "/objects is a link to /o3, which is not there; write it, or remove the link");
+  EXPECT_EQ(open_error([](H5File& f) {
+              images(f);
+              H5Lcreate_external("x.h5", "/e", f.id(), "/embeddings", H5P_DEFAULT, H5P_DEFAULT);
+            }),
+            "/embeddings lies in another file, copy it into this one");
 }
 
 TEST(DatasetErrors, FoundWhenUsed) {
