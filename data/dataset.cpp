@@ -41,7 +41,7 @@ void Dataset::require_embeddings() const {
   for (const auto& file : files_)
     if (!file->embeddings)
       throw_error<UsageError>(
-          "{}: has no /embeddings; embed it first with vitral teach, or write them with h5py", file->path);
+          "{}: has no /embeddings; write them with h5py as docs/dataset.md shows", file->path);
 }
 
 std::int64_t Dataset::views(std::int64_t i) const { return locate(i).views; }

@@ -55,25 +55,40 @@ Batch collect(Pending& p, const Dataset& dataset) {
   return batch;
 }
 
+// No batch is larger than the dataset: products of batch sizes cannot overflow.
+LoaderOptions bounded(LoaderOptions options, const Dataset& dataset) {
+  options.batch_size = std::min(options.batch_size, std::max<std::int64_t>(dataset.size(), 1));
+  return options;
+}
+
 }  // namespace
 
 std::string target_problem(const Batch& batch, const Dataset& dataset) {
   const std::int64_t width = batch.targets.defined() ? batch.targets.dim(1) : 0;
   for (std::int64_t i = 0; width > 0 && i < batch.size(); ++i) {
     const float* t = batch.targets.data<float>() + i * width;
-    const bool finite = std::all_of(t, t + width, [](float v) { return std::isfinite(v); });
-    const bool zero = std::all_of(t, t + width, [](float v) { return v == 0; });
-    if (finite && !zero) continue;
+    double squares = 0;
+    for (std::int64_t k = 0; k < width; ++k) squares += double{t[k]} * t[k];
+    const char* problem = nullptr;
+    if (!std::isfinite(squares))
+      problem = "not finite";
+    else if (squares == 0)
+      problem = "zero";
+    else if (squares > std::numeric_limits<float>::max())
+      problem = "too large for float32";
+    else if (squares < std::numeric_limits<float>::min())
+      problem = "too small for float32";
+    if (!problem) continue;
     const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
     std::string name = dataset.name(index);
     if (!name.ends_with(dataset.file(index))) name += " in " + dataset.file(index);
-    return fmt::format("the embedding of {} is {}", name, zero ? "zero" : "not finite");
+    return fmt::format("the embedding of {} is {}", name, problem);
   }
   return "";
 }
 
 struct Loader::State {
-  State(Dataset d, LoaderOptions o) : dataset(std::move(d)), options(std::move(o)) {}
+  State(Dataset d, LoaderOptions o) : dataset(std::move(d)), options(bounded(std::move(o), dataset)) {}
   ~State() {
     {
       const std::lock_guard lock(mutex);

@@ -42,7 +42,9 @@ TEST(CommandLine, OneLineAndStatus2) {
   expect_failure(run({"eval", weights, "a.h5", "--workers", "-1"}), 2,
                  "--workers: must be an integer >= 0, not -1" + help);
   expect_failure(run({"eval", weights, "a.h5", "--temperature", "nan"}), 2,
-                 "--temperature: must be a number > 0, not nan" + help);
+                 "--temperature: must be a number >= 1e-30, not nan" + help);
+  expect_failure(run({"eval", weights, "a.h5", "--temperature", "1e-300"}), 2,
+                 "--temperature: must be a number >= 1e-30, not 1e-300" + help);
   expect_failure(run({"eval", weights, "a.h5", "--attention", "all"}), 2,
                  "--attention: all not in {neighbourhood,full}" + help);
   expect_failure(run({"embed", weights, "a.png"}), 2, "--output is required" + help);
@@ -50,8 +52,15 @@ TEST(CommandLine, OneLineAndStatus2) {
   expect_failure(run({"pack"}), 2, "IMAGES is required" + help);
   expect_failure(run({"shapes"}), 2, "--output is required" + help);
   expect_failure(run({"shapes", "-o", "x", "--train", "many"}), 2,
-                 "Could not convert: --train = many" + help);
-  expect_failure(run({"shapes", "-o", "x", "--val", "0"}), 2, "shapes: --val is 0, it must be at least 1");
+                 "--train: must be an integer >= 1, not many" + help);
+  const std::string huge(20, '9');
+  for (const std::string option : {"--train", "--val", "--seed"})
+    expect_failure(run({"shapes", "-o", "x", option, huge}), 2,
+                   option + ": must be an integer >= " + (option == "--seed" ? "0" : "1") +
+                       " and < 2^63, not " + huge + help);
+  expect_failure(run({"activate", weights, "a.h5", "-o", "a.png", "--image", "3", huge}), 2,
+                 "--image: must be an integer >= 0 and < 2^63, not " + huge + help);
+  expect_failure(run({"shapes", "-o", "x", "--val", "0"}), 2, "--val: must be an integer >= 1, not 0" + help);
 }
 
 TEST(TrainErrors, Configuration) {
@@ -136,7 +145,7 @@ TEST(TrainErrors, Files) {
   test::write_dataset(bad, 5, [](Tensor& e) { e = e.rows(0, 4).clone(); });
   expect_bad(2, "/embeddings has 4 rows but /images has 5; write one row for each image");
   test::write_dataset(bad, 5, [](Tensor& e) { e = {}; });
-  expect_bad(2, "has no /embeddings; embed it first with vitral teach, or write them with h5py");
+  expect_bad(2, "has no /embeddings; write them with h5py as docs/dataset.md shows");
   test::write_dataset(bad, 5);
   std::filesystem::resize_file(bad, std::filesystem::file_size(bad) - 100);
   expect_bad(1, "cannot be opened as HDF5, it is truncated or damaged; write it again");
