@@ -66,6 +66,7 @@ class H5File {
   /// which chunks by that many rows of the first dimension.
   void write(const std::string& name, const Tensor& values, std::int64_t chunk_rows = 0);
   void write_uint64(const std::string& name, const std::vector<std::uint64_t>& values, const Shape& shape);
+  /// Bytes that are not UTF-8 are written as \xff and the like, here and in attributes.
   void write_strings(const std::string& name, const std::vector<std::string>& values);
   void set_attribute(const std::string& name, const std::string& value, const std::string& object = "/");
 

@@ -103,6 +103,12 @@ TEST(Eval, GivesTheValidationOfTheRun) {
   EXPECT_NEAR(twice["loss"].get<double>(), 2 * e["loss"].get<double>(), 1e-4);
 }
 
+TEST(Shapes, FoldersNeedNotBeUtf8) {
+  const test::TempDir dir;
+  const json written = json_of(run({"shapes", "-o", dir / "b\xff", "--train", "1", "--val", "1", "--json"}));
+  EXPECT_EQ(written["files"][0]["path"], dir / "b\xef\xbf\xbd/train.h5");
+}
+
 TEST(Shapes, EvalAndActivate) {
   const test::TempDir dir;
   const json written =

@@ -30,6 +30,10 @@ TEST(Hdf5, RoundTrip) {
     f.write("/images", Tensor::full({3, 2, 2, 3}, 7, DType::uint8), 1);
     f.write("/half", Tensor::from(std::vector<float>{0.5F, -2.25F}, {2}).cast(DType::float16));
     f.write_strings("/concepts/names", {"red circle", "größe"});
+    // Well-formed text of one to four bytes a letter, then what is not: Unicode Standard, table 3-7.
+    f.write_strings("/text", {"a\u00e4\u20ac\U0001f600", "\xc1\x81", "\xe0\x80\xaf", "\xed\xa0\x80",
+                              "\xf4\x90\x80\x80", "\xe2\x82"});
+    f.set_attribute("model", "\xff");
     f.set_attribute("teacher", "clip");
     f.write_uint64("/seeds", {0, ~0ULL}, {2, 1});
     f.create_growing("/grown", {2}, DType::float32, 4);
@@ -42,6 +46,10 @@ TEST(Hdf5, RoundTrip) {
   EXPECT_EQ(f.read("/half").to_vector(), (std::vector<double>{0.5, -2.25}));
   EXPECT_EQ(f.read_strings("/concepts/names"), (std::vector<std::string>{"red circle", "größe"}));
   EXPECT_EQ(f.attribute("teacher"), "clip");
+  EXPECT_EQ(f.attribute("model"), "\\xff");
+  EXPECT_EQ(f.read_strings("/text"),
+            (std::vector<std::string>{"a\u00e4\u20ac\U0001f600", R"(\xc1\x81)", R"(\xe0\x80\xaf)",
+                                      R"(\xed\xa0\x80)", R"(\xf4\x90\x80\x80)", R"(\xe2\x82)"}));
   EXPECT_EQ(f.read_uint64("/seeds"), (std::vector<std::uint64_t>{0, ~0ULL}));
   EXPECT_EQ(f.attribute("transform"), std::nullopt);
   EXPECT_EQ(f.read("/grown").to_vector(), (std::vector<double>{0, 0, 1, 1, 2, 2, 3, 3, 4, 4}));
