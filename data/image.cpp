@@ -52,8 +52,9 @@ Tensor decode_image(std::span<const std::uint8_t> bytes, const std::string& name
 Tensor read_image(const std::string& path) {
   std::error_code failure;
   const auto status = std::filesystem::status(path, failure);
-  if (!std::filesystem::exists(status)) throw_error<UsageError>("{}: no such file", path);
-  if (!std::filesystem::is_regular_file(status))
+  if (status.type() == std::filesystem::file_type::not_found)
+    throw_error<UsageError>("{}: no such file", path);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
     throw_error<UsageError>("{}: not a file; name a JPEG or PNG image", path);
   const File file(std::fopen(path.c_str(), "rb"));
   if (!file) throw_error<UsageError>("{}: cannot be opened: {}", path, std::strerror(errno));

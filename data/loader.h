@@ -26,7 +26,7 @@ namespace vitral::data {
 
 struct SkippedSample {
   std::int64_t index = 0;
-  std::string name;
+  std::string name;    // as it may stand in a message: one line
   std::string reason;  // one line
 };
 

@@ -5,6 +5,7 @@
 
 #include "data/hdf5.h"
 #include "data/image.h"
+#include "data/input_file.h"
 #include "data/output_file.h"
 #include "data/transform.h"
 
@@ -33,10 +34,12 @@ EmbedSummary embed_files(const Encoder& encoder, const std::vector<data::PackSou
     for (std::int64_t i = 0; i < count; ++i) {
       const auto k = static_cast<std::size_t>(i);
       try {
+        const std::string& problem = images[static_cast<std::size_t>(begin + i)].problem;
+        if (!problem.empty()) throw_error("{}", problem);
         decoded[k] = data::validation_transform(
             data::read_image(images[static_cast<std::size_t>(begin + i)].path), config.image_size);
       } catch (const std::exception& e) {
-        problems[k] = e.what();
+        problems[k] = data::one_line(e.what());
       }
     }
     std::vector<std::size_t> usable;

@@ -381,6 +381,14 @@ TEST(OtherErrors, Files) {
                        ": nothing written, none of the 1 images can be read\n");
 
   expect_failure(run({"pack", none, "-o", out}), 2, none + ": no such file or folder");
+  // By their hashes a.png goes to the one file, f.png to the other.
+  std::ofstream(dir / "f.png") << "no image";
+  const test::Result left =
+      run({"pack", image, dir / "f.png", "-o", out, "--val", "0.5", "--val-out", dir / "v.h5"});
+  EXPECT_EQ(left.status, 1);
+  EXPECT_EQ(left.err, "skipped 1 of 2 images: f.png: not a JPEG or PNG image\nvitral: " + (dir / "v.h5") +
+                          ": nothing was written, no image is left for it: 1 of 2 cannot be packed\n");
+  std::filesystem::remove(dir / "f.png");
   expect_failure(run({"pack", image, "-o", dataset}), 2,
                  dataset + ": exists already; use --force to replace it");
   expect_failure(run({"pack", image, "-o", out, "--size", "8", "--encoded"}), 2,
