@@ -27,7 +27,8 @@ void add_activate(CLI::App& app) {
       ->add_option("--concept", a->request.concepts,
                    "names from /concepts/names; default: those of the image's objects")
       ->type_name("NAME");
-  command->add_option("--image", a->request.images, "images by number; default: those with most objects");
+  command->add_option("--image", a->request.images, "images by number; default: those with most objects")
+      ->check(at_least(0));
   command->add_option("--count", a->request.count, "how many images, without --image")
       ->capture_default_str()
       ->check(CLI::Range(1, 64));
@@ -35,6 +36,9 @@ void add_activate(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(32, 2048));
   command->callback([a] {
+    auto inputs = a->files;
+    inputs.push_back(a->encoder.weights);
+    check_output(a->output, inputs);
     const data::Dataset dataset = data::Dataset::open(a->files);
     const infer::Encoder encoder = a->encoder.load();
     const auto rows = infer::concept_activations(encoder, dataset, a->request);

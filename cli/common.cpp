@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 
 #include <unistd.h>
 
@@ -21,7 +22,7 @@ void EncoderArguments::add_to(CLI::App& command) {
       ->check(CLI::IsMember({"true", "false"}));
   command.add_option("--temperature", temperature, "of the softmax over patches")
       ->capture_default_str()
-      ->check(above_zero());
+      ->check(positive_number());
 }
 
 infer::Encoder EncoderArguments::load() const {
@@ -39,21 +40,34 @@ CLI::Validator at_least(std::int64_t least) {
             const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
             if (problem == std::errc() && end == text.data() + text.size() && value >= least)
               return std::string();
-            return fmt::format("must be an integer >= {}, not {}", least, text);
+            const char* most = problem == std::errc::result_out_of_range ? " and < 2^63" : "";
+            return fmt::format("must be an integer >= {}{}, not {}", least, most, text);
           },
           fmt::format("INT >= {}", least)};
 }
 
-CLI::Validator above_zero() {
-  return {
-      [](std::string& text) {
-        double value = 0;
-        const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
-        if (problem == std::errc() && end == text.data() + text.size() && std::isfinite(value) && value > 0)
-          return std::string();
-        return fmt::format("must be a number > 0, not {}", text);
-      },
-      "NUMBER > 0"};
+CLI::Validator positive_number() {
+  return {[](std::string& text) {
+            double value = 0;
+            const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+            if (problem == std::errc() && end == text.data() + text.size() && std::isfinite(value) &&
+                value >= 1e-30)
+              return std::string();
+            return fmt::format("must be a number >= 1e-30, not {}", text);
+          },
+          "NUMBER >= 1e-30"};
+}
+
+void check_output(const std::string& output, const std::vector<std::string>& inputs) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  const std::string folder = fs::path(output).parent_path().string();
+  if (!folder.empty() && !fs::is_directory(folder, ignored))
+    throw_error<UsageError>("{}: cannot be created, there is no folder {}; create it first", output, folder);
+  if (fs::is_directory(output, ignored)) throw_error<UsageError>("{}: is a directory, name a file", output);
+  for (const auto& input : inputs)
+    if (fs::equivalent(output, input, ignored))
+      throw_error<UsageError>("{}: is one of the inputs; name another file for the output", output);
 }
 
 std::function<void(std::int64_t, std::int64_t)> terminal_counter(const std::string& what) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "cli/commands.h"
 #include "infer/encoder.h"
@@ -25,8 +26,11 @@ struct EncoderArguments {
 
 /// The check of an option that takes a whole number >= `least`, with a message a person can read.
 CLI::Validator at_least(std::int64_t least);
-/// The same for a number > 0.
-CLI::Validator above_zero();
+/// The same for a number that float32 can hold and divide by: >= 1e-30.
+CLI::Validator positive_number();
+
+/// Before any work: UsageError where the output's folder is not there, or the output is one of the inputs.
+void check_output(const std::string& output, const std::vector<std::string>& inputs);
 
 /// A counter "what 12/40" that redraws itself on a terminal and is silent elsewhere.
 std::function<void(std::int64_t done, std::int64_t total)> terminal_counter(const std::string& what);

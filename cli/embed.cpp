@@ -30,6 +30,9 @@ void add_embed(CLI::App& app) {
       ->check(at_least(1));
   command->add_flag("--json", a->json, "a summary as one JSON object");
   command->callback([a] {
+    auto inputs = a->sources.inputs;
+    inputs.push_back(a->encoder.weights);
+    check_output(a->options.output, inputs);
     const infer::Encoder encoder = a->encoder.load();
     const auto images = data::list_images(a->sources);
     a->options.weights = a->encoder.weights;

@@ -68,7 +68,7 @@ void add_eval(CLI::App& app) {
       ->check(at_least(0));
   command->add_option("--loss-norm", a->options.loss_norm, "factor of the loss")
       ->capture_default_str()
-      ->check(above_zero());
+      ->check(positive_number());
   command->add_flag("--json", a->json, "one JSON object");
   command->callback([a] {
     const data::Dataset dataset = data::Dataset::open(a->files);

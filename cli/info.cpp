@@ -16,32 +16,11 @@ namespace {
 
 using nlohmann::ordered_json;
 
-bool is_hdf5(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  char magic[8] = {};
-  file.read(magic, sizeof magic);
-  return std::string_view(magic, sizeof magic) == std::string_view("\x89HDF\r\n\x1a\n", 8);
-}
-
-void collect(const data::H5File& file, const std::string& group, ordered_json& out) {
-  for (const auto& name : file.list(group)) {
-    const std::string path = (group == "/" ? "/" : group + "/") + name;
-    if (!file.has(path)) continue;  // a link to elsewhere
-    if (file.is_group(path)) {
-      collect(file, path, out);
-      continue;
-    }
-    const auto dtype = file.dtype(path);
-    out.push_back({{"name", path},
-                   {"dtype", dtype ? vitral::name(*dtype) : "other"},
-                   {"shape", file.shape(path).str()}});
-  }
-}
-
 ordered_json describe_hdf5(const std::string& path) {
   const data::H5File file = data::H5File::open(path);
   ordered_json out = {{"file", path}, {"kind", "HDF5"}, {"datasets", ordered_json::array()}};
-  collect(file, "/", out["datasets"]);
+  for (const auto& e : file.contents())
+    out["datasets"].push_back({{"name", e.name}, {"dtype", e.dtype}, {"shape", e.shape}});
   if (file.has("/images") || file.has("/encoded")) {
     const data::Dataset dataset = data::Dataset::open(path);
     out["kind"] = "dataset";
@@ -117,11 +96,15 @@ void add_info(CLI::App& app) {
   command->add_flag("--json", a->json, "one JSON object");
   command->callback([a] {
     namespace fs = std::filesystem;
-    if (!fs::exists(a->path)) throw_error<UsageError>("{}: no such file", a->path);
-    ordered_json out =
-        fs::is_regular_file(a->path) && is_hdf5(a->path) ? describe_hdf5(a->path) : describe_weights(a->path);
-    if (fs::is_directory(a->path)) {
-      out["kind"] = fs::exists(a->path + "/checkpoints") ? "run" : "checkpoint";
+    std::error_code why;
+    const auto status = fs::status(a->path, why);
+    if (status.type() == fs::file_type::not_found) throw_error<UsageError>("{}: no such file", a->path);
+    if (!fs::exists(status))
+      throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", a->path,
+                              why.message());
+    ordered_json out = data::H5File::is_hdf5(a->path) ? describe_hdf5(a->path) : describe_weights(a->path);
+    if (fs::is_directory(status)) {
+      out["kind"] = fs::exists(a->path + "/checkpoints", why) ? "run" : "checkpoint";
       add_metrics(a->path, out);
     }
     if (a->json)

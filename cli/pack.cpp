@@ -90,8 +90,9 @@ void add_pack(CLI::App& app) {
     report_skipped(summary);
     if (summary.found == 0)
       throw_error("pack: there are no .jpg, .jpeg or .png files in {}", options.inputs.front());
-    if (summary.train == 0)
-      throw_error("pack: nothing was written, {} of {} images cannot be packed", summary.skipped.size(),
+    if (!summary.written)
+      throw_error("{}: nothing was written, no image is left for it: {} of {} cannot be packed",
+                  summary.train == 0 ? options.output : options.val_output, summary.skipped.size(),
                   summary.found);
     print_summary(options, summary, args->json);
   });

@@ -7,7 +7,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "cli/commands.h"
+#include "cli/common.h"
 #include "tensor/error.h"
 
 namespace vitral::cli {
@@ -17,7 +17,7 @@ struct Options {
   std::string folder;
   std::int64_t train = 6000;
   std::int64_t val = 1000;
-  std::int64_t seed = 0;  // signed, so that -1 is refused instead of wrapped
+  std::int64_t seed = 0;
   bool json = false;
 };
 
@@ -28,12 +28,6 @@ void make_folder(const std::string& path) {
 }
 
 void run(const Options& options) {
-  const auto at_least = [](const char* option, std::int64_t value, std::int64_t least) {
-    VITRAL_CHECK(value >= least, "shapes: {} is {}, it must be at least {}", option, value, least);
-  };
-  at_least("--train", options.train, 1);
-  at_least("--val", options.val, 1);
-  at_least("--seed", options.seed, 0);
   make_folder(options.folder);
   nlohmann::json files = nlohmann::json::array();
   const auto write = [&](const char* name, std::int64_t count, data::ShapesSplit split) {
@@ -55,7 +49,10 @@ void run(const Options& options) {
   };
   write("train.h5", options.train, data::ShapesSplit::train);
   write("val.h5", options.val, data::ShapesSplit::val);
-  if (options.json) fmt::print("{}\n", nlohmann::json{{"seed", options.seed}, {"files", files}}.dump());
+  // Names of files need not be utf-8.
+  if (options.json)
+    fmt::print("{}\n", nlohmann::json{{"seed", options.seed}, {"files", files}}.dump(
+                           -1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 }  // namespace
@@ -65,10 +62,13 @@ void add_shapes(CLI::App& app) {
                               "vitral shapes -o data/shapes --train 6000 --val 1000");
   auto options = std::make_shared<Options>();
   command->add_option("-o,--output", options->folder, "Folder for train.h5 and val.h5")->required();
-  command->add_option("--train", options->train, "Images in train.h5")->capture_default_str();
-  command->add_option("--val", options->val, "Images in val.h5")->capture_default_str();
+  command->add_option("--train", options->train, "Images in train.h5")
+      ->capture_default_str()
+      ->check(at_least(1));
+  command->add_option("--val", options->val, "Images in val.h5")->capture_default_str()->check(at_least(1));
   command->add_option("--seed", options->seed, "Another seed draws other images of the same concepts")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(at_least(0));
   command->add_flag("--json", options->json, "Print one JSON object instead of text");
   command->callback([options] { run(*options); });
 }

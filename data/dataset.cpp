@@ -4,6 +4,7 @@
 
 #include "data/dataset_file.h"
 #include "data/image.h"
+#include "data/input_file.h"
 
 namespace vitral::data {
 
@@ -40,8 +41,8 @@ const DatasetFile& Dataset::locate(std::int64_t& i) const {
 void Dataset::require_embeddings() const {
   for (const auto& file : files_)
     if (!file->embeddings)
-      throw_error<UsageError>(
-          "{}: has no /embeddings; embed it first with vitral teach, or write them with h5py", file->path);
+      throw_error<UsageError>("{}: has no /embeddings; write them with h5py as docs/dataset.md shows",
+                              file->path);
 }
 
 std::int64_t Dataset::views(std::int64_t i) const { return locate(i).views; }
@@ -70,7 +71,7 @@ Tensor Dataset::image(std::int64_t i) const {
   thread_local std::vector<std::uint8_t> bytes;
   file.encoded->read(i, bytes);
   return decode_image(bytes, file.names.empty() ? fmt::format("image {} of {}", i, file.path)
-                                                : file.names[static_cast<std::size_t>(i)]);
+                                                : one_line(file.names[static_cast<std::size_t>(i)]));
 }
 
 std::optional<Dataset::Size> Dataset::plain_size(std::int64_t i) const {

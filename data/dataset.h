@@ -63,8 +63,9 @@ class Dataset {
   /// The stored JPEG or PNG file of an encoded image; `buffer` is reused.
   void read_encoded(std::int64_t i, std::vector<std::uint8_t>& buffer) const;
 
-  /// float32 [D]: the teacher's embedding of sample i (of view v), as it is stored. It may be zero or not
-  /// finite, then it has no direction to learn: target_problem() of data/loader.h finds such ones.
+  /// float32 [D]: the teacher's embedding of sample i (of view v), as it is stored. It may be zero, not
+  /// finite, or beyond what float32 can square; then it has no direction to learn: target_problem() of
+  /// data/loader.h finds such ones.
   Tensor target(std::int64_t i, std::int64_t v = 0) const;
   void read_target(std::int64_t i, std::int64_t v, float* to) const;
 

@@ -1,16 +1,12 @@
 #include "data/dataset_writer.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <vector>
-
-#include <fcntl.h>
-#include <unistd.h>
 
 #include "data/dataset_file.h"
 #include "data/hdf5.h"
+#include "data/output_file.h"
 
 namespace vitral::data {
 namespace {
@@ -58,30 +54,11 @@ class Rows {
   std::int64_t used_ = 0;
 };
 
-void sync(const std::string& path, int flags) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
-  const bool ok = fd >= 0 && ::fsync(fd) == 0;
-  const int why = errno;
-  if (fd >= 0) ::close(fd);
-  if (!ok && why != EINVAL) throw_error("{}: cannot be written to the disk: {}", path, std::strerror(why));
-}
-
-// What renaming to `path` would replace: the file behind a link, and never a folder or a device.
-std::string target(const std::string& path) {
-  namespace fs = std::filesystem;
-  std::error_code ignored;
-  const auto status = fs::status(path, ignored);
-  if (!fs::exists(status)) return path;
-  if (fs::is_directory(status)) throw_error<UsageError>("{}: is a directory, name a file", path);
-  if (!fs::is_regular_file(status)) throw_error<UsageError>("{}: is not a regular file, name one", path);
-  return fs::is_symlink(fs::symlink_status(path, ignored)) ? fs::canonical(path, ignored).string() : path;
-}
-
 }  // namespace
 
 struct DatasetWriter::State {
   State(const std::string& to, std::optional<Size> plain_size)
-      : path(target(to)), partial(path + ".partial"), size(plain_size), file(H5File::create(partial)) {}
+      : output(to), size(plain_size), file(H5File::create(output.partial())) {}
   ~State() {
     if (finished) return;
     try {
@@ -89,13 +66,11 @@ struct DatasetWriter::State {
       file.close();
     } catch (const std::exception&) {  // the file is removed in any case
     }
-    std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
   }
 
   void add_row(const void* data, std::size_t count, const std::string& name, const Tensor& embedding);
 
-  std::string path, partial;
+  OutputFile output;
   std::optional<Size> size;
   H5File file;
   std::vector<Rows> rows;  // images or bytes, then embeddings
@@ -129,7 +104,7 @@ std::int64_t DatasetWriter::size() const { return state_->count; }
 
 void DatasetWriter::State::add_row(const void* data, std::size_t n, const std::string& name,
                                    const Tensor& embedding) {
-  VITRAL_CHECK(!finished, "dataset writer: {} is finished", path);
+  VITRAL_CHECK(!finished, "dataset writer: {} is finished", output.path());
   VITRAL_CHECK(count == 0 || name.empty() == names.empty(), "dataset writer: image {} {}; name all or none",
                count, name.empty() ? "has no name but others have" : "has a name but others have none");
   VITRAL_CHECK(count == 0 || embedding.defined() == (width > 0),
@@ -154,7 +129,8 @@ void DatasetWriter::State::add_row(const void* data, std::size_t n, const std::s
 
 void DatasetWriter::add_image(const Tensor& image, const std::string& name, const Tensor& embedding) {
   State& s = *state_;
-  VITRAL_CHECK(s.size.has_value(), "dataset writer: {} holds encoded images, use add_encoded", s.path);
+  VITRAL_CHECK(s.size.has_value(), "dataset writer: {} holds encoded images, use add_encoded",
+               s.output.path());
   const Shape expected{s.size->height, s.size->width, 3};
   VITRAL_CHECK(image.defined() && image.dtype() == DType::uint8 && image.shape() == expected,
                "dataset writer: image {} {} must be uint8 {}", image.dtype(), image.shape(), expected);
@@ -164,7 +140,7 @@ void DatasetWriter::add_image(const Tensor& image, const std::string& name, cons
 void DatasetWriter::add_encoded(std::span<const std::uint8_t> file, const std::string& name,
                                 const Tensor& embedding) {
   State& s = *state_;
-  VITRAL_CHECK(!s.size.has_value(), "dataset writer: {} holds plain images, use add_image", s.path);
+  VITRAL_CHECK(!s.size.has_value(), "dataset writer: {} holds plain images, use add_image", s.output.path());
   s.add_row(file.data(), file.size(), name, embedding);
   s.offsets.push_back(s.offsets.back() + file.size());
 }
@@ -191,7 +167,7 @@ void DatasetWriter::set_attribute(const std::string& name, const std::string& va
 
 void DatasetWriter::finish() {
   State& s = *state_;
-  VITRAL_CHECK(!s.finished, "dataset writer: {} is finished", s.path);
+  VITRAL_CHECK(!s.finished, "dataset writer: {} is finished", s.output.path());
   for (auto& rows : s.rows) rows.flush();
   if (!s.size) s.file.write_uint64("/encoded/offsets", s.offsets, {s.count + 1});
   if (!s.names.empty()) s.file.write_strings("/names", s.names);
@@ -211,14 +187,11 @@ void DatasetWriter::finish() {
     s.file.write("/objects/box", s.concepts->boxes);
   }
   s.file.close();
-  { const DatasetFile check(s.partial); }  // what does not fit together is refused here, not by the reader
-  sync(s.partial, O_RDONLY);
-  std::error_code why;
-  std::filesystem::rename(s.partial, s.path, why);
-  if (why) throw_error("{}: cannot be written: {}", s.path, why.message());
+  s.output.share();
+  // What does not fit together is refused here, not by the reader.
+  { const DatasetFile check(s.output.partial()); }
+  s.output.commit();
   s.finished = true;
-  const auto folder = std::filesystem::path(s.path).parent_path();
-  sync(folder.empty() ? "." : folder.string(), O_RDONLY | O_DIRECTORY);
 }
 
 }  // namespace vitral::data

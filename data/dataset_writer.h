@@ -6,7 +6,8 @@
 //   writer.finish();
 //
 // Everything is written to PATH.partial and renamed by finish(), so that PATH is never half a file; without
-// finish() (an exception, a full disk) PATH stays what it was and PATH.partial is removed.
+// finish() (an exception, a full disk) PATH stays what it was and PATH.partial is removed
+// (data/output_file.h).
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -22,8 +23,8 @@ namespace vitral::data {
 class DatasetWriter {
  public:
   using Size = Dataset::Size;
-  /// Plain images of one size, or (nullopt) encoded ones. UsageError: the file cannot be created, or
-  /// the path is a folder or a device.
+  /// Plain images of one size, or (nullopt) encoded ones. UsageError: the file cannot be created,
+  /// another process writes it, or the path is a folder or a device.
   DatasetWriter(const std::string& path, std::optional<Size> plain);
   ~DatasetWriter();
   DatasetWriter(DatasetWriter&&) noexcept;

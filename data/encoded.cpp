@@ -77,7 +77,8 @@ class VariableLength : public EncodedReader::Source {
     const Handle type(H5Dget_type(dataset_), H5Tclose);
     const bool is_vlen = H5Tget_class(type) == H5T_VLEN;
     const Handle element(is_vlen ? H5Tget_super(type) : -1, H5Tclose);
-    if (shape.rank() != 1 || !is_vlen || H5Tget_class(element) != H5T_INTEGER || H5Tget_size(element) != 1)
+    if (shape.rank() != 1 || !is_vlen || H5Tget_class(element) != H5T_INTEGER || H5Tget_size(element) != 1 ||
+        H5Tget_sign(element) != H5T_SGN_NONE)
       throw_error<UsageError>(
           "{}: /encoded must be variable-length uint8 [N], or a group with bytes and offsets", path);
     index_ = index_storage(*file, *bytes, "/encoded");
@@ -103,7 +104,7 @@ class VariableLength : public EncodedReader::Source {
 
  private:
   void read_by_library(std::int64_t i, std::vector<std::uint8_t>& to) const {
-    const std::lock_guard lock(hdf5_mutex());
+    const auto lock = lock_hdf5();
     const Handle space(H5Dget_space(dataset_), H5Sclose);
     const auto row = static_cast<hsize_t>(i);
     const hsize_t one = 1;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,14 +14,28 @@
 namespace vitral::data {
 
 FileReader::FileReader(std::string path) : path_(std::move(path)) {
-  fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd_ < 0) throw_error<UsageError>("{}: cannot be opened: {}", path_, std::strerror(errno));
+  // Without O_NONBLOCK the open of a FIFO would wait for a writer.
+  fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd_ < 0 && (errno == ENOENT || errno == ENOTDIR)) throw_error<UsageError>("{}: no such file", path_);
+  if (fd_ < 0)
+    throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", path_,
+                            std::strerror(errno));
   struct stat info {};
-  if (::fstat(fd_, &info) == 0) size_ = static_cast<std::uint64_t>(info.st_size);
+  if (::fstat(fd_, &info) != 0 || !S_ISREG(info.st_mode)) {
+    ::close(std::exchange(fd_, -1));
+    throw_error<UsageError>("{}: is not a regular file, name one", path_);
+  }
+  size_ = static_cast<std::uint64_t>(info.st_size);
 }
 
 FileReader::~FileReader() {
   if (fd_ >= 0) ::close(fd_);
+}
+
+bool FileReader::locked() const {
+  if (::flock(fd_, LOCK_SH | LOCK_NB) != 0) return errno == EWOULDBLOCK;
+  ::flock(fd_, LOCK_UN);
+  return false;
 }
 
 void FileReader::read(std::uint64_t offset, void* to, std::size_t length) const {

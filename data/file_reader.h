@@ -8,7 +8,8 @@ namespace vitral::data {
 
 class FileReader {
  public:
-  explicit FileReader(std::string path);  // UsageError: it cannot be opened
+  /// UsageError: no such file, not a regular one, or one that may not be read.
+  explicit FileReader(std::string path);
   ~FileReader();
   FileReader(const FileReader&) = delete;
   FileReader& operator=(const FileReader&) = delete;
@@ -18,6 +19,8 @@ class FileReader {
   bool holds(std::uint64_t offset, std::uint64_t length) const {
     return offset <= size_ && length <= size_ - offset;
   }
+  /// Another process has locked it (flock) for itself, as HDF5 does to write.
+  bool locked() const;
   /// Error: it ends before, or the disk fails.
   void read(std::uint64_t offset, void* to, std::size_t length) const;
 

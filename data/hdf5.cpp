@@ -1,15 +1,22 @@
 #include "data/hdf5.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <utility>
 
+#include "data/file_reader.h"
 #include "data/hdf5_handle.h"
+#include "data/input_file.h"
 
 namespace vitral::data {
 namespace {
+
+// The library's own report on stderr is a setting of each thread: errors become exceptions.
+void silence() {
+  thread_local const bool once = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
+  static_cast<void>(once);
+}
 
 void initialise() {
   static const bool once = [] {
@@ -17,12 +24,12 @@ void initialise() {
     // full disk refused, and crash.
     H5dont_atexit();
     H5open();
-    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // errors become exceptions, not a stack on stderr
     unsigned plugins = 0;
     H5PLset_loading_state(plugins);
     return true;
   }();
   static_cast<void>(once);
+  silence();
 }
 
 std::optional<DType> dtype_of_type(hid_t type) {
@@ -42,9 +49,11 @@ std::optional<DType> dtype_of_type(hid_t type) {
   }
 }
 
-Shape shape_of_space(hid_t space) {
+Shape shape_of_space(hid_t space, const std::string& path, const std::string& name) {
   const int rank = H5Sget_simple_extent_ndims(space);
-  if (rank < 0 || rank > Shape::max_rank) throw_error("hdf5: a dataset of rank {} is not supported", rank);
+  if (rank < 0 || rank > Shape::max_rank)
+    throw_error("{}: {} is of rank {}, at most {} is supported; reshape it", path, name, rank,
+                Shape::max_rank);
   constexpr hsize_t most = hsize_t{1} << 56;
   hsize_t dims[Shape::max_rank] = {};
   H5Sget_simple_extent_dims(space, dims, nullptr);
@@ -53,7 +62,7 @@ Shape shape_of_space(hid_t space) {
   for (int i = 0; i < rank; ++i) {
     if (dims[i] > most || __builtin_mul_overflow(count, std::max<hsize_t>(dims[i], 1), &count) ||
         count > most)
-      throw_error("hdf5: a dataset claims more than 2^56 elements, the file is damaged");
+      throw_error("{}: {} claims more than 2^56 elements, the file is damaged; write it again", path, name);
     shape = shape.append(static_cast<std::int64_t>(dims[i]));
   }
   return shape;
@@ -123,9 +132,11 @@ hid_t memory_type(DType dtype) {
   throw_error<UsageError>("hdf5: dtype {} has no HDF5 type, convert to float32", dtype);
 }
 
-std::mutex& hdf5_mutex() {
+std::unique_lock<std::mutex> lock_hdf5() {
   static auto* mutex = new std::mutex;  // never destroyed: readers in static storage may outlive it
-  return *mutex;
+  std::unique_lock lock(*mutex);
+  silence();
+  return lock;
 }
 
 namespace {
@@ -140,6 +151,21 @@ Handle open_any(const H5File& file, const std::string& name) {
   return dataset;
 }
 
+// Everything that decodes the chunks must be part of the library: its plugins are off.
+void check_filters(const H5File& file, const std::string& name, hid_t creation) {
+  for (int i = 0; i < H5Pget_nfilters(creation); ++i) {
+    char title[64] = {};
+    unsigned flags = 0, config = 0;
+    std::size_t values = 0;
+    const H5Z_filter_t filter = H5Pget_filter2(creation, static_cast<unsigned>(i), &flags, &values, nullptr,
+                                               sizeof title - 1, title, &config);
+    if (filter < 0 || H5Zfilter_avail(filter) > 0) continue;
+    throw_error<UsageError>(
+        "{}: {} is compressed with {}, which this HDF5 cannot read; rewrite it with gzip or none",
+        file.path(), name, title[0] ? shown(title) : fmt::format("filter {}", filter));
+  }
+}
+
 }  // namespace
 
 Handle open_dataset(const H5File& file, const std::string& name) {
@@ -147,25 +173,37 @@ Handle open_dataset(const H5File& file, const std::string& name) {
   const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
   if (H5Pget_external_count(creation) > 0 || H5Pget_layout(creation) == H5D_VIRTUAL)
     throw_error<UsageError>("{}: {} lies in another file, copy it into this one", file.path(), name);
+  check_filters(file, name, creation);
   return dataset;
 }
 
-H5File H5File::open(const std::string& path) {
+bool H5File::is_hdf5(const std::string& path) {
   initialise();
-  namespace fs = std::filesystem;
   std::error_code ignored;
-  const auto status = fs::status(path, ignored);
-  if (!fs::exists(status)) throw_error<UsageError>("{}: no such file", path);
-  if (fs::is_directory(status)) throw_error<UsageError>("{}: is a directory, an HDF5 file is needed", path);
-  if (H5Fis_hdf5(path.c_str()) <= 0) throw_error<UsageError>("{}: is not an HDF5 file", path);
-  const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
-  if (id < 0) throw_error("{}: cannot be opened as HDF5, it is truncated or damaged; write it again", path);
-  return {path, id};
+  return std::filesystem::is_regular_file(path, ignored) && H5Fis_hdf5(path.c_str()) > 0;
+}
+
+H5File H5File::open(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored))
+    throw_error<UsageError>("{}: is a directory, an HDF5 file is needed", path);
+  const FileReader bytes(path);  // says why a file cannot be read
+  const bool known = is_hdf5(path);
+  const hid_t id = known ? H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT) : H5I_INVALID_HID;
+  if (id >= 0) return {path, id};
+  if (bytes.locked())
+    throw_error<UsageError>("{}: another program has it open for writing; close it there", path);
+  if (!known) throw_error<UsageError>("{}: is not an HDF5 file", path);
+  throw_error("{}: cannot be opened as HDF5, it is truncated or damaged; write it again", path);
 }
 
 H5File H5File::create(const std::string& path) {
   initialise();
-  const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+  // The library would lock the file after it has truncated it, which is too late; and its lock would be
+  // refused on file systems (NFS) that take it for the same kind as the caller's.
+  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  H5Pset_file_locking(access, false, true);
+  const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
   if (id < 0)
     throw_error<UsageError>("{}: cannot be created; check that the folder exists and may be written", path);
   return {path, id};
@@ -194,42 +232,10 @@ void H5File::fail(const std::string& what) const {
   throw_error("{}: {}; the file is damaged or the disk is full", path_, what);
 }
 
-bool H5File::has(const std::string& name) const {
-  // Every part of the path must exist, or H5Lexists complains about the first that does not. Only hard links
-  // count: soft and external links could point anywhere.
-  for (std::size_t at = 1; at != std::string::npos && at < name.size();) {
-    const std::size_t slash = name.find('/', at);
-    const std::string part = name.substr(0, slash);
-    if (H5Lexists(id_, part.c_str(), H5P_DEFAULT) <= 0) return false;
-    H5L_info_t info;
-    if (H5Lget_info(id_, part.c_str(), &info, H5P_DEFAULT) < 0 || info.type != H5L_TYPE_HARD) return false;
-    at = slash == std::string::npos ? slash : slash + 1;
-  }
-  return true;
-}
-
-bool H5File::is_group(const std::string& name) const {
-  if (!has(name)) return false;
-  const Handle group(H5Gopen2(id_, name.c_str(), H5P_DEFAULT), H5Gclose);
-  return group >= 0;
-}
-
-std::vector<std::string> H5File::list(const std::string& group) const {
-  std::vector<std::string> names;
-  const Handle g(H5Gopen2(id_, group.c_str(), H5P_DEFAULT), H5Gclose);
-  if (g < 0) fail(group + " cannot be read");
-  const auto visit = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
-    static_cast<std::vector<std::string>*>(out)->emplace_back(name);
-    return 0;
-  };
-  H5Literate(g, H5_INDEX_NAME, H5_ITER_INC, nullptr, visit, &names);
-  return names;
-}
-
 Shape H5File::shape(const std::string& name) const {
   const Handle dataset = open_any(*this, name);
   const Handle space(H5Dget_space(dataset), H5Sclose);
-  return shape_of_space(space);
+  return shape_of_space(space, path_, name);
 }
 
 std::optional<DType> H5File::dtype(const std::string& name) const {
@@ -257,6 +263,16 @@ std::vector<std::uint64_t> H5File::read_uint64(const std::string& name) const {
     throw_error<UsageError>("{}: {} does not hold integers", path_, name);
   const Handle dataset = open_dataset(*this, name);
   check_claim(path_, name, dims.numel(), sizeof(std::uint64_t));
+  const Handle type(H5Dget_type(dataset), H5Tclose);
+  if (H5Tget_sign(type) == H5T_SGN_2) {  // the library would turn negative numbers into 0
+    const Tensor numbers = read(name).cast(DType::int64);
+    const auto* p = numbers.data<std::int64_t>();
+    for (std::int64_t i = 0; i < numbers.numel(); ++i)
+      if (p[i] < 0)
+        throw_error<UsageError>("{}: {} row {} is {}; numbers from 0 on are needed, write uint64", path_,
+                                name, i / dims.product(1, dims.rank()), p[i]);
+    return {p, p + numbers.numel()};
+  }
   std::vector<std::uint64_t> values(static_cast<std::size_t>(dims.numel()));
   if (!values.empty() &&
       H5Dread(dataset, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0)
@@ -284,7 +300,7 @@ std::optional<std::string> H5File::attribute(const std::string& name, const std:
   const Handle type(H5Aget_type(attribute), H5Tclose);
   const Handle space(H5Aget_space(attribute), H5Sclose);
   std::vector<std::string> strings;
-  const auto count = static_cast<std::size_t>(shape_of_space(space).numel());
+  const auto count = static_cast<std::size_t>(shape_of_space(space, path_, name).numel());
   if (count != 1 ||
       !read_text(type, 1, strings, [&](hid_t memory, void* to) { return H5Aread(attribute, memory, to); }))
     return std::nullopt;
@@ -297,7 +313,7 @@ std::optional<double> H5File::number_attribute(const std::string& name, const st
                          H5Aclose);
   const Handle type(H5Aget_type(attribute), H5Tclose);
   const Handle space(H5Aget_space(attribute), H5Sclose);
-  if (shape_of_space(space).numel() != 1 || !dtype_of_type(type)) return std::nullopt;
+  if (shape_of_space(space, path_, name).numel() != 1 || !dtype_of_type(type)) return std::nullopt;
   if (H5Tget_class(type) == H5T_ENUM) {  // h5py's bool
     signed char flag = 0;
     if (H5Tget_size(type) != 1 || H5Aread(attribute, type, &flag) < 0) return std::nullopt;

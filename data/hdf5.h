@@ -16,11 +16,20 @@
 
 namespace vitral::data {
 
+/// An object of a file, for people: "float32" and "[4, 8]"; "other" where vitral cannot read it, "link" and
+/// "-> where" where it lies elsewhere.
+struct H5Entry {
+  std::string name, dtype, shape;
+};
+
 class H5File {
  public:
-  /// Opens for reading. UsageError: no such file, a directory, not HDF5; Error: truncated or damaged.
+  /// A regular file with the mark of HDF5, at its beginning or behind a user block.
+  static bool is_hdf5(const std::string& path);
+  /// Opens for reading. UsageError: no such file, a directory, one that may not be read, not HDF5, or open
+  /// for writing elsewhere; Error: truncated or damaged.
   static H5File open(const std::string& path);
-  /// Creates or replaces a file.
+  /// Creates or replaces a file, without a lock of its own: data/output_file.h keeps other writers away.
   static H5File create(const std::string& path);
   H5File(H5File&& other) noexcept;
   H5File& operator=(H5File&& other) noexcept;
@@ -33,9 +42,13 @@ class H5File {
   const std::string& path() const { return path_; }
   std::int64_t id() const { return id_; }  // hid_t
 
+  /// Soft links are followed within the file. UsageError: `name` leads to another file, or by a link to
+  /// nothing.
   bool has(const std::string& name) const;
   bool is_group(const std::string& name) const;
-  std::vector<std::string> list(const std::string& group = "/") const;
+  std::vector<std::string> list(const std::string& group = "/") const;  // links included
+  /// Everything in the file but its groups, in the order of the names.
+  std::vector<H5Entry> contents() const;
   Shape shape(const std::string& name) const;
   /// The stored dtype; integers of any width count as int64 (uint8 stays). nullopt: strings, variable-length,
   /// compound.
@@ -43,7 +56,7 @@ class H5File {
 
   /// A whole dataset of numbers.
   Tensor read(const std::string& name) const;
-  /// The same for numbers that need all 64 bits (seeds, offsets).
+  /// The same for numbers that need all 64 bits (seeds, offsets). UsageError: one is negative.
   std::vector<std::uint64_t> read_uint64(const std::string& name) const;
   std::vector<std::string> read_strings(const std::string& name) const;
   std::optional<std::string> attribute(const std::string& name, const std::string& object = "/") const;
@@ -53,6 +66,7 @@ class H5File {
   /// which chunks by that many rows of the first dimension.
   void write(const std::string& name, const Tensor& values, std::int64_t chunk_rows = 0);
   void write_uint64(const std::string& name, const std::vector<std::uint64_t>& values, const Shape& shape);
+  /// Bytes that are not UTF-8 are written as \xff and the like, here and in attributes.
   void write_strings(const std::string& name, const std::vector<std::string>& values);
   void set_attribute(const std::string& name, const std::string& value, const std::string& object = "/");
 

@@ -37,11 +37,11 @@ hid_t float16_type();
 hid_t memory_type(DType dtype);
 
 /// Held around reads through the library that several threads may ask for: it takes one at a time anyway, and
-/// a build of it without thread safety needs this.
-std::mutex& hdf5_mutex();
+/// a build of it without thread safety needs this. In this thread the library then reports nothing on stderr.
+std::unique_lock<std::mutex> lock_hdf5();
 
-/// Opens a dataset that lies in this very file. UsageError: there is none, or its storage is external or
-/// virtual; Error: damaged.
+/// Opens a dataset that lies in this very file. UsageError: there is none, its storage is external or
+/// virtual, or it is compressed in a way that the library cannot read; Error: damaged.
 Handle open_dataset(const H5File& file, const std::string& name);
 
 }  // namespace vitral::data

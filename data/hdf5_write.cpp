@@ -1,5 +1,6 @@
 // The writing half of H5File.
 #include <algorithm>
+#include <iterator>
 
 #include "data/hdf5.h"
 #include "data/hdf5_handle.h"
@@ -20,6 +21,35 @@ Handle create_dataset(hid_t file, const std::string& name, hid_t type, hid_t spa
   const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
   H5Pset_create_intermediate_group(links, 1);
   return {H5Dcreate2(file, name.c_str(), type, space, links, creation, H5P_DEFAULT), H5Dclose};
+}
+
+// Names of files need not be UTF-8, but text tagged as such must be: other bytes become \xff and the like.
+std::string as_utf8(const std::string& text) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto byte = [&](std::size_t k) {
+      return at + k < text.size() ? static_cast<unsigned char>(text[at + k]) : 0U;
+    };
+    const unsigned lead = byte(0), second = byte(1);
+    // The Unicode Standard, table 3-7: well-formed byte sequences.
+    const std::size_t length = lead < 0x80                    ? 1
+                               : lead >= 0xc2 && lead <= 0xdf ? 2
+                               : lead >= 0xe0 && lead <= 0xef ? 3
+                               : lead >= 0xf0 && lead <= 0xf4 ? 4
+                                                              : 0;
+    bool valid = length > 0;
+    for (std::size_t k = 1; k < length; ++k) valid = valid && (byte(k) & 0xc0) == 0x80;
+    if (lead == 0xe0) valid = valid && second >= 0xa0;  // else longer than needed
+    if (lead == 0xed) valid = valid && second <= 0x9f;  // else half a pair of UTF-16
+    if (lead == 0xf0) valid = valid && second >= 0x90;  // as at 0xe0
+    if (lead == 0xf4) valid = valid && second <= 0x8f;  // else beyond U+10FFFF
+    if (valid)
+      out += text.substr(at, length);
+    else
+      out += fmt::format("\\x{:02x}", lead);
+    at += valid ? length : 1;
+  }
+  return out;
 }
 
 }  // namespace
@@ -60,9 +90,10 @@ void H5File::write_strings(const std::string& name, const std::vector<std::strin
   const Handle space(H5Screate_simple(1, &count, nullptr), H5Sclose);
   const Handle dataset = create_dataset(id_, name, type, space, dataset_creation());
   if (dataset < 0) fail(name + " cannot be created");
+  std::vector<std::string> texts;
   std::vector<const char*> pointers;
-  pointers.reserve(values.size());
-  for (const auto& v : values) pointers.push_back(v.c_str());
+  std::transform(values.begin(), values.end(), std::back_inserter(texts), as_utf8);
+  for (const auto& text : texts) pointers.push_back(text.c_str());
   if (count > 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, pointers.data()) < 0)
     fail(name + " cannot be written");
 }
@@ -75,7 +106,8 @@ void H5File::set_attribute(const std::string& name, const std::string& value, co
   const Handle attribute(H5Acreate_by_name(id_, object.c_str(), name.c_str(), type, space, H5P_DEFAULT,
                                            H5P_DEFAULT, H5P_DEFAULT),
                          H5Aclose);
-  const char* pointer = value.c_str();
+  const std::string text = as_utf8(value);
+  const char* pointer = text.c_str();
   if (attribute < 0 || H5Awrite(attribute, type, &pointer) < 0)
     fail("attribute " + name + " cannot be written");
 }

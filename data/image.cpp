@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "data/atomic.h"
 #include "data/codec.h"
 
 namespace vitral::data {
@@ -51,8 +52,9 @@ Tensor decode_image(std::span<const std::uint8_t> bytes, const std::string& name
 Tensor read_image(const std::string& path) {
   std::error_code failure;
   const auto status = std::filesystem::status(path, failure);
-  if (!std::filesystem::exists(status)) throw_error<UsageError>("{}: no such file", path);
-  if (!std::filesystem::is_regular_file(status))
+  if (status.type() == std::filesystem::file_type::not_found)
+    throw_error<UsageError>("{}: no such file", path);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
     throw_error<UsageError>("{}: not a file; name a JPEG or PNG image", path);
   const File file(std::fopen(path.c_str(), "rb"));
   if (!file) throw_error<UsageError>("{}: cannot be opened: {}", path, std::strerror(errno));
@@ -73,19 +75,24 @@ Tensor read_image(const std::string& path) {
 
 void write_png(const std::string& path, const Tensor& image) {
   const std::vector<std::uint8_t> bytes = encode_png(image);
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
+  if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status) ||
+      std::filesystem::is_directory(status)) {
+    write_file_atomic(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    return;
+  }
+  // A device such as /dev/null, or a pipe: it is written to, not replaced.
   File file(std::fopen(path.c_str(), "wb"));
-  if (!file) throw_error("{}: cannot be written: {}", path, std::strerror(errno));
+  if (!file) throw_error("{}: cannot write: {}; choose another name", path, std::strerror(errno));
   errno = 0;
   const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file.get()) == bytes.size();
   const int write_error = errno;
-  // Closing flushes: only then is it known whether the disk took everything.
+  // Closing flushes: only then is it known whether everything was taken.
   const bool closed = std::fclose(file.release()) == 0;
   if (written && closed) return;
-  const int error = written ? errno : write_error;
-  // Only what is a file may be removed, not a device such as /dev/full.
-  std::error_code ignored;
-  if (std::filesystem::is_regular_file(path, ignored)) std::filesystem::remove(path, ignored);
-  throw_error("{}: cannot be written: {}", path, std::strerror(error));
+  throw_error("{}: cannot write: {}; choose another name", path,
+              std::strerror(written ? errno : write_error));
 }
 
 }  // namespace vitral::data

@@ -36,7 +36,8 @@ Tensor read_image(const std::string& path);
 std::vector<std::uint8_t> encode_png(const Tensor& image);
 /// JPEG with 4:2:0 chroma; the same coefficients as Pillow's save(quality=quality). Quality 1..100.
 std::vector<std::uint8_t> encode_jpeg(const Tensor& image, int quality);
-/// Replaces the file. A failed write (full disk, no such folder) throws Error and leaves no partial file.
+/// Replaces the file, whole or not at all: a failed write (full disk, no such folder) throws Error and leaves
+/// the old file as it was. Devices and pipes are written to.
 void write_png(const std::string& path, const Tensor& image);
 
 /// Throws UsageError unless `image` is uint8 [H,W,3] on the CPU with H, W >= 1; `operation` opens the

@@ -27,7 +27,9 @@ class InputFile {
   std::uint64_t size_ = 0;
 };
 
-/// Text of unknown origin as it may stand in an error line: one line, at most 100 bytes.
+/// Text of unknown origin as it may stand in an error line: '?' for line breaks and other control characters.
+std::string one_line(std::string_view text);
+/// The same, of at most 100 bytes.
 std::string shown(std::string_view text);
 
 /// The whole of a small text file. Throws Error when it is larger than `limit` bytes.

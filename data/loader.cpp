@@ -13,6 +13,7 @@
 
 #include "data/augment.h"
 #include "data/image.h"
+#include "data/input_file.h"
 #include "tensor/random.h"
 
 namespace vitral::data {
@@ -40,7 +41,7 @@ Batch collect(Pending& p, const Dataset& dataset) {
     const std::int64_t index = p.indices[static_cast<std::size_t>(k)];
     auto& reason = p.reasons[static_cast<std::size_t>(k)];
     if (!reason.empty()) {
-      batch.skipped.push_back({index, dataset.name(index), std::move(reason)});
+      batch.skipped.push_back({index, one_line(dataset.name(index)), std::move(reason)});
       continue;
     }
     batch.indices.push_back(index);
@@ -55,25 +56,40 @@ Batch collect(Pending& p, const Dataset& dataset) {
   return batch;
 }
 
+// No batch is larger than the dataset: products of batch sizes cannot overflow.
+LoaderOptions bounded(LoaderOptions options, const Dataset& dataset) {
+  options.batch_size = std::min(options.batch_size, std::max<std::int64_t>(dataset.size(), 1));
+  return options;
+}
+
 }  // namespace
 
 std::string target_problem(const Batch& batch, const Dataset& dataset) {
   const std::int64_t width = batch.targets.defined() ? batch.targets.dim(1) : 0;
   for (std::int64_t i = 0; width > 0 && i < batch.size(); ++i) {
     const float* t = batch.targets.data<float>() + i * width;
-    const bool finite = std::all_of(t, t + width, [](float v) { return std::isfinite(v); });
-    const bool zero = std::all_of(t, t + width, [](float v) { return v == 0; });
-    if (finite && !zero) continue;
+    double squares = 0;
+    for (std::int64_t k = 0; k < width; ++k) squares += double{t[k]} * t[k];
+    const char* problem = nullptr;
+    if (!std::isfinite(squares))
+      problem = "not finite";
+    else if (squares == 0)
+      problem = "zero";
+    else if (squares > std::numeric_limits<float>::max())
+      problem = "too large for float32";
+    else if (squares < std::numeric_limits<float>::min())
+      problem = "too small for float32";
+    if (!problem) continue;
     const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
-    std::string name = dataset.name(index);
+    std::string name = one_line(dataset.name(index));
     if (!name.ends_with(dataset.file(index))) name += " in " + dataset.file(index);
-    return fmt::format("the embedding of {} is {}", name, zero ? "zero" : "not finite");
+    return fmt::format("the embedding of {} is {}", name, problem);
   }
   return "";
 }
 
 struct Loader::State {
-  State(Dataset d, LoaderOptions o) : dataset(std::move(d)), options(std::move(o)) {}
+  State(Dataset d, LoaderOptions o) : dataset(std::move(d)), options(bounded(std::move(o), dataset)) {}
   ~State() {
     {
       const std::lock_guard lock(mutex);
@@ -131,7 +147,7 @@ void Loader::State::check_views() const {
       if (stored && *stored != ours)
         throw_error<UsageError>(
             "{}: its views were made with transform {} but data.augment is {}; use the same", dataset.file(i),
-            *stored, ours);
+            one_line(*stored), ours);
       continue;
     }
     if (dataset.plain_view(i) < 0)
@@ -200,7 +216,7 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
     thread_local std::vector<std::uint8_t> bytes;
     dataset.read_encoded(i, bytes);
     try {
-      image = decode_image(bytes, dataset.name(i));
+      image = decode_image(bytes, one_line(dataset.name(i)));
     } catch (const Error& e) {
       p.reasons[static_cast<std::size_t>(row)] = e.what();
       return;

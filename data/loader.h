@@ -26,7 +26,7 @@ namespace vitral::data {
 
 struct SkippedSample {
   std::int64_t index = 0;
-  std::string name;
+  std::string name;    // as it may stand in a message: one line
   std::string reason;  // one line
 };
 
@@ -41,8 +41,9 @@ struct Batch {
   std::int64_t size() const { return static_cast<std::int64_t>(indices.size()); }
 };
 
-/// "the embedding of a.jpg in train.h5 is zero" (or "not finite"), for the first target of the batch that no
-/// student can learn because it has no direction; "" where all have one.
+/// "the embedding of a.jpg in train.h5 is zero" (or "not finite", or "too large" or "too small for float32":
+/// the sum of its squares is beyond FLT_MAX or below FLT_MIN), for the first target of the batch that no
+/// student can learn because it has no direction that float32 can tell; "" where all have one.
 std::string target_problem(const Batch& batch, const Dataset& dataset);
 
 struct LoaderOptions {

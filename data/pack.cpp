@@ -13,6 +13,7 @@
 #include "data/dataset_writer.h"
 #include "data/file_reader.h"
 #include "data/image.h"
+#include "data/input_file.h"
 #include "data/ordered.h"
 #include "data/resize.h"
 
@@ -28,15 +29,26 @@ bool has_image_suffix(const fs::path& path) {
   return suffix == ".jpg" || suffix == ".jpeg" || suffix == ".png";
 }
 
+// Of what cannot be searched or read the rest is still found; it is listed with the skipped files. Links to
+// folders are not followed.
+void walk(const fs::path& folder, const fs::path& root, std::vector<PackSource>& found) {
+  std::error_code why, ignored;
+  for (fs::directory_iterator entry(folder, why), end; !why && entry != end; entry.increment(why)) {
+    if (fs::is_directory(entry->symlink_status(ignored)))
+      walk(entry->path(), root, found);
+    else if (has_image_suffix(entry->path()))
+      found.push_back({entry->path().string(), entry->path().lexically_relative(root).generic_string(), ""});
+  }
+  if (!why) return;
+  const std::string problem =
+      fmt::format("{}: cannot be searched: {}; check its permissions", folder.string(), why.message());
+  if (folder == root) throw_error<UsageError>("{}", problem);
+  found.push_back({folder.string(), folder.lexically_relative(root).generic_string(), problem});
+}
+
 void list_folder(const std::string& folder, std::vector<PackSource>& out) {
   std::vector<PackSource> found;
-  try {
-    for (const auto& entry : fs::recursive_directory_iterator(folder))
-      if (has_image_suffix(entry.path()) && entry.is_regular_file())
-        found.push_back({entry.path().string(), entry.path().lexically_relative(folder).generic_string()});
-  } catch (const fs::filesystem_error& e) {
-    throw_error<UsageError>("{}: cannot be searched: {}", e.path1().string(), e.code().message());
-  }
+  walk(folder, folder, found);
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   out.insert(out.end(), found.begin(), found.end());
 }
@@ -79,8 +91,10 @@ void check(const PackOptions& o) {
                "--val and --val-out belong together: a fraction above 0 and a file for it");
   VITRAL_CHECK(o.val_output != o.output, "{}: -o and --val-out must be different files", o.output);
   for (const auto& path : {o.output, o.val_output}) {
-    if (path.empty() || !fs::exists(path)) continue;
-    if (fs::is_directory(path)) throw_error<UsageError>("{}: is a directory, name a file", path);
+    std::error_code ignored;  // what is wrong with the place is told when it is written to
+    const auto status = fs::status(path, ignored);
+    if (path.empty() || !fs::exists(status)) continue;
+    if (fs::is_directory(status)) throw_error<UsageError>("{}: is a directory, name a file", path);
     if (!o.force) throw_error<UsageError>("{}: exists already; use --force to replace it", path);
   }
 }
@@ -94,6 +108,7 @@ struct Packed {
 Packed load(const PackSource& source, const PackOptions& options) {
   Packed packed;
   try {
+    if (!source.problem.empty()) throw_error("{}", source.problem);
     const FileReader reader(source.path);
     if (reader.size() > std::uint64_t{1} << 30) throw_error("{}: is larger than 2^30 bytes", source.name);
     packed.file.resize(static_cast<std::size_t>(reader.size()));
@@ -103,7 +118,7 @@ Packed load(const PackSource& source, const PackOptions& options) {
     packed.image = resize(image, options.size, options.size, Filter::bilinear);
     packed.file = {};
   } catch (const Error& e) {
-    packed.problem = e.what();
+    packed.problem = one_line(e.what());
   }
   return packed;
 }
@@ -115,11 +130,15 @@ std::vector<PackSource> list_images(const PackOptions& options) {
   for (const auto& input : options.inputs) {
     std::error_code why;
     const auto status = fs::status(input, why);
-    if (!fs::exists(status)) throw_error<UsageError>("{}: no such file or folder", input);
+    if (status.type() == fs::file_type::not_found)
+      throw_error<UsageError>("{}: no such file or folder", input);
+    if (!fs::exists(status))
+      throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", input,
+                              why.message());
     if (fs::is_directory(status))
       list_folder(input, files);
     else
-      files.push_back({input, fs::path(input).filename().string()});
+      files.push_back({input, fs::path(input).filename().string(), ""});
   }
   return limited(std::move(files), options);
 }
@@ -163,12 +182,10 @@ PackSummary pack(const PackOptions& options) {
       });
   summary.train = train.size();
   summary.val = val ? val->size() : 0;
-  if (summary.train == 0 || (split && summary.val == 0)) {
-    summary.train = summary.val = 0;
-    return summary;
-  }
+  if (summary.train == 0 || (split && summary.val == 0)) return summary;
   if (val) val->finish();
   train.finish();
+  summary.written = true;
   return summary;
 }
 

@@ -27,23 +27,26 @@ struct PackOptions {
 };
 
 struct SkippedFile {
-  std::string name, reason;
+  std::string name, reason;  // reason: one line
 };
 
 struct PackSummary {
-  std::int64_t found = 0, train = 0, val = 0;  // files; images written to output and val_output
-  std::vector<SkippedFile> skipped;            // did not decode; never replaced
+  std::int64_t found = 0, train = 0, val = 0;  // files; images for output and val_output
+  bool written = false;                        // false: an output would have had no image
+  std::vector<SkippedFile> skipped;            // did not decode, or folders not searched; never replaced
 };
 
 /// A file to pack: /names holds the path relative to the folder that was given, or the file's own name.
 struct PackSource {
   std::string path, name;
+  std::string
+      problem;  // why it cannot be read, where that is known already: a folder that cannot be searched
 };
 
 /// The files to pack, in order, limits applied. UsageError: no such file, a pattern that matches nothing.
 std::vector<PackSource> list_images(const PackOptions& options);
 
-/// Writes the datasets; outputs appear whole or not at all. A summary with train = 0 has written nothing.
+/// Writes the datasets; outputs appear whole or not at all, and none where one would be empty.
 /// UsageError: options that do not fit, an output that exists without `force`; Error: the disk is full.
 PackSummary pack(const PackOptions& options);
 

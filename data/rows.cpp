@@ -41,7 +41,7 @@ struct RowReader::Library {
 RowReader::RowReader(std::shared_ptr<const H5File> file, std::shared_ptr<const FileReader> bytes,
                      std::string name)
     : file_(std::move(file)), bytes_(std::move(bytes)), name_(std::move(name)) {
-  const std::lock_guard lock(hdf5_mutex());
+  const auto lock = lock_hdf5();
   shape_ = file_->shape(name_);
   const auto dtype = file_->dtype(name_);
   if (!dtype || *dtype == DType::int64)
@@ -56,7 +56,7 @@ RowReader::RowReader(std::shared_ptr<const H5File> file, std::shared_ptr<const F
 }
 
 RowReader::~RowReader() {
-  const std::lock_guard lock(hdf5_mutex());
+  const auto lock = lock_hdf5();
   library_.reset();
   file_.reset();  // the last reader of a file closes it
 }
@@ -82,7 +82,7 @@ void RowReader::read_rows(std::int64_t first, std::int64_t count, void* to) cons
       }
     }
   }
-  const std::lock_guard lock(hdf5_mutex());
+  const auto lock = lock_hdf5();
   std::vector<hsize_t> start(static_cast<std::size_t>(shape_.rank()), 0);
   std::vector<hsize_t> extent(shape_.begin(), shape_.end());
   start[0] = static_cast<hsize_t>(first);

@@ -73,7 +73,7 @@ struct ShapesFile {
 };
 
 /// Writes samples 0 .. count-1 as a dataset file (/images, /embeddings, /concepts, /objects, attribute
-/// teacher = "shapes"). The file appears under its name only when it is complete.
+/// teacher = "shapes"). The file appears under its name only when it is complete; it replaces an older one.
 /// UsageError: count < 1 or a folder that cannot be written; Error: disk full.
 ShapesFile write_shapes(const std::string& path, std::int64_t count, std::uint64_t seed, ShapesSplit split);
 

@@ -33,7 +33,6 @@ std::vector<ShapesSample> make_samples(std::int64_t begin, std::int64_t count, s
 
 ShapesFile write_shapes(const std::string& path, std::int64_t count, std::uint64_t seed, ShapesSplit split) {
   VITRAL_CHECK(count > 0, "{}: {} images cannot be written, ask for at least 1", path, count);
-  VITRAL_CHECK(!std::filesystem::is_directory(path), "{}: is a directory, choose another name", path);
   DatasetWriter writer(path, DatasetWriter::Size{shapes_image_size, shapes_image_size});
   Concepts concepts{shapes_space().names, shapes_space().concepts, {}, {}, {}};
   std::vector<float> boxes;

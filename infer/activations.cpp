@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "data/input_file.h"
 #include "data/transform.h"
 #include "infer/pointing.h"
 
@@ -37,8 +38,8 @@ std::int64_t find_concept(const data::Concepts& concepts, const std::string& nam
   if (found != concepts.names.end()) return found - concepts.names.begin();
   std::string some;
   for (std::size_t i = 0; i < std::min<std::size_t>(4, concepts.names.size()); ++i)
-    some += (i ? ", " : "") + concepts.names[i];
-  throw_error<UsageError>("{}: has no concept '{}'; it has {} of them: {}{}", path, name,
+    some += (i ? ", " : "") + data::shown(concepts.names[i]);
+  throw_error<UsageError>("{}: has no concept '{}'; it has {} of them: {}{}", path, data::shown(name),
                           concepts.names.size(), some, concepts.names.size() > 4 ? ", ..." : "");
 }
 

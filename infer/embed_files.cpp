@@ -2,39 +2,14 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
-
-#include <unistd.h>
 
 #include "data/hdf5.h"
 #include "data/image.h"
+#include "data/input_file.h"
+#include "data/output_file.h"
 #include "data/transform.h"
 
 namespace vitral::infer {
-namespace {
-
-// Removes a file that was not finished.
-class Unfinished {
- public:
-  explicit Unfinished(std::string path) : path_(std::move(path)) {}
-  ~Unfinished() {
-    std::error_code ignored;
-    if (!path_.empty()) std::filesystem::remove(path_, ignored);
-  }
-  Unfinished(const Unfinished&) = delete;
-  Unfinished& operator=(const Unfinished&) = delete;
-  void finish(const std::string& name) {
-    std::error_code problem;
-    std::filesystem::rename(path_, name, problem);
-    if (problem) throw_error("{}: cannot be written: {}", name, problem.message());
-    path_.clear();
-  }
-
- private:
-  std::string path_;
-};
-
-}  // namespace
 
 EmbedSummary embed_files(const Encoder& encoder, const std::vector<data::PackSource>& images,
                          const EmbedOptions& options) {
@@ -43,15 +18,8 @@ EmbedSummary embed_files(const Encoder& encoder, const std::vector<data::PackSou
   EmbedSummary summary;
   summary.found = static_cast<std::int64_t>(images.size());
 
-  const std::filesystem::path output(options.output);
-  std::error_code ignored;
-  VITRAL_CHECK(!std::filesystem::is_directory(output, ignored), "{}: is a directory, name the file to write",
-               options.output);
-  VITRAL_CHECK(!output.has_parent_path() || std::filesystem::is_directory(output.parent_path(), ignored),
-               "{}: cannot be created, there is no folder {}", options.output, output.parent_path().string());
-  const std::string partial = options.output + ".part-" + std::to_string(getpid());
-  data::H5File file = data::H5File::create(partial);
-  Unfinished unfinished(partial);
+  data::OutputFile output(options.output);
+  data::H5File file = data::H5File::create(output.partial());
   file.create_growing("/embeddings", {config.width}, DType::float32, 256);
   file.create_growing("/probs", {config.tokens()}, DType::float32, 256);
   if (options.patches)
@@ -66,10 +34,12 @@ EmbedSummary embed_files(const Encoder& encoder, const std::vector<data::PackSou
     for (std::int64_t i = 0; i < count; ++i) {
       const auto k = static_cast<std::size_t>(i);
       try {
+        const std::string& problem = images[static_cast<std::size_t>(begin + i)].problem;
+        if (!problem.empty()) throw_error("{}", problem);
         decoded[k] = data::validation_transform(
             data::read_image(images[static_cast<std::size_t>(begin + i)].path), config.image_size);
       } catch (const std::exception& e) {
-        problems[k] = e.what();
+        problems[k] = data::one_line(e.what());
       }
     }
     std::vector<std::size_t> usable;
@@ -100,7 +70,7 @@ EmbedSummary embed_files(const Encoder& encoder, const std::vector<data::PackSou
   file.set_attribute("model", options.weights);
   file.set_attribute("transform", "resize");
   file.close();
-  unfinished.finish(options.output);
+  output.commit();
   return summary;
 }
 

@@ -26,7 +26,8 @@ struct EmbedSummary {
 };
 
 /// Images are resized to the student's size as in validation (bilinear with antialias, as Pillow). The output
-/// appears whole or not at all; nothing is written when no image decodes. Error: the disk is full.
+/// replaces an older one, whole or not at all; nothing is written when no image decodes. UsageError: a place
+/// where it cannot be written (data/output_file.h); Error: the disk is full.
 EmbedSummary embed_files(const Encoder& encoder, const std::vector<data::PackSource>& images,
                          const EmbedOptions& options);
 

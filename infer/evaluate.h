@@ -30,7 +30,7 @@ struct EvaluateOptions {
 };
 
 /// UsageError where the dataset has no embeddings, or of another width than the student's; Error where one of
-/// them is zero or not finite, naming its image.
+/// them has no direction (data::target_problem), naming its image.
 Evaluation evaluate(const Encoder& encoder, const data::Dataset& dataset,
                     const EvaluateOptions& options = {});
 

@@ -13,17 +13,22 @@ constexpr double sliver = 1e-4;  // of a patch
 void check_box(const Box& box, std::size_t object) {
   const auto [x0, y0, x1, y1] = box;
   const auto inside = [](float v) { return v >= -1e-3F && v <= 1 + 1e-3F; };  // false for NaN
-  VITRAL_CHECK(std::ranges::all_of(box, inside) && x0 < x1 && y0 < y1,
-               "pointing_game: object {} has the box ({}, {}, {}, {}), it must be x0 < x1, y0 < y1 in 0..1",
+  VITRAL_CHECK(std::ranges::all_of(box, inside) && x0 <= x1 && y0 <= y1,
+               "pointing_game: object {} has the box ({}, {}, {}, {}), it must be x0 <= x1, y0 <= y1 in 0..1",
                object, x0, y0, x1, y1);
 }
 
-// One axis: cells [begin, end) of `count` that share more than a sliver with [low, high].
+// One axis: cells [begin, end) of `count` that share more than a sliver with [low, high]; the cell of its
+// middle where it is thinner than that.
 std::pair<std::int64_t, std::int64_t> covered(double low, double high, std::int64_t count) {
   const auto n = static_cast<double>(count);
   const auto begin = static_cast<std::int64_t>(std::floor(low * n + sliver));
   const auto end = static_cast<std::int64_t>(std::ceil(high * n - sliver));
-  return {std::clamp<std::int64_t>(begin, 0, count), std::clamp<std::int64_t>(end, 0, count)};
+  if (begin < end)
+    return {std::clamp<std::int64_t>(begin, 0, count), std::clamp<std::int64_t>(end, 0, count)};
+  const auto middle = static_cast<std::int64_t>(std::floor((low + high) / 2 * n));
+  const std::int64_t cell = std::clamp<std::int64_t>(middle, 0, count - 1);
+  return {cell, cell + 1};
 }
 
 }  // namespace

@@ -9,9 +9,9 @@
 //
 // Patch n = row * columns + column covers [column, column + 1] / columns x [row, row + 1] / rows of the
 // image. It overlaps a box when they share an area: touching borders do not count, nor does less than 1e-4 of
-// a patch in either direction, which is what float32 boxes are off by. Of patches with the same cosine the
-// first in row-major order points. A cosine with a zero vector is 0; a cosine that is not finite never
-// points.
+// a patch in either direction, which is what float32 boxes are off by. A box thinner than that (a line, a
+// point) lies in the patch that holds its middle. Of patches with the same cosine the first in row-major
+// order points. A cosine with a zero vector is 0; a cosine that is not finite never points.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -46,8 +46,8 @@ class PointingGame {
  public:
   /// UsageError: concepts that are not float32 [C,D], a grid without patches.
   PointingGame(const Tensor& concepts, std::int64_t rows, std::int64_t columns);
-  /// UsageError: shapes that do not fit, an image or concept out of range, a box that is empty or outside
-  /// 0..1.
+  /// UsageError: shapes that do not fit, an image or concept out of range, a box that is turned round or
+  /// outside 0..1.
   void add(const Tensor& patch_embeddings, std::span<const LabelledObject> objects);
   const PointingResult& result() const { return result_; }
 
@@ -61,7 +61,7 @@ class PointingGame {
 PointingResult pointing_game(const Tensor& patch_embeddings, std::int64_t rows, std::int64_t columns,
                              const Tensor& concepts, std::span<const LabelledObject> objects);
 
-/// Which patches of a rows x columns grid overlap the box: row-major, 1 or 0.
+/// Which patches of a rows x columns grid overlap the box, at least one: row-major, 1 or 0.
 std::vector<std::uint8_t> overlapping_patches(const Box& box, std::int64_t rows, std::int64_t columns);
 
 /// Cosine of each patch embedding, float32 [N,D], with one concept, float32 [D] -> float32 [N]. What the

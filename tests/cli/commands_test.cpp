@@ -80,6 +80,7 @@ TEST(Info, OfEveryKindOfFile) {
   ASSERT_EQ(embeddings["datasets"].size(), 3U);
   EXPECT_EQ(embeddings["datasets"][0]["name"], "/embeddings");
   EXPECT_EQ(embeddings["datasets"][0]["shape"], "[1, 16]");
+  EXPECT_EQ(info("tests/golden/layouts_userblock.h5")["kind"], "dataset");
 }
 
 TEST(Eval, GivesTheValidationOfTheRun) {
@@ -100,6 +101,12 @@ TEST(Eval, GivesTheValidationOfTheRun) {
       run({"eval", small.output("run"), small / "val.h5", small / "val.h5", "--json", "--loss-norm", "40"}));
   EXPECT_EQ(twice["images"], 32);
   EXPECT_NEAR(twice["loss"].get<double>(), 2 * e["loss"].get<double>(), 1e-4);
+}
+
+TEST(Shapes, FoldersNeedNotBeUtf8) {
+  const test::TempDir dir;
+  const json written = json_of(run({"shapes", "-o", dir / "b\xff", "--train", "1", "--val", "1", "--json"}));
+  EXPECT_EQ(written["files"][0]["path"], dir / "b\xef\xbf\xbd/train.h5");
 }
 
 TEST(Shapes, EvalAndActivate) {
@@ -177,12 +184,21 @@ TEST(Embed, IsTheEncoderOnTheValidationTransform) {
     EXPECT_LT(relative_error(file.read("/patch_embeddings"), expected.patches), 1e-6);
   }
   std::ofstream(images + "/2.png") << "no picture";
+  std::filesystem::create_symlink("gone.png", images + "/gone\n.png");
   const test::Result r = run({"embed", weights, images, "-o", dir / "e.h5"});
   EXPECT_EQ(r.status, 0);
-  EXPECT_EQ(r.err.find("skipped 1 of 5 images: "), 0U) << r.err;
+  EXPECT_EQ(r.err, "skipped 2 of 6 images: " + images + "/2.png: not a JPEG or PNG image\n" +
+                       "skipped 2 of 6 images: " + images + "/gone?.png: no such file\n");
   const data::H5File file = data::H5File::open(dir / "e.h5");
   EXPECT_EQ(file.shape("/embeddings"), (Shape{4, 16}));
   EXPECT_FALSE(file.has("/patch_embeddings"));
+  // Of a link the target is replaced; what a killed process left is, too.
+  std::filesystem::create_symlink("e.h5", dir / "link.h5");
+  std::ofstream(dir / "e.h5.partial") << "half a file";
+  EXPECT_EQ(run({"embed", weights, images + "/1.png", "-o", dir / "link.h5"}).status, 0);
+  EXPECT_TRUE(std::filesystem::is_symlink(dir / "link.h5"));
+  EXPECT_EQ(data::H5File::open(dir / "e.h5").read_strings("/names"), std::vector<std::string>{"1.png"});
+  EXPECT_FALSE(std::filesystem::exists(dir / "e.h5.partial"));
 }
 
 TEST(Embed, PhotosAsTheOriginal) {

@@ -2,6 +2,7 @@
 // lost.
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "data/image.h"
 #include "tests/cli/small_run.h"
@@ -41,7 +42,9 @@ TEST(CommandLine, OneLineAndStatus2) {
   expect_failure(run({"eval", weights, "a.h5", "--workers", "-1"}), 2,
                  "--workers: must be an integer >= 0, not -1" + help);
   expect_failure(run({"eval", weights, "a.h5", "--temperature", "nan"}), 2,
-                 "--temperature: must be a number > 0, not nan" + help);
+                 "--temperature: must be a number >= 1e-30, not nan" + help);
+  expect_failure(run({"eval", weights, "a.h5", "--temperature", "1e-300"}), 2,
+                 "--temperature: must be a number >= 1e-30, not 1e-300" + help);
   expect_failure(run({"eval", weights, "a.h5", "--attention", "all"}), 2,
                  "--attention: all not in {neighbourhood,full}" + help);
   expect_failure(run({"embed", weights, "a.png"}), 2, "--output is required" + help);
@@ -49,8 +52,15 @@ TEST(CommandLine, OneLineAndStatus2) {
   expect_failure(run({"pack"}), 2, "IMAGES is required" + help);
   expect_failure(run({"shapes"}), 2, "--output is required" + help);
   expect_failure(run({"shapes", "-o", "x", "--train", "many"}), 2,
-                 "Could not convert: --train = many" + help);
-  expect_failure(run({"shapes", "-o", "x", "--val", "0"}), 2, "shapes: --val is 0, it must be at least 1");
+                 "--train: must be an integer >= 1, not many" + help);
+  const std::string huge(20, '9');
+  for (const std::string option : {"--train", "--val", "--seed"})
+    expect_failure(run({"shapes", "-o", "x", option, huge}), 2,
+                   option + ": must be an integer >= " + (option == "--seed" ? "0" : "1") +
+                       " and < 2^63, not " + huge + help);
+  expect_failure(run({"activate", weights, "a.h5", "-o", "a.png", "--image", "3", huge}), 2,
+                 "--image: must be an integer >= 0 and < 2^63, not " + huge + help);
+  expect_failure(run({"shapes", "-o", "x", "--val", "0"}), 2, "--val: must be an integer >= 1, not 0" + help);
 }
 
 TEST(TrainErrors, Configuration) {
@@ -135,7 +145,7 @@ TEST(TrainErrors, Files) {
   test::write_dataset(bad, 5, [](Tensor& e) { e = e.rows(0, 4).clone(); });
   expect_bad(2, "/embeddings has 4 rows but /images has 5; write one row for each image");
   test::write_dataset(bad, 5, [](Tensor& e) { e = {}; });
-  expect_bad(2, "has no /embeddings; embed it first with vitral teach, or write them with h5py");
+  expect_bad(2, "has no /embeddings; write them with h5py as docs/dataset.md shows");
   test::write_dataset(bad, 5);
   std::filesystem::resize_file(bad, std::filesystem::file_size(bad) - 100);
   expect_bad(1, "cannot be opened as HDF5, it is truncated or damaged; write it again");
@@ -314,26 +324,55 @@ TEST(OtherErrors, Files) {
                  "student: window 2 must be odd and positive");
 
   expect_failure(run({"info", none}), 2, none + ": no such file");
+  const test::TempDir links;
+  const std::string loop = links / "loop";
+  std::filesystem::create_symlink("loop", loop);
+  expect_failure(
+      run({"info", loop}), 2,
+      loop + ": cannot be read: Too many levels of symbolic links; check the path and its permissions");
   expect_failure(run({"info", text}), 2, text + ": holds no weights that vitral can read; " + kinds);
 
   const std::string picture = dir / "p.png";
   expect_failure(run({"activate", weights, dataset, "-o", picture}), 2,
                  dataset + ": has no /concepts; write /concepts/names and /concepts/embeddings first");
   expect_failure(run({"activate", weights, none, "-o", picture}), 2, none + ": no such file");
+  expect_failure(
+      run({"activate", weights, dataset, "-o", dir / "no/p.png"}), 2,
+      dir / "no/p.png" + ": cannot be created, there is no folder " + (dir / "no") + "; create it first");
+  expect_failure(run({"activate", weights, dataset, "-o",
+                      dir / "../" + std::filesystem::path(dir.str()).filename().string() + "/a.h5"}),
+                 2,
+                 dir / "../" + std::filesystem::path(dir.str()).filename().string() +
+                     "/a.h5: is one of the inputs; name another file for the output");
 
   const std::string out = dir / "o.h5", image = dir / "a.png";
   expect_failure(run({"embed", weights, none, "-o", out}), 2, none + ": no such file or folder");
   expect_failure(run({"embed", none, image, "-o", out}), 2, none + ": no such file or folder; " + kinds);
   expect_failure(run({"embed", weights, image, "-o", dir.str()}), 2,
-                 dir.str() + ": is a directory, name the file to write");
-  expect_failure(run({"embed", weights, image, "-o", dir / "no/o.h5"}), 2,
-                 dir / "no/o.h5" + ": cannot be created, there is no folder " + (dir / "no"));
+                 dir.str() + ": is a directory, name a file");
+  expect_failure(
+      run({"embed", weights, image, "-o", dir / "no/o.h5"}), 2,
+      dir / "no/o.h5" + ": cannot be created, there is no folder " + (dir / "no") + "; create it first");
+  const std::string pipe = dir / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  expect_failure(run({"embed", weights, image, "-o", pipe}), 2, pipe + ": is not a regular file, name one");
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+  expect_failure(run({"embed", weights, image, "-o", image}), 2,
+                 image + ": is one of the inputs; name another file for the output");
   const test::Result r = run({"embed", weights, text, "-o", out});
   EXPECT_EQ(r.status, 1);
   EXPECT_EQ(r.err, "skipped 1 of 1 images: " + text + ": not a JPEG or PNG image\nvitral: " + out +
                        ": nothing written, none of the 1 images can be read\n");
 
   expect_failure(run({"pack", none, "-o", out}), 2, none + ": no such file or folder");
+  // By their hashes a.png goes to the one file, f.png to the other.
+  std::ofstream(dir / "f.png") << "no image";
+  const test::Result left =
+      run({"pack", image, dir / "f.png", "-o", out, "--val", "0.5", "--val-out", dir / "v.h5"});
+  EXPECT_EQ(left.status, 1);
+  EXPECT_EQ(left.err, "skipped 1 of 2 images: f.png: not a JPEG or PNG image\nvitral: " + (dir / "v.h5") +
+                          ": nothing was written, no image is left for it: 1 of 2 cannot be packed\n");
+  std::filesystem::remove(dir / "f.png");
   expect_failure(run({"pack", image, "-o", dataset}), 2,
                  dataset + ": exists already; use --force to replace it");
   expect_failure(run({"pack", image, "-o", out, "--size", "8", "--encoded"}), 2,

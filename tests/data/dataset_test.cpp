@@ -8,6 +8,7 @@
 #include <limits>
 
 #include <gtest/gtest.h>
+#include <hdf5.h>
 #include <sys/resource.h>
 
 #include "data/dataset_writer.h"
@@ -86,6 +87,20 @@ TEST(DatasetErrors, Encoded) {
             "/encoded has no offsets; it needs bytes and offsets");
   EXPECT_EQ(open_error([](H5File& f) { f.write("/encoded", Tensor::zeros({4}, DType::uint8)); }),
             "/encoded must be variable-length uint8 [N], or a group with bytes and offsets");
+  EXPECT_EQ(open_error([](H5File& f) {  // the library would clip signed bytes
+              const hsize_t count = 4;
+              const hid_t type = H5Tvlen_create(H5T_NATIVE_INT8),
+                          space = H5Screate_simple(1, &count, nullptr);
+              H5Dclose(H5Dcreate2(f.id(), "/encoded", type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+              H5Sclose(space);
+              H5Tclose(type);
+            }),
+            "/encoded must be variable-length uint8 [N], or a group with bytes and offsets");
+  EXPECT_EQ(open_error([](H5File& f) {
+              f.write("/encoded/bytes", Tensor::zeros({10}, DType::uint8));
+              f.write("/encoded/offsets", Tensor::full({2}, -3, DType::int64));
+            }),
+            "/encoded/offsets row 0 is -3; numbers from 0 on are needed, write uint64");
 }
 
 TEST(DatasetErrors, EmbeddingsAndViews) {
@@ -160,6 +175,23 @@ TEST(DatasetErrors, NamesConceptsAndObjects) {
             "labelled regions need /concepts/names, which is missing");
 }
 
+TEST(DatasetErrors, LinksInTheFile) {
+  const auto linked = [](const char* to) {
+    return open_error([&](H5File& f) {
+      images(f), embeddings(f, {4, 8});
+      f.write("/o2/image", Tensor::zeros({1}));
+      H5Lcreate_soft(to, f.id(), "/objects", H5P_DEFAULT, H5P_DEFAULT);
+    });
+  };
+  EXPECT_EQ(linked("/o2"), "labelled regions need /concepts/names, which is missing");  // it is seen
+  EXPECT_EQ(linked("/o3"), "/objects is a link to /o3, which is not there; write it, or remove the link");
+  EXPECT_EQ(open_error([](H5File& f) {
+              images(f);
+              H5Lcreate_external("x.h5", "/e", f.id(), "/embeddings", H5P_DEFAULT, H5P_DEFAULT);
+            }),
+            "/embeddings lies in another file, copy it into this one");
+}
+
 TEST(DatasetErrors, FoundWhenUsed) {
   const TempDir dir;
   const auto write = [&](const std::string& name, const Tensor& vectors) {
@@ -177,7 +209,7 @@ TEST(DatasetErrors, FoundWhenUsed) {
   EXPECT_EQ(d.target(2).data<float>()[5], std::numeric_limits<float>::infinity());  // as it is stored
   EXPECT_EQ(Dataset::open(none).width(), 0);
   EXPECT_EQ(message_of([&] { Dataset::open(none).target(0); }),
-            none + ": has no /embeddings; embed it first with vitral teach, or write them with h5py");
+            none + ": has no /embeddings; write them with h5py as docs/dataset.md shows");
   EXPECT_EQ(message_of([&] {
               Dataset::open({bad, none, wide});
             }),
@@ -246,8 +278,27 @@ TEST(DatasetWriter, UnfinishedLeavesNothing) {
   std::ifstream(path) >> text;
   EXPECT_EQ(text, "precious");
   EXPECT_EQ(message_of([&] { DatasetWriter(dir / "no/a.h5", std::nullopt); }),
-            dir / "no/a.h5.partial" +
-                std::string(": cannot be created; check that the folder exists and may be written"));
+            dir / "no/a.h5" + std::string(": cannot be created: No such file or directory; check that the "
+                                          "folder exists and may be written"));
+}
+
+TEST(DatasetWriter, TwoWritersOfOneFile) {
+  const TempDir dir;
+  const std::string path = dir / "a.h5";
+  std::ofstream(path + ".partial") << "of a process that was killed";
+  std::filesystem::create_symlink(path, dir / "link.h5");
+  DatasetWriter w(path, DatasetWriter::Size{200, 200});
+  for (int i = 0; i < 80; ++i) w.add_image(noise(200, 200, i));  // more than is buffered
+  for (const auto& other : {path, dir / "link.h5"})
+    EXPECT_EQ(message_of([&] { DatasetWriter(other, std::nullopt); }),
+              path + ": is being written by another process; wait for it, or name another file");
+  w.finish();
+  const Dataset d = Dataset::open(path);
+  ASSERT_EQ(d.size(), 80);
+  for (int i = 0; i < 80; ++i) EXPECT_EQ(d.image(i).to_vector(), noise(200, 200, i).to_vector()) << i;
+  DatasetWriter again(path, std::nullopt);  // which readers do not hinder
+  again.finish();
+  EXPECT_EQ(Dataset::open(path).size(), 0);
 }
 
 // A limit on file sizes stands for a full disk: writes fail in the same way, with another errno.

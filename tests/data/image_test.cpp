@@ -1,11 +1,13 @@
 #include "data/image.h"
 
 #include <atomic>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "tensor/random.h"
 #include "tests/data/golden_file.h"
@@ -87,12 +89,26 @@ TEST(Image, UnwritablePlacesAreErrors) {
   const Tensor image = read_golden(golden, "image");
   const test::TempDir folder;
   EXPECT_EQ(message_of([&] { write_png(folder / "no/such/a.png", image); }),
-            folder / "no/such/a.png" + ": cannot be written: No such file or directory");
+            folder / "no/such/a.png" + ": cannot write: No such file or directory; create the folder first");
   if (std::filesystem::exists("/dev/full")) {
     EXPECT_EQ(message_of([&] { write_png("/dev/full", image); }),
-              "/dev/full: cannot be written: No space left on device");
-    EXPECT_TRUE(std::filesystem::exists("/dev/full"));
+              "/dev/full: cannot write: No space left on device; choose another name");
+    EXPECT_TRUE(std::filesystem::is_character_file("/dev/full"));
   }
+  // A limit on file sizes stands for a full disk: the old file stays.
+  write_png(folder / "a.png", image);
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  rlimit small = before;
+  small.rlim_cur = 100;
+  setrlimit(RLIMIT_FSIZE, &small);
+  const std::string message = message_of([&] {
+    write_png(folder / "a.png", Tensor::zeros({90, 90, 3}, DType::uint8));
+  });
+  setrlimit(RLIMIT_FSIZE, &before);
+  EXPECT_EQ(message, folder / "a.png" + ": cannot write: File too large; free some space and run it again");
+  EXPECT_EQ(max_difference(read_image(folder / "a.png"), image), 0);
 }
 
 TEST(Image, TruncationIsAnError) {

@@ -291,6 +291,15 @@ TEST(Loader, TargetsWithoutADirectionAreFound) {
   EXPECT_EQ(problems(zero), (std::vector<std::string>{"", "the embedding of 8.jpg in " + zero + " is zero"}));
   EXPECT_EQ(problems(infinite),
             (std::vector<std::string>{"", "the embedding of image 8 of " + infinite + " is not finite"}));
+  // Float32 holds the numbers, but not the sum of their squares, by which they are made one long.
+  for (const auto& [value, what] :
+       {std::pair(1e25F, "too large for float32"), {1e-30F, "too small for float32"}}) {
+    const std::string path = write("extreme.h5", value, true);
+    EXPECT_EQ(problems(path),
+              (std::vector<std::string>{"", fmt::format("the embedding of 8.jpg in {} is {}", path, what)}));
+  }
+  for (const float value : {1e18F, 1e-18F})
+    EXPECT_EQ(problems(write("fine.h5", value, true)), (std::vector<std::string>(2)));
 }
 
 TEST(Loader, WrongOptions) {
@@ -320,12 +329,22 @@ TEST(Loader, WrongOptions) {
   }
   EXPECT_EQ(
       message_of([&] { Loader(Dataset::open(dir / "bare.h5"), options(1)); }),
-      dir / "bare.h5" +
-          std::string(": has no /embeddings; embed it first with vitral teach, or write them with h5py"));
+      dir / "bare.h5" + std::string(": has no /embeddings; write them with h5py as docs/dataset.md shows"));
   LoaderOptions o = options(1);
   o.targets = false;
   Loader images(Dataset::open(dir / "bare.h5"), o);
   EXPECT_EQ(images.next()->images.to_vector(), noise(16, 16, 1).to_vector());
+}
+
+TEST(Loader, ABatchMayBeLargerThanTheDataset) {
+  const TempDir dir;
+  const Dataset d = Dataset::open(write_dataset(dir / "a.h5", 10, 16));
+  LoaderOptions o = options(2);
+  o.batch_size = std::numeric_limits<std::int64_t>::max();
+  Loader loader(d, o);
+  EXPECT_EQ(loader.batches_per_epoch(), 1);
+  EXPECT_EQ(loader.next()->size(), 10);
+  EXPECT_FALSE(loader.next());
 }
 
 TEST(Loader, EarlyDestructionJoins) {

@@ -6,9 +6,12 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "data/dataset.h"
+#include "data/dataset_writer.h"
 #include "data/image.h"
+#include "data/loader.h"
 #include "data/ordered.h"
 #include "data/resize.h"
 #include "tensor/random.h"
@@ -158,12 +161,98 @@ TEST(Pack, NothingToPackWritesNothing) {
   o.inputs = {dir / "in/cats/broken.png", dir / "in/notes.txt"};
   const PackSummary s = pack(o);
   EXPECT_EQ(s.train, 0);
+  EXPECT_FALSE(s.written);
   EXPECT_EQ(s.skipped.size(), 2U);
   EXPECT_FALSE(fs::exists(o.output));
   EXPECT_FALSE(fs::exists(o.output + ".partial"));
   fs::create_directories(dir / "empty");
   o.inputs = {dir / "empty"};
   EXPECT_EQ(pack(o).found, 0);
+}
+
+TEST(Pack, WhatCannotBeReadIsListedAndTheRestPacked) {
+  const TempDir dir;
+  write_folder(dir);
+  const std::string in = dir / "in";
+  fs::create_directories(in + "/private");
+  fs::copy(in + "/cats/1.png", in + "/private/1.png");
+  fs::create_symlink("loop.jpg", in + "/loop.jpg");
+  fs::create_symlink("loop", in + "/loop");
+  fs::create_symlink("gone.jpg", in + "/dangling.jpg");
+  ASSERT_EQ(mkfifo((in + "/pipe.png").c_str(), 0644), 0);
+  ASSERT_EQ(chmod(dir.str().c_str(), 0777), 0);
+  ASSERT_EQ(chmod((in + "/private").c_str(), 0), 0);
+  const uid_t me = geteuid();  // the superuser may search everything
+  ASSERT_TRUE(me != 0 || seteuid(65534) == 0);
+  PackSummary s;
+  const std::string problem = message_of([&] { s = pack(options(dir)); });
+  PackOptions whole = options(dir);
+  whole.inputs = {in + "/private"};
+  whole.output = dir / "whole.h5";
+  const std::string searched = message_of([&] { pack(whole); });
+  ASSERT_TRUE(me != 0 || seteuid(me) == 0);
+  ASSERT_EQ(chmod((in + "/private").c_str(), 0700), 0);
+  EXPECT_EQ(problem, "no error");
+  EXPECT_EQ(s.train, 12);
+  EXPECT_EQ(s.found, 17);
+  std::vector<std::string> reasons;
+  for (const auto& file : s.skipped) reasons.push_back(file.name + " | " + file.reason);
+  const std::string advice = "; check the path and its permissions";
+  const std::string denied = in + "/private: cannot be searched: Permission denied; check its permissions";
+  EXPECT_EQ(reasons,
+            (std::vector<std::string>{
+                "cats/broken.png | cats/broken.png: not a JPEG or PNG image",
+                "dangling.jpg | " + in + "/dangling.jpg: no such file",
+                "loop.jpg | " + in + "/loop.jpg: cannot be read: Too many levels of symbolic links" + advice,
+                "pipe.png | " + in + "/pipe.png: is not a regular file, name one",
+                "private | " + denied,
+            }));
+  EXPECT_EQ(searched, denied);
+  EXPECT_EQ(Dataset::open(dir / "out.h5").size(), 12);
+  PackOptions o = options(dir);
+  o.output = in + "/loop/out.h5";
+  EXPECT_EQ(
+      message_of([&] { pack(o); }),
+      o.output +
+          ": cannot be created: Too many levels of symbolic links; check that the folder exists and may "
+          "be written");
+  o.inputs = {in + "/loop"};
+  EXPECT_EQ(message_of([&] { pack(o); }),
+            in + "/loop: cannot be read: Too many levels of symbolic links" + advice);
+}
+
+TEST(Pack, NamesAreTextOfOneLine) {
+  const TempDir dir;
+  fs::create_directories(dir / "in");
+  const std::string odd = "a\xff\xc3\xa4\xc3.png";  // a, a byte that is no UTF-8, ae, half a letter
+  write_png(dir / "in/" + odd, picture(1));
+  write_png(dir / "in/two\nlines.png", picture(2));
+  std::ofstream(dir / "in/bad\nimage.png") << "no image";
+  PackOptions o = options(dir);
+  o.encoded = true;
+  const PackSummary s = pack(o);
+  ASSERT_EQ(s.skipped.size(), 1U);
+  EXPECT_EQ(s.skipped[0].reason, "bad?image.png: not a JPEG or PNG image");
+  const Dataset d = Dataset::open(o.output);
+  EXPECT_EQ(d.name(0), "a\\xff\xc3\xa4\\xc3.png");
+  EXPECT_EQ(d.name(1), "two\nlines.png");
+
+  // The same names in messages about the dataset.
+  DatasetWriter w(dir / "bad.h5", std::nullopt);
+  w.add_encoded(std::vector<std::uint8_t>{1, 2, 3}, "two\nlines.png", Tensor::zeros({3}));
+  w.finish();
+  const Dataset bad = Dataset::open(dir / "bad.h5");
+  EXPECT_EQ(message_of([&] { bad.image(0); }), "two?lines.png: not a JPEG or PNG image");
+  LoaderOptions loading;
+  loading.training = false;
+  const auto batch = Loader(bad, loading).next();
+  ASSERT_EQ(batch->skipped.size(), 1U);
+  EXPECT_EQ(batch->skipped[0].name, "two?lines.png");
+  EXPECT_EQ(batch->skipped[0].reason, "two?lines.png: not a JPEG or PNG image");
+  Batch zero;
+  zero.indices = {0};
+  zero.targets = Tensor::zeros({1, 3});
+  EXPECT_EQ(target_problem(zero, bad), "the embedding of two?lines.png in " + (dir / "bad.h5") + " is zero");
 }
 
 TEST(ParallelOrdered, OrderAndErrors) {

@@ -240,10 +240,10 @@ TEST(ShapesFile, ErrorsAreOneLine) {
   EXPECT_EQ(message_of([&] { write_shapes(dir / "a.h5", 0, 0, ShapesSplit::val); }),
             dir / "a.h5" + std::string(": 0 images cannot be written, ask for at least 1"));
   EXPECT_EQ(message_of([&] { write_shapes(dir.str(), 1, 0, ShapesSplit::val); }),
-            dir.str() + ": is a directory, choose another name");
+            dir.str() + ": is a directory, name a file");
   EXPECT_EQ(message_of([&] { write_shapes(dir / "no/a.h5", 1, 0, ShapesSplit::val); }),
-            dir / "no/a.h5.partial" +
-                std::string(": cannot be created; check that the folder exists and may be written"));
+            dir / "no/a.h5" + std::string(": cannot be created: No such file or directory; check that the "
+                                          "folder exists and may be written"));
   EXPECT_EQ(message_of([] { shapes_embedding({}); }), "shapes: an image needs at least one object");
   EXPECT_EQ(message_of([] {
               shapes_embedding(std::vector<ShapesObject>{{36, 0, 0, 14, {}}});

@@ -37,6 +37,11 @@ TEST(OverlappingPatches, NeedsASharedArea) {
   EXPECT_EQ(overlapping({std::nextafter(1 / 3.0F, 0.0F), 0, std::nextafter(2 / 3.0F, 1.0F), 1}, 1, 3),
             (V{1}));
   EXPECT_EQ(overlapping({0.75F, 0.75F, 1, 1}, 4, 4), (V{15}));
+  // A line or a point lies in one patch, borders included.
+  EXPECT_EQ(overlapping({0.3F, 0, 0.3F, 1}, 4, 4), (V{1, 5, 9, 13}));
+  EXPECT_EQ(overlapping({0.5F, 0.5F, 0.5F, 0.5F}, 4, 4), (V{10}));
+  EXPECT_EQ(overlapping({1, 1, 1, 1}, 4, 4), (V{15}));
+  EXPECT_EQ(overlapping({0, 0, 0, 0}, 4, 4), (V{0}));
 }
 
 TEST(PointingGame, HitsAndMissesByHand) {
@@ -137,9 +142,9 @@ TEST(PointingGame, ErrorsAreOneLine) {
   EXPECT_EQ(play({2, 64, 4}, {3, 4}, {0, 3, {0, 0, 1, 1}}),
             "pointing_game: object 0 has concept 3, concepts are 0..2");
   EXPECT_EQ(play({2, 64, 4}, {3, 4}, {0, 0, {10, 20, 30, 40}}),
-            "pointing_game: object 0 has the box (10, 20, 30, 40), it must be x0 < x1, y0 < y1 in 0..1");
-  EXPECT_EQ(play({2, 64, 4}, {3, 4}, {0, 0, {0.5F, 0, 0.5F, 1}}),
-            "pointing_game: object 0 has the box (0.5, 0, 0.5, 1), it must be x0 < x1, y0 < y1 in 0..1");
+            "pointing_game: object 0 has the box (10, 20, 30, 40), it must be x0 <= x1, y0 <= y1 in 0..1");
+  EXPECT_EQ(play({2, 64, 4}, {3, 4}, {0, 0, {0.5F, 0, 0.25F, 1}}),
+            "pointing_game: object 0 has the box (0.5, 0, 0.25, 1), it must be x0 <= x1, y0 <= y1 in 0..1");
   EXPECT_EQ(message_of([] {
               PointingGame(Tensor::zeros({3, 4}), 0, 8);
             }),
