@@ -169,6 +169,7 @@ struct Paths {
   }
   std::string write(const std::vector<std::string>& field) const {
     std::vector<std::string> texts;
+    texts.reserve(field.size());
     for (const auto& path : field) texts.push_back(yaml_text(path));
     return fmt::format("[{}]", fmt::join(texts, ", "));
   }

@@ -51,7 +51,7 @@ std::string format_bar(const ProgressState& p, int columns) {
     std::string bar(done, '=');
     if (done < width) bar += '>';
     bar.resize(width, ' ');
-    return epoch + "[" + bar + "] " + step + speed + wait + eta;
+    return fmt::format("{}[{}] {}{}{}{}", epoch, bar, step, speed, wait, eta);
   }
   for (const std::string& line :
        {epoch + step + speed + wait + eta, epoch + step + speed + eta, step + speed + eta, step + eta}) {

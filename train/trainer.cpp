@@ -261,10 +261,15 @@ class Run {
     if (batch->size() == 0) {
       result.loss = std::numeric_limits<double>::quiet_NaN();  // of nothing
     } else {
-      result = step_->run(batch->images, batch->targets, lr);
+      // An embedding without a direction, or one that float32 cannot square, would teach a wrong one.
+      const std::string problem = data::target_problem(*batch, train_data_);
+      if (problem.empty())
+        result = step_->run(batch->images, batch->targets, lr);
+      else
+        result = {.loss = std::numeric_limits<double>::quiet_NaN(), .skipped = true};
       images_since_ += batch->size();
       if (result.skipped) {
-        note_skip(result, *batch);
+        note_skip(result, problem);
       } else {
         at_.skips = 0;
         at_.epoch_loss += result.loss;
@@ -277,10 +282,9 @@ class Run {
     report(result.loss, lr);
   }
 
-  void note_skip(const StepResult& result, const data::Batch& batch) {
+  void note_skip(const StepResult& result, const std::string& problem) {
     ++at_.skips;
-    std::string cause = data::target_problem(batch, train_data_);
-    if (!cause.empty()) cause = ": " + cause;
+    const std::string cause = problem.empty() ? "" : ": " + problem;
     const char* what = std::isfinite(result.loss) ? "gradient" : "loss";
     progress_.message(fmt::format("step {}: {} is not finite, the step is skipped ({} in a row){}",
                                   at_.step + 1, what, at_.skips, cause));

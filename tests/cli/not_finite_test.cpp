@@ -53,7 +53,7 @@ TEST_P(OneBadEmbedding, SkipsItsStepAndNamesIt) {
 INSTANTIATE_TEST_SUITE_P(Values, OneBadEmbedding,
                          testing::Values(std::pair{test::not_a_number, "not finite"},
                                          std::pair{std::numeric_limits<float>::infinity(), "not finite"},
-                                         std::pair{0.0F, "zero"}));
+                                         std::pair{0.0F, "zero"}, std::pair{1e25F, "too large for float32"}));
 
 TEST(NotFinite, AValidationThatFailsKeepsTheEpoch) {
   const SmallRun small(24, true);
