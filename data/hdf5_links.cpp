@@ -73,7 +73,7 @@ bool H5File::has(const std::string& name) const {
           throw_error<UsageError>("{}: {} is a link that leads to itself; remove it", path_, name);
         const std::string to = target_of(id_, part, *info);
         rest = std::min(rest, path.size() - end);
-        path = (to.starts_with('/') ? "" : part.substr(0, at)) + to + path.substr(end);
+        path = fmt::format("{}{}{}", to.starts_with('/') ? "" : part.substr(0, at), to, path.substr(end));
         at = 1;
         continue;
       }

@@ -60,6 +60,7 @@ void parallel_ordered(std::int64_t n, int workers, std::int64_t ahead, Produce&&
       room.notify_all();
     }
   } const stopper{mutex, room, stop};
+  threads.reserve(static_cast<std::size_t>(workers));
   for (int t = 0; t < workers; ++t) threads.emplace_back(work);
 
   for (std::int64_t i = 0; i < n; ++i) {

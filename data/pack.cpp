@@ -151,6 +151,7 @@ PackSummary pack(const PackOptions& options) {
   if (files.empty()) return summary;
   const bool split = options.val_fraction > 0;
   std::vector<bool> validation;
+  validation.reserve(files.size());
   for (const auto& file : files) validation.push_back(split && goes_to_validation(options, file.name));
   const auto chosen = std::count(validation.begin(), validation.end(), true);
   if (split && (chosen == 0 || chosen == summary.found))

@@ -47,6 +47,7 @@ std::vector<std::int64_t> choose_images(const data::Dataset& dataset,
                                         const std::map<std::int64_t, std::vector<Wanted>>& objects,
                                         std::int64_t count) {
   std::vector<std::int64_t> images;
+  images.reserve(objects.size());
   for (const auto& [image, shown] : objects) images.push_back(image);
   const auto shows = [&](std::int64_t i) { return objects.at(i).size(); };
   std::stable_sort(images.begin(), images.end(), [&](auto a, auto b) { return shows(a) > shows(b); });
