@@ -112,6 +112,8 @@ std::string Dataset::name(std::int64_t i) const {
                             : file.names[static_cast<std::size_t>(i)];
 }
 
+bool Dataset::has_name(std::int64_t i) const { return !locate(i).names.empty(); }
+
 std::optional<Concepts> Dataset::concepts() const {
   std::optional<Concepts> all;
   std::int64_t objects = 0;

@@ -71,6 +71,8 @@ class Dataset {
 
   /// Where image i came from: its entry of /names, or "image 17 of train.h5".
   std::string name(std::int64_t i) const;
+  /// Whether that name is stored, and not made of number and file.
+  bool has_name(std::int64_t i) const;
   /// Of all files together, `image` counted over the whole dataset; nullopt where no file has /concepts.
   /// Files with the same concepts share them.
   std::optional<Concepts> concepts() const;

@@ -27,10 +27,11 @@ class InputFile {
   std::uint64_t size_ = 0;
 };
 
-/// Text of unknown origin as it may stand in an error line: '?' for line breaks and other control characters.
+/// Text of unknown origin as it may stand in an error line: \x0a and the like for line breaks and other
+/// control characters.
 std::string one_line(std::string_view text);
-/// The same, of at most 100 bytes.
-std::string shown(std::string_view text);
+/// The same, of at most `longest` bytes of the text.
+std::string shown(std::string_view text, std::size_t longest = 100);
 
 /// The whole of a small text file. Throws Error when it is larger than `limit` bytes.
 std::string read_text_file(const std::string& path, std::uint64_t limit);

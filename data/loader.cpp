@@ -82,7 +82,7 @@ std::string target_problem(const Batch& batch, const Dataset& dataset) {
     if (!problem) continue;
     const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
     std::string name = one_line(dataset.name(index));
-    if (!name.ends_with(dataset.file(index))) name += " in " + dataset.file(index);
+    if (dataset.has_name(index)) name += " in " + dataset.file(index);
     return fmt::format("the embedding of {} is {}", name, problem);
   }
   return "";

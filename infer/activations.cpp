@@ -27,12 +27,6 @@ std::map<std::int64_t, std::vector<Wanted>> labelled(const data::Concepts& conce
   return out;
 }
 
-// A dataset without /names calls its images "image 17 of FILE"; the file would be the same in every row.
-std::string short_name(const std::string& name, std::int64_t i) {
-  const std::string plain = fmt::format("image {}", i);
-  return name.starts_with(plain + " of ") ? plain : name;
-}
-
 std::int64_t find_concept(const data::Concepts& concepts, const std::string& name, const std::string& path) {
   const auto found = std::find(concepts.names.begin(), concepts.names.end(), name);
   if (found != concepts.names.end()) return found - concepts.names.begin();
@@ -96,7 +90,9 @@ std::vector<ActivationRow> concept_activations(const Encoder& encoder, const dat
     const Tensor image = dataset.image(i),
                  input = data::validation_transform(image, encoder.config().image_size);
     const Encoded e = encoder.encode(input.reshape({1, input.dim(0), input.dim(1), 3}));
-    ActivationRow row{.image = image, .panels = {}, .title = short_name(dataset.name(i), i)};
+    ActivationRow row{.image = image, .panels = {}, .title = {}};
+    // The file would be the same in every row.
+    row.title = dataset.has_name(i) ? dataset.name(i) : fmt::format("image {}", i);
     for (const Wanted& w : wanted) {
       const Tensor embedding =
           concepts->embeddings.rows(w.concept_index, w.concept_index + 1).reshape({width});

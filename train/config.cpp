@@ -11,11 +11,15 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "data/input_file.h"
 #include "tensor/error.h"
 #include "train/config_keys.h"
 
 namespace vitral::train {
 namespace {
+
+// Keys and values as they may stand in an error line, and not endless.
+std::string shown(std::string_view text) { return data::shown(text, 200); }
 
 constexpr std::size_t largest_file = 1 << 20;  // bytes: more is a mistaken argument, not a configuration
 
@@ -99,7 +103,7 @@ struct Origin {
 }
 
 [[noreturn]] void fail_unknown(const Origin& at, const std::string& section, const std::string& key) {
-  fail(at, one_line(join(section, key)),
+  fail(at, shown(join(section, key)),
        fmt::format("unknown key; {}valid keys{}: {}", suggestion(section, key),
                    section.empty() ? "" : " of " + section, fmt::join(children(section), ", ")));
 }
@@ -159,7 +163,7 @@ void Loader::read_file(const std::string& path) {
   try {
     documents = YAML::LoadAll(text);
   } catch (const YAML::Exception& e) {
-    throw_error<UsageError>("{}:{}: not valid YAML: {}", path, std::max(e.mark.line + 1, 1), one_line(e.msg));
+    throw_error<UsageError>("{}:{}: not valid YAML: {}", path, std::max(e.mark.line + 1, 1), shown(e.msg));
   }
   const std::string sections = fmt::format("{}", fmt::join(children(""), ", "));
   if (documents.empty() || documents[0].IsNull())
@@ -223,9 +227,9 @@ void Loader::apply_override(const std::string& text) {
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0)
     throw_error<UsageError>("override {}: must have the form section.key=value, e.g. train.epochs=20",
-                            one_line(text));
+                            shown(text));
   const std::string name = text.substr(0, equals);
-  const Origin at{one_line(text), name};
+  const Origin at{shown(text), name};
 
   // The longest known beginning of the name, so that the message can say what would be valid after it.
   std::string known;
@@ -243,7 +247,7 @@ void Loader::apply_override(const std::string& text) {
   try {
     node = YAML::Load(text.substr(equals + 1));
   } catch (const YAML::Exception& e) {
-    fail(at, name, "not valid YAML: " + one_line(e.msg));
+    fail(at, name, "not valid YAML: " + shown(e.msg));
   }
   const std::string old_scheduler = config_.train.scheduler.name;
   set(name, node, at, at);
@@ -294,13 +298,13 @@ void Loader::check_file(const std::string& name, const std::string& file, bool f
   std::error_code problem;
   const auto status = std::filesystem::status(file, problem);
   std::string text;
-  const std::string shown = one_line(file);
+  const std::string path = shown(file);
   if (status.type() == std::filesystem::file_type::none)
-    text = fmt::format("{}: cannot be read: {}", shown, problem.message());
+    text = fmt::format("{}: cannot be read: {}", path, problem.message());
   else if (!std::filesystem::exists(status))
-    text = fmt::format("{}: no such file", shown);
+    text = fmt::format("{}: no such file", path);
   else if (!folder_too && std::filesystem::is_directory(status))
-    text = fmt::format("{}: is a directory, an HDF5 file is needed", shown);
+    text = fmt::format("{}: is a directory, an HDF5 file is needed", path);
   if (text.empty()) return;
   const Origin* origin = find_origin(name);
   if (!origin) throw_error<UsageError>("configuration: {}: {} (the default)", name, text);

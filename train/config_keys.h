@@ -39,9 +39,6 @@ std::optional<Conflict> find_conflict(const Config& config);
 /// A node in an error message: 3, "3" (the text), null, a list, a map.
 std::string describe(const YAML::Node& node);
 
-/// Text for an error message: control characters as \xNN, and not endless.
-std::string one_line(std::string_view text);
-
 /// Text as YAML on one line: as it is where that is unambiguous YAML, else in double quotes with escapes.
 std::string yaml_text(std::string_view text);
 

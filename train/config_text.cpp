@@ -61,18 +61,6 @@ std::string yaml_text(std::string_view text) {
   return is_safe_plain(text) ? std::string(text) : double_quoted(text);
 }
 
-std::string one_line(std::string_view text) {
-  constexpr std::size_t longest = 200;
-  std::string out;
-  for (const char c : text.substr(0, longest)) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    else
-      out += c;
-  }
-  return text.size() > longest ? out + "..." : out;
-}
-
 std::string describe(const YAML::Node& node) {
   if (node.IsNull()) return "null";
   if (node.IsMap()) return "a map";

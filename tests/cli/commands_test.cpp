@@ -188,7 +188,7 @@ TEST(Embed, IsTheEncoderOnTheValidationTransform) {
   const test::Result r = run({"embed", weights, images, "-o", dir / "e.h5"});
   EXPECT_EQ(r.status, 0);
   EXPECT_EQ(r.err, "skipped 2 of 6 images: " + images + "/2.png: not a JPEG or PNG image\n" +
-                       "skipped 2 of 6 images: " + images + "/gone?.png: no such file\n");
+                       "skipped 2 of 6 images: " + images + "/gone\\x0a.png: no such file\n");
   const data::H5File file = data::H5File::open(dir / "e.h5");
   EXPECT_EQ(file.shape("/embeddings"), (Shape{4, 16}));
   EXPECT_FALSE(file.has("/patch_embeddings"));

@@ -232,7 +232,7 @@ TEST(Pack, NamesAreTextOfOneLine) {
   o.encoded = true;
   const PackSummary s = pack(o);
   ASSERT_EQ(s.skipped.size(), 1U);
-  EXPECT_EQ(s.skipped[0].reason, "bad?image.png: not a JPEG or PNG image");
+  EXPECT_EQ(s.skipped[0].reason, "bad\\x0aimage.png: not a JPEG or PNG image");
   const Dataset d = Dataset::open(o.output);
   EXPECT_EQ(d.name(0), "a\\xff\xc3\xa4\\xc3.png");
   EXPECT_EQ(d.name(1), "two\nlines.png");
@@ -242,17 +242,18 @@ TEST(Pack, NamesAreTextOfOneLine) {
   w.add_encoded(std::vector<std::uint8_t>{1, 2, 3}, "two\nlines.png", Tensor::zeros({3}));
   w.finish();
   const Dataset bad = Dataset::open(dir / "bad.h5");
-  EXPECT_EQ(message_of([&] { bad.image(0); }), "two?lines.png: not a JPEG or PNG image");
+  EXPECT_EQ(message_of([&] { bad.image(0); }), "two\\x0alines.png: not a JPEG or PNG image");
   LoaderOptions loading;
   loading.training = false;
   const auto batch = Loader(bad, loading).next();
   ASSERT_EQ(batch->skipped.size(), 1U);
-  EXPECT_EQ(batch->skipped[0].name, "two?lines.png");
-  EXPECT_EQ(batch->skipped[0].reason, "two?lines.png: not a JPEG or PNG image");
+  EXPECT_EQ(batch->skipped[0].name, "two\\x0alines.png");
+  EXPECT_EQ(batch->skipped[0].reason, "two\\x0alines.png: not a JPEG or PNG image");
   Batch zero;
   zero.indices = {0};
   zero.targets = Tensor::zeros({1, 3});
-  EXPECT_EQ(target_problem(zero, bad), "the embedding of two?lines.png in " + (dir / "bad.h5") + " is zero");
+  EXPECT_EQ(target_problem(zero, bad),
+            "the embedding of two\\x0alines.png in " + (dir / "bad.h5") + " is zero");
 }
 
 TEST(ParallelOrdered, OrderAndErrors) {

@@ -154,7 +154,7 @@ const Hostile hostile_headers[] = {
     {"{\"__metadata__\":{\"a\":{}}}", 0, "__metadata__ 'a': an object where none belongs"},
     {"{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", 0, "__metadata__: 'a' is there twice"},
     {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, "'__metadata__' is there twice"},
-    {"{\"a\\nb\":{\"dtype\":\"F32\"}}", 0, "tensor 'a?b': shape is missing"},
+    {"{\"a\\nb\":{\"dtype\":\"F32\"}}", 0, "tensor 'a\\x0ab': shape is missing"},
 };
 
 TEST(Safetensors, HostileHeadersAreOneClearLine) {
