@@ -15,13 +15,16 @@ Tensor output_like(const char* operation, const Variable& qkv, std::int64_t head
 }  // namespace
 
 Variable attention(const Variable& qkv, std::int64_t heads) {
-  Tensor out = output_like("attention", qkv, heads);
-  kernel::attention(out, qkv.value(), heads);
-  return make_result("attention", std::move(out), {qkv},
-                     [k = Saved(qkv), heads](const Tensor& dy, Gradients& gradients) {
+  Tensor out = output_like("attention", qkv, heads), lse;
+  if (!qkv.device().is_cpu())
+    lse = Tensor({qkv.dim(0), heads, qkv.dim(1)},
+                 qkv.dtype() == DType::float64 ? DType::float64 : DType::float32, qkv.device());
+  kernel::attention(out, lse, qkv.value(), heads);
+  return make_result("attention", out, {qkv},
+                     [k = Saved(qkv), out, lse, heads](const Tensor& dy, Gradients& gradients) {
                        const Tensor v = k.get();
                        Tensor dx(v.shape(), v.dtype(), v.device());
-                       kernel::attention_backward(dx, dy, v, heads);
+                       kernel::attention_backward(dx, dy, v, out, lse, heads);
                        gradients.add(0, std::move(dx));
                      });
 }

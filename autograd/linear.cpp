@@ -1,6 +1,6 @@
+#include "tensor/linear.h"
+
 #include "autograd/ops.h"
-#include "tensor/binary.h"
-#include "tensor/gemm.h"
 #include "tensor/reduce.h"
 
 namespace vitral {
@@ -41,35 +41,94 @@ Variable matmul(const Variable& a, const Variable& b, bool transpose_b) {
                      });
 }
 
-Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
-  check_inputs("linear", {&x, &weight, bias.defined() ? &bias : &weight});
-  VITRAL_CHECK(x.rank() >= 1 && weight.rank() == 2 && x.dim(-1) == weight.dim(1),
-               "linear: weight {} must be [O, I] with I the last dim of x {}", weight.shape(), x.shape());
-  VITRAL_CHECK(!bias.defined() || bias.shape() == Shape{weight.dim(0)},
-               "linear: bias {} must match the first dim of weight {}", bias.shape(), weight.shape());
-  const std::int64_t in = weight.dim(1), out = weight.dim(0), rows = x.shape().product(0, x.rank() - 1);
-  Tensor y({rows, out}, x.dtype(), x.device());
-  // The bias is written first and the product added to it: one pass over y less than adding it after.
-  if (bias.defined())
-    kernel::binary(y, Tensor::zeros({rows, 1}, x.dtype(), x.device()), bias.value(), BinaryOp::add);
-  kernel::gemm(y, x.value().reshape({rows, in}), weight.value(),
-               {.transpose_b = true, .accumulate = bias.defined()});
+namespace {
+
+// x as rows [R,I], and what of a linear layer's parameters its products read, in the dtype of x.
+struct LinearShapes {
+  LinearShapes(const char* operation, const Variable& x, const Variable& weight, const Variable& bias) {
+    check_weights(operation, x, {&weight, &bias});
+    VITRAL_CHECK(x.rank() >= 1 && weight.rank() == 2 && x.dim(-1) == weight.dim(1),
+                 "{}: weight {} must be [O, I] with I the last dim of x {}", operation, weight.shape(),
+                 x.shape());
+    VITRAL_CHECK(!bias.defined() || bias.shape() == Shape{weight.dim(0)},
+                 "{}: bias {} must match the first dim of weight {}", operation, bias.shape(),
+                 weight.shape());
+    in = weight.dim(1), out = weight.dim(0), rows = x.shape().product(0, x.rank() - 1);
+    dtype = weight.dtype();
+    biased = bias.defined();
+    x_shape = x.shape();
+  }
+
+  std::int64_t rows, in, out;
+  DType dtype;  // of the parameters, and so of their gradients
+  bool biased;
+  Shape x_shape;
+};
+
+Tensor linear_forward(const LinearShapes& l, const Tensor& x, const Tensor& weight, const Variable& bias) {
+  Tensor y({l.rows, l.out}, x.dtype(), x.device());
+  kernel::linear(y, x.reshape({l.rows, l.in}), weight, l.biased ? bias.value_as(x.dtype()) : Tensor());
+  return y.reshape(l.x_shape.with(-1, l.out));
+}
+
+// The gradients of weight and bias, inputs 1 and 2 of the node.
+void linear_parameter_gradients(const LinearShapes& l, const Tensor& dy, const Tensor& x,
+                                Gradients& gradients) {
+  const bool wants_bias = l.biased && gradients.needs(2);
+  Tensor dweight, dbias;
+  if (wants_bias) dbias = Tensor({l.out}, l.dtype, dy.device());
+  if (gradients.needs(1)) {
+    dweight = Tensor({l.out, l.in}, l.dtype, dy.device());
+    kernel::linear_backward(dweight, dbias, dy, x.reshape({l.rows, l.in}));
+    gradients.add(1, std::move(dweight));
+  } else if (wants_bias) {
+    kernel::sum_axis(dbias, dy, 1, l.rows, l.out, 1);
+  }
+  if (wants_bias) gradients.add(2, std::move(dbias));
+}
+
+Tensor linear_input_gradient(const LinearShapes& l, const Tensor& dy, const Tensor& weight) {
+  return product(dy, weight, {l.rows, l.in}, {}).reshape(l.x_shape);
+}
+
+std::vector<Variable> linear_inputs(const Variable& x, const Variable& weight, const Variable& bias) {
   std::vector<Variable> inputs{x, weight};
   if (bias.defined()) inputs.push_back(bias);
-  return make_result(
-      "linear", y.reshape(x.shape().with(-1, out)), std::move(inputs),
-      [kx = Saved(x), kw = Saved(weight), shape = x.shape(), rows, in, out, biased = bias.defined()](
-          const Tensor& dy, Gradients& gradients) {
-        const Tensor g = dy.reshape({rows, out});
-        if (gradients.needs(1))
-          gradients.add(1, product(g, kx.get().reshape({rows, in}), {out, in}, {.transpose_a = true}));
-        if (biased && gradients.needs(2)) {
-          Tensor db({out}, g.dtype(), g.device());
-          kernel::sum_axis(db, g, 1, rows, out, 1);
-          gradients.add(2, std::move(db));
-        }
-        if (gradients.needs(0)) gradients.add(0, product(g, kw.get(), {rows, in}, {}).reshape(shape));
-      });
+  return inputs;
+}
+
+}  // namespace
+
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
+  const LinearShapes l("linear", x, weight, bias);
+  const Saved kw = weight.dtype() == x.dtype() ? Saved(weight) : Saved(weight.value_as(x.dtype()));
+  return make_result("linear", linear_forward(l, x.value(), kw.get(), bias), linear_inputs(x, weight, bias),
+                     [l, kx = Saved(x), kw](const Tensor& dy, Gradients& gradients) {
+                       const Tensor g = dy.reshape({l.rows, l.out});
+                       if (gradients.needs(1) || l.biased)
+                         linear_parameter_gradients(l, g, kx.get(), gradients);
+                       if (gradients.needs(0)) gradients.add(0, linear_input_gradient(l, g, kw.get()));
+                     });
+}
+
+Variable quick_gelu_linear(const Variable& h, const Variable& weight, const Variable& bias) {
+  if (!kernel::quick_gelu_both.implemented(h.device().kind)) return linear(quick_gelu(h), weight, bias);
+  const LinearShapes l("quick_gelu_linear", h, weight, bias);
+  const Saved kw = weight.dtype() == h.dtype() ? Saved(weight) : Saved(weight.value_as(h.dtype()));
+  Tensor activation(h.shape(), h.dtype(), h.device());
+  kernel::quick_gelu(activation, h.value());
+  return make_result("quick_gelu_linear", linear_forward(l, activation, kw.get(), bias),
+                     linear_inputs(h, weight, bias),
+                     [l, kh = Saved(h), kw](const Tensor& dy, Gradients& gradients) {
+                       const Tensor g = dy.reshape({l.rows, l.out}), vh = kh.get();
+                       // The gradient goes through the product first, so that one pass over h gives what
+                       // backward needs of the activation and of its derivative.
+                       Tensor dh = linear_input_gradient(l, g, kw.get());
+                       Tensor again(vh.shape(), vh.dtype(), vh.device());
+                       kernel::quick_gelu_both(again, dh, dh, vh);
+                       linear_parameter_gradients(l, g, again, gradients);
+                       if (gradients.needs(0)) gradients.add(0, std::move(dh));
+                     });
 }
 
 }  // namespace vitral

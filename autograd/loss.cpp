@@ -1,5 +1,6 @@
-// Losses, composed of other operations.
 #include "autograd/ops.h"
+#include "tensor/binary.h"
+#include "tensor/distillation_loss.h"
 
 namespace vitral {
 
@@ -13,7 +14,18 @@ Variable distillation_loss(const Variable& y, const Variable& t, double norm) {
   check_inputs("distillation_loss", {&y, &t});
   VITRAL_CHECK(y.shape() == t.shape() && y.rank() == 2,
                "distillation_loss: embeddings {} and targets {} must both be [B, D]", y.shape(), t.shape());
-  return affine(mean(abs(sub(l2_normalize(y), l2_normalize(t)))), norm);
+  const bool fused = kernel::distillation_loss.implemented(y.device().kind) && !t.requires_grad() &&
+                     y.dtype() != DType::bfloat16;
+  if (!fused) return affine(mean(abs(sub(l2_normalize(y), l2_normalize(t)))), norm);
+  Tensor loss({1}, y.dtype(), y.device()), dy;
+  if (grad_enabled() && y.requires_grad()) dy = Tensor(y.shape(), y.dtype(), y.device());
+  kernel::distillation_loss(loss, dy, y.value(), t.value(), norm);
+  return make_result("distillation_loss", std::move(loss), {y},
+                     [dy](const Tensor& dloss, Gradients& gradients) {
+                       Tensor g(dy.shape(), dy.dtype(), dy.device());
+                       kernel::binary(g, dy, dloss, BinaryOp::mul);
+                       gradients.add(0, std::move(g));
+                     });
 }
 
 }  // namespace vitral

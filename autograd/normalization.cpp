@@ -1,28 +1,46 @@
 #include "autograd/ops.h"
 #include "tensor/l2_normalize.h"
 #include "tensor/layer_norm.h"
+#include "tensor/reduce.h"
 #include "tensor/softmax.h"
 
 namespace vitral {
 
-Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps) {
-  check_inputs("layer_norm", {&x, &weight, &bias});
+namespace {
+
+void check_layer_norm(const char* operation, const Variable& x, const Variable& weight,
+                      const Variable& bias) {
+  check_weights(operation, x, {&weight, &bias});
   VITRAL_CHECK(x.rank() >= 1 && weight.shape() == Shape{x.dim(-1)},
-               "layer_norm: weight {} must match last dim of x {}", weight.shape(), x.shape());
-  VITRAL_CHECK(bias.shape() == weight.shape(), "layer_norm: bias {} must match weight {}", bias.shape(),
+               "{}: weight {} must match last dim of x {}", operation, weight.shape(), x.shape());
+  VITRAL_CHECK(bias.shape() == weight.shape(), "{}: bias {} must match weight {}", operation, bias.shape(),
                weight.shape());
-  const Shape rows{x.shape().product(0, x.rank() - 1)};
-  Tensor y(x.shape(), x.dtype(), x.device()), mean(rows, x.dtype(), x.device()),
-      rstd(rows, x.dtype(), x.device());
-  kernel::layer_norm(y, mean, rstd, x.value(), weight.value(), bias.value(), eps);
+  check_inputs(operation, {&weight, &bias});
+}
+
+struct Normalized {
+  Normalized(const Variable& x, const Variable& weight)
+      : y(x.shape(), x.dtype(), x.device()),
+        mean({x.shape().product(0, x.rank() - 1)}, weight.dtype(), x.device()),
+        rstd(mean.shape(), weight.dtype(), x.device()) {}
+  Tensor y, mean, rstd;
+};
+
+// The node of y = layer_norm(x), computed already.
+Variable layer_norm_result(Normalized n, const Variable& x, const Variable& weight, const Variable& bias) {
   const Saved kx(x), kw(weight), kb(bias);
+  const Tensor mean = n.mean, rstd = n.rstd;
   return make_result(
-      "layer_norm", std::move(y), {x, weight, bias},
+      "layer_norm", std::move(n.y), {x, weight, bias},
       [kx, kw, mean, rstd](const Tensor& dy, Gradients& gradients) {
         const Tensor vx = kx.get(), vw = kw.get();
-        Tensor dx(vx.shape(), vx.dtype(), vx.device());
+        // In a residual block x has got a gradient from behind the block already: it is added in the same
+        // pass, where possible in its own memory.
+        const Tensor residual = gradients.take(0);
+        Tensor dx = residual.defined() && residual.exclusive() ? residual
+                                                               : Tensor(vx.shape(), vx.dtype(), vx.device());
         Tensor dw(vw.shape(), vw.dtype(), vw.device()), db(vw.shape(), vw.dtype(), vw.device());
-        kernel::layer_norm_backward(dx, dw, db, dy, vx, vw, mean, rstd);
+        kernel::layer_norm_backward(dx, dw, db, dy, vx, vw, mean, rstd, residual);
         gradients.add(0, std::move(dx));
         gradients.add(1, std::move(dw));
         gradients.add(2, std::move(db));
@@ -33,6 +51,50 @@ Variable layer_norm(const Variable& x, const Variable& weight, const Variable& b
         kernel::layer_norm_apply(again, vx, kw.get(), kb.get(), mean, rstd);
         return again;
       });
+}
+
+}  // namespace
+
+Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps) {
+  check_layer_norm("layer_norm", x, weight, bias);
+  Normalized n(x, weight);
+  kernel::layer_norm(n.y, n.mean, n.rstd, x.value(), weight.value(), bias.value(), eps);
+  return layer_norm_result(std::move(n), x, weight, bias);
+}
+
+SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variable& weight,
+                          const Variable& bias, double eps) {
+  check_layer_norm("add_layer_norm", x, weight, bias);
+  check_weights("add_layer_norm", x, {&delta});
+  const Shape& shape = x.shape();
+  bool fits = delta.rank() >= 1 && delta.rank() <= x.rank();
+  for (int i = 1; fits && i <= delta.rank(); ++i) fits = delta.dim(-i) == x.dim(-i);
+  VITRAL_CHECK(fits, "add_layer_norm: delta {} must be the last dimensions of x {}", delta.shape(), shape);
+  if (!kernel::add_layer_norm.implemented(x.device().kind)) {
+    SumAndNorm out;
+    out.sum = add(x, delta);
+    out.norm = layer_norm(out.sum, weight, bias, eps);
+    return out;
+  }
+  const std::int64_t width = x.dim(-1);
+  Normalized n(x, weight);
+  Tensor sum(shape, x.dtype(), x.device());
+  kernel::add_layer_norm(sum, n.y, n.mean, n.rstd, x.value().reshape({-1, width}),
+                         delta.value().reshape({-1, width}), weight.value(), bias.value(), eps);
+  SumAndNorm out;
+  out.sum =
+      make_result("add", std::move(sum), {x, delta},
+                  [shape = delta.shape(), dtype = delta.dtype()](const Tensor& dy, Gradients& gradients) {
+                    gradients.add(0, dy);
+                    if (!gradients.needs(1)) return;
+                    if (dy.shape() == shape) return gradients.add(1, dy);
+                    const std::int64_t inner = shape.numel();
+                    Tensor g(shape, dtype, dy.device());
+                    kernel::sum_axis(g, dy, 1, inner > 0 ? dy.numel() / inner : 0, inner, 1);
+                    gradients.add(1, std::move(g));
+                  });
+  out.norm = layer_norm_result(std::move(n), out.sum, weight, bias);
+  return out;
 }
 
 Variable l2_normalize(const Variable& x) {

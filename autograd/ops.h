@@ -1,6 +1,7 @@
 // The differentiable operations. Shapes are row-major and batch-first; a leading "..." stands for any number
-// of dimensions. All work on float32 and float64. Wrong shapes throw UsageError with the operation, both
-// shapes and the rule.
+// of dimensions. All work on float32 and float64, on a GPU also on bfloat16, where parameters (weight, bias,
+// scale) may be float32 beside it. Wrong shapes throw UsageError with the operation, both shapes and the
+// rule.
 #pragma once
 #include <initializer_list>
 #include <vector>
@@ -50,10 +51,20 @@ Variable matmul(const Variable& a, const Variable& b, bool transpose_b = false);
 /// y = x weight^T + bias;  x [...,I], weight [O,I], bias [O] or undefined  ->  [...,O].
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias);
 
+/// linear(quick_gelu(h), weight, bias); on a GPU the backward is fused.
+Variable quick_gelu_linear(const Variable& h, const Variable& weight, const Variable& bias);
+
 // --- normalisation ---
 /// Over the last dimension W: x [...,W], weight and bias [W]  ->  [...,W]. tensor/layer_norm.h has the
 /// formula.
 Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps = 1e-5);
+struct SumAndNorm {
+  Variable sum, norm;
+};
+/// sum = x + delta, norm = layer_norm(sum), in one pass on a GPU: what happens between two halves of a
+/// residual block. delta has the last dimensions of x, as many as it has.
+SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variable& weight,
+                          const Variable& bias, double eps = 1e-5);
 /// x / |x| over the last dimension, without epsilon.
 Variable l2_normalize(const Variable& x);
 /// Softmax over the last dimension.
@@ -64,6 +75,17 @@ Variable attention(const Variable& qkv, std::int64_t heads);
 /// window is odd; window 3 sees the 3x3 neighbourhood. N = grid.rows * grid.columns.
 Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, TokenGrid grid,
                                  std::int64_t window);
+
+// --- the student's head (tensor/patch_pooling.h): x [B,N,H (D+1)], scale [1] or undefined, W = H D ---
+struct PooledPatches {
+  Variable embedding;  // [B,W] = sum_n probs_n patches_n
+  Variable probs;      // [B,N]
+  Variable patches;    // [B,N,W], same-norm where scale is defined
+};
+PooledPatches pool_patches(const Variable& x, const Variable& scale, std::int64_t heads,
+                           double temperature = 1);
+/// The embedding alone, one kernel on a GPU; float32 for a bfloat16 x.
+Variable patch_pooling(const Variable& x, const Variable& scale, std::int64_t heads, double temperature = 1);
 
 // --- images ---
 /// images [B,C,H,W]  ->  [B,(H/patch) (W/patch),C patch patch]; patch divides H and W.

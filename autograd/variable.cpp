@@ -77,6 +77,10 @@ Variable::Variable(Tensor value, bool requires_grad) : value_(std::move(value)) 
   node_->shape = value_.shape();
 }
 
+Tensor Variable::value_as(DType dtype) const {
+  return copy_.defined() && copy_.dtype() == dtype ? copy_ : value_.cast(dtype);
+}
+
 const Tensor& Variable::grad() const {
   VITRAL_CHECK(node_, "grad: this variable does not require a gradient");
   return node_->grad;
@@ -136,8 +140,9 @@ Tensor Saved::get() const { return recipe_ ? recipe_->compute() : value_; }
 
 void check_input(const char* operation, const Variable& x) {
   VITRAL_CHECK(x.defined(), "{}: an input is undefined", operation);
-  VITRAL_CHECK(x.dtype() == DType::float32 || x.dtype() == DType::float64,
-               "{}: input {} is {}, cast it to float32 or float64", operation, x.shape(), x.dtype());
+  const bool known = x.dtype() == DType::float32 || x.dtype() == DType::float64 ||
+                     (x.dtype() == DType::bfloat16 && !x.device().is_cpu());
+  VITRAL_CHECK(known, "{}: input {} is {}, cast it to float32 or float64", operation, x.shape(), x.dtype());
 }
 
 void check_inputs(const char* operation, std::initializer_list<const Variable*> inputs) {
@@ -150,6 +155,17 @@ void check_inputs(const char* operation, std::initializer_list<const Variable*> 
   }
 }
 
+void check_weights(const char* operation, const Variable& x, std::initializer_list<const Variable*> weights) {
+  check_input(operation, x);
+  for (const Variable* w : weights) {
+    if (!w->defined()) continue;
+    check_input(operation, *w);
+    VITRAL_CHECK(w->dtype() == x.dtype() || (w->dtype() == DType::float32 && x.dtype() == DType::bfloat16),
+                 "{}: {} {} and {} {} differ in dtype, cast one of them", operation, x.dtype(), x.shape(),
+                 w->dtype(), w->shape());
+  }
+}
+
 bool Gradients::needs(std::size_t input) const { return node_.inputs[input] != nullptr; }
 
 void Gradients::add(std::size_t input, Tensor gradient) {
@@ -158,6 +174,12 @@ void Gradients::add(std::size_t input, Tensor gradient) {
   VITRAL_CHECK(gradient.shape() == node->shape, "{}: gradient {} of input {} does not have its shape {}",
                node_.operation, gradient.shape(), input, node->shape);
   node->accumulate(std::move(gradient));
+}
+
+Tensor Gradients::take(std::size_t input) {
+  const auto& node = node_.inputs[input];
+  if (!node || node->leaf) return {};
+  return std::exchange(node->grad, {});
 }
 
 Variable make_result(const char* operation, Tensor value, std::vector<Variable> inputs, Backward backward,

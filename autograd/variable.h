@@ -42,6 +42,13 @@ class Variable {
   bool defined() const { return value_.defined(); }
   double item() const { return value_.item(); }
 
+  /// The value in another dtype: the copy that is kept, where there is one of that dtype, else converted now.
+  Tensor value_as(DType dtype) const;
+  /// Keeps the value in another dtype (weights in bfloat16, which products read) beside it. Whoever changes
+  /// the value changes the copy.
+  void keep_copy(Tensor copy) { copy_ = std::move(copy); }
+  const Tensor& kept_copy() const { return copy_; }
+
   bool requires_grad() const { return node_ != nullptr; }
   /// The gradient collected so far; undefined before any backward() reached this leaf.
   const Tensor& grad() const;
@@ -59,6 +66,7 @@ class Variable {
   friend Variable make_result(const char*, Tensor, std::vector<Variable>,
                               std::function<void(const Tensor&, Gradients&)>, std::function<Tensor()>);
   Tensor value_;
+  Tensor copy_;                         // in another dtype, or undefined
   std::shared_ptr<detail::Node> node_;  // null: no gradient wanted
 };
 
@@ -84,6 +92,7 @@ class Saved {
  public:
   Saved() = default;
   explicit Saved(const Variable& x);
+  explicit Saved(Tensor value) : value_(std::move(value)) {}
   Tensor get() const;
 
  private:
@@ -91,10 +100,14 @@ class Saved {
   std::shared_ptr<const detail::Recipe> recipe_;
 };
 
-/// UsageError with the operation's name unless x is defined and of a floating dtype that operations know.
+/// UsageError with the operation's name unless x is defined and of a floating dtype that operations know
+/// (bfloat16 on a GPU only).
 void check_input(const char* operation, const Variable& x);
 /// The same for all of them, which must have one dtype.
 void check_inputs(const char* operation, std::initializer_list<const Variable*> inputs);
+/// x as check_input wants it; weights have its dtype, or are float32 beside bfloat16. Undefined ones are left
+/// out.
+void check_weights(const char* operation, const Variable& x, std::initializer_list<const Variable*> weights);
 
 /// Where a backward function delivers the gradients of its inputs, by position.
 class Gradients {
@@ -104,6 +117,10 @@ class Gradients {
   /// Adds a gradient of the input's shape. It may share memory with other tensors: then it is never written
   /// to.
   void add(std::size_t input, Tensor gradient);
+  /// Takes away what this input has got from its other consumers so far (undefined where that is nothing, or
+  /// the input is a leaf), for an operation that adds its own part in the same pass: it must then add() the
+  /// sum.
+  Tensor take(std::size_t input);
 
  private:
   const detail::Node& node_;

@@ -10,6 +10,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "data/augment_config.h"
@@ -21,6 +22,17 @@ namespace vitral::data {
 /// configuration is out of range or the image is smaller than the crop or the blur. May share memory with
 /// `image`.
 Tensor augment(const Tensor& image, const AugmentConfig& config, int size, std::uint64_t seed);
+
+/// Where a random crop lies in an image, and whether it is then mirrored left to right.
+struct CropPlace {
+  std::int64_t top = 0, left = 0;
+  bool mirrored = false;
+};
+/// For a configuration that does nothing but flip and crop (and only those): the place from which
+/// augment(image, config, size, seed) takes its result, for an image of height x width pixels. Nothing for
+/// any other configuration, for seed 0, or where the crop does not fit.
+std::optional<CropPlace> crop_place(const AugmentConfig& config, std::int64_t height, std::int64_t width,
+                                    int size, std::uint64_t seed);
 
 /// Name and version of the augmentation, e.g. "vitral-augment-1:resize=300,...,random_crop", stored with
 /// datasets to refuse others: equal names replay equal views from equal images, sizes and seeds. Fields

@@ -24,7 +24,7 @@ constexpr std::int64_t grain = 4;  // samples that a worker takes at a time
 // A batch that is being filled. Workers write rows of their own; everything else is guarded by the loader.
 struct Pending {
   std::vector<std::int64_t> indices;  // [B]
-  Tensor images, targets;
+  Tensor images, targets, crops;
   std::vector<std::string> reasons;  // [B] why a sample is left out; empty: it is there
   std::int64_t claimed = 0, done = 0;
   std::int64_t failed_at = std::numeric_limits<std::int64_t>::max();  // first row that threw
@@ -45,14 +45,13 @@ Batch collect(Pending& p, const Dataset& dataset) {
       continue;
     }
     batch.indices.push_back(index);
-    if (kept != k) {
-      p.images.rows(kept, kept + 1).copy_from(p.images.rows(k, k + 1));
-      if (p.targets.defined()) p.targets.rows(kept, kept + 1).copy_from(p.targets.rows(k, k + 1));
-    }
+    for (Tensor* t : {&p.images, &p.targets, &p.crops})
+      if (kept != k && t->defined()) t->rows(kept, kept + 1).copy_from(t->rows(k, k + 1));
     ++kept;
   }
   batch.images = p.images.rows(0, kept);
   if (p.targets.defined()) batch.targets = p.targets.rows(0, kept);
+  if (p.crops.defined()) batch.crops = p.crops.rows(0, kept);
   return batch;
 }
 
@@ -101,6 +100,7 @@ struct Loader::State {
 
   void check() const;
   void check_views() const;
+  std::optional<Dataset::Size> whole_images() const;
   void begin(std::int64_t epoch, std::int64_t first_batch);
   std::shared_ptr<Pending> open_batch();
   void fill(Pending& p, std::int64_t first, std::int64_t last, std::int64_t epoch);
@@ -111,7 +111,8 @@ struct Loader::State {
   const Dataset dataset;
   const LoaderOptions options;
   std::int64_t batches = 0;
-  double waited = 0;  // consumer only
+  std::optional<Dataset::Size> whole;  // of all images, where they are cropped later
+  double waited = 0;                   // consumer only
 
   std::mutex mutex;  // guards all below
   std::condition_variable work, ready;
@@ -157,6 +158,17 @@ void Loader::State::check_views() const {
   }
 }
 
+// The size of all images where options.defer_crop can have its effect.
+std::optional<Dataset::Size> Loader::State::whole_images() const {
+  const auto size = dataset.plain_size(0);
+  if (!options.defer_crop || !options.training || options.transform || !size ||
+      !crop_place(options.augment, size->height, size->width, options.image_size, 1))
+    return std::nullopt;
+  for (std::int64_t i = 0; i < dataset.size(); ++i)
+    if (dataset.plain_size(i) != size || (options.targets && dataset.views(i) > 0)) return std::nullopt;
+  return size;
+}
+
 void Loader::State::begin(std::int64_t new_epoch, std::int64_t first_batch) {
   VITRAL_CHECK(new_epoch >= 0 && first_batch >= 0 && first_batch <= batches,
                "loader: epoch {} batch {} is out of range, an epoch has {} batches", new_epoch, first_batch,
@@ -182,9 +194,13 @@ std::shared_ptr<Pending> Loader::State::open_batch() {
   const std::int64_t first = next_batch++ * options.batch_size;
   const std::int64_t last = std::min(first + options.batch_size, dataset.size());
   p->indices.assign(order.begin() + first, order.begin() + last);
-  const std::int64_t s = options.image_size;
-  p->images = Tensor({last - first, s, s, 3}, DType::uint8);
-  if (options.targets) p->targets = Tensor({last - first, dataset.width()});
+  const std::int64_t n = last - first, s = options.image_size;
+  const auto make = [&](const Shape& shape, DType dtype) {
+    return options.pinned ? Tensor::pinned(shape, dtype) : Tensor(shape, dtype);
+  };
+  p->images = make(whole ? Shape{n, whole->height, whole->width, 3} : Shape{n, s, s, 3}, DType::uint8);
+  if (whole) p->crops = make({n, 3}, DType::int64);
+  if (options.targets) p->targets = make({n, dataset.width()}, DType::float32);
   p->reasons.resize(p->indices.size());
   return p;
 }
@@ -204,6 +220,12 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
   }
   if (p.targets.defined()) dataset.read_target(i, view, p.targets.data<float>() + row * dataset.width());
 
+  if (whole) {
+    const auto place = crop_place(o.augment, whole->height, whole->width, o.image_size, seed);
+    std::int64_t* crop = p.crops.data<std::int64_t>() + row * 3;
+    crop[0] = place->top, crop[1] = place->left, crop[2] = place->mirrored ? 1 : 0;
+    return dataset.read_plain(i, p.images.data<std::uint8_t>() + row * whole->height * whole->width * 3);
+  }
   const std::int64_t s = o.image_size;
   std::uint8_t* to = p.images.data<std::uint8_t>() + row * s * s * 3;
   const auto size = dataset.plain_size(i);
@@ -278,6 +300,7 @@ Loader::Loader(Dataset dataset, LoaderOptions options)
     : state_(std::make_unique<State>(std::move(dataset), std::move(options))) {
   State& s = *state_;
   s.check();
+  s.whole = s.whole_images();
   s.batches = (s.dataset.size() + s.options.batch_size - 1) / s.options.batch_size;
   s.begin(s.options.epoch, s.options.first_batch);
   for (int i = 0; i < s.options.workers; ++i) s.workers.emplace_back([&s] { s.run(); });

@@ -31,7 +31,8 @@ struct SkippedSample {
 };
 
 struct Batch {
-  Tensor images;                      // uint8 [B,S,S,3]
+  Tensor images;                      // uint8 [B,S,S,3], with crops [B,H,W,3]
+  Tensor crops;                       // int64 [B,3]: top, left, 1 where mirrored; see defer_crop
   Tensor targets;                     // float32 [B,D]; undefined without LoaderOptions::targets
   std::vector<std::int64_t> indices;  // [B] into the dataset
   /// Samples of this batch whose image did not decode: left out (so B is smaller, in the worst case 0), never
@@ -55,7 +56,12 @@ struct LoaderOptions {
   bool shuffle = true;
   bool targets = true;  // false: images alone, for datasets without embeddings
   std::uint64_t seed = 0;
-  int workers = 2;   // threads; 0 loads in the caller
+  int workers = 2;      // threads; 0 loads in the caller
+  bool pinned = false;  // batches lie in pinned memory (Tensor::pinned), for copies to a GPU
+  /// Leaves a flip and a random crop to whoever reads the pixels, where they are all of the augmentation and
+  /// all images are plain, of one size and without stored views: Batch::images are whole then and
+  /// Batch::crops says which squares are meant. Without effect elsewhere.
+  bool defer_crop = false;
   int prefetch = 4;  // batches that wait for the consumer, at most; at least 1
   std::int64_t epoch = 0;
   std::int64_t first_batch = 0;

@@ -13,7 +13,9 @@ class Mlp : public Module {
         c_proj(child<Linear>("c_proj", hidden, width, random)) {}
 
   /// x [...,W] -> [...,W]
-  Variable operator()(const Variable& x) const { return c_proj(quick_gelu(c_fc(x))); }
+  Variable operator()(const Variable& x) const {
+    return quick_gelu_linear(c_fc(x), c_proj.weight, c_proj.bias);
+  }
 
   Linear& c_fc;
   Linear& c_proj;
@@ -30,8 +32,8 @@ class ResidualBlock : public Module {
 
   /// x [B,N,W] -> [B,N,W]
   Variable operator()(const Variable& x) const {
-    const Variable middle = add(x, attn(ln_1(x)));
-    return add(middle, mlp(ln_2(middle)));
+    const auto [middle, normed] = ln_2.add(x, attn(ln_1(x)));
+    return add(middle, mlp(normed));
   }
 
   Attention& attn;
@@ -49,9 +51,20 @@ class Transformer : public Module {
       blocks_.push_back(&child<ResidualBlock>("resblocks." + std::to_string(i), width, heads, mask, random));
   }
 
+  /// As the blocks one after the other, but that each second residual addition goes together with the
+  /// normalisation that follows it in the next block.
   Variable operator()(Variable x) const {
-    for (const auto* block : blocks_) x = (*block)(x);
-    return x;
+    if (blocks_.empty()) return x;
+    Variable normed = blocks_.front()->ln_1(x);
+    for (std::size_t i = 0;; ++i) {
+      const ResidualBlock& block = *blocks_[i];
+      const auto [middle, h] = block.ln_2.add(x, block.attn(normed));
+      const Variable delta = block.mlp(h);
+      if (i + 1 == blocks_.size()) return add(middle, delta);
+      SumAndNorm next = blocks_[i + 1]->ln_1.add(middle, delta);
+      x = std::move(next.sum);
+      normed = std::move(next.norm);
+    }
   }
 
  private:

@@ -17,7 +17,11 @@ class PatchEmbedding : public Module {
     VITRAL_CHECK(images.rank() == 4 && images.dim(1) == weight.dim(1),
                  "patch_embedding: images {} must be [B, C, H, W] with the channels of weight {}",
                  images.shape(), weight.shape());
-    return linear(patchify(images, patch_), reshape(weight, {weight.dim(0), -1}), {});
+    return of_patches(patchify(images, patch_));
+  }
+  /// patches [B,N,C p p] -> [B,N,W].
+  Variable of_patches(const Variable& patches) const {
+    return linear(patches, reshape(weight, {weight.dim(0), -1}), {});
   }
 
   Variable& weight;

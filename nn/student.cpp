@@ -36,6 +36,22 @@ Variable normalize_pixels(const Tensor& images, Device device) {
   return Variable(x);
 }
 
+Variable pixel_patches(const StudentConfig& c, const Tensor& pixels, const Tensor& crops, DType dtype) {
+  const std::int64_t size = c.image_size;
+  VITRAL_CHECK(pixels.rank() == 4 && pixels.dim(3) == 3 && pixels.dtype() == DType::uint8,
+               "pixel_patches: images {} {} must be uint8 [B, H, W, 3]", pixels.dtype(), pixels.shape());
+  VITRAL_CHECK(crops.defined() ? pixels.dim(1) >= size && pixels.dim(2) >= size
+                               : pixels.dim(1) == size && pixels.dim(2) == size,
+               "pixel_patches: images {} must be [B, {}, {}, 3], or larger with crops", pixels.shape(), size,
+               size);
+  VITRAL_CHECK(
+      !crops.defined() || (crops.shape() == Shape{pixels.dim(0), 3} && crops.dtype() == DType::int64),
+      "pixel_patches: crops {} {} must be int64 [{}, 3]", crops.dtype(), crops.shape(), pixels.dim(0));
+  Tensor patches({pixels.dim(0), c.tokens(), 3LL * c.patch_size * c.patch_size}, dtype, pixels.device());
+  kernel::image_patches(patches, pixels, crops, clip_statistics, c.patch_size);
+  return Variable(patches);
+}
+
 Student::Student(const StudentConfig& config, std::uint64_t seed)
     : Student((check(config), config), Random(seed, 0x57U)) {}
 
@@ -58,24 +74,21 @@ StudentOutput Student::forward(const Variable& images, const ForwardOptions& opt
                    images.dim(3) == config_.image_size,
                "student: images {} must be [B, 3, {}, {}]", images.shape(), config_.image_size,
                config_.image_size);
-  // Below, 1 / temperature is not a float32.
-  VITRAL_CHECK(options.temperature >= 1e-30, "student: temperature {} must be positive and at least 1e-30",
-               options.temperature);
-  const std::int64_t b = images.dim(0), n = config_.tokens(), w = config_.width, h = config_.heads, d = w / h;
+  const bool same_norm = options.same_norm.value_or(config_.same_norm);
+  VITRAL_CHECK(!same_norm || scale_,
+               "student: same_norm needs the weights 'scale', which this model does not have");
+  const PooledPatches out =
+      pool_patches(tokens(patchify(images, config_.patch_size)), same_norm ? *scale_ : Variable(),
+                   config_.heads, options.temperature);
+  return {out.embedding, reshape(out.probs, {images.dim(0), 1, config_.tokens()}), out.patches};
+}
 
-  Variable x = add(conv1_(images), positional_embedding_);
-  x = transformer_(ln_pre_(x));
+Variable Student::embed(const Variable& patches) const {
+  return patch_pooling(tokens(patches), config_.same_norm ? *scale_ : Variable(), config_.heads);
+}
 
-  const Variable heads = reshape(x, {b, n, h, d + 1});
-  const Variable logits = mean(reshape(slice(heads, 3, d, d + 1), {b, n, h}), 2);  // [B,N]
-  Variable e = reshape(slice(heads, 3, 0, d), {b, n, w});
-  if (options.same_norm.value_or(config_.same_norm)) {
-    VITRAL_CHECK(scale_, "student: same_norm needs the weights 'scale', which this model does not have");
-    const Variable ten(Tensor::full({1}, 10, scale_->dtype(), scale_->device()));
-    e = mul(l2_normalize(e), minimum(*scale_, ten));
-  }
-  const Variable probs = reshape(softmax(affine(logits, 1 / options.temperature)), {b, 1, n});
-  return {reshape(matmul(probs, e), {b, w}), probs, e};
+Variable Student::tokens(const Variable& patches) const {
+  return transformer_(ln_pre_.add(conv1_.of_patches(patches), positional_embedding_).norm);
 }
 
 StudentConfig infer_student_config(const std::vector<std::pair<std::string, Tensor>>& state,

@@ -53,6 +53,13 @@ StudentConfig infer_student_config(const std::vector<std::pair<std::string, Tens
 /// with CLIP's numbers.
 Variable normalize_pixels(const Tensor& images, Device device);
 
+/// The same as patches [B,N,3 p p], which the first layer multiplies, in one pass. pixels uint8 [B,H,W,3] on
+/// the device where the student is. crops int64 [B,3] there: which square of each image the student sees
+/// (top, left, 1 where it is mirrored), inside the image; undefined: the whole image, which then has the
+/// model's size. dtype: what the student computes in, bfloat16 on a GPU only.
+Variable pixel_patches(const StudentConfig& config, const Tensor& pixels, const Tensor& crops = {},
+                       DType dtype = DType::float32);
+
 struct ForwardOptions {
   double temperature = 1;
   std::optional<bool> same_norm = {};  // other than the configuration says
@@ -70,9 +77,13 @@ class Student : public Module {
   explicit Student(const StudentConfig& config, std::uint64_t seed = 0);
 
   StudentOutput forward(const Variable& images, const ForwardOptions& options = {}) const;
+  /// The embedding [B,W] alone, from pixel_patches(): what training needs, fused on a GPU. In the dtype of
+  /// the patches; bfloat16 gives a float32 embedding.
+  Variable embed(const Variable& patches) const;
   const StudentConfig& config() const { return config_; }
 
  private:
+  Variable tokens(const Variable& patches) const;       // [B,N,3 p p] -> [B,N,W']
   Student(const StudentConfig& config, Random random);  // config is checked
 
   StudentConfig config_;

@@ -2,7 +2,7 @@
 //   o_i = sum_j softmax_j(q_i . k_j / sqrt(D)) v_j     for each batch element and head
 //
 // qkv [B,N,3 H D]: all heads of q, then of k, then of v, as a linear layer with stacked weights gives them.
-// out [B,N,H D]. Backward recomputes the weights from qkv; nothing else is saved.
+// out [B,N,H D].
 #pragma once
 #include "tensor/kernel.h"
 
@@ -18,14 +18,19 @@ struct TokenGrid {
 
 namespace kernel {
 
-/// Full attention: every j.
-inline constinit Kernel<void(Tensor& out, const Tensor& qkv, std::int64_t heads)> attention{"attention"};
-inline constinit Kernel<void(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, std::int64_t heads)>
+/// Full attention: every j. lse [B,H,N], the logarithm of the softmax's denominator (of exp(q . k / sqrt(D)),
+/// nothing subtracted), float32 (float64 for float64), is written where it is defined: backward wants it on a
+/// GPU. The CPU leaves it alone.
+inline constinit Kernel<void(Tensor& out, Tensor& lse, const Tensor& qkv, std::int64_t heads)> attention{
+    "attention"};
+/// out and lse as forward gave them; the CPU computes the weights again from qkv alone.
+inline constinit Kernel<void(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const Tensor& out,
+                             const Tensor& lse, std::int64_t heads)>
     attention_backward{"attention_backward"};
 
 /// Neighbourhood attention: only j with |row_i - row_j| <= window / 2 and |col_i - col_j| <= window / 2,
 /// where there is one; at the border the neighbourhood is smaller, not shifted (unlike NATTEN, arXiv
-/// 2204.07143).
+/// 2204.07143). Backward recomputes the weights from qkv; nothing else is saved.
 inline constinit Kernel<void(Tensor& out, const Tensor& qkv, std::int64_t heads, TokenGrid grid,
                              std::int64_t window)>
     neighbourhood_attention{"neighbourhood_attention"};

@@ -1,20 +1,46 @@
-// What a device must offer before any operation runs on it: memory and copies. tensor/cpu/backend.cpp
-// registers the CPU's, as tensor/cuda/backend.cu does in a build with CUDA; `backend(device)` answers with
-// the reason where a device is missing.
+// What a device must offer before any operation runs on it: memory, copies and, where it works beside the
+// host, waiting for it. tensor/cpu/backend.cpp registers the CPU's, as tensor/cuda/backend.cu does in a build
+// with CUDA; `backend(device)` answers with the reason where a device is missing.
+//
+// Everything that a GPU does for vitral is queued on one of two queues (tensor/stream.h): all kernels on
+// `compute`, in the order of the program, so that memory may be used again as soon as it is given back.
 #pragma once
 #include <cstddef>
 #include <string>
 
 #include "tensor/device.h"
+#include "tensor/stream.h"
 
 namespace vitral {
 
 struct Backend {
   void* (*allocate)(std::size_t bytes, int index);  // nullptr when out of memory
   void (*release)(void* data, int index);
+  /// Queued on `compute`, between devices or on one. Where one side is the host's, returns when it is done.
   void (*copy)(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes);
   void (*zero)(void* data, std::size_t bytes, int index);
-  int (*device_count)(std::string* why_none);  // fills `why_none` when 0
+  int (*device_count)(std::string* why_none);  // fills `why_none` (where given) when 0
+  std::string (*name)(int index);              // of the processor, for people
+
+  // The rest is null where the device computes while the caller waits.
+  /// Host memory that copy_async may read and write while the host goes on.
+  void* (*allocate_pinned)(std::size_t bytes) = nullptr;  // nullptr when out of memory
+  void (*release_pinned)(void* data) = nullptr;
+  void (*copy_async)(void* to, const void* from, std::size_t bytes, int index, Queue queue) = nullptr;
+  void (*synchronize)(int index) = nullptr;  // waits until all queues are empty
+
+  void* (*make_event)(int index) = nullptr;
+  void (*destroy_event)(void* event) = nullptr;
+  void (*record_event)(void* event, int index, Queue queue) = nullptr;
+  void (*hold_queue)(void* event, int index, Queue queue) = nullptr;
+  bool (*event_done)(void* event) = nullptr;
+  void (*wait_event)(void* event) = nullptr;
+  double (*seconds_between)(void* start, void* end) = nullptr;
+
+  void (*begin_capture)(int index) = nullptr;
+  void* (*end_capture)(int index, bool keep) = nullptr;  // keep: false throws the recording away
+  void (*launch_graph)(void* graph, int index) = nullptr;
+  void (*destroy_graph)(void* graph) = nullptr;
 };
 
 /// UsageError for a device without a backend: "cuda: this vitral was built without CUDA; ...", or where a

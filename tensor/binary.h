@@ -1,5 +1,7 @@
 // Pointwise operations of two tensors with NumPy broadcasting, and what their gradients need.
 #pragma once
+#include <array>
+
 #include "tensor/kernel.h"
 
 namespace vitral {
@@ -9,6 +11,14 @@ enum class BinaryOp { add, sub, mul, div, minimum, less_equal };
 /// The shape that a and b broadcast to (NumPy's rule); UsageError "OPERATION: [2, 3] and [4] do not
 /// broadcast, ...".
 Shape broadcast_shape(const char* operation, const Shape& a, const Shape& b);
+
+/// A broadcast as few loops as possible, innermost first: neighbouring dimensions over which both operands
+/// step alike are merged. At least one loop; strides in elements, 0 where an operand is repeated.
+struct BroadcastLoops {
+  int rank = 0;
+  std::array<std::int64_t, Shape::max_rank> size{}, stride_a{}, stride_b{};
+};
+BroadcastLoops broadcast_loops(const Shape& out, const Shape& a, const Shape& b);
 
 namespace kernel {
 

@@ -1,4 +1,4 @@
-// Element type conversion and filling; CPU only (files are read and written there).
+// Element type conversion and filling.
 #pragma once
 #include "tensor/kernel.h"
 
@@ -7,7 +7,7 @@ namespace vitral::kernel {
 /// y = x, element by element, between any two dtypes (round to nearest even, float64 to half types by way of
 /// float32; to integers: truncation).
 inline constinit Kernel<void(Tensor& y, const Tensor& x)> convert{"convert"};
-/// Every element of y = the one element of x; same dtype.
-inline constinit Kernel<void(Tensor& y, const Tensor& x)> repeat{"repeat"};
+/// Every element of y = value, converted as convert does.
+inline constinit Kernel<void(Tensor& y, double value)> fill{"fill"};
 
 }  // namespace vitral::kernel

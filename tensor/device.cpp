@@ -18,10 +18,10 @@ namespace {
 constinit std::array<const Backend*, 2> backends{};
 
 std::string why_no_cuda() {
-  if (!has_backend(Device::Kind::cuda)) return "this vitral was built without CUDA; use --device cpu";
+  if (!has_backend(Device::Kind::cuda)) return "this vitral was built without CUDA";
   std::string why;
   backend(Device::Kind::cuda).device_count(&why);
-  return why + "; use --device cpu";
+  return why;
 }
 
 }  // namespace
@@ -38,14 +38,18 @@ const Backend& backend(Device::Kind kind) {
   if (!b && kind == Device::Kind::cpu)
     throw UsageError(
         "tensor: made before main(), when the CPU is not registered yet; make it inside a function");
-  if (!b) throw UsageError("cuda: " + why_no_cuda());
+  if (!b) throw UsageError("cuda: " + why_no_cuda() + "; use --device cpu");
   return *b;
 }
 
-Device parse_device(std::string_view text) {
+Device parse_device(std::string_view text, std::string* why_cpu) {
   if (text == "cpu") return cpu;
   const int gpus = has_backend(Device::Kind::cuda) ? backend(Device::Kind::cuda).device_count(nullptr) : 0;
-  if (text == "auto") return gpus > 0 ? Device{Device::Kind::cuda, 0} : cpu;
+  if (text == "auto") {
+    if (gpus > 0) return {Device::Kind::cuda, 0};
+    if (why_cpu) *why_cpu = why_no_cuda();
+    return cpu;
+  }
   int index = 0;
   bool valid = text == "cuda";
   if (text.starts_with("cuda:")) {
@@ -54,7 +58,8 @@ Device parse_device(std::string_view text) {
     valid = problem == std::errc{} && rest == end && index >= 0;
   }
   VITRAL_CHECK(valid, "device: '{}' is unknown, choose cpu, cuda, cuda:N or auto", text);
-  if (gpus == 0) throw UsageError("device " + std::string(text) + ": " + why_no_cuda());
+  if (gpus == 0)
+    throw UsageError("device " + std::string(text) + ": " + why_no_cuda() + "; use --device cpu");
   VITRAL_CHECK(index < gpus, "device {}: this machine has {} GPU(s), numbered from 0", text, gpus);
   return {Device::Kind::cuda, index};
 }

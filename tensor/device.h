@@ -18,8 +18,9 @@ struct Device {
 inline constexpr Device cpu{};
 
 /// Parses cpu | cuda | cuda:N | auto. `auto` takes the first GPU, or the CPU where there is none.
-/// Throws UsageError for an unknown name, and for cuda where this build or this machine has none.
-Device parse_device(std::string_view text);
+/// Throws UsageError for an unknown name, and for cuda where this build or this machine has none. `why_cpu`,
+/// where given, is filled with the reason for which `auto` took the CPU.
+Device parse_device(std::string_view text, std::string* why_cpu = nullptr);
 
 /// Threads that CPU kernels use (OpenMP).
 int cpu_threads();

@@ -44,9 +44,11 @@ decltype(auto) dispatch_float(const char* operation, DType dtype, F&& f) {
 
 }  // namespace vitral
 
+#ifndef __CUDACC__
 template <>
 struct fmt::formatter<vitral::DType> : fmt::formatter<const char*> {
   auto format(vitral::DType dtype, format_context& context) const {
     return formatter<const char*>::format(vitral::name(dtype), context);
   }
 };
+#endif

@@ -8,8 +8,13 @@
 #pragma once
 #include <stdexcept>
 #include <string>
+#include <utility>
 
+#ifdef __CUDACC__
+#include "tensor/cuda/format.h"  // nvcc does not compile fmt's constexpr functions
+#else
 #include <fmt/format.h>
+#endif
 
 namespace vitral {
 
@@ -24,10 +29,17 @@ class UsageError : public Error {
 };
 
 /// throw_error<UsageError>("{}: no such file", path)
+#ifdef __CUDACC__
+template <class E = Error, class... Args>
+[[noreturn]] void throw_error(const char* format, const Args&... args) {
+  throw E(cuda::format(format, args...));
+}
+#else
 template <class E = Error, class... Args>
 [[noreturn]] void throw_error(fmt::format_string<Args...> format, Args&&... args) {
   throw E(fmt::format(format, std::forward<Args>(args)...));
 }
+#endif
 
 }  // namespace vitral
 

@@ -1,9 +1,17 @@
-// Matrix products: every product of tensors in vitral goes through this one function. (The attention kernels
-// multiply tiles of one head inside.)
+// Matrix products: every product of tensors in vitral goes through this one function or, with a bias, through
+// tensor/linear.h. (The attention kernels multiply tiles of one head inside.)
 #pragma once
 #include "tensor/kernel.h"
 
-namespace vitral::kernel {
+namespace vitral {
+
+/// How a GPU multiplies float32 matrices: exactly (to rounding), or with inputs rounded to TF32, 10 bits of
+/// mantissa, several times as fast. For the whole process; the CPU does not know TF32.
+enum class MatmulPrecision : unsigned char { float32, tf32 };
+void set_matmul_precision(MatmulPrecision precision);
+MatmulPrecision matmul_precision();
+
+namespace kernel {
 
 struct GemmOptions {
   bool transpose_a = false;  // a is stored [K,M]
@@ -12,7 +20,9 @@ struct GemmOptions {
 };
 
 /// C[M,N] = A[M,K] B[K,N] for the last two dimensions of each; the leading dimensions are a batch and the
-/// same for all three, or absent from b (one b for the whole batch). float32 and float64.
+/// same for all three, or absent from b (one b for the whole batch). One dtype; on a GPU also bfloat16 A and
+/// B with a float32 C. Sums are made in float32, of float64 in float64.
 inline constinit Kernel<void(Tensor& c, const Tensor& a, const Tensor& b, GemmOptions options)> gemm{"gemm"};
 
-}  // namespace vitral::kernel
+}  // namespace kernel
+}  // namespace vitral

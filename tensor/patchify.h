@@ -17,6 +17,14 @@ struct ChannelStatistics {
 inline constexpr ChannelStatistics clip_statistics{{0.48145466F, 0.4578275F, 0.40821073F},
                                                    {0.26862954F, 0.26130258F, 0.27577711F}};
 
+/// The patches of image_patches: columns x columns of them, side pixels high and wide.
+struct PatchGrid {
+  std::int64_t columns, side;
+};
+/// UsageError where `tokens` is no square number, or images [B,H,W,3] do not hold such a square, or are not
+/// one where nothing is cropped.
+PatchGrid patch_grid(const Tensor& images, bool cropped, std::int64_t tokens, std::int64_t patch);
+
 namespace kernel {
 
 /// patches[b, r * columns + c, (ch * p + y) * p + x] = images[b, ch, r * p + y, c * p + x]
@@ -29,6 +37,16 @@ inline constinit Kernel<void(Tensor& images, const Tensor& patches, std::int64_t
 /// y[b,ch,r,c] = (x[b,r,c,ch] / 255 - mean[ch]) / std[ch];  x uint8 [B,H,W,3], y float32 [B,3,H,W].
 inline constinit Kernel<void(Tensor& y, const Tensor& x, ChannelStatistics statistics)> normalize_images{
     "normalize_images"};
+
+/// Both in one, for images of any size of which each shows a square of the side S = patch * sqrt(N):
+///   patches[b, r * columns + c, (ch * p + y) * p + x] = (image(b, r p + y, c p + x, ch) / 255 - mean) / std
+/// images uint8 [B,H,W,3]; patches [B,N,3 p p] float32, float64 (both with the bits of normalize_images) or,
+/// on a GPU only, bfloat16. crops int64 [B,3]: top and left corner of the square and 1 where it is mirrored
+/// left to right (after cutting), or undefined: the images are the squares. Corners must lie inside; on a GPU
+/// the caller checks.
+inline constinit Kernel<void(Tensor& patches, const Tensor& images, const Tensor& crops,
+                             ChannelStatistics statistics, std::int64_t patch)>
+    image_patches{"image_patches"};
 
 }  // namespace kernel
 }  // namespace vitral

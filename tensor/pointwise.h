@@ -36,7 +36,7 @@ VITRAL_HD A positive_part(const A& x) {
   if constexpr (requires { x.max(x); })
     return x.max(scalar_t<A>(0));
   else
-    return x > A(0) ? x : A(0);
+    return x < A(0) ? A(0) : x;  // what is not a number stays so
 }
 
 /// 1 where x > 0, else 0.
@@ -235,5 +235,10 @@ namespace vitral::kernel {
       #name "_backward"};
 VITRAL_POINTWISE_OPS(VITRAL_DECLARE)
 #undef VITRAL_DECLARE
+
+/// y = quick_gelu(x) and dx = dy quick_gelu'(x) in one pass over x, for the backward of a layer behind it. dx
+/// may be the same memory as dy. GPU only.
+inline constinit Kernel<void(Tensor& y, Tensor& dx, const Tensor& dy, const Tensor& x)> quick_gelu_both{
+    "quick_gelu_both"};
 
 }  // namespace vitral::kernel

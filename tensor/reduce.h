@@ -5,6 +5,7 @@
 namespace vitral::kernel {
 
 /// y[o,i] = factor * sum_n x[o,n,i]; x viewed as [outer, n, inner], y as [outer, inner].
+/// y has the dtype of x, or float32 beside bfloat16.
 inline constinit Kernel<void(Tensor& y, const Tensor& x, std::int64_t outer, std::int64_t n,
                              std::int64_t inner, double factor)>
     sum_axis{"sum_axis"};

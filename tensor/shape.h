@@ -8,7 +8,7 @@
 #include <span>
 #include <string>
 
-#include <fmt/format.h>
+#include "tensor/error.h"
 
 namespace vitral {
 
@@ -49,9 +49,11 @@ class Shape {
 
 }  // namespace vitral
 
+#ifndef __CUDACC__
 template <>
 struct fmt::formatter<vitral::Shape> : fmt::formatter<std::string> {
   auto format(const vitral::Shape& shape, format_context& context) const {
     return formatter<std::string>::format(shape.str(), context);
   }
 };
+#endif

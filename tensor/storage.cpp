@@ -4,115 +4,184 @@
 #include <map>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "tensor/backend.h"
 #include "tensor/error.h"
 
 namespace vitral {
+
 namespace {
 
-// Four size classes a power of two, at least 64 bytes: few enough to be met again, close enough to waste
-// little.
+// Few enough classes to be met again, close enough to waste little: at most a quarter of small blocks and a
+// thirtieth of large ones, which are what fills a GPU.
 std::size_t size_class(std::size_t bytes) {
-  if (bytes <= 64) return 64;
-  const std::size_t step = std::bit_floor(bytes - 1) / 4;  // a power of two
+  constexpr std::size_t smallest = 64, large = std::size_t{1} << 20;
+  if (bytes <= smallest) return smallest;
+  const std::size_t step = std::bit_floor(bytes - 1) / (bytes > large ? 32 : 4);  // a power of two
   return (bytes + step - 1) & ~(step - 1);
 }
 
+// What all allocators of a device share.
+struct Shared {
+  std::mutex mutex;
+  AllocatorStats stats;
+};
+
+}  // namespace
+
+namespace detail {
+
 class Allocator {
  public:
-  explicit Allocator(Device device) : device_(device) {}
+  enum class Kind { device, pool, pinned };
 
-  void* allocate(std::size_t bytes) {
-    const std::size_t size = size_class(bytes);
-    const Backend& memory = backend(device_.kind);  // throws where there is none, before anything is counted
-    std::lock_guard lock(mutex_);
-    auto& blocks = free_[size];
-    if (!blocks.empty()) {
-      void* data = blocks.back();
-      blocks.pop_back();
-      count_in_use(size);
-      return data;
-    }
-    // Sizes that vary (of batches, say) would otherwise each leave blocks behind.
-    if (stats_.bytes_reserved > 2 * stats_.peak_in_use) release_cached_locked();
-    void* data = memory.allocate(size, device_.index);
-    if (!data) {
-      release_cached_locked();
-      data = memory.allocate(size, device_.index);
-    }
-    if (!data) {
-      throw_error("{}: out of memory asking for {} bytes with {} in use; use a smaller batch_size",
-                  device_.str(), size, stats_.bytes_in_use);
-    }
-    ++stats_.system_calls;
-    stats_.bytes_reserved += size;
-    count_in_use(size);
-    return data;
-  }
+  Allocator(Device device, Kind kind, Shared& shared) : device_(device), kind_(kind), shared_(shared) {}
+  ~Allocator() { release_cached(); }
+  Allocator(const Allocator&) = delete;
+  Allocator& operator=(const Allocator&) = delete;
+
+  Device device() const { return device_; }
+
+  void* allocate(std::size_t bytes);
 
   void release(void* data, std::size_t bytes) {
     const std::size_t size = size_class(bytes);
-    std::lock_guard lock(mutex_);
-    stats_.bytes_in_use -= size;
+    std::lock_guard lock(shared_.mutex);
+    shared_.stats.bytes_in_use -= size;
     free_[size].push_back(data);
   }
 
   void release_cached() {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(shared_.mutex);
     release_cached_locked();
   }
 
   AllocatorStats stats() {
-    std::lock_guard lock(mutex_);
-    return stats_;
+    std::lock_guard lock(shared_.mutex);
+    return shared_.stats;
   }
 
   void reset_peak() {
-    std::lock_guard lock(mutex_);
-    stats_.peak_in_use = stats_.bytes_in_use;
+    std::lock_guard lock(shared_.mutex);
+    shared_.stats.peak_in_use = shared_.stats.bytes_in_use;
   }
 
  private:
   void count_in_use(std::size_t size) {
-    stats_.bytes_in_use += size;
-    if (stats_.bytes_in_use > stats_.peak_in_use) stats_.peak_in_use = stats_.bytes_in_use;
+    shared_.stats.bytes_in_use += size;
+    if (shared_.stats.bytes_in_use > shared_.stats.peak_in_use)
+      shared_.stats.peak_in_use = shared_.stats.bytes_in_use;
+  }
+
+  void* from_system(std::size_t size) const {
+    const Backend& memory = backend(device_.kind);
+    return kind_ == Kind::pinned ? memory.allocate_pinned(size) : memory.allocate(size, device_.index);
   }
 
   void release_cached_locked() {
     for (auto& [size, blocks] : free_) {
-      for (void* data : blocks) backend(device_.kind).release(data, device_.index);
-      stats_.bytes_reserved -= size * blocks.size();
+      for (void* data : blocks) {
+        if (kind_ == Kind::pinned)
+          backend(device_.kind).release_pinned(data);
+        else
+          backend(device_.kind).release(data, device_.index);
+      }
+      shared_.stats.bytes_reserved -= size * blocks.size();
       blocks.clear();
     }
   }
 
   Device device_;
-  std::mutex mutex_;
+  Kind kind_;
+  Shared& shared_;
   std::unordered_map<std::size_t, std::vector<void*>> free_;
-  AllocatorStats stats_;
+};
+
+}  // namespace detail
+
+namespace {
+
+using detail::Allocator;
+
+struct DeviceMemory {
+  Shared shared, pinned_shared;
+  std::shared_ptr<Allocator> common, pinned;
 };
 
 // Never destroyed: tensors in static storage may outlive any order of destruction.
-Allocator& allocator(Device device) {
+DeviceMemory& memory_of(Device device) {
   static auto* mutex = new std::mutex;
-  static auto* allocators = new std::map<std::pair<Device::Kind, int>, Allocator*>;
+  static auto* devices = new std::map<std::pair<Device::Kind, int>, DeviceMemory*>;
   std::lock_guard lock(*mutex);
-  auto& a = (*allocators)[{device.kind, device.index}];
-  if (!a) a = new Allocator(device);
-  return *a;
+  auto& d = (*devices)[{device.kind, device.index}];
+  if (!d) {
+    d = new DeviceMemory;
+    d->common = std::make_shared<Allocator>(device, Allocator::Kind::device, d->shared);
+    d->pinned = std::make_shared<Allocator>(device, Allocator::Kind::pinned, d->pinned_shared);
+  }
+  return *d;
+}
+
+thread_local std::shared_ptr<Allocator> pool_in_use;
+
+std::shared_ptr<Allocator> allocator_for(Device device) {
+  if (pool_in_use && pool_in_use->device() == device) return pool_in_use;
+  return memory_of(device).common;
 }
 
 }  // namespace
 
-Storage::Storage(std::size_t bytes, Device device)
-    : data_(allocator(device).allocate(bytes)), bytes_(bytes), device_(device) {}
+void* detail::Allocator::allocate(std::size_t bytes) {
+  const std::size_t size = size_class(bytes);
+  backend(device_.kind);  // throws where there is none, before anything is counted
+  Allocator& common = *memory_of(device_).common;
+  std::lock_guard lock(shared_.mutex);
+  auto& blocks = free_[size];
+  if (!blocks.empty()) {
+    void* data = blocks.back();
+    blocks.pop_back();
+    count_in_use(size);
+    return data;
+  }
+  // Sizes that vary (of batches, say) would otherwise each leave blocks behind.
+  if (kind_ == Kind::device && shared_.stats.bytes_reserved > 2 * shared_.stats.peak_in_use)
+    release_cached_locked();
+  void* data = from_system(size);
+  if (!data && kind_ != Kind::pinned) {
+    common.release_cached_locked();  // under the same mutex; blocks of pools stay
+    data = from_system(size);
+  }
+  if (!data) {
+    throw_error("{}: out of {}memory asking for {} bytes with {} in use; use a smaller batch_size",
+                kind_ == Kind::pinned ? "cpu" : device_.str(), kind_ == Kind::pinned ? "pinned " : "", size,
+                shared_.stats.bytes_in_use);
+  }
+  ++shared_.stats.system_calls;
+  shared_.stats.bytes_reserved += size;
+  count_in_use(size);
+  return data;
+}
 
-Storage::~Storage() { allocator(device_).release(data_, bytes_); }
+Storage::Storage(std::size_t bytes, Device device, HostMemory memory) : bytes_(bytes), device_(device) {
+  // Without a GPU nothing copies beside the host: its memory is as good as any.
+  pinned_ = memory == HostMemory::pinned && has_backend(Device::Kind::cuda) &&
+            backend(Device::Kind::cuda).device_count(nullptr) > 0;
+  allocator_ = pinned_ ? memory_of({Device::Kind::cuda, 0}).pinned : allocator_for(device);
+  data_ = allocator_->allocate(bytes);
+}
 
-AllocatorStats allocator_stats(Device device) { return allocator(device).stats(); }
-void reset_peak(Device device) { allocator(device).reset_peak(); }
-void release_cached(Device device) { allocator(device).release_cached(); }
+Storage::~Storage() { allocator_->release(data_, bytes_); }
+
+MemoryPool::MemoryPool(Device device)
+    : allocator_(std::make_shared<Allocator>(device, Allocator::Kind::pool, memory_of(device).shared)) {}
+
+MemoryPool::Use::Use(const MemoryPool& pool) : before_(std::exchange(pool_in_use, pool.allocator_)) {}
+MemoryPool::Use::~Use() { pool_in_use = std::move(before_); }
+
+AllocatorStats allocator_stats(Device device) { return memory_of(device).common->stats(); }
+void reset_peak(Device device) { memory_of(device).common->reset_peak(); }
+void release_cached(Device device) { memory_of(device).common->release_cached(); }
 
 }  // namespace vitral

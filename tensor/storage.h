@@ -1,7 +1,9 @@
-// Memory of tensors, from one reusing allocator a device.
+// Memory of tensors, from reusing allocators.
 //
-// Freed blocks are kept by size class (four a power of two, so at most 25 % is lost to rounding) and handed
-// out again: a training step whose shapes repeat asks the system for nothing once warm.
+// Freed blocks are kept by size class (four a power of two, thirty-two above 1 MiB, so that little is lost to
+// rounding) and handed out again: a training step whose shapes repeat asks the system for nothing once warm.
+// On a GPU all kernels run in the order of the program (tensor/stream.h), so a block may be handed out again
+// while the kernel that read it is still queued: whoever gets it queues behind.
 #pragma once
 #include <cstddef>
 #include <memory>
@@ -17,9 +19,17 @@ struct AllocatorStats {
   std::size_t peak_in_use = 0;
 };
 
+namespace detail {
+class Allocator;
+}
+
+/// Where host memory lies: `pinned` can be copied while the host goes on (tensor/stream.h); without a GPU it
+/// is as any other.
+enum class HostMemory : unsigned char { plain, pinned };
+
 class Storage {
  public:
-  Storage(std::size_t bytes, Device device);
+  Storage(std::size_t bytes, Device device, HostMemory memory = HostMemory::plain);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -27,16 +37,42 @@ class Storage {
   void* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
+  bool pinned() const { return pinned_; }
 
  private:
+  std::shared_ptr<detail::Allocator> allocator_;
   void* data_ = nullptr;
   std::size_t bytes_ = 0;
   Device device_;
+  bool pinned_ = false;
 };
 
+/// Memory apart, whose blocks go to nobody else: what a Graph (tensor/stream.h) recorded uses the same
+/// addresses at every launch. Blocks go back to the system with the last tensor after the pool is gone.
+class MemoryPool {
+ public:
+  explicit MemoryPool(Device device);
+
+  /// While one lives, tensors that this thread makes on the pool's device are made there.
+  class Use {
+   public:
+    explicit Use(const MemoryPool& pool);
+    ~Use();
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+
+   private:
+    std::shared_ptr<detail::Allocator> before_;
+  };
+
+ private:
+  std::shared_ptr<detail::Allocator> allocator_;
+};
+
+/// Of all memory of the device, pools included; pinned host memory is not counted.
 AllocatorStats allocator_stats(Device device);
 void reset_peak(Device device);
-/// Gives every cached block back to the system.
+/// Gives every cached block back to the system, but those of pools.
 void release_cached(Device device);
 
 }  // namespace vitral

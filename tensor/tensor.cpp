@@ -23,6 +23,15 @@ Tensor Tensor::full(const Shape& shape, double value, DType dtype, Device device
   return t;
 }
 
+Tensor Tensor::pinned(const Shape& shape, DType dtype) {
+  Tensor t;
+  t.shape_ = shape;
+  t.dtype_ = dtype;
+  t.storage_ = std::make_shared<Storage>(static_cast<std::size_t>(shape.numel()) * size_of(dtype), cpu,
+                                         HostMemory::pinned);
+  return t;
+}
+
 void* Tensor::raw() const {
   VITRAL_CHECK(defined(), "tensor: data of an undefined tensor");
   return static_cast<char*>(storage_->data()) + offset_;
@@ -98,12 +107,7 @@ void Tensor::copy_from_host(const void* data, std::size_t count) {
 }
 
 void Tensor::fill(double value) {
-  Tensor one({1}, DType::float64);
-  *one.data<double>() = value;
-  const Tensor element = one.cast(dtype_);
-  Tensor host = device_.is_cpu() ? *this : Tensor(shape_, dtype_);
-  kernel::repeat(host, element);
-  if (!device_.is_cpu()) copy_from(host);
+  if (numel() > 0) kernel::fill(*this, value);
 }
 
 double Tensor::item() const {

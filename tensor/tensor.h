@@ -25,6 +25,9 @@ class Tensor {
 
   static Tensor zeros(const Shape& shape, DType dtype = DType::float32, Device device = cpu);
   static Tensor full(const Shape& shape, double value, DType dtype = DType::float32, Device device = cpu);
+  /// In host memory that a GPU copies from and to while the host goes on (copy_async, tensor/stream.h); plain
+  /// memory where there is no GPU.
+  static Tensor pinned(const Shape& shape, DType dtype = DType::float32);
   /// Copies `values` (as many as the shape holds, or UsageError).
   template <class T>
   static Tensor from(std::span<const T> values, const Shape& shape) {
@@ -45,6 +48,7 @@ class Tensor {
   std::size_t bytes() const { return static_cast<std::size_t>(numel()) * size_of(dtype_); }
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
+  bool pinned() const { return defined() && storage_->pinned(); }
 
   void* raw() const;
   /// Typed pointer; throws UsageError when T is not the dtype.
@@ -62,7 +66,7 @@ class Tensor {
   Tensor rows(std::int64_t begin, std::int64_t end) const;
   Tensor clone() const;
   Tensor to(Device device) const;        // the same tensor when already there
-  Tensor cast(DType dtype) const;        // the same tensor when already so; CPU only
+  Tensor cast(DType dtype) const;        // the same tensor when already so
   void copy_from(const Tensor& source);  // same shape and dtype, any device
   void fill(double value);
 

@@ -7,6 +7,7 @@
 
 #include <unistd.h>
 
+#include "tensor/backend.h"
 #include "tensor/error.h"
 
 namespace vitral::test {
@@ -50,7 +51,27 @@ inline std::string shared_path(const std::string& name) {
   return std::filesystem::exists(path) ? path.string() : "";
 }
 
+/// Why this program cannot compute on a GPU here, or "".
+inline std::string why_no_gpu() {
+  if (!has_backend(Device::Kind::cuda)) return "this test program was built without CUDA";
+  std::string why;
+  return backend(Device::Kind::cuda).device_count(&why) > 0 ? "" : why;
+}
+
+/// Whether the GPU is the simulator of tests/cuda_simulator: right, but thousands of times too slow for a
+/// whole training.
+inline bool gpu_is_simulated() {
+  return why_no_gpu().empty() && backend(Device::Kind::cuda).name(0).find("simul") != std::string::npos;
+}
+
+inline constexpr Device gpu{Device::Kind::cuda, 0};
+
 }  // namespace vitral::test
+
+/// Skips the rest of a test that computes on `device` where that is a GPU and there is none.
+#define VITRAL_NEEDS_DEVICE(device)                                \
+  if (!(device).is_cpu() && !::vitral::test::why_no_gpu().empty()) \
+  GTEST_SKIP() << ::vitral::test::why_no_gpu()
 
 #define VITRAL_NEEDS_SHARED(variable, name)                       \
   const std::string variable = ::vitral::test::shared_path(name); \

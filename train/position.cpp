@@ -31,7 +31,8 @@ json to_json(const Position& at, const EpochOrder& order) {
           {"batch_size", order.batch_size},
           {"seed", order.seed},
           {"shuffle", order.shuffle},
-          {"threads", order.threads}};
+          {"threads", order.threads},
+          {"device", order.device}};
 }
 
 Position position_from(const json& s, const EpochOrder& now, const std::string& where, std::string& warning) {
@@ -50,7 +51,8 @@ Position position_from(const json& s, const EpochOrder& now, const std::string& 
             .batch_size = s.at("batch_size"),
             .seed = s.at("seed"),
             .shuffle = s.at("shuffle"),
-            .threads = s.at("threads")};
+            .threads = s.at("threads"),
+            .device = s.value("device", "cpu")};
   } catch (const json::exception&) {
     throw_error("{}: state.json is not of a training run", where);
   }
@@ -59,7 +61,10 @@ Position position_from(const json& s, const EpochOrder& now, const std::string& 
       "{}: stands in the middle of an epoch of {}; this configuration has {}; resume with the same data, "
       "train.batch_size, train.seed and data.shuffle",
       where, describe(then), describe(now));
-  if (then.threads != now.threads)
+  if (then.device != now.device)
+    warning = fmt::format("{}: was trained on {}, this is {}: the last bits will differ", where, then.device,
+                          now.device);
+  else if (then.threads != now.threads && now.device == "cpu")
     warning = fmt::format(
         "{}: was trained with {} compute threads, there are {} now: the last bits will differ; for the same "
         "bits set OMP_NUM_THREADS={}",

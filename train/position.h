@@ -20,11 +20,13 @@ struct Position {
   std::int64_t skipped_samples = 0;
 };
 
-/// What decides which images batch number n of an epoch has, and with `threads` which bits come out.
+/// What decides which images batch number n of an epoch has, and with `threads` and `device` which bits come
+/// out.
 struct EpochOrder {
   std::int64_t images = 0, batch_size = 0, seed = 0;
   bool shuffle = true;
-  int threads = 1;
+  int threads = 1;             // compute threads of the CPU
+  std::string device = "cpu";  // or cuda, that computes
 };
 
 nlohmann::json to_json(const Position& position, const EpochOrder& order);

@@ -3,7 +3,31 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tensor/convert.h"
+#include "tensor/gemm.h"
+
 namespace vitral::train {
+
+namespace {
+
+// Where a GPU has memory for whole batches in a graph, a smaller batch (the last one of an epoch) is cut into
+// pieces of this size, so that it does not need as much beside it.
+constexpr std::int64_t piece = 512;
+
+Tensor pinned(const Tensor& t) {
+  if (!t.defined() || t.pinned()) return t;
+  Tensor copy = Tensor::pinned(t.shape(), t.dtype());
+  copy.copy_from(t);
+  return copy;
+}
+
+}  // namespace
+
+TrainStep::Slot::Slot(Device device)
+    : lr(Tensor::pinned({1}, DType::float64)),
+      result(Tensor::pinned({update_slots}, DType::float64)),
+      copied(device),
+      done(device) {}
 
 TrainStep::TrainStep(nn::Student& student, const TrainConfig& config, Device device)
     : student_(student),
@@ -13,49 +37,134 @@ TrainStep::TrainStep(nn::Student& student, const TrainConfig& config, Device dev
                            .beta1 = config.optimizer.betas[0],
                            .beta2 = config.optimizer.betas[1],
                            .eps = config.optimizer.eps,
-                           .weight_decay = config.optimizer.weight_decay}) {
+                           .weight_decay = config.optimizer.weight_decay}),
+      slots_{Slot(device), Slot(device)} {
+  // A graph wants the same addresses at every launch.
+  if (Graph::supported(device)) pool_.emplace(device);
+  set_matmul_precision(config.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::float32);
+  if (config.precision == "bf16") {
+    dtype_ = DType::bfloat16;
+    for (const auto& p : student.parameters()) p.value->keep_copy(p.value->value().cast(dtype_));
+  }
   if (!config.ema) return;
   for (const auto& p : student.parameters()) average_.push_back(p.value->value().clone());
 }
 
+TrainStep::~TrainStep() {
+  if (pending() == 0) return;
+  try {
+    synchronize(device_);
+  } catch (const Error&) {
+    // Somebody else tells of it: this only keeps memory until the device is done with it.
+  }
+}
+
+void TrainStep::refresh_copies() {
+  for (const auto& p : student_.parameters()) {
+    Tensor copy = p.value->kept_copy();
+    if (copy.defined()) kernel::convert(copy, p.value->value());
+  }
+}
+
 void TrainStep::start_from(const data::NamedTensors& weights, const std::string& where) {
   student_.load_state(weights, where);
+  refresh_copies();
   const auto parameters = student_.parameters();
   for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_from(parameters[i].value->value());
 }
 
-StepResult TrainStep::run(const Tensor& images, const Tensor& targets, double lr) {
-  const std::int64_t batch = images.dim(0), micro = config_.batch_size / config_.accumulate;
-  StepResult result;
+void TrainStep::upload(Slot& slot, const StepInput& input) {
+  if (device_.is_cpu()) {
+    slot.pixels = input.images;
+    slot.targets = input.targets;
+    slot.crops = input.crops;
+    return;
+  }
+  slot.host = {pinned(input.images), pinned(input.targets), pinned(input.crops), input.lr};
+  const auto copy = [&](Tensor& to, const Tensor& from) {
+    if (!from.defined()) return;
+    const std::int64_t rows = from.dim(0);
+    if (!to.defined() || to.dim(0) < rows || to.shape().with(0, 1) != from.shape().with(0, 1)) {
+      VITRAL_CHECK(!slot.graph || rows > slot.graph_batch,
+                   "train step: a batch {} does not go on from batches {}", from.shape(), to.shape());
+      to = Tensor(from.shape(), from.dtype(), device_);
+      // Kernels that were queued may still use this memory, under another name.
+      slot.copied.record(Queue::compute);
+      slot.copied.hold(Queue::copy);
+    }
+    Tensor part = to.rows(0, rows);
+    copy_async(part, from, Queue::copy);
+  };
+  copy(slot.pixels, slot.host.images);
+  copy(slot.targets, slot.host.targets);
+  copy(slot.crops, slot.host.crops);
+  slot.copied.record(Queue::copy);
+  slot.copied.hold(Queue::compute);
+}
+
+void TrainStep::compute(Slot& slot, std::int64_t batch, std::int64_t micro) {
+  Tensor lr = optimizer_.lr();
+  copy_async(lr, slot.lr, Queue::compute);
+  optimizer_.begin();
   student_.zero_grad();
   for (std::int64_t begin = 0; begin < batch; begin += micro) {
     const std::int64_t end = std::min(batch, begin + micro);
     // Each part weighs as many images as it has, so that the sum is the loss of the whole batch.
     const double weight = static_cast<double>(end - begin) / static_cast<double>(batch);
-    const Variable embedding =
-        student_.forward(nn::normalize_pixels(images.rows(begin, end), device_)).embedding;
-    const Variable loss =
-        distillation_loss(embedding, Variable(targets.rows(begin, end).to(device_)), config_.loss_norm);
-    result.loss += weight * loss.item();
-    if (!std::isfinite(result.loss)) break;
+    const Variable patches =
+        nn::pixel_patches(student_.config(), slot.pixels.rows(begin, end),
+                          slot.crops.defined() ? slot.crops.rows(begin, end) : Tensor(), dtype_);
+    const Variable loss = distillation_loss(student_.embed(patches), Variable(slot.targets.rows(begin, end)),
+                                            config_.loss_norm);
+    optimizer_.add_loss(loss.value(), weight);
     loss.backward(weight);
   }
-  result.gradient_norm = std::isfinite(result.loss) ? gradient_norm(student_) : result.loss;
-  if (!std::isfinite(result.gradient_norm)) {
-    result.skipped = true;
-    student_.zero_grad();
-    return result;
-  }
-  // As torch.nn.utils.clip_grad_norm_.
-  const double clip =
-      config_.clip_norm ? std::min(1.0, *config_.clip_norm / (result.gradient_norm + 1e-6)) : 1.0;
-  optimizer_.step(lr, clip);
+  optimizer_.update({.clip_norm = config_.clip_norm.value_or(0),
+                     .average = average_,
+                     .average_weight = 1 - config_.ema.value_or(0)});
   student_.zero_grad();
-  if (!average_.empty()) {
-    const auto parameters = student_.parameters();
-    for (std::size_t i = 0; i < average_.size(); ++i)
-      kernel::lerp(average_[i], parameters[i].value->value(), 1 - *config_.ema);
+  copy_async(slot.result, optimizer_.result(), Queue::compute);
+}
+
+void TrainStep::submit(const StepInput& input) {
+  VITRAL_CHECK(pending() < most_pending, "train step: {} steps are pending, take one first", pending());
+  Slot& slot = slots_[submitted_ % most_pending];
+  const std::int64_t batch = input.images.dim(0);
+  std::int64_t micro = config_.batch_size / config_.accumulate;
+  upload(slot, input);
+  *slot.lr.data<double>() = input.lr;
+  {
+    std::optional<MemoryPool::Use> use;
+    if (pool_) use.emplace(*pool_);
+    if (!slot.graph || slot.graph_batch != batch) {
+      if (batch < slot.graph_batch) micro = std::min(micro, piece);
+      const auto work = [&] { compute(slot, batch, micro); };
+      // The first step of a size runs as it comes: whatever is made only once is made there.
+      if (pool_ && batch > slot.graph_batch && batch == last_batch_) {
+        slot.graph.emplace(device_, work);
+        slot.graph_batch = batch;
+      } else {
+        work();
+        last_batch_ = batch;
+      }
+    }
+    if (slot.graph && slot.graph_batch == batch) slot.graph->launch();
   }
+  slot.done.record(Queue::compute);
+  ++submitted_;
+}
+
+StepResult TrainStep::take() {
+  VITRAL_CHECK(pending() > 0, "train step: none is pending");
+  Slot& slot = slots_[taken_ % most_pending];
+  ++taken_;
+  slot.done.wait();
+  slot.host = {};
+  const double* r = slot.result.data<double>();
+  StepResult result;
+  result.loss = r[update_loss];
+  result.gradient_norm = std::isfinite(result.loss) ? std::sqrt(r[update_squares]) : result.loss;
+  result.skipped = r[update_scale] == 0;
   return result;
 }
 
@@ -84,6 +193,10 @@ void TrainStep::load(const data::NamedTensors& weights, const data::NamedTensors
   VITRAL_CHECK(raw.empty() == average_.empty(),
                "{}: was written {} train.ema, this configuration is {} it; set it alike", where,
                raw.empty() ? "without" : "with", raw.empty() ? "with" : "without");
+  for (Slot& slot : slots_) {  // moments come to lie elsewhere
+    slot.graph.reset();
+    slot.graph_batch = 0;
+  }
   const data::NamedTensors before = student_.state();
   data::NamedTensors backup;
   for (const auto& [name, tensor] : before) backup.emplace_back(name, tensor.clone());
@@ -97,6 +210,7 @@ void TrainStep::load(const data::NamedTensors& weights, const data::NamedTensors
     for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_from(backup[i].second);
     throw;
   }
+  refresh_copies();
 }
 
 void TrainStep::swap_average() {
@@ -107,6 +221,7 @@ void TrainStep::swap_average() {
     value.copy_from(average_[i]);
     average_[i].copy_from(own);
   }
+  if (!average_.empty()) refresh_copies();
 }
 
 }  // namespace vitral::train

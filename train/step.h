@@ -1,15 +1,29 @@
 // One optimiser step: forward and backward over the micro-batches of a batch, the check for values that are
 // not finite, clipping, AdamW, and the moving average of the weights.
+//
+// On a GPU nothing waits: submit() queues the copies of a batch beside the step before, and the step itself,
+// from the second of its size on as one recorded graph. take() waits for the oldest.
 #pragma once
+#include <array>
 #include <optional>
 #include <vector>
 
 #include "data/safetensors.h"
 #include "nn/student.h"
+#include "tensor/stream.h"
 #include "train/adamw.h"
 #include "train/config.h"
 
 namespace vitral::train {
+
+/// A batch on the CPU. Pinned tensors (Tensor::pinned) are copied to a GPU straight from where they are; they
+/// must not change until the step was taken.
+struct StepInput {
+  Tensor images;      // uint8 [B,H,W,3]
+  Tensor targets;     // float32 [B,D]
+  Tensor crops = {};  // int64 [B,3] as nn::pixel_patches() takes them, or undefined
+  double lr = 0;
+};
 
 struct StepResult {
   double loss = 0;           // mean over the batch
@@ -19,12 +33,34 @@ struct StepResult {
 
 class TrainStep {
  public:
+  static constexpr std::size_t most_pending = 2;
+
+  /// The student is on the device already. config.precision is that of the products (tf32, for all of the
+  /// process) and of activations (bf16); bf16 keeps copies of the weights beside them.
   TrainStep(nn::Student& student, const TrainConfig& config, Device device);
+  ~TrainStep();
+  TrainStep(const TrainStep&) = delete;
+  TrainStep& operator=(const TrainStep&) = delete;
 
   /// Weights of another run to begin with; UsageError naming `where` when they are another architecture's.
   void start_from(const data::NamedTensors& weights, const std::string& where);
-  /// images uint8 [B,S,S,3], targets float32 [B,D], both on the CPU.
-  StepResult run(const Tensor& images, const Tensor& targets, double lr);
+
+  /// Begins a step; at most most_pending at once. On the CPU it is done when this returns.
+  void submit(const StepInput& input);
+  /// Steps that were submitted and not taken.
+  std::size_t pending() const { return submitted_ - taken_; }
+  /// What became of the oldest one.
+  StepResult take();
+  StepResult run(const StepInput& input) {
+    submit(input);
+    return take();
+  }
+  StepResult run(const Tensor& images, const Tensor& targets, double lr) {
+    return run({.images = images, .targets = targets, .lr = lr});
+  }
+
+  /// What activations and products of this configuration are in.
+  DType compute_dtype() const { return dtype_; }
 
   /// Weights to evaluate and to deploy: the averaged ones where `ema` is set, else the student's own.
   data::NamedTensors weights() const;
@@ -47,13 +83,32 @@ class TrainStep {
   };
 
  private:
+  // A step in flight: what it reads and writes stays in place until it is taken.
+  struct Slot {
+    explicit Slot(Device device);
+    StepInput host;                 // pinned; in use by copies
+    Tensor pixels, targets, crops;  // on the device, with room for the largest batch so far
+    Tensor lr, result;              // pinned float64 [1], [update_slots]
+    Event copied, done;
+    std::optional<Graph> graph;
+    std::int64_t graph_batch = 0;  // that it was recorded for
+  };
+
+  void upload(Slot& slot, const StepInput& input);
+  void compute(Slot& slot, std::int64_t batch, std::int64_t micro);
   void swap_average();
+  void refresh_copies();
 
   nn::Student& student_;
   const TrainConfig& config_;
   Device device_;
+  DType dtype_ = DType::float32;
   AdamW optimizer_;
-  std::vector<Tensor> average_;  // in the order of the parameters; empty without ema
+  std::vector<Tensor> average_;     // in the order of the parameters; empty without ema
+  std::optional<MemoryPool> pool_;  // of all that a step allocates, where there are graphs
+  std::array<Slot, most_pending> slots_;
+  std::size_t submitted_ = 0, taken_ = 0;
+  std::int64_t last_batch_ = 0;  // that ran without a graph
 };
 
 }  // namespace vitral::train

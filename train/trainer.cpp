@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <filesystem>
+#include <deque>
 #include <limits>
 
 #include <nlohmann/json.hpp>
@@ -18,6 +18,7 @@
 #include "train/position.h"
 #include "train/progress.h"
 #include "train/schedule.h"
+#include "train/setup.h"
 #include "train/signals.h"
 #include "train/step.h"
 #include "train/tensorboard.h"
@@ -34,46 +35,18 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-Device checked_device(const TrainConfig& config) {
-  const Device device = parse_device(config.device);
-  VITRAL_CHECK(!device.is_cpu() || config.precision == "fp32",
-               "train.precision: {} needs a GPU, on the CPU choose fp32", config.precision);
-  return device;
-}
-
-data::Dataset open_dataset(const std::vector<std::string>& paths, const ModelConfig& model) {
-  data::Dataset dataset = data::Dataset::open(paths);
-  dataset.require_embeddings();
-  VITRAL_CHECK(dataset.width() == model.width,
-               "{}: /embeddings are {} wide, model.width is {}; embed with the teacher that fits, or set "
-               "model.width={}",
-               paths.front(), dataset.width(), model.width, dataset.width());
-  return dataset;
-}
-
-data::LoaderOptions loader_options(const Config& config, bool training) {
-  data::LoaderOptions options;
-  options.batch_size = config.train.batch_size;
-  options.image_size = config.model.image_size;
-  options.augment = training ? config.data.augment : data::AugmentConfig{};
-  options.training = training;
-  options.shuffle = training && config.data.shuffle;
-  options.seed = static_cast<std::uint64_t>(config.train.seed);
-  options.workers = config.data.workers;
-  return options;
-}
-
 class Run {
  public:
   Run(const Config& config, const std::string& resume, std::FILE* out)
       : config_(config),
-        device_(checked_device(config.train)),
-        train_data_(open_dataset(config.data.train, config.model)),
+        device_(choose_device(config.train, device_note_)),
+        train_data_(open_training_data(config.data.train, config.model)),
         student_(config.model, static_cast<std::uint64_t>(config.train.seed)),
-        loader_(train_data_, loader_options(config, true)),
+        loader_(train_data_, loader_options(config, device_, true)),
         progress_(config.train.log_every, Progress::Output::of(out)) {
     if (!config.data.val.empty())
-      val_loader_.emplace(open_dataset(config.data.val, config.model), loader_options(config, false));
+      val_loader_.emplace(open_training_data(config.data.val, config.model),
+                          loader_options(config, device_, false));
     batches_ = loader_.batches_per_epoch();
     student_.to(device_);
     step_.emplace(student_, config_.train, device_);
@@ -87,22 +60,19 @@ class Run {
     const std::int64_t first = at_.step;
     last_time_ = start;
     last_wait_ = wait_before;
-    bool stopped = false;
-    while (at_.step < total_steps_ || validation_pending()) {
-      if (validation_pending()) {
-        if (!end_epoch(signals, summary)) {
-          stopped = true;
-          break;
-        }
-      } else {
-        if (!loading_) loader_.begin_epoch(at_.epoch, at_.batch);
-        loading_ = true;
-        train_batch();
+    bool stopped = false, worked = false;
+    for (;; worked = true) {
+      if (signals.requested() || stands_at_boundary()) settle(0);
+      if (in_flight_.empty() && worked) {
+        if (checkpoint_due()) save(false);
+        stopped = signals.requested();
       }
-      if (checkpoint_due()) save(false);
-      if (signals.requested()) {
-        stopped = true;
-        break;
+      if (stopped || (in_flight_.empty() && at_.step >= total_steps_ && !validation_pending())) break;
+      if (in_flight_.empty() && validation_pending()) {
+        stopped = !end_epoch(signals, summary);
+        if (stopped) break;
+      } else {
+        train_batch();
       }
     }
     if (!stopped && final_validation_due()) stopped = !validate_now(signals, summary);
@@ -122,6 +92,13 @@ class Run {
  private:
   bool validation_pending() const { return at_.batch == batches_; }
 
+  // at_ is behind by the steps in flight. Their results are needed where the run does something else next.
+  bool stands_at_boundary() const {
+    const auto ahead = static_cast<std::int64_t>(in_flight_.size()), step = at_.step + ahead;
+    const std::int64_t every = config_.train.checkpoint_every;
+    return step >= total_steps_ || at_.batch + ahead == batches_ || (every > 0 && step % every == 0);
+  }
+
   // A run that max_steps ends in mid-epoch is validated, too; nothing depends on it.
   bool final_validation_due() const {
     return at_.step >= total_steps_ && at_.batch > 0 && !validation_pending();
@@ -132,7 +109,8 @@ class Run {
             .batch_size = config_.train.batch_size,
             .seed = config_.train.seed,
             .shuffle = config_.data.shuffle,
-            .threads = cpu_threads()};
+            .threads = cpu_threads(),
+            .device = device_.is_cpu() ? "cpu" : "cuda"};
   }
 
   void open_folder(const std::string& resume) {
@@ -173,6 +151,7 @@ class Run {
         folder + "/metrics.jsonl",
         continues ? ResumePoint{at_.step, validation_pending() || final_validation_due()} : ResumePoint{});
     tensorboard_.emplace(folder, continues ? at_.step : -1);
+    if (!device_note_.empty()) progress_.message(device_note_);
     for (const auto& w : warnings) progress_.message("warning: " + w);
     if (from) progress_.message(fmt::format("resumed from {} (step {})", *from, at_.step));
   }
@@ -226,9 +205,9 @@ class Run {
     metadata["format"] = "pt";  // what tools around PyTorch look for
     metrics_->sync();
     store_->save({.step = at_.step,
-                  .model = weights,
+                  .model = on_cpu(weights),
                   .model_metadata = std::move(metadata),
-                  .optimizer = optimizer,
+                  .optimizer = on_cpu(optimizer),
                   .state = {{"trainer", to_json(at_, order())}, {"schedule", schedule_->state()}}},
                  best);
     saved_step_ = at_.step;
@@ -248,38 +227,58 @@ class Run {
           what, at_.step, config_.train.output);
   }
 
+  // A step whose result is not known yet, or one that was not computed at all.
+  struct InFlight {
+    double lr = 0;
+    std::int64_t images = 0;
+    std::optional<StepResult> known = {};
+    std::string problem = {};
+  };
+
   void train_batch() {
+    const auto ahead = static_cast<std::int64_t>(in_flight_.size());
+    if (!loading_) loader_.begin_epoch(at_.epoch, at_.batch + ahead);
     const std::optional<data::Batch> batch = loader_.next();
     if (!batch)
-      throw_error("the loader ended epoch {} at batch {} of {}", at_.epoch + 1, at_.batch, batches_);
+      throw_error("the loader ended epoch {} at batch {} of {}", at_.epoch + 1, at_.batch + ahead, batches_);
+    loading_ = at_.batch + ahead + 1 < batches_;
     for (const auto& s : batch->skipped) {
       ++at_.skipped_samples;
       progress_.message(fmt::format("skipped {}: {}", s.name, s.reason));
     }
-    const double lr = schedule_->lr(at_.step);
-    StepResult result;
+    InFlight step{.lr = schedule_->lr(at_.step + ahead), .images = batch->size()};
+    constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
     if (batch->size() == 0) {
-      result.loss = std::numeric_limits<double>::quiet_NaN();  // of nothing
-    } else {
+      step.known = StepResult{.loss = nothing};
+    } else if (step.problem = data::target_problem(*batch, train_data_); !step.problem.empty()) {
       // An embedding without a direction, or one that float32 cannot square, would teach a wrong one.
-      const std::string problem = data::target_problem(*batch, train_data_);
-      if (problem.empty())
-        result = step_->run(batch->images, batch->targets, lr);
-      else
-        result = {.loss = std::numeric_limits<double>::quiet_NaN(), .skipped = true};
-      images_since_ += batch->size();
+      step.known = StepResult{.loss = nothing, .skipped = true};
+    } else {
+      step_->submit(
+          {.images = batch->images, .targets = batch->targets, .crops = batch->crops, .lr = step.lr});
+    }
+    in_flight_.push_back(std::move(step));
+    settle(device_.is_cpu() ? 0 : TrainStep::most_pending - 1);
+  }
+
+  // Waits for the oldest steps until `most` are in flight.
+  void settle(std::size_t most) {
+    while (in_flight_.size() > most) {
+      const InFlight step = std::move(in_flight_.front());
+      in_flight_.pop_front();
+      const StepResult result = step.known ? *step.known : step_->take();
+      images_since_ += step.images;
       if (result.skipped) {
-        note_skip(result, problem);
-      } else {
+        note_skip(result, step.problem);
+      } else if (step.images > 0) {
         at_.skips = 0;
         at_.epoch_loss += result.loss;
         ++at_.epoch_steps;
       }
+      ++at_.step;
+      ++at_.batch;
+      report(result.loss, step.lr);
     }
-    ++at_.step;
-    ++at_.batch;
-    if (validation_pending()) loading_ = false;
-    report(result.loss, lr);
   }
 
   void note_skip(const StepResult& result, const std::string& problem) {
@@ -333,7 +332,7 @@ class Run {
     std::optional<Validation> v;
     try {
       const TrainStep::Averaged averaged(*step_);
-      v = validate(student_, *val_loader_, config_.train.loss_norm, device_,
+      v = validate(student_, *val_loader_, config_.train.loss_norm, device_, step_->compute_dtype(),
                    [&] { return signals.requested(); });
     } catch (const Error&) {
       if (!saved()) save(false);  // the file can be repaired; the epoch is not lost
@@ -380,6 +379,7 @@ class Run {
   }
 
   const Config config_;
+  std::string device_note_;
   Device device_;
   data::Dataset train_data_;
   nn::Student student_;
@@ -394,7 +394,8 @@ class Run {
 
   Position at_;
   std::int64_t batches_ = 0, total_steps_ = 0;
-  bool loading_ = false;  // the loader stands at at_.batch
+  std::deque<InFlight> in_flight_;
+  bool loading_ = false;  // the loader is in the running epoch
   std::int64_t saved_step_ = -1;
   bool saved_pending_ = false;
   double last_time_ = 0, last_wait_ = 0, rate_ = 0, waited_ = 0;

@@ -3,7 +3,7 @@
 namespace vitral::train {
 
 std::optional<Validation> validate(const nn::Student& student, data::Loader& loader, double loss_norm,
-                                   Device device, const std::function<bool()>& stop) {
+                                   Device device, DType dtype, const std::function<bool()>& stop) {
   const NoGrad no_grad;
   Validation v;
   loader.begin_epoch(0);
@@ -12,7 +12,8 @@ std::optional<Validation> validate(const nn::Student& student, data::Loader& loa
     if (batch->size() == 0) continue;
     if (const std::string problem = data::target_problem(*batch, loader.dataset()); !problem.empty())
       throw_error("validation: {}; embed that image again, or remove it", problem);
-    const Variable y = l2_normalize(student.forward(nn::normalize_pixels(batch->images, device)).embedding);
+    const Variable patches = nn::pixel_patches(student.config(), batch->images.to(device), {}, dtype);
+    const Variable y = l2_normalize(student.embed(patches));
     const Variable t = l2_normalize(Variable(batch->targets.to(device)));
     const auto n = static_cast<double>(batch->size());
     v.loss += n * loss_norm * mean(abs(sub(y, t))).item();

@@ -14,8 +14,9 @@ struct Validation {
   std::int64_t images = 0;
 };
 
-/// Runs the loader's epoch from its beginning. Nothing when `stop` said so in between.
+/// Runs the loader's epoch from its beginning; the student computes in `dtype` (nn::pixel_patches). Nothing
+/// when `stop` said so in between.
 std::optional<Validation> validate(const nn::Student& student, data::Loader& loader, double loss_norm,
-                                   Device device, const std::function<bool()>& stop = {});
+                                   Device device, DType dtype, const std::function<bool()>& stop = {});
 
 }  // namespace vitral::train

@@ -51,7 +51,8 @@ void softmax_rows(Map<T>& s) {
   }
 }
 
-void forward(Tensor& out, const Tensor& qkv, std::int64_t heads) {
+// Backward computes the weights again: the log-sum-exp is not needed.
+void forward(Tensor& out, Tensor&, const Tensor& qkv, std::int64_t heads) {
   const HeadLayout l{qkv.dim(1), heads, qkv.dim(2) / 3 / heads};
   dispatch_float("attention", qkv.dtype(), [&]<class T>(T) {
     const std::int64_t n = l.tokens, dp = padded(l.size), block = n * dp, stride = 3 * l.width();
@@ -73,7 +74,8 @@ void forward(Tensor& out, const Tensor& qkv, std::int64_t heads) {
   });
 }
 
-void backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, std::int64_t heads) {
+void backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const Tensor&, const Tensor&,
+              std::int64_t heads) {
   const HeadLayout l{qkv.dim(1), heads, qkv.dim(2) / 3 / heads};
   dispatch_float("attention_backward", qkv.dtype(), [&]<class T>(T) {
     const std::int64_t n = l.tokens, dp = padded(l.size), block = n * dp, stride = 3 * l.width();

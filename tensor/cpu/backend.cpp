@@ -28,7 +28,14 @@ void zero(void* data, std::size_t bytes, int) { std::memset(data, 0, bytes); }
 
 int device_count(std::string*) { return 1; }
 
-constexpr Backend cpu_backend{allocate, release, copy, zero, device_count};
+std::string name(int) { return "CPU"; }
+
+constexpr Backend cpu_backend{.allocate = allocate,
+                              .release = release,
+                              .copy = copy,
+                              .zero = zero,
+                              .device_count = device_count,
+                              .name = name};
 const bool registered = register_backend(Device::Kind::cpu, cpu_backend);
 
 }  // namespace

@@ -1,61 +1,13 @@
 #include "tensor/binary.h"
 
 #include <algorithm>
-#include <array>
-
-#include <Eigen/Core>
 
 #include "tensor/cpu/parallel.h"
 
 namespace vitral {
-
-Shape broadcast_shape(const char* operation, const Shape& a, const Shape& b) {
-  const Shape& longer = a.rank() >= b.rank() ? a : b;
-  const Shape& shorter = a.rank() >= b.rank() ? b : a;
-  Shape out = longer;
-  for (int i = 1; i <= shorter.rank(); ++i) {
-    const auto m = longer.dim(-i), n = shorter.dim(-i);
-    VITRAL_CHECK(m == n || m == 1 || n == 1,
-                 "{}: {} and {} do not broadcast, dimension {} must be equal or 1", operation, a, b, -i);
-    out = out.with(-i, m == 1 ? n : m);
-  }
-  return out;
-}
-
 namespace {
 
 constexpr std::int64_t grain = 16384;
-
-// The broadcast as few loops as possible: neighbouring dimensions over which both operands step alike are
-// merged.
-struct Loops {
-  int rank = 0;
-  std::array<std::int64_t, Shape::max_rank> size{}, stride_a{}, stride_b{};
-};
-
-Loops plan(const Shape& out, const Shape& a, const Shape& b) {
-  Loops loops;
-  std::int64_t step_a = 1, step_b = 1;
-  std::array<std::int64_t, Shape::max_rank> size{}, sa{}, sb{};
-  int n = 0;
-  for (int i = 1; i <= out.rank(); ++i) {  // innermost first
-    const std::int64_t d = out.dim(-i);
-    const std::int64_t da = i <= a.rank() ? a.dim(-i) : 1, db = i <= b.rank() ? b.dim(-i) : 1;
-    const std::int64_t stride_a = da == 1 ? 0 : step_a, stride_b = db == 1 ? 0 : step_b;
-    step_a *= da;
-    step_b *= db;
-    if (d == 1) continue;
-    const auto k = static_cast<std::size_t>(n);
-    if (n > 0 && stride_a == sa[k - 1] * size[k - 1] && stride_b == sb[k - 1] * size[k - 1]) {
-      size[k - 1] *= d;
-      continue;
-    }
-    size[k] = d, sa[k] = stride_a, sb[k] = stride_b, ++n;
-  }
-  if (n == 0) size[0] = 1, sa[0] = sb[0] = 0, n = 1;
-  loops.rank = n, loops.size = size, loops.stride_a = sa, loops.stride_b = sb;
-  return loops;
-}
 
 template <class T, class F>
 void inner_loop(T* y, const T* a, std::int64_t step_a, const T* b, std::int64_t step_b, std::int64_t n, F f) {
@@ -72,7 +24,7 @@ void inner_loop(T* y, const T* a, std::int64_t step_a, const T* b, std::int64_t 
 template <class T, class F>
 void run(Tensor& y, const Tensor& a, const Tensor& b, F f) {
   if (y.numel() == 0) return;
-  const Loops loops = plan(y.shape(), a.shape(), b.shape());
+  const BroadcastLoops loops = broadcast_loops(y.shape(), a.shape(), b.shape());
   const std::int64_t n = loops.size[0], rows = y.numel() / n;
   T* out = y.data<T>();
   const T *pa = a.data<T>(), *pb = b.data<T>();

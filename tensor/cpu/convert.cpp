@@ -1,6 +1,6 @@
 #include "tensor/convert.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include <Eigen/Core>
 
@@ -48,15 +48,15 @@ void convert(Tensor& y, const Tensor& x) {
   });
 }
 
-void repeat(Tensor& y, const Tensor& x) {
-  const std::size_t size = size_of(x.dtype());
-  auto* to = static_cast<char*>(y.raw());
-  for (std::int64_t i = 0; i < y.numel(); ++i)
-    std::memcpy(to + static_cast<std::size_t>(i) * size, x.raw(), size);
+void fill(Tensor& y, double value) {
+  with_type(y.dtype(), [&]<class T>(T) {
+    auto* to = static_cast<T*>(y.raw());
+    std::fill(to, to + y.numel(), convert_one<T, double>(value));
+  });
 }
 
 const bool implemented = kernel::convert.implement(Device::Kind::cpu, convert) &&
-                         kernel::repeat.implement(Device::Kind::cpu, repeat);
+                         kernel::fill.implement(Device::Kind::cpu, fill);
 
 }  // namespace
 }  // namespace vitral

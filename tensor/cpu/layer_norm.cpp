@@ -5,6 +5,7 @@
 #include <Eigen/Core>
 
 #include "tensor/cpu/parallel.h"
+#include "tensor/cpu/scratch.h"
 
 namespace vitral {
 namespace {
@@ -56,7 +57,7 @@ void apply(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
 }
 
 void backward(Tensor& dx, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
-              const Tensor& weight, const Tensor& mean, const Tensor& rstd) {
+              const Tensor& weight, const Tensor& mean, const Tensor& rstd, const Tensor& residual) {
   const std::int64_t width = weight.numel(), rows = mean.numel();
   dispatch_float("layer_norm_backward", x.dtype(), [&]<class T>(T) {
     const std::int64_t chunks = cpu_kernels::chunk_count(rows, rows_a_chunk);
@@ -71,11 +72,16 @@ void backward(Tensor& dx, Tensor& dweight, Tensor& dbias, const Tensor& dy, cons
             const ConstMap<T> in(x.data<T>() + r * width, width), g(dy.data<T>() + r * width, width);
             Map<T> out(dx.data<T>() + r * width, width);
             const T m = mean.data<T>()[r], s = rstd.data<T>()[r];
-            out = (in - m) * s;  // xhat, until the last line
-            sum_w += g * out;
+            Map<T> xhat(cpu_kernels::scratch<T>(static_cast<std::size_t>(width)), width);
+            xhat = (in - m) * s;
+            sum_w += g * xhat;
             sum_b += g;
-            const T mean_g = (g * w).mean(), mean_gx = (g * w * out).mean();
-            out = s * (g * w - mean_g - out * mean_gx);
+            const T mean_g = (g * w).mean(), mean_gx = (g * w * xhat).mean();
+            if (residual.defined())
+              out =
+                  ConstMap<T>(residual.data<T>() + r * width, width) + s * (g * w - mean_g - xhat * mean_gx);
+            else
+              out = s * (g * w - mean_g - xhat * mean_gx);
           }
         });
     Map<T> dw(dweight.data<T>(), width), db(dbias.data<T>(), width);

@@ -1,6 +1,7 @@
 #include "tensor/patchify.h"
 
 #include <cstring>
+#include <vector>
 
 #include "tensor/cpu/parallel.h"
 
@@ -37,23 +38,84 @@ void unpatchify(Tensor& images, const Tensor& patches, std::int64_t patch) {
   });
 }
 
+// A byte has 256 values: the division is done once for each.
+struct NormalizedBytes {
+  explicit NormalizedBytes(const ChannelStatistics& statistics) {
+    for (std::size_t ch = 0; ch < 3; ++ch)
+      for (int v = 0; v < 256; ++v)
+        table[ch][v] = (static_cast<float>(v) / 255.0F - statistics.mean[ch]) / statistics.std[ch];
+  }
+  float table[3][256];
+};
+
 void normalize_images(Tensor& y, const Tensor& x, ChannelStatistics statistics) {
   const std::int64_t pixels = x.dim(1) * x.dim(2);
-  float table[3][256];  // a byte has 256 values: the division is done once for each
-  for (std::size_t ch = 0; ch < 3; ++ch)
-    for (int v = 0; v < 256; ++v)
-      table[ch][v] = (static_cast<float>(v) / 255.0F - statistics.mean[ch]) / statistics.std[ch];
+  const NormalizedBytes normalized(statistics);
   cpu_kernels::parallel_chunks(x.dim(0), 1, [&](std::int64_t b, std::int64_t, std::int64_t) {
     const std::uint8_t* in = x.data<std::uint8_t>() + b * pixels * 3;
     float* out = y.data<float>() + b * pixels * 3;
     for (std::int64_t i = 0; i < pixels; ++i)
-      for (std::int64_t ch = 0; ch < 3; ++ch) out[ch * pixels + i] = table[ch][in[i * 3 + ch]];
+      for (std::int64_t ch = 0; ch < 3; ++ch) out[ch * pixels + i] = normalized.table[ch][in[i * 3 + ch]];
+  });
+}
+
+struct Crop {
+  std::int64_t top = 0, left = 0;
+  bool mirrored = false;
+};
+
+std::vector<Crop> read_crops(const Tensor& crops, const Tensor& images, std::int64_t side) {
+  std::vector<Crop> read(static_cast<std::size_t>(images.dim(0)));
+  if (!crops.defined()) return read;
+  const std::int64_t* p = crops.data<std::int64_t>();
+  for (Crop& crop : read) {
+    crop = {p[0], p[1], p[2] != 0};
+    p += 3;
+    VITRAL_CHECK(crop.top >= 0 && crop.left >= 0 && crop.top <= images.dim(1) - side &&
+                     crop.left <= images.dim(2) - side,
+                 "image_patches: a square of {} pixels at row {} and column {} leaves the images {}", side,
+                 crop.top, crop.left, images.shape());
+  }
+  return read;
+}
+
+// One image: `corner` is the first pixel of its square.
+template <class T>
+void cut_patches(T* patches, const std::uint8_t* corner, std::int64_t row_bytes, bool mirrored,
+                 PatchGrid grid, std::int64_t patch, const NormalizedBytes& normalized) {
+  const std::int64_t step = mirrored ? -3 : 3, size = 3 * patch * patch;
+  for (std::int64_t row = 0; row < grid.side; ++row)
+    for (std::int64_t c = 0; c < grid.columns; ++c) {
+      const std::int64_t first = mirrored ? grid.side - 1 - c * patch : c * patch;
+      T* token = patches + (row / patch * grid.columns + c) * size;
+      for (std::int64_t ch = 0; ch < 3; ++ch) {
+        const std::uint8_t* pixel = corner + row * row_bytes + first * 3 + ch;
+        T* out = token + (ch * patch + row % patch) * patch;
+        for (std::int64_t x = 0; x < patch; ++x) out[x] = normalized.table[ch][pixel[x * step]];
+      }
+    }
+}
+
+void image_patches(Tensor& patches, const Tensor& images, const Tensor& crops, ChannelStatistics statistics,
+                   std::int64_t patch) {
+  const PatchGrid grid = patch_grid(images, crops.defined(), patches.dim(1), patch);
+  const std::vector<Crop> read = read_crops(crops, images, grid.side);
+  const NormalizedBytes normalized(statistics);
+  const std::int64_t row_bytes = images.dim(2) * 3;
+  dispatch_float("image_patches", patches.dtype(), [&]<class T>(T) {
+    cpu_kernels::parallel_chunks(images.dim(0), 1, [&](std::int64_t b, std::int64_t, std::int64_t) {
+      const Crop& crop = read[static_cast<std::size_t>(b)];
+      const std::int64_t corner = (b * images.dim(1) + crop.top) * row_bytes + crop.left * 3;
+      cut_patches(patches.data<T>() + b * grid.side * grid.side * 3, images.data<std::uint8_t>() + corner,
+                  row_bytes, crop.mirrored, grid, patch, normalized);
+    });
   });
 }
 
 const bool implemented = kernel::patchify.implement(Device::Kind::cpu, patchify) &&
                          kernel::unpatchify.implement(Device::Kind::cpu, unpatchify) &&
-                         kernel::normalize_images.implement(Device::Kind::cpu, normalize_images);
+                         kernel::normalize_images.implement(Device::Kind::cpu, normalize_images) &&
+                         kernel::image_patches.implement(Device::Kind::cpu, image_patches);
 
 }  // namespace
 }  // namespace vitral

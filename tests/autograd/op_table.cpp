@@ -220,6 +220,19 @@ std::vector<OpRow> op_table() {
                   .reference = [](const Inputs& x) { return matmul(x[0], x[1], true); },
                   .variant = "no bias"});
 
+  for (const bool biased : {true, false})
+    rows.push_back(
+        {.name = "quick_gelu_linear",
+         .shapes =
+             biased ? std::vector<Shape>{{2, 3, 8}, {5, 8}, {5}} : std::vector<Shape>{{2, 3, 8}, {5, 8}},
+         .f = [=](const Inputs& x) { return quick_gelu_linear(x[0], x[1], biased ? x[2] : Variable()); },
+         .reference =
+             [=](const Inputs& x) {
+               const Variable y = matmul(mul(x[0], sigmoid(affine(x[0], 1.702))), x[1], true);
+               return biased ? add(y, x[2]) : y;
+             },
+         .variant = biased ? "bias" : "no bias"});
+
   rows.push_back({.name = "layer_norm",
                   .shapes = {{2, 37, 9}, {9}, {9}},
                   .f = [](const Inputs& x) { return layer_norm(x[0], x[1], x[2]); },
@@ -229,6 +242,30 @@ std::vector<OpRow> op_table() {
                         const Variable var = reshape(mean(square(centred), -1), {2, 37, 1});
                         return add(mul(div(centred, sqrt(affine(var, 1, 1e-5))), x[1]), x[2]);
                       }});
+  // Width 528 is the student's. sum and norm both count: the norm's gradient goes through the sum as well.
+  for (const auto& [shape, delta] : std::vector<std::pair<Shape, Shape>>{
+           {{2, 7, 9}, {2, 7, 9}}, {{3, 5, 8}, {5, 8}}, {{2, 3, 33}, {33}}}) {
+    const std::int64_t width = shape[2];
+    rows.push_back({.name = "add_layer_norm",
+                    .shapes = {shape, delta, {width}, {width}},
+                    .f =
+                        [](const Inputs& x) {
+                          const SumAndNorm y = add_layer_norm(x[0], x[1], x[2], x[3]);
+                          return add(affine(y.sum, 0.5), y.norm);
+                        },
+                    .reference =
+                        [](const Inputs& x) {
+                          const Variable total = sub(x[0], neg(x[1]));
+                          const Shape s = total.shape();
+                          const Variable centred = sub(total, reshape(mean(total, -1), {s[0], s[1], 1}));
+                          const Variable var = reshape(mean(square(centred), -1), {s[0], s[1], 1});
+                          const Variable norm =
+                              add(mul(div(centred, sqrt(affine(var, 1, 1e-5))), x[2]), x[3]);
+                          return add(norm, affine(total, 0.5));
+                        },
+                    .variant = shape.str() + delta.str(),
+                    .bfloat16_tolerance = 4e-2});
+  }
   rows.push_back({.name = "l2_normalize",
                   .shapes = {{3, 7}},
                   .f = [](const Inputs& x) { return l2_normalize(x[0]); },
@@ -253,6 +290,39 @@ std::vector<OpRow> op_table() {
   rows.push_back(neighbourhood_row({5, 2}, 5, 1, 17));
   rows.push_back(neighbourhood_row({2, 3}, 1, 2, 2));
 
+  for (const bool same_norm : {true, false})
+    for (const double temperature : {1.0, 0.5}) {
+      const auto x_and = [=](const Inputs& x) { return same_norm ? x[1] : Variable(); };
+      rows.push_back(
+          {.name = "patch_pooling",
+           .shapes = same_norm ? std::vector<Shape>{{2, 6, 3 * 5}, {1}} : std::vector<Shape>{{2, 6, 3 * 5}},
+           .f = [=](const Inputs& x) { return patch_pooling(x[0], x_and(x), 3, temperature); },
+           .reference =
+               [=](const Inputs& x) {
+                 Variable logits, patches;
+                 for (int h = 0; h < 3; ++h) {
+                   const Variable last = slice(x[0], 2, 5 * h + 4, 5 * h + 5);
+                   logits = h == 0 ? last : add(logits, last);
+                 }
+                 patches = concat({slice(x[0], 2, 0, 4), slice(x[0], 2, 5, 9), slice(x[0], 2, 10, 14)}, 2);
+                 if (same_norm) patches = mul(reshape(unit(patches), {2, 6, 12}), x[1]);
+                 const Variable e = exp(affine(logits, 1 / (3 * temperature)));
+                 const Variable p = div(e, reshape(sum(e, 1), {2, 1, 1}));
+                 return sum(mul(p, patches), 1);
+               },
+           .low = 0.2,
+           .variant = fmt::format("{} temperature {}", same_norm ? "same norm" : "plain", temperature)});
+    }
+
+  rows.push_back({.name = "pool_patches",
+                  .shapes = {{2, 6, 3 * 5}, {1}},
+                  .f =
+                      [](const Inputs& x) {
+                        const PooledPatches y = pool_patches(x[0], x[1], 3, 0.7);
+                        return concat({y.embedding, y.probs, reshape(y.patches, {2, -1})}, 1);
+                      },
+                  .low = 0.2});
+
   rows.push_back(
       {.name = "patchify",
        .shapes = {{2, 3, 4, 6}},
@@ -269,6 +339,13 @@ std::vector<OpRow> op_table() {
        .shapes = {{3, 6}, {3, 6}},
        .f = [](const Inputs& x) { return distillation_loss(x[0], x[1], 20); },
        .reference = [](const Inputs& x) { return affine(mean(abs(sub(unit(x[0]), unit(x[1])))), 20); }});
+  for (OpRow& row : rows) {
+    if (row.name == "linear" || row.name == "quick_gelu_linear" || row.name == "layer_norm")
+      row.parameters_from = 1;
+    if (row.name == "patch_pooling" && row.shapes.size() > 1) row.parameters_from = 1;
+    // A delta that is smaller than x is a parameter, too: the positional embedding.
+    if (row.name == "add_layer_norm") row.parameters_from = row.shapes[0] == row.shapes[1] ? 2 : 1;
+  }
   return rows;
 }
 

@@ -3,6 +3,7 @@
 // fails when a function of autograd/ops.h has no row.
 #pragma once
 #include <functional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,14 @@ struct OpRow {
   Function reference = {};    // the same from simpler operations, or empty
   double low = -2, high = 2;  // inputs are uniform in here
   std::string variant = "";
+  double bfloat16_tolerance = 2e-2;  // of the largest value, on a GPU
+  std::size_t parameters_from = 0;   // the first input that may be float32 beside bfloat16; 0: none
 };
+
+/// What a failing test prints.
+inline std::ostream& operator<<(std::ostream& out, const OpRow& row) {
+  return out << row.name << " " << row.variant;
+}
 
 std::vector<OpRow> op_table();
 

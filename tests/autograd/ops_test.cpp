@@ -9,7 +9,6 @@
 #include <gtest/gtest.h>
 
 #include "autograd/gradcheck.h"
-#include "tensor/backend.h"
 #include "tensor/random.h"
 #include "tests/autograd/op_table.h"
 #include "tests/support.h"
@@ -33,15 +32,18 @@ struct Evaluated {
   std::vector<std::vector<double>> gradients;
 };
 
-// Forward and, for a fixed weighting of the result, backward.
-Evaluated evaluate(const Function& f, const std::vector<Tensor>& inputs, DType dtype, Device device) {
+// Forward and, for a fixed weighting of the result, backward. Inputs from number `float32_from` on are
+// float32 whatever the dtype.
+Evaluated evaluate(const Function& f, const std::vector<Tensor>& inputs, DType dtype, Device device,
+                   std::size_t float32_from = std::numeric_limits<std::size_t>::max()) {
   Inputs variables;
-  for (const auto& x : inputs) variables.emplace_back(x.cast(dtype).to(device), true);
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    variables.emplace_back(inputs[i].cast(i < float32_from ? dtype : DType::float32).to(device), true);
   const Variable y = f(variables);
   Random random(7);
   std::vector<double> weights(static_cast<std::size_t>(y.value().numel()));
   for (double& w : weights) w = random.uniform(-1, 1);
-  sum(mul(y, Variable(Tensor::from(weights, y.shape()).cast(dtype).to(device)))).backward();
+  sum(mul(y, Variable(Tensor::from(weights, y.shape()).cast(y.dtype()).to(device)))).backward();
   Evaluated out{y.value().to_vector(), {}};
   for (const auto& x : variables) out.gradients.push_back(x.grad().to_vector());
   return out;
@@ -83,14 +85,44 @@ TEST_P(Op, Float32AgreesWithFloat64) {
               evaluate(GetParam().f, inputs, DType::float64, cpu), 2e-5);
 }
 
-TEST_P(Op, CudaAgreesWithCpu) {
-  std::string why = "this vitral was built without CUDA";
-  if (!has_backend(Device::Kind::cuda) || backend(Device::Kind::cuda).device_count(&why) == 0)
-    GTEST_SKIP() << why;
+class OpOnCuda : public Op {};
+
+TEST_P(OpOnCuda, AgreesWithCpuInFloat32) {
+  VITRAL_NEEDS_DEVICE(gpu);
   const auto inputs = make_inputs(GetParam());
-  const Device cuda{Device::Kind::cuda, 0};
-  expect_same(evaluate(GetParam().f, inputs, DType::float32, cuda),
+  expect_same(evaluate(GetParam().f, inputs, DType::float32, gpu),
               evaluate(GetParam().f, inputs, DType::float32, cpu), 2e-5);
+}
+
+TEST_P(OpOnCuda, AgreesWithCpuInFloat64) {
+  VITRAL_NEEDS_DEVICE(gpu);
+  const auto inputs = make_inputs(GetParam());
+  expect_same(evaluate(GetParam().f, inputs, DType::float64, gpu),
+              evaluate(GetParam().f, inputs, DType::float64, cpu), 1e-11);
+}
+
+// bfloat16 has 8 bits: each step of an operation rounds by up to 2^-9 of its size.
+TEST_P(OpOnCuda, AgreesWithCpuInBfloat16) {
+  VITRAL_NEEDS_DEVICE(gpu);
+  std::vector<Tensor> inputs = make_inputs(GetParam());
+  for (Tensor& x : inputs) x = x.cast(DType::bfloat16).cast(DType::float64);
+  const Evaluated exact = evaluate(GetParam().f, inputs, DType::float64, cpu);
+  expect_same(evaluate(GetParam().f, inputs, DType::bfloat16, gpu), exact, GetParam().bfloat16_tolerance);
+  if (GetParam().parameters_from == 0) return;
+  SCOPED_TRACE("parameters in float32");
+  expect_same(evaluate(GetParam().f, inputs, DType::bfloat16, gpu, GetParam().parameters_from), exact,
+              GetParam().bfloat16_tolerance);
+}
+
+TEST_P(OpOnCuda, GivesTheSameBitsEachTime) {
+  VITRAL_NEEDS_DEVICE(gpu);
+  const auto inputs = make_inputs(GetParam());
+  for (const DType dtype : {DType::float32, DType::bfloat16}) {
+    const Evaluated once = evaluate(GetParam().f, inputs, dtype, gpu),
+                    again = evaluate(GetParam().f, inputs, dtype, gpu);
+    EXPECT_EQ(once.value, again.value);
+    EXPECT_EQ(once.gradients, again.gradients);
+  }
 }
 
 std::string row_name(const testing::TestParamInfo<OpRow>& info) {
@@ -101,13 +133,14 @@ std::string row_name(const testing::TestParamInfo<OpRow>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, Op, testing::ValuesIn(op_table()), row_name);
+INSTANTIATE_TEST_SUITE_P(Table, OpOnCuda, testing::ValuesIn(op_table()), row_name);
 
 TEST(OpTable, HasARowForEveryOperation) {
   std::ifstream header("autograd/ops.h");
   ASSERT_TRUE(header) << "run from the root of the source tree";
   const std::string text((std::istreambuf_iterator<char>(header)), {});
   std::set<std::string> declared;
-  const std::regex declaration(R"(\nVariable (\w+)\()");
+  const std::regex declaration(R"(\n(?:Variable|SumAndNorm|PooledPatches) (\w+)\()");
   for (std::sregex_iterator it(text.begin(), text.end(), declaration), end; it != end; ++it)
     declared.insert((*it)[1]);
 #define VITRAL_NAME(name, Functor) declared.insert(#name);

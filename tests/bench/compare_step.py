@@ -1,6 +1,6 @@
 """Compares a training step of the 21.4M-parameter student: vitral's benchmark program and PyTorch, in turn in one run.
 
-Usage: compare_step.py [PROGRAM] [--batch 64] [--steps 5] [--rounds 3] [--compile] [--json]
+Usage: compare_step.py [PROGRAM] [--batch 64] [--steps 5] [--rounds 3] [--compile [MODE]] [--device cuda --precision bf16] [--json]
 
 PROGRAM (default build/tests/bench_train_step) is run as `PROGRAM --batch N --steps N --json`, PyTorch as pytorch_step.py
 beside this file, with the Python that runs this. They alternate, so that both see the same machine; each round's median
@@ -39,7 +39,9 @@ def main():
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="of both; 0: all cores this process may use")
-    parser.add_argument("--compile", action="store_true", help="PyTorch with torch.compile")
+    parser.add_argument("--device", default="cpu", help="of both")
+    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32", help="of both")
+    parser.add_argument("--compile", nargs="?", const="default", help="PyTorch with torch.compile, perhaps in a mode")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if not arguments.program.is_file():
@@ -47,12 +49,13 @@ def main():
 
     threads = arguments.threads or len(os.sched_getaffinity(0))
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
-    options = ["--batch", str(arguments.batch), "--steps", str(arguments.steps), "--json"]
+    options = ["--batch", str(arguments.batch), "--steps", str(arguments.steps), "--device", arguments.device, "--precision",
+               arguments.precision, "--json"]
     script = pathlib.Path(__file__).resolve().parent / "pytorch_step.py"
     commands = {
         "vitral": [str(arguments.program.resolve()), *options],
         "pytorch": [sys.executable, str(script), *options, "--threads", str(threads),
-                    *(["--compile"] if arguments.compile else [])],
+                    *(["--compile", arguments.compile] if arguments.compile else [])],
     }
     results = {name: [] for name in commands}
     for number in range(arguments.rounds):
@@ -73,10 +76,12 @@ def main():
                               ratio_of_minima=ratio_min)))
         return
     print(f"training step, batch {arguments.batch}, {threads} threads, {arguments.rounds} rounds of {arguments.steps} steps, "
-          f"torch {torch_version}{' compiled' if arguments.compile else ''}")
+          f"torch {torch_version}{f' compiled ({arguments.compile})' if arguments.compile else ''}, {arguments.device}, {arguments.precision}")
     print(f"{'':10}{'median s':>10}{'min s':>10}{'images/s':>10}")
     for name, row in summary.items():
         print(f"{name:10}{row['seconds_median']:10.3f}{row['seconds_min']:10.3f}{row['images_per_second']:10.1f}")
+    if (share := results["vitral"][0].get("share_of_matrix_rate")) is not None:
+        print(f"vitral's step is at {100 * share:.1f} % of the matrix rate of {results['vitral'][0]['device']} on the model's shapes")
     print(f"vitral is {ratio:.2f} times as fast as PyTorch by the medians, {ratio_min:.2f} by the minima")
 
 

@@ -1,88 +1,198 @@
-// Time of a training step (forward, backward, AdamW) of a student on random images.
+// Time of a training step (copy of the pixels, forward, backward, AdamW) of a student: images a second, share
+// of the device's own matrix rate at the same shapes, memory, and what waiting for data adds.
 //
-//   build/tests/bench/train_step --batch 64 --steps 5 --json       the 21.4M student
+//   build/tests/bench_train_step --batch 64 --steps 5                           the 21.4M student on the CPU
+//   build/tests/bench_train_step --device cuda --precision bf16 --batch 2048 --steps 50
+//   build/tests/bench_train_step --device cuda --precision bf16 --batch 2048 --data train.h5 --workers 12
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <numeric>
+#include <optional>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <sys/resource.h>
 
-#include "nn/student.h"
+#include "data/loader.h"
+#include "tensor/backend.h"
 #include "tensor/random.h"
+#include "tests/bench/products.h"
+#include "train/setup.h"
 #include "train/step.h"
 
 namespace {
 
 using namespace vitral;
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+struct Measured {
+  double median = 0, least = 0;  // seconds of a step
+  double data_wait = 0;          // part of the time that the host waited for the loader
+};
+
+// On the CPU each step by itself. On a GPU steps overlap with what the host does: the mean over all.
+Measured measure(train::TrainStep& step, Device device, int warmup, int steps,
+                 const std::function<train::StepInput()>& next, const std::function<double()>& waited) {
+  std::vector<double> seconds;
+  double start = bench::now(), wait = waited();
+  const auto take = [&] {
+    if (step.take().skipped) throw_error("a step was skipped: its loss is not finite");
+  };
+  for (int i = 0; i < warmup + steps; ++i) {
+    if (device.is_cpu() || i == warmup) {
+      while (step.pending() > 0) take();
+      start = bench::now();
+      if (i <= warmup) wait = waited();
+    }
+    if (step.pending() == train::TrainStep::most_pending) take();
+    step.submit(next());
+    if (!device.is_cpu()) continue;
+    take();
+    if (i >= warmup) seconds.push_back(bench::now() - start);
+  }
+  while (step.pending() > 0) take();
+  if (!device.is_cpu()) seconds.push_back((bench::now() - start) / steps);
+  std::sort(seconds.begin(), seconds.end());
+  Measured m{.median = seconds[seconds.size() / 2], .least = seconds.front()};
+  m.data_wait = (waited() - wait) / (m.median * steps);
+  return m;
+}
+
+// Batches of a dataset, epoch after epoch; a smaller last one is left out.
+class Batches {
+ public:
+  Batches(const std::string& path, const train::Config& config, Device device)
+      : loader_(train::open_training_data({path}, config.model), train::loader_options(config, device, true)),
+        size_(config.train.batch_size) {
+    VITRAL_CHECK(loader_.dataset().size() >= size_, "{}: holds {} images, a batch has {}", path,
+                 loader_.dataset().size(), size_);
+  }
+
+  train::StepInput next() {
+    for (;;) {
+      auto batch = loader_.next();
+      if (!batch)
+        loader_.begin_epoch(++epoch_);
+      else if (batch->size() == size_)
+        return {.images = batch->images, .targets = batch->targets, .crops = batch->crops, .lr = 1e-4};
+    }
+  }
+  double waited() const { return loader_.wait_seconds(); }
+
+ private:
+  data::Loader loader_;
+  std::int64_t size_, epoch_ = 0;
+};
+
+train::StepInput noise(const train::Config& config) {
+  const std::int64_t batch = config.train.batch_size, size = config.model.image_size;
+  Random random(1);
+  train::StepInput input{.images = Tensor::pinned({batch, size, size, 3}, DType::uint8),
+                         .targets = Tensor::pinned({batch, config.model.width}),
+                         .lr = 1e-4};
+  // Random bytes for the first image; others are this one from another place on.
+  std::uint8_t* pixels = input.images.data<std::uint8_t>();
+  const std::int64_t image = size * size * 3;
+  for (std::int64_t i = 0; i < image; ++i) pixels[i] = static_cast<std::uint8_t>(random.next());
+  for (std::int64_t b = 1; b < batch; ++b)
+    std::rotate_copy(pixels, pixels + (b * 7919) % image, pixels + image, pixels + b * image);
+  for (std::int64_t i = 0; i < input.targets.numel(); ++i)
+    input.targets.data<float>()[i] = static_cast<float>(random.normal());
+  return input;
+}
+
+struct Arguments {
+  train::Config config;
+  int steps = 5, warmup = 4;
+  bool json = false;
+  std::string data;
+};
+
+void run(const Arguments& a) {
+  const train::Config& config = a.config;
+  std::string note;
+  const Device device = train::choose_device(config.train, note);
+  nn::Student student(config.model);
+  student.to(device);
+  std::optional<train::TrainStep> step(std::in_place, student, config.train, device);
+  const train::StepInput fixed = noise(config);
+  Measured m = measure(
+      *step, device, a.warmup, a.steps, [&] { return fixed; }, [] { return 0.0; });
+  double exposed = 0;
+  if (!a.data.empty()) {
+    Batches batches(a.data, config, device);
+    const Measured with_data = measure(
+        *step, device, a.warmup, a.steps, [&] { return batches.next(); }, [&] { return batches.waited(); });
+    exposed = std::max(0.0, 1 - m.median / with_data.median);
+    m = with_data;
+  }
+  const double peak = static_cast<double>(allocator_stats(device).peak_in_use) / 1e9;
+  const double reserved = static_cast<double>(allocator_stats(device).bytes_reserved) / 1e9;
+  const DType dtype = step->compute_dtype();
+  step.reset();
+  release_cached(device);
+
+  const double batch = config.train.batch_size, rate = batch / m.median,
+               flops = bench::product_flops(config.model);
+  const double products = bench::product_seconds(config.model, config.train.batch_size, dtype, device);
+  const double share = products / m.median;
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const double resident = static_cast<double>(usage.ru_maxrss) / 1e6;
+  const std::string name = backend(device.kind).name(device.index);
+  if (a.json) {
+    fmt::print(
+        "{{\"seconds_median\": {:.6f}, \"seconds_min\": {:.6f}, \"images_per_second\": {:.3f}, \"batch\": "
+        "{}, "
+        "\"device\": \"{}\", \"precision\": \"{}\", \"threads\": {}, \"matrix_tflops\": {:.3f}, "
+        "\"share_of_matrix_rate\": {:.4f}, \"peak_rss_gb\": {:.3f}, \"peak_tensors_gb\": {:.3f}, "
+        "\"reserved_gb\": {:.3f}, \"data_wait\": {:.4f}, \"exposed_data_wait\": {:.4f}}}\n",
+        m.median, m.least, rate, config.train.batch_size, name, config.train.precision, cpu_threads(),
+        flops * batch / products / 1e12, share, resident, peak, reserved, m.data_wait, exposed);
+    return;
+  }
+  fmt::print("{} parameters, batch {}, {}, {} ({} threads)\n", student.parameter_count(),
+             config.train.batch_size, config.train.precision, name, cpu_threads());
+  fmt::print("  step              {:.4f} s median, {:.4f} s best: {:.1f} images/s\n", m.median, m.least,
+             rate);
+  fmt::print("  products alone    {:.4f} s, {:.3f} TFLOP/s: the step is at {:.1f} % of the matrix rate\n",
+             products, flops * batch / products / 1e12, 100 * share);
+  fmt::print("  memory            {:.2f} GB of tensors at the peak, {:.2f} GB reserved; {:.2f} GB resident\n",
+             peak, reserved, resident);
+  if (!a.data.empty())
+    fmt::print("  data              waited {:.1f} % of the time, {:.1f} % slower than without\n",
+               100 * m.data_wait, 100 * exposed);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app{"Times a training step of the student."};
-  train::Config config;
-  int steps = 5, warmup = 2;
-  bool json = false;
-  std::string device = "cpu";
-  app.add_option("--batch", config.train.batch_size)->capture_default_str();
+  Arguments a;
+  train::Config& config = a.config;
+  config.train.device = "cpu";
+  config.data.augment = {};
+  app.add_option("--batch", config.train.batch_size)->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--accumulate", config.train.accumulate)->capture_default_str();
-  app.add_option("--steps", steps)->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--warmup", warmup)->capture_default_str();
+  app.add_option("--steps", a.steps)->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--warmup", a.warmup)->capture_default_str();
   app.add_option("--image", config.model.image_size)->capture_default_str();
   app.add_option("--patch", config.model.patch_size)->capture_default_str();
   app.add_option("--width", config.model.width)->capture_default_str();
   app.add_option("--heads", config.model.heads)->capture_default_str();
   app.add_option("--layers", config.model.layers)->capture_default_str();
   app.add_option("--attention", config.model.attention)->capture_default_str();
-  app.add_option("--device", device)->capture_default_str();
-  app.add_flag("--json", json, "one JSON line");
+  app.add_option("--device", config.train.device)->capture_default_str();
+  app.add_option("--precision", config.train.precision, "fp32, tf32 or bf16")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
+  app.add_option("--data", a.data, "HDF5 dataset to train from, instead of one batch of noise");
+  app.add_option("--workers", config.data.workers, "threads that read it")->capture_default_str();
+  app.add_flag("--json", a.json, "one JSON line");
   CLI11_PARSE(app, argc, argv);
-
-  const std::int64_t batch = config.train.batch_size, size = config.model.image_size;
-  nn::Student student(config.model);
-  const Device where = parse_device(device);
-  student.to(where);
-  train::TrainStep step(student, config.train, where);
-  Random random(1);
-  Tensor images({batch, size, size, 3}, DType::uint8), targets({batch, config.model.width});
-  for (std::int64_t i = 0; i < images.numel(); ++i)
-    images.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(random.next());
-  for (std::int64_t i = 0; i < targets.numel(); ++i)
-    targets.data<float>()[i] = static_cast<float>(random.normal());
-
-  std::vector<double> seconds;
-  for (int i = 0; i < warmup + steps; ++i) {
-    const double start = now();
-    const train::StepResult r = step.run(images, targets, 1e-4);
-    if (r.skipped) return std::fprintf(stderr, "step %d was skipped\n", i), 1;
-    if (i >= warmup) seconds.push_back(now() - start);
-  }
-  std::sort(seconds.begin(), seconds.end());
-  const double median = seconds[seconds.size() / 2], least = seconds.front();
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const double gigabytes = static_cast<double>(usage.ru_maxrss) / 1e6;
-  const auto stats = allocator_stats(where);
-  if (json) {
-    fmt::print(
-        "{{\"seconds_median\": {:.6f}, \"seconds_min\": {:.6f}, \"images_per_second\": {:.3f}, \"batch\": "
-        "{}, \"threads\": {}, "
-        "\"peak_rss_gb\": {:.3f}, \"peak_tensors_gb\": {:.3f}}}\n",
-        median, least, static_cast<double>(batch) / median, batch, cpu_threads(), gigabytes,
-        static_cast<double>(stats.peak_in_use) / 1e9);
-  } else {
-    fmt::print(
-        "{} parameters, batch {}, {} threads: median {:.3f} s, best {:.3f} s a step, {:.2f} images/s; peak "
-        "{:.2f} GB "
-        "({:.2f} GB of tensors)\n",
-        student.parameter_count(), batch, cpu_threads(), median, least, static_cast<double>(batch) / median,
-        gigabytes, static_cast<double>(stats.peak_in_use) / 1e9);
+  try {
+    run(a);
+  } catch (const Error& e) {
+    std::fprintf(stderr, "bench_train_step: %s\n", e.what());
+    return 1;
   }
   return 0;
 }

@@ -1,4 +1,5 @@
-// The student against the original's numbers: forward 1e-5, gradients 1e-4 (relative, over each whole array).
+// The student against the original's numbers: forward 1e-5, gradients 1e-4 (relative, over each whole array);
+// on a GPU 1e-4 for both.
 #include <algorithm>
 
 #include "tensor/random.h"
@@ -9,32 +10,51 @@ namespace {
 
 using test::relative_error;
 
-class StudentGolden : public testing::TestWithParam<const char*> {
+double tolerance(Device device) { return device.is_cpu() ? 1e-5 : 1e-4; }
+
+using FileAndDevice = std::tuple<const char*, Device::Kind>;
+
+std::string test_name(const testing::TestParamInfo<FileAndDevice>& info) {
+  const std::string file = std::get<0>(info.param);
+  return std::string(file.find("un") == std::string::npos ? "Masked" : "Unmasked") +
+         (std::get<1>(info.param) == Device::Kind::cpu ? "OnCpu" : "OnCuda");
+}
+
+class StudentGolden : public testing::TestWithParam<FileAndDevice> {
  protected:
+  Device device() const { return {std::get<1>(GetParam()), 0}; }
+
   template <class F>
   void for_each_file(F&& f) {
-    for (const auto& path : test::golden_files(GetParam())) {
+    VITRAL_NEEDS_DEVICE(device());
+    for (const auto& path : test::golden_files(std::get<0>(GetParam()))) {
       SCOPED_TRACE(path);
       const data::H5File file = data::H5File::open(path);
       Student student(test::golden_config(file));
       student.load_state(test::read_group(file, "/state"), path);
+      student.to(device());
       f(file, student);
     }
+  }
+
+  Variable read(const data::H5File& file, const char* name) const {
+    return Variable(file.read(name).to(device()));
   }
 };
 
 TEST_P(StudentGolden, Forward) {
-  for_each_file([](const data::H5File& file, Student& student) {
+  for_each_file([this](const data::H5File& file, Student& student) {
     const NoGrad no_grad;
-    const Variable input(file.read("/input"));
+    const Variable input = read(file, "/input");
     const auto check = [&](const std::string& variant, const ForwardOptions& options, bool all) {
       const StudentOutput out = student.forward(input, options);
       EXPECT_LE(relative_error((all ? out.patches : out.embedding).value(),
                                file.read("/forward/" + variant + "/embedding")),
-                1e-5)
+                tolerance(device()))
           << variant;
       if (file.has("/forward/" + variant + "/probs")) {
-        EXPECT_LE(relative_error(out.probs.value(), file.read("/forward/" + variant + "/probs")), 1e-5)
+        EXPECT_LE(relative_error(out.probs.value(), file.read("/forward/" + variant + "/probs")),
+                  tolerance(device()))
             << variant;
       }
     };
@@ -43,6 +63,9 @@ TEST_P(StudentGolden, Forward) {
     check("no_same_norm", {.same_norm = false}, false);
     check("all", {}, true);
     check("all_no_same_norm", {.same_norm = false}, true);
+    // The way of training: the embedding alone, from patches.
+    const Variable fused = student.embed(patchify(input, student.config().patch_size));
+    EXPECT_LE(relative_error(fused.value(), file.read("/forward/default/embedding")), tolerance(device()));
     for (const auto& p : student.parameters())
       if (p.name == "scale") Tensor(p.value->value()).fill(12);
     check("scale_12", {}, false);
@@ -50,9 +73,9 @@ TEST_P(StudentGolden, Forward) {
 }
 
 TEST_P(StudentGolden, LossAndGradients) {
-  for_each_file([](const data::H5File& file, Student& student) {
-    const Variable embedding = student.forward(Variable(file.read("/input"))).embedding,
-                   target(file.read("/target"));
+  for_each_file([this](const data::H5File& file, Student& student) {
+    const Variable patches = patchify(read(file, "/input"), student.config().patch_size);
+    const Variable embedding = student.embed(patches), target = read(file, "/target");
     EXPECT_NEAR(distillation_loss(embedding, target, 1).item(), file.read("/loss/norm_1").item(), 1e-5);
     const Variable loss = distillation_loss(embedding, target, 20);
     EXPECT_NEAR(loss.item() / file.read("/loss/norm_20").item(), 1, 1e-5);
@@ -70,8 +93,10 @@ TEST_P(StudentGolden, LossAndGradients) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, StudentGolden, testing::Values("student_masked.h5", "student_unmasked.h5"),
-                         [](const auto& info) { return info.index == 0 ? "Masked" : "Unmasked"; });
+INSTANTIATE_TEST_SUITE_P(Files, StudentGolden,
+                         testing::Combine(testing::Values("student_masked.h5", "student_unmasked.h5"),
+                                          testing::Values(Device::Kind::cpu, Device::Kind::cuda)),
+                         test_name);
 
 double stream(std::uint64_t k, std::uint64_t i) {
   return 2 * static_cast<double>(splitmix64((i + (k << 40)) * 0x9E3779B97F4A7C15ULL) >> 11) * 0x1p-53 - 1;
@@ -105,7 +130,11 @@ Tensor fill_stream(const Shape& shape, std::uint64_t k, double factor) {
   return t;
 }
 
-TEST(Student21M, AgreesWithTheOriginal) {
+class Student21M : public testing::TestWithParam<Device::Kind> {};
+
+TEST_P(Student21M, AgreesWithTheOriginal) {
+  const Device device{GetParam(), 0};
+  VITRAL_NEEDS_DEVICE(device);
   VITRAL_NEEDS_SHARED(path, "golden/student_21m.h5");
   const data::H5File file = data::H5File::open(path);
   const auto base = static_cast<std::uint64_t>(file.number_attribute("stream_base").value());
@@ -117,12 +146,15 @@ TEST(Student21M, AgreesWithTheOriginal) {
     EXPECT_EQ(student.parameter_count(), 21391361);
     EXPECT_EQ(student.parameters().size(), 79U);
     fill_by_formula(student, base);
-    const StudentOutput out = student.forward(Variable(fill_stream({2, 3, 224, 224}, base + 900, 2)));
-    EXPECT_LE(relative_error(out.embedding.value(), file.read("/" + variant + "/embedding")), 1e-5);
-    EXPECT_LE(relative_error(out.probs.value(), file.read("/" + variant + "/probs")), 1e-5);
-    EXPECT_LE(relative_error(out.patches.value(), file.read("/" + variant + "/patch_embeddings")), 1e-5);
+    student.to(device);
+    const double most = tolerance(device);
+    const StudentOutput out =
+        student.forward(Variable(fill_stream({2, 3, 224, 224}, base + 900, 2).to(device)));
+    EXPECT_LE(relative_error(out.embedding.value(), file.read("/" + variant + "/embedding")), most);
+    EXPECT_LE(relative_error(out.probs.value(), file.read("/" + variant + "/probs")), most);
+    EXPECT_LE(relative_error(out.patches.value(), file.read("/" + variant + "/patch_embeddings")), most);
     const Variable loss =
-        distillation_loss(out.embedding, Variable(fill_stream({2, 512}, base + 901, 1)), 20);
+        distillation_loss(out.embedding, Variable(fill_stream({2, 512}, base + 901, 1).to(device)), 20);
     EXPECT_NEAR(loss.item() / file.read("/" + variant + "/loss").item(), 1, 1e-5);
     loss.backward();
     for (const auto& p : student.parameters()) {
@@ -137,6 +169,11 @@ TEST(Student21M, AgreesWithTheOriginal) {
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Devices, Student21M, testing::Values(Device::Kind::cpu, Device::Kind::cuda),
+                         [](const auto& info) {
+                           return info.param == Device::Kind::cpu ? "OnCpu" : "OnCuda";
+                         });
 
 }  // namespace
 }  // namespace vitral::nn

@@ -24,14 +24,18 @@ Tensor without_noise(const std::string& name, const Tensor& value, const nn::Stu
   return out;
 }
 
-class AdamWGolden : public testing::TestWithParam<const char*> {};
+using FileAndDevice = std::tuple<const char*, Device::Kind>;
+class AdamWGolden : public testing::TestWithParam<FileAndDevice> {};
 
 TEST_P(AdamWGolden, TwentyStepsOfTheStudent) {
-  for (const auto& path : test::golden_files(GetParam())) {
+  const Device device{std::get<1>(GetParam()), 0};
+  VITRAL_NEEDS_DEVICE(device);
+  for (const auto& path : test::golden_files(std::get<0>(GetParam()))) {
     SCOPED_TRACE(path);
     const data::H5File file = data::H5File::open(path);
     nn::Student student(test::golden_config(file));
     student.load_state(test::read_group(file, "/state"), path);
+    student.to(device);
     AdamW optimizer(student, {});
     const Tensor inputs = file.read("/train/inputs").cast(DType::float32),
                  targets = file.read("/train/targets");
@@ -39,10 +43,11 @@ TEST_P(AdamWGolden, TwentyStepsOfTheStudent) {
     for (std::size_t i = 0; i < losses.size(); ++i) {
       const auto k = static_cast<std::int64_t>(i);
       const auto take = [&](const Tensor& all) {
-        return Variable(all.rows(k, k + 1).reshape(all.shape().without(0)));
+        return Variable(all.rows(k, k + 1).reshape(all.shape().without(0)).to(device));
       };
       student.zero_grad();
-      const Variable loss = distillation_loss(student.forward(take(inputs)).embedding, take(targets), 20);
+      const Variable patches = patchify(take(inputs), student.config().patch_size);
+      const Variable loss = distillation_loss(student.embed(patches), take(targets), 20);
       loss.backward();
       optimizer.step(1e-3);
       EXPECT_NEAR(loss.item() / losses[i], 1, 1e-3) << "step " << i;
@@ -60,8 +65,16 @@ TEST_P(AdamWGolden, TwentyStepsOfTheStudent) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, AdamWGolden, testing::Values("student_masked.h5", "student_unmasked.h5"),
-                         [](const auto& info) { return info.index == 0 ? "Masked" : "Unmasked"; });
+std::string test_name(const testing::TestParamInfo<FileAndDevice>& info) {
+  const std::string file = std::get<0>(info.param);
+  return std::string(file.find("un") == std::string::npos ? "Masked" : "Unmasked") +
+         (std::get<1>(info.param) == Device::Kind::cpu ? "OnCpu" : "OnCuda");
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, AdamWGolden,
+                         testing::Combine(testing::Values("student_masked.h5", "student_unmasked.h5"),
+                                          testing::Values(Device::Kind::cpu, Device::Kind::cuda)),
+                         test_name);
 
 struct Two : nn::Module {
   Variable& used = parameter("used", Tensor::full({3}, 1));

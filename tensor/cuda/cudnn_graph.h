@@ -1,0 +1,208 @@
+// Graphs of cuDNN's operations, by its C interface (cudnn_graph.h, "backend API"): descriptors that hold
+// attributes, of which tensors, operations, graphs and plans are made.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include <cudnn.h>
+
+#if CUDNN_VERSION < 91600
+#error "cuDNN 9.16 or later is needed: build without VITRAL_CUDNN"
+#endif
+
+namespace vitral::cuda::cudnn {
+
+/// cuDNN cannot do what a graph asks for.
+class Refused : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+inline void require(cudnnStatus_t status) {
+  if (status != CUDNN_STATUS_SUCCESS) throw Refused(cudnnGetErrorString(status));
+}
+
+template <class T>
+inline constexpr cudnnBackendAttributeType_t attribute_type{};
+template <>
+inline constexpr auto attribute_type<cudnnHandle_t> = CUDNN_TYPE_HANDLE;
+template <>
+inline constexpr auto attribute_type<cudnnDataType_t> = CUDNN_TYPE_DATA_TYPE;
+template <>
+inline constexpr auto attribute_type<bool> = CUDNN_TYPE_BOOLEAN;
+template <>
+inline constexpr auto attribute_type<std::int64_t> = CUDNN_TYPE_INT64;
+template <>
+inline constexpr auto attribute_type<void*> = CUDNN_TYPE_VOID_PTR;
+template <>
+inline constexpr auto attribute_type<cudnnBackendHeurMode_t> = CUDNN_TYPE_HEUR_MODE;
+template <>
+inline constexpr auto attribute_type<cudnnBackendNumericalNote_t> = CUDNN_TYPE_NUMERICAL_NOTE;
+template <>
+inline constexpr auto attribute_type<cudnnPointwiseMode_t> = CUDNN_TYPE_POINTWISE_MODE;
+template <>
+inline constexpr auto attribute_type<cudnnReduceTensorOp_t> = CUDNN_TYPE_REDUCTION_OPERATOR_TYPE;
+
+class Descriptor {
+ public:
+  explicit Descriptor(cudnnBackendDescriptorType_t type) {
+    require(cudnnBackendCreateDescriptor(type, &raw_));
+  }
+  ~Descriptor() {
+    if (raw_) cudnnBackendDestroyDescriptor(raw_);
+  }
+  Descriptor(Descriptor&& other) noexcept : raw_(std::exchange(other.raw_, nullptr)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(raw_, other.raw_);
+    return *this;
+  }
+
+  template <class T>
+  Descriptor& set(cudnnBackendAttributeName_t name, std::span<const T> values) {
+    return set(name, attribute_type<T>, values.size(), values.data());
+  }
+  template <class T>
+  Descriptor& set(cudnnBackendAttributeName_t name, const T& value) {
+    return set(name, attribute_type<T>, 1, &value);
+  }
+  Descriptor& set(cudnnBackendAttributeName_t name, const Descriptor& value) {
+    return set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value.raw_);
+  }
+  Descriptor& set_all(cudnnBackendAttributeName_t name, std::span<const cudnnBackendDescriptor_t> values) {
+    return set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, values.size(), values.data());
+  }
+  Descriptor& finalize() {
+    require(cudnnBackendFinalize(raw_));
+    return *this;
+  }
+
+  /// How many values were there to get, up to `most`.
+  std::int64_t get(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t most,
+                   void* values) const {
+    std::int64_t count = 0;
+    require(cudnnBackendGetAttribute(raw_, name, type, most, &count, values));
+    return count;
+  }
+  cudnnBackendDescriptor_t raw() const { return raw_; }
+
+ private:
+  Descriptor& set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::size_t count,
+                  const void* values) {
+    require(cudnnBackendSetAttribute(raw_, name, type, static_cast<std::int64_t>(count), values));
+    return *this;
+  }
+
+  cudnnBackendDescriptor_t raw_ = nullptr;
+};
+
+/// Bytes; every address given to a graph is a multiple.
+constexpr std::int64_t alignment = 16;
+
+/// How a tensor of 4 dimensions lies in memory.
+struct View {
+  std::array<std::int64_t, 4> sizes, strides;
+
+  static View packed(std::int64_t b, std::int64_t h, std::int64_t rows, std::int64_t columns) {
+    return {{b, h, rows, columns}, {h * rows * columns, rows * columns, columns, 1}};
+  }
+  View transposed() const {
+    return {{sizes[0], sizes[1], sizes[3], sizes[2]}, {strides[0], strides[1], strides[3], strides[2]}};
+  }
+};
+
+/// Operations between tensors, outputs first as everywhere. All arithmetic is in float32.
+class Graph {
+ public:
+  using Node = const Descriptor*;
+
+  /// In device memory, at an address that the caller gives under `id` when the graph is run.
+  Node tensor(std::int64_t id, cudnnDataType_t type, const View& view) {
+    return &keep(describe(id, type, view).finalize());
+  }
+  /// One float32 of the host, likewise.
+  Node scalar(std::int64_t id) {
+    return &keep(describe(id, CUDNN_DATA_FLOAT, View::packed(1, 1, 1, 1))
+                     .set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, true)
+                     .finalize());
+  }
+  /// Between two operations; never in memory as a whole.
+  Node between(const View& view, cudnnDataType_t type = CUDNN_DATA_FLOAT) {
+    return &keep(describe(next_id_++, type, view).set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, true).finalize());
+  }
+
+  Node matmul(Node c, Node a, Node b) {
+    const Descriptor& how = keep(Descriptor(CUDNN_BACKEND_MATMUL_DESCRIPTOR)
+                                     .set(CUDNN_ATTR_MATMUL_COMP_TYPE, CUDNN_DATA_FLOAT)
+                                     .finalize());
+    add(Descriptor(CUDNN_BACKEND_OPERATION_MATMUL_DESCRIPTOR)
+            .set(CUDNN_ATTR_OPERATION_MATMUL_DESC, how)
+            .set(CUDNN_ATTR_OPERATION_MATMUL_ADESC, *a)
+            .set(CUDNN_ATTR_OPERATION_MATMUL_BDESC, *b)
+            .set(CUDNN_ATTR_OPERATION_MATMUL_CDESC, *c));
+    return c;
+  }
+
+  /// y = x OP b, or OP(x).
+  Node pointwise(Node y, cudnnPointwiseMode_t mode, Node x, Node b = nullptr) {
+    const Descriptor& how = keep(Descriptor(CUDNN_BACKEND_POINTWISE_DESCRIPTOR)
+                                     .set(CUDNN_ATTR_POINTWISE_MODE, mode)
+                                     .set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT)
+                                     .finalize());
+    Descriptor operation(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, how)
+        .set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, *x)
+        .set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, *y);
+    if (b) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, *b);
+    add(operation);
+    return y;
+  }
+
+  /// The sum over every dimension that y has as 1.
+  Node sum(Node y, Node x) {
+    const Descriptor& how = keep(Descriptor(CUDNN_BACKEND_REDUCTION_DESCRIPTOR)
+                                     .set(CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_REDUCE_TENSOR_ADD)
+                                     .set(CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_DATA_FLOAT)
+                                     .finalize());
+    add(Descriptor(CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR)
+            .set(CUDNN_ATTR_OPERATION_REDUCTION_DESC, how)
+            .set(CUDNN_ATTR_OPERATION_REDUCTION_XDESC, *x)
+            .set(CUDNN_ATTR_OPERATION_REDUCTION_YDESC, *y));
+    return y;
+  }
+
+  /// The same numbers seen with y's sizes and strides, converted to its type.
+  Node reshape(Node y, Node x) {
+    add(Descriptor(CUDNN_BACKEND_OPERATION_RESHAPE_DESCRIPTOR)
+            .set(CUDNN_ATTR_OPERATION_RESHAPE_XDESC, *x)
+            .set(CUDNN_ATTR_OPERATION_RESHAPE_YDESC, *y));
+    return y;
+  }
+
+  /// Takes the operation over.
+  void add(Descriptor& operation) { operations_.push_back(keep(operation.finalize()).raw()); }
+
+  std::span<const cudnnBackendDescriptor_t> operations() const { return operations_; }
+
+ private:
+  static Descriptor describe(std::int64_t id, cudnnDataType_t type, const View& view) {
+    Descriptor t(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+    t.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, id)
+        .set(CUDNN_ATTR_TENSOR_DATA_TYPE, type)
+        .set(CUDNN_ATTR_TENSOR_DIMENSIONS, std::span<const std::int64_t>(view.sizes))
+        .set(CUDNN_ATTR_TENSOR_STRIDES, std::span<const std::int64_t>(view.strides))
+        .set(CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, alignment);
+    return t;
+  }
+  const Descriptor& keep(Descriptor& d) { return kept_.emplace_back(std::move(d)); }
+
+  std::deque<Descriptor> kept_;  // addresses of its elements stay
+  std::vector<cudnnBackendDescriptor_t> operations_;
+  std::int64_t next_id_ = 1000;
+};
+
+}  // namespace vitral::cuda::cudnn

@@ -1,0 +1,16 @@
+// The products of a linear layer with what belongs to them: the bias, and its gradient.
+// On a GPU both are epilogues of the product (cuBLASLt).
+#pragma once
+#include "tensor/gemm.h"
+
+namespace vitral::kernel {
+
+/// y = x weight^T + bias;  x [R,I], weight [O,I], bias [O] or undefined, y [R,O]. One dtype.
+inline constinit Kernel<void(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias)> linear{
+    "linear"};
+/// dweight = dy^T x;  dbias = sum_R dy, where it is defined;  dy [R,O], x [R,I] of one dtype, dweight [O,I]
+/// and dbias [O] of that dtype, or float32 beside bfloat16. Overwrites.
+inline constinit Kernel<void(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x)>
+    linear_backward{"linear_backward"};
+
+}  // namespace vitral::kernel

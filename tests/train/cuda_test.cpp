@@ -1,0 +1,300 @@
+// Training on a GPU beside the CPU: the same weights, the same order of samples, the same run folder.
+#include <cmath>
+#include <deque>
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "data/loader.h"
+#include "tensor/gemm.h"
+#include "tests/cli/small_run.h"
+#include "train/step.h"
+#include "train/trainer.h"
+
+namespace vitral::train {
+namespace {
+
+nn::StudentConfig small_student(const std::string& attention = "neighbourhood") {
+  nn::StudentConfig c;
+  c.image_size = test::small_size;
+  c.patch_size = 16;
+  c.width = test::small_width;
+  c.layers = 2;
+  c.heads = 2;
+  c.attention = attention;
+  return c;
+}
+
+struct Batches {
+  explicit Batches(std::int64_t size, std::int64_t side = test::small_size)
+      : images(test::noise({size, side, side, 3}, 1, DType::uint8)),
+        targets(test::noise({size, test::small_width}, 2, DType::float32)) {}
+  Tensor images, targets;
+};
+
+double difference(const data::NamedTensors& a, const data::NamedTensors& b) {
+  double most = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (a[i].first.find("scale") != std::string::npos) continue;  // rounding noise, see adamw_test.cpp
+    const auto x = a[i].second.to_vector(), y = b[i].second.to_vector();
+    for (std::size_t k = 0; k < x.size(); ++k) most = std::max(most, std::abs(x[k] - y[k]));
+  }
+  return most;
+}
+
+class TrainStepOnCuda : public testing::Test {
+ protected:
+  void SetUp() override { VITRAL_NEEDS_DEVICE(test::gpu); }
+};
+
+struct Trained {
+  std::vector<double> losses, norms;
+  data::NamedTensors weights, state;
+};
+
+// Steps of whole batches and, in the fourth, a smaller one, with as many in flight as may be.
+Trained train_steps(const TrainConfig& config, const nn::StudentConfig& model, Device device, int steps) {
+  const Batches whole(8), part(5);
+  nn::Student student(model);
+  student.to(device);
+  TrainStep step(student, config, device);
+  Trained out;
+  const auto take = [&] {
+    const StepResult r = step.take();
+    EXPECT_FALSE(r.skipped);
+    out.losses.push_back(r.loss);
+    out.norms.push_back(r.gradient_norm);
+  };
+  for (int i = 0; i < steps; ++i) {
+    if (step.pending() == TrainStep::most_pending) take();
+    const Batches& b = i == 3 ? part : whole;
+    step.submit({.images = b.images, .targets = b.targets, .lr = 1e-3 / (1 + i)});
+  }
+  while (step.pending() > 0) take();
+  for (const auto& [name, t] : step.weights()) out.weights.emplace_back(name, t.to(cpu).clone());
+  for (const auto& [name, t] : step.state()) out.state.emplace_back(name, t.to(cpu).clone());
+  return out;
+}
+
+TEST_F(TrainStepOnCuda, AgreesWithTheCpu) {
+  TrainConfig plain, rich;
+  plain.batch_size = rich.batch_size = 8;
+  rich.ema = 0.9;
+  rich.clip_norm = 0.5;
+  rich.accumulate = 2;
+  for (const TrainConfig& config : {plain, rich})
+    for (const char* attention : {"neighbourhood", "full"}) {
+      SCOPED_TRACE(attention);
+      const Trained a = train_steps(config, small_student(attention), cpu, 7),
+                    b = train_steps(config, small_student(attention), test::gpu, 7);
+      for (std::size_t i = 0; i < a.losses.size(); ++i) {
+        EXPECT_NEAR(b.losses[i] / a.losses[i], 1, 1e-5) << i;
+        EXPECT_NEAR(b.norms[i] / a.norms[i], 1, 1e-3) << i;
+      }
+      ASSERT_EQ(a.state.size(), b.state.size());
+      // AdamW's first steps move each weight by lr whatever its gradient, also where that is rounding noise.
+      EXPECT_LE(difference(a.weights, b.weights), 2.6e-3);
+    }
+}
+
+TEST_F(TrainStepOnCuda, GivesTheSameBitsEachTime) {
+  for (const char* precision : {"fp32", "tf32", "bf16"}) {
+    TrainConfig config;
+    config.batch_size = 8;
+    config.precision = precision;
+    const Trained a = train_steps(config, small_student(), test::gpu, 6),
+                  b = train_steps(config, small_student(), test::gpu, 6);
+    EXPECT_EQ(a.losses, b.losses) << precision;
+    EXPECT_EQ(difference(a.weights, b.weights), 0) << precision;
+    EXPECT_EQ(difference(a.state, b.state), 0) << precision;
+  }
+}
+
+TEST_F(TrainStepOnCuda, LowerPrecisionStaysNear) {
+  TrainConfig config;
+  config.batch_size = 8;
+  const Trained exact = train_steps(config, small_student(), test::gpu, 6);
+  for (const auto& [precision, most] : {std::pair{"tf32", 1e-3}, std::pair{"bf16", 5e-3}}) {
+    config.precision = precision;
+    const Trained near = train_steps(config, small_student(), test::gpu, 6);
+    double changed = 0;
+    for (std::size_t i = 0; i < near.losses.size(); ++i) {
+      // Each step of AdamW amplifies what the steps before have rounded.
+      EXPECT_NEAR(near.losses[i] / exact.losses[i], 1, i == 0 ? most : 10 * most)
+          << precision << " step " << i;
+      changed += std::abs(near.losses[i] - exact.losses[i]);
+    }
+    EXPECT_GT(changed, 0) << precision << " has no effect";
+    for (const auto& [name, t] : near.weights) EXPECT_EQ(t.dtype(), DType::float32) << name;
+  }
+  set_matmul_precision(MatmulPrecision::float32);
+}
+
+TEST_F(TrainStepOnCuda, SkipsWithoutATrace) {
+  TrainConfig config;
+  config.batch_size = 8;
+  config.ema = 0.9;
+  config.precision = "bf16";
+  nn::Student student(small_student());
+  student.to(test::gpu);
+  TrainStep step(student, config, test::gpu);
+  const Batches b(8);
+  Tensor bad = b.targets.clone();
+  test::embedding_of(5, test::not_a_number)(bad);
+  for (int i = 0; i < 4; ++i) {  // by itself, and in a graph
+    EXPECT_FALSE(step.run(b.images, b.targets, 1e-3).skipped);
+    const auto values = [&] {
+      std::vector<std::vector<double>> out;
+      for (const auto& tensors : {step.weights(), step.state()})
+        for (const auto& [name, t] : tensors) out.push_back(t.to_vector());
+      return out;
+    };
+    const auto before = values();
+    EXPECT_TRUE(step.run(b.images, bad, 1e-3).skipped);
+    EXPECT_EQ(values(), before);
+  }
+}
+
+TEST_F(TrainStepOnCuda, CropsOnTheDeviceAsTheLoaderDoes) {
+  const test::TempDir dir;
+  {
+    data::H5File file = data::H5File::create(dir / "train.h5");
+    file.write("/images", test::noise({12, 72, 80, 3}, 3, DType::uint8), 1);
+    file.write("/embeddings", test::noise({12, test::small_width}, 4, DType::float32));
+    file.close();
+  }
+  data::LoaderOptions options;
+  options.batch_size = 6;
+  options.image_size = test::small_size;
+  options.augment.random_crop = true;
+  options.augment.flip = 0.5F;
+  const data::Dataset dataset = data::Dataset::open(dir / "train.h5");
+  data::Loader here(dataset, options);
+  options.defer_crop = options.pinned = true;
+  data::Loader later(dataset, options);
+  int mirrored = 0;
+  while (const auto a = here.next()) {
+    const auto b = later.next();
+    ASSERT_TRUE(b && b->crops.defined());
+    EXPECT_EQ(a->indices, b->indices);
+    const Variable x = nn::pixel_patches(small_student(), a->images),
+                   y = nn::pixel_patches(small_student(), b->images.to(test::gpu), b->crops.to(test::gpu)),
+                   z = nn::pixel_patches(small_student(), b->images, b->crops);
+    EXPECT_EQ(x.value().to_vector(), y.value().to_vector());
+    EXPECT_EQ(x.value().to_vector(), z.value().to_vector());
+    for (std::int64_t i = 0; i < b->size(); ++i)
+      mirrored += static_cast<int>(b->crops.data<std::int64_t>()[3 * i + 2]);
+  }
+  EXPECT_GT(mirrored, 0);
+  EXPECT_LT(mirrored, 12);
+}
+
+TEST_F(TrainStepOnCuda, AsksForNoMemoryOnceWarm) {
+  TrainConfig config;
+  config.batch_size = 8;
+  config.precision = "bf16";
+  nn::Student student(small_student());
+  student.to(test::gpu);
+  TrainStep step(student, config, test::gpu);
+  const Batches b(8), part(3);
+  for (int i = 0; i < 6; ++i) step.run(b.images, b.targets, 1e-3), step.run(part.images, part.targets, 1e-3);
+  const auto before = allocator_stats(test::gpu).system_calls;
+  for (int i = 0; i < 4; ++i) step.run(b.images, b.targets, 1e-3), step.run(part.images, part.targets, 1e-3);
+  EXPECT_EQ(allocator_stats(test::gpu).system_calls, before);
+}
+
+TEST_F(TrainStepOnCuda, NamesTheMisuse) {
+  TrainConfig config;
+  config.batch_size = 8;
+  nn::Student student(small_student());
+  student.to(test::gpu);
+  TrainStep step(student, config, test::gpu);
+  EXPECT_EQ(test::message_of([&] { step.take(); }), "train step: none is pending");
+  const Batches b(8);
+  for (int i = 0; i < 2; ++i) step.submit({.images = b.images, .targets = b.targets, .lr = 1e-3});
+  EXPECT_EQ(test::message_of([&] { step.submit({.images = b.images, .targets = b.targets, .lr = 1e-3}); }),
+            "train step: 2 steps are pending, take one first");
+}
+
+class TrainerOnCuda : public TrainStepOnCuda {
+ protected:
+  static RunSummary run(const test::SmallRun& small, const std::string& output, const std::string& device,
+                        const std::vector<std::string>& more = {}, const std::string& resume = "") {
+    std::vector<std::string> keys{"train.output=" + small.output(output), "train.device=" + device};
+    keys.insert(keys.end(), more.begin(), more.end());
+    std::FILE* out = std::fopen((small / (output + ".log")).c_str(), "w");
+    const RunSummary summary = train(load_config(small.config(), keys), resume, out);
+    std::fclose(out);
+    return summary;
+  }
+};
+
+TEST_F(TrainerOnCuda, RunsAsOnTheCpu) {
+  const test::SmallRun small(28, true);  // four batches an epoch, the last one smaller
+  for (const char* augment : {"none", "{flip: 0.5, random_crop: true}"}) {
+    SCOPED_TRACE(augment);
+    const std::string keys = std::string("data.augment=") + augment, name = augment[0] == 'n' ? "a" : "b";
+    run(small, name + "-cpu", "cpu", {keys});
+    const RunSummary s = run(small, name + "-cuda", "cuda", {keys});
+    EXPECT_EQ(s.end, RunEnd::finished);
+    const auto a = test::metric(small.output(name + "-cpu"), "train", "loss"),
+               b = test::metric(small.output(name + "-cuda"), "train", "loss");
+    ASSERT_EQ(a.size(), 8U);
+    ASSERT_EQ(b.size(), 8U);
+    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(b[i] / a[i], 1, 1e-4) << i;
+    EXPECT_EQ(test::metric(small.output(name + "-cpu"), "train", "step"),
+              test::metric(small.output(name + "-cuda"), "train", "step"));
+  }
+}
+
+// Stopped in mid-epoch by max_steps... by a checkpoint there, from which another run goes on.
+TEST_F(TrainerOnCuda, ResumesBitForBit) {
+  const test::SmallRun small(28, true);
+  for (const char* precision : {"fp32", "bf16"}) {
+    const std::string p = precision;
+    const std::vector<std::string> keys{"train.precision=" + p, "train.checkpoint_every=3", "train.keep=9",
+                                        "train.ema=0.9"};
+    run(small, "whole-" + p, "cuda", keys);
+    // As a kill leaves it: the later checkpoints were never written.
+    const std::string cut = small.output("cut-" + p);
+    std::filesystem::copy(small.output("whole-" + p), cut, std::filesystem::copy_options::recursive);
+    for (const auto& entry : std::filesystem::directory_iterator(cut + "/checkpoints")) {
+      const std::string name = entry.path().filename();
+      if (name.starts_with("step-") && name != "step-000000003") std::filesystem::remove_all(entry.path());
+    }
+    std::ofstream(cut + "/checkpoints/latest") << "step-000000003\n";
+    run(small, "cut-" + p, "cuda", keys, "auto");
+    test::expect_same_run(small.output("whole-" + p), cut);
+  }
+}
+
+TEST_F(TrainerOnCuda, GoesOnAtTheOtherDevice) {
+  const test::SmallRun small(28, true);
+  run(small, "cpu", "cpu");
+  for (const auto& [first, second] : {std::pair{"cuda", "cpu"}, std::pair{"cpu", "cuda"}}) {
+    const std::string name = std::string(first) + "-" + second;
+    run(small, name, first, {"train.epochs=1"});
+    const RunSummary s = run(small, name, second, {}, "auto");
+    EXPECT_EQ(s.step, 8);
+    EXPECT_EQ(s.steps_now, 4);
+    const auto a = test::metric(small.output("cpu"), "train", "loss"),
+               b = test::metric(small.output(name), "train", "loss");
+    ASSERT_EQ(a.size(), b.size());
+    for (std::size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(b[i] / a[i], 1, 1e-4) << name << " " << i;
+    const std::string log = test::bytes_of_file(small / (name + ".log"));
+    EXPECT_NE(
+        log.find(fmt::format("was trained on {}, this is {}: the last bits will differ", first, second)),
+        std::string::npos)
+        << log;
+  }
+}
+
+TEST_F(TrainerOnCuda, EndsARunThatDiverges) {
+  const test::SmallRun small(28);
+  test::write_dataset(small.train(), 28, test::embedding_of(std::nullopt, 1e19F));
+  const std::string message = test::message_of([&] { run(small, "diverged", "cuda"); });
+  EXPECT_NE(message.find("3 steps in a row"), std::string::npos) << message;
+}
+
+}  // namespace
+}  // namespace vitral::train

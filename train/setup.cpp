@@ -1,0 +1,44 @@
+#include "train/setup.h"
+
+namespace vitral::train {
+
+Device choose_device(const TrainConfig& config, std::string& note) {
+  std::string why;
+  const Device device = parse_device(config.device, &why);
+  if (!why.empty()) note = "train.device auto: training on the CPU, " + why;
+  VITRAL_CHECK(!device.is_cpu() || config.precision == "fp32",
+               "train.precision: {} needs a GPU, on the CPU choose fp32{}", config.precision,
+               why.empty() ? "" : " (" + why + ")");
+  return device;
+}
+
+data::Dataset open_training_data(const std::vector<std::string>& paths, const ModelConfig& model) {
+  data::Dataset dataset = data::Dataset::open(paths);
+  dataset.require_embeddings();
+  VITRAL_CHECK(dataset.width() == model.width,
+               "{}: /embeddings are {} wide, model.width is {}; embed with the teacher that fits, or set "
+               "model.width={}",
+               paths.front(), dataset.width(), model.width, dataset.width());
+  return dataset;
+}
+
+data::LoaderOptions loader_options(const Config& config, Device device, bool training) {
+  data::LoaderOptions options;
+  options.batch_size = config.train.batch_size;
+  options.image_size = config.model.image_size;
+  options.augment = training ? config.data.augment : data::AugmentConfig{};
+  options.training = training;
+  options.shuffle = training && config.data.shuffle;
+  options.seed = static_cast<std::uint64_t>(config.train.seed);
+  options.workers = config.data.workers;
+  // A GPU copies pinned memory while the host goes on, and crops and mirrors as it reads the pixels.
+  options.pinned = options.defer_crop = !device.is_cpu();
+  return options;
+}
+
+data::NamedTensors on_cpu(data::NamedTensors tensors) {
+  for (auto& [name, tensor] : tensors) tensor = tensor.to(cpu);
+  return tensors;
+}
+
+}  // namespace vitral::train

@@ -1,0 +1,24 @@
+// What a run begins with, from its configuration: device, datasets, loaders.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "data/loader.h"
+#include "data/safetensors.h"
+#include "train/config.h"
+
+namespace vitral::train {
+
+/// train.device. UsageError where it is not there, and where the CPU is asked for a precision that it does
+/// not have. `note` says in one line why `auto` took the CPU, else it stays empty.
+Device choose_device(const TrainConfig& config, std::string& note);
+
+/// Files with embeddings that fit the model, or UsageError.
+data::Dataset open_training_data(const std::vector<std::string>& paths, const ModelConfig& model);
+
+data::LoaderOptions loader_options(const Config& config, Device device, bool training);
+
+/// Copies of those that lie elsewhere.
+data::NamedTensors on_cpu(data::NamedTensors tensors);
+
+}  // namespace vitral::train
