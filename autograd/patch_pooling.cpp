@@ -42,11 +42,12 @@ Variable patch_pooling(const Variable& x, const Variable& scale, std::int64_t he
   const std::int64_t b = x.dim(0), n = x.dim(1), w = x.dim(2) - heads;
   const DType dtype = x.dtype() == DType::float64 ? DType::float64 : DType::float32;
   Tensor embedding({b, w}, dtype, x.device()), probs({b, n}, dtype, x.device()), patches;
-  kernel::patch_pooling(embedding, probs, patches, x.value(), scale.value(), heads, temperature);
+  const Tensor vs = scale.defined() ? scale.value_as(dtype) : Tensor();
+  kernel::patch_pooling(embedding, probs, patches, x.value(), vs, heads, temperature);
   std::vector<Variable> inputs{x};
   if (scale.defined()) inputs.push_back(scale);
   return make_result("patch_pooling", embedding, std::move(inputs),
-                     [kx = Saved(x), vs = scale.value(), embedding, probs, heads, temperature](
+                     [kx = Saved(x), vs, given = scale.dtype(), embedding, probs, heads, temperature](
                          const Tensor& dy, Gradients& gradients) {
                        const Tensor vx = kx.get();
                        Tensor dx(vx.shape(), vx.dtype(), vx.device()), dscale;
@@ -54,7 +55,7 @@ Variable patch_pooling(const Variable& x, const Variable& scale, std::int64_t he
                        kernel::patch_pooling_backward(dx, dscale, dy, vx, vs, embedding, probs, heads,
                                                       temperature);
                        gradients.add(0, std::move(dx));
-                       if (vs.defined()) gradients.add(1, std::move(dscale));
+                       if (vs.defined()) gradients.add(1, dscale.cast(given));
                      });
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "tensor/arena.h"
 #include "tensor/backend.h"
 #include "tensor/error.h"
 
@@ -47,8 +48,12 @@ class Allocator {
   void* allocate(std::size_t bytes);
 
   void release(void* data, std::size_t bytes) {
-    const std::size_t size = size_class(bytes);
     std::lock_guard lock(shared_.mutex);
+    if (kind_ == Kind::pool) {
+      shared_.stats.bytes_in_use -= arena_.release(data);
+      return;
+    }
+    const std::size_t size = size_class(bytes);
     shared_.stats.bytes_in_use -= size;
     free_[size].push_back(data);
   }
@@ -80,14 +85,28 @@ class Allocator {
     return kind_ == Kind::pinned ? memory.allocate_pinned(size) : memory.allocate(size, device_.index);
   }
 
+  void to_system(void* data) const {
+    const Backend& memory = backend(device_.kind);
+    return kind_ == Kind::pinned ? memory.release_pinned(data) : memory.release(data, device_.index);
+  }
+
+  void* reuse(std::size_t size) {
+    if (kind_ == Kind::pool) return arena_.allocate(size);
+    auto& blocks = free_[size];
+    if (blocks.empty()) return nullptr;
+    void* data = blocks.back();
+    blocks.pop_back();
+    return data;
+  }
+
+  // Of a pool only at its end: until then graphs may use all of it.
   void release_cached_locked() {
+    arena_.clear([&](void* data, std::size_t bytes) {
+      to_system(data);
+      shared_.stats.bytes_reserved -= bytes;
+    });
     for (auto& [size, blocks] : free_) {
-      for (void* data : blocks) {
-        if (kind_ == Kind::pinned)
-          backend(device_.kind).release_pinned(data);
-        else
-          backend(device_.kind).release(data, device_.index);
-      }
+      for (void* data : blocks) to_system(data);
       shared_.stats.bytes_reserved -= size * blocks.size();
       blocks.clear();
     }
@@ -96,7 +115,8 @@ class Allocator {
   Device device_;
   Kind kind_;
   Shared& shared_;
-  std::unordered_map<std::size_t, std::vector<void*>> free_;
+  std::unordered_map<std::size_t, std::vector<void*>> free_;  // by size class
+  Arena arena_;                                               // of a pool instead
 };
 
 }  // namespace detail
@@ -134,24 +154,24 @@ std::shared_ptr<Allocator> allocator_for(Device device) {
 }  // namespace
 
 void* detail::Allocator::allocate(std::size_t bytes) {
-  const std::size_t size = size_class(bytes);
+  constexpr std::size_t segment = std::size_t{2} << 20;  // what a pool asks the system for, at least
+  const bool pool = kind_ == Kind::pool;
+  const std::size_t size = pool ? Arena::rounded(bytes) : size_class(bytes);
   backend(device_.kind);  // throws where there is none, before anything is counted
   Allocator& common = *memory_of(device_).common;
   std::lock_guard lock(shared_.mutex);
-  auto& blocks = free_[size];
-  if (!blocks.empty()) {
-    void* data = blocks.back();
-    blocks.pop_back();
+  if (void* data = reuse(size)) {
     count_in_use(size);
     return data;
   }
   // Sizes that vary (of batches, say) would otherwise each leave blocks behind.
   if (kind_ == Kind::device && shared_.stats.bytes_reserved > 2 * shared_.stats.peak_in_use)
     release_cached_locked();
-  void* data = from_system(size);
+  const std::size_t asked = pool ? (size + segment - 1) / segment * segment : size;
+  void* data = from_system(asked);
   if (!data && kind_ != Kind::pinned) {
     common.release_cached_locked();  // under the same mutex; blocks of pools stay
-    data = from_system(size);
+    data = from_system(asked);
   }
   if (!data) {
     throw_error("{}: out of {}memory asking for {} bytes with {} in use; use a smaller batch_size",
@@ -159,9 +179,11 @@ void* detail::Allocator::allocate(std::size_t bytes) {
                 shared_.stats.bytes_in_use);
   }
   ++shared_.stats.system_calls;
-  shared_.stats.bytes_reserved += size;
+  shared_.stats.bytes_reserved += asked;
   count_in_use(size);
-  return data;
+  if (!pool) return data;
+  arena_.add_segment(data, asked);
+  return arena_.allocate(size);
 }
 
 Storage::Storage(std::size_t bytes, Device device, HostMemory memory) : bytes_(bytes), device_(device) {

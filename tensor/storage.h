@@ -48,7 +48,8 @@ class Storage {
 };
 
 /// Memory apart, whose blocks go to nobody else: what a Graph (tensor/stream.h) recorded uses the same
-/// addresses at every launch. Blocks go back to the system with the last tensor after the pool is gone.
+/// addresses at every launch. Cut out of segments (tensor/arena.h), which go back to the system with the last
+/// tensor after the pool is gone.
 class MemoryPool {
  public:
   explicit MemoryPool(Device device);

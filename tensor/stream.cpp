@@ -49,6 +49,7 @@ bool Graph::supported(Device device) { return backend(device.kind).begin_capture
 Graph::Graph(Device device, const std::function<void()>& work) : device_(device) {
   const Backend& b = backend(device.kind);
   VITRAL_CHECK(b.begin_capture, "graph: {} does not record graphs", device.str());
+  release_cached(device);  // now: memory that runs short later cannot be given back while recording
   b.begin_capture(device.index);
   try {
     work();

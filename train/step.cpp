@@ -51,9 +51,8 @@ TrainStep::TrainStep(nn::Student& student, const TrainConfig& config, Device dev
 }
 
 TrainStep::~TrainStep() {
-  if (pending() == 0) return;
   try {
-    synchronize(device_);
+    synchronize(device_);  // also where nothing is pending: a step that failed has queued its copies
   } catch (const Error&) {
     // Somebody else tells of it: this only keeps memory until the device is done with it.
   }
@@ -81,13 +80,21 @@ void TrainStep::upload(Slot& slot, const StepInput& input) {
     return;
   }
   slot.host = {pinned(input.images), pinned(input.targets), pinned(input.crops), input.lr};
+  // A graph goes on reading where it was recorded.
+  const auto replace = [&](Tensor& to, Tensor by) {
+    to = std::move(by);
+    if (slot.graph) last_batch_ = 0;  // what comes is new: it runs by itself first
+    slot.graph.reset();
+    slot.graph_batch = 0;
+  };
   const auto copy = [&](Tensor& to, const Tensor& from) {
-    if (!from.defined()) return;
+    if (!from.defined()) {
+      if (to.defined()) replace(to, {});
+      return;
+    }
     const std::int64_t rows = from.dim(0);
     if (!to.defined() || to.dim(0) < rows || to.shape().with(0, 1) != from.shape().with(0, 1)) {
-      VITRAL_CHECK(!slot.graph || rows > slot.graph_batch,
-                   "train step: a batch {} does not go on from batches {}", from.shape(), to.shape());
-      to = Tensor(from.shape(), from.dtype(), device_);
+      replace(to, Tensor(from.shape(), from.dtype(), device_));
       // Kernels that were queued may still use this memory, under another name.
       slot.copied.record(Queue::compute);
       slot.copied.hold(Queue::copy);
@@ -197,6 +204,7 @@ void TrainStep::load(const data::NamedTensors& weights, const data::NamedTensors
     slot.graph.reset();
     slot.graph_batch = 0;
   }
+  last_batch_ = 0;  // those that are missing are made once: not while a graph is recorded
   const data::NamedTensors before = student_.state();
   data::NamedTensors backup;
   for (const auto& [name, tensor] : before) backup.emplace_back(name, tensor.clone());

@@ -158,7 +158,8 @@ cudaEvent_t as_event(void* event) { return static_cast<cudaEvent_t>(event); }
 void* make_event(int index) {
   stream({Device::Kind::cuda, index});
   cudaEvent_t event = nullptr;
-  check(cudaEventCreateWithFlags(&event, cudaEventDefault), "event");
+  // Who waits sleeps: the cores are for the loader's threads.
+  check(cudaEventCreateWithFlags(&event, cudaEventBlockingSync), "event");
   return event;
 }
 

@@ -53,10 +53,16 @@ template <class... P, class... A>
 void launch(const Launch& l, void (*kernel)(P...), A&&... arguments) {
   if (l.grid.x == 0 || l.grid.y == 0 || l.grid.z == 0) return;
   const cudaStream_t s = stream(l.device);
-  if (l.shared > 48 * 1024)
-    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                               cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(l.shared)),
-          l.operation, l.where);
+  if (l.shared > 48 * 1024) {
+    const auto set = [&](cudaFuncAttribute attribute, int value) {
+      check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), attribute, value), l.operation,
+            l.where);
+    };
+    set(cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(l.shared));
+    // As many such blocks a multiprocessor as fit: all that can be is shared memory, the rest of it the
+    // cache.
+    set(cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
+  }
 #ifdef __CUDACC__
   kernel<<<l.grid, l.block, l.shared, s>>>(std::forward<A>(arguments)...);
 #else

@@ -99,6 +99,11 @@ TEST(TrainErrors, WithoutAGpu) {
   EXPECT_NE(r.err.find("use --device cpu"), std::string::npos) << r.err;
   EXPECT_EQ(std::count(r.err.begin(), r.err.end(), '\n'), 1) << r.err;
   EXPECT_FALSE(std::filesystem::exists(small.output("run")));
+  const test::Result eval =
+      run({"eval", "tests/golden/run_init.safetensors", "tests/golden/run_dataset.h5", "--device", "cuda"});
+  EXPECT_EQ(eval.status, 2);
+  EXPECT_EQ(eval.err.find("vitral: device cuda: "), 0U) << eval.err;
+  EXPECT_EQ(std::count(eval.err.begin(), eval.err.end(), '\n'), 1) << eval.err;
 }
 
 TEST(TrainErrors, Files) {

@@ -24,13 +24,13 @@ dim3 blockDim, gridDim;
 namespace simulator {
 namespace {
 
-enum class State : unsigned char { fresh, running, at_barrier, at_warp, finished };
+enum class State : unsigned char { running, at_barrier, at_warp, finished };
 
 constexpr unsigned max_threads = 1024;
 
 struct Thread {
   uint3 index{};
-  State state = State::fresh;
+  State state = State::running;
   Fiber* fiber = nullptr;
   // What it waits at, and for an exchange what it brings and gets.
   Place where;
@@ -88,7 +88,8 @@ Block& block() {
 }
 
 std::string text(uint3 v) {
-  return "(" + std::to_string(v.x) + "," + std::to_string(v.y) + "," + std::to_string(v.z) + ")";
+  std::string out = "(";  // appended to: GCC 12 warns of "(" + text
+  return out.append(std::to_string(v.x) + "," + std::to_string(v.y) + "," + std::to_string(v.z) + ")");
 }
 
 // --- messages ---
@@ -97,6 +98,7 @@ std::string Block::doing(unsigned thread) const {
   const Thread& t = threads_[thread];
   const std::string name = "thread " + text(t.index);
   if (t.state == State::finished) return name + " has returned";
+  if (t.state == State::running) return name + " runs";
   std::string what = name + " waits at " + t.operation;
   if (t.state == State::at_warp) {
     char mask[32];
@@ -212,7 +214,8 @@ void Block::barrier(const char* operation, Place where) {
   self.where = where;
   released_.clear();
   for (unsigned i = 0; i < count(); ++i) {
-    if (threads_[i].operation != operation || threads_[i].where.line != where.line) fail_diverged();
+    if (threads_[i].where.line != where.line || std::strcmp(threads_[i].operation, operation) != 0)
+      fail_diverged();
     if (i != current_) released_.push_back(i);
   }
   for (Thread& t : threads_) t.state = State::running;
@@ -261,7 +264,8 @@ void Block::complete_warp(unsigned mask) {
   for (unsigned i = 0; i < lanes; ++i) {
     if (!(mask >> i & 1U)) continue;
     Thread& t = warp[i];
-    if (t.mask != self.mask || t.operation != self.operation || t.where.line != self.where.line)
+    if (t.mask != self.mask || t.where.line != self.where.line ||
+        std::strcmp(t.operation, self.operation) != 0)
       fail("threads of a warp diverge: %s, but %s", doing(current_).c_str(), doing(first + i).c_str());
     ballot |= t.condition ? 1U << i : 0;
     if (mask >> t.source & 1U)

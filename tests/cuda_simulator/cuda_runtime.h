@@ -135,6 +135,7 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, T* functi
 // --- streams and events ---
 using cudaEvent_t = struct CUevent_st*;
 constexpr unsigned cudaStreamDefault = 0, cudaStreamNonBlocking = 1;
+constexpr int cudaSharedmemCarveoutMaxShared = 100;
 constexpr unsigned cudaEventDefault = 0, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2;
 constexpr unsigned cudaEventRecordDefault = 0, cudaEventWaitDefault = 0;
 cudaError_t cudaStreamCreate(cudaStream_t* stream);

@@ -136,8 +136,8 @@ cudaError_t wait(CUstream_st* stream, const CUevent_st* event) {
   return push(stream, [mark] { advance(mark->stream, mark.get()); });
 }
 
-// True only after the second question, and then with one more task of the stream done at each: so a program
-// that looks once must cope with work that is not done, and one that asks again and again comes to an end.
+// The first question finds nothing done, and each further one does one more task of the stream: a program
+// that looks once must cope with work under way, and one that asks again and again comes to an end.
 cudaError_t query(const CUevent_st* event) {
   const Locked state;
   if (!event->mark) return cudaSuccess;

@@ -235,18 +235,16 @@ TEST_F(SimulatorGraphs, WhatWouldWaitEndsTheRecording) {
   int* data = device(std::vector<int>{1});
   int pageable = 0;
   cudaEventRecord(event_, other_);
-  const std::vector<std::pair<cudaError_t, std::function<cudaError_t()>>> calls{
-      {cudaErrorStreamCaptureUnsupported, [&] { return cudaStreamSynchronize(stream_); }},
-      {cudaErrorStreamCaptureUnsupported, [&] { return cudaStreamQuery(stream_); }},
-      {cudaErrorStreamCaptureUnsupported, [&] { return cudaDeviceSynchronize(); }},
-      {cudaErrorStreamCaptureUnsupported,
-       [&] { return cudaMemcpyAsync(&pageable, data, sizeof(int), cudaMemcpyDefault, stream_); }},
-      {cudaErrorStreamCaptureIsolation, [&] { return cudaStreamWaitEvent(stream_, event_); }},
-  };
-  for (const auto& [error, call] : calls) {
+  const auto refused = [&](cudaError_t error, const auto& call) {
     EXPECT_EQ(capture([&] { EXPECT_EQ(call(), error); }), nullptr);
     EXPECT_EQ(result_, cudaErrorStreamCaptureInvalidated);
-  }
+  };
+  refused(cudaErrorStreamCaptureUnsupported, [&] { return cudaStreamSynchronize(stream_); });
+  refused(cudaErrorStreamCaptureUnsupported, [&] { return cudaStreamQuery(stream_); });
+  refused(cudaErrorStreamCaptureUnsupported, [] { return cudaDeviceSynchronize(); });
+  refused(cudaErrorStreamCaptureUnsupported,
+          [&] { return cudaMemcpyAsync(&pageable, data, sizeof(int), cudaMemcpyDefault, stream_); });
+  refused(cudaErrorStreamCaptureIsolation, [&] { return cudaStreamWaitEvent(stream_, event_); });
   cudaGraph_t graph = nullptr;
   EXPECT_EQ(cudaStreamEndCapture(stream_, &graph), cudaErrorStreamCaptureUnmatched);
   cudaGetLastError();

@@ -31,9 +31,9 @@ class OnGpu : public testing::Test {
     if (gpus(&why) == 0) GTEST_SKIP() << why;
   }
 };
-using Stream = OnGpu;
-using Graphs = OnGpu;
-using GpuMemory = OnGpu;
+using StreamOnCuda = OnGpu;
+using GraphsOnCuda = OnGpu;
+using GpuMemoryOnCuda = OnGpu;
 
 std::vector<double> counting(std::int64_t n, double from = 0) {
   std::vector<double> values(static_cast<std::size_t>(n));
@@ -82,7 +82,7 @@ TEST(CpuStream, PinnedTensorsAreOrdinaryOnes) {
 
 // --- queues and events ---
 
-TEST_F(Stream, CopiesBesideTheHostArriveWhereTheComputeQueueWaits) {
+TEST_F(StreamOnCuda, CopiesBesideTheHostArriveWhereTheComputeQueueWaits) {
   constexpr std::int64_t n = 100'000;
   const Tensor in = pinned(counting(n));
   Tensor out = pinned(counting(n, -1e6));
@@ -103,7 +103,7 @@ TEST_F(Stream, CopiesBesideTheHostArriveWhereTheComputeQueueWaits) {
 }
 
 // Two buffers take turns, as a loader's do: one is filled while the other's copy is under way.
-TEST_F(Stream, PinnedBuffersCanBeWrittenAgainOnceTheirEventIsDone) {
+TEST_F(StreamOnCuda, PinnedBuffersCanBeWrittenAgainOnceTheirEventIsDone) {
   constexpr std::int64_t n = 1000;
   Tensor buffers[2] = {pinned(counting(n)), pinned(counting(n))};
   Event copied[2] = {Event(gpu), Event(gpu)};
@@ -122,7 +122,7 @@ TEST_F(Stream, PinnedBuffersCanBeWrittenAgainOnceTheirEventIsDone) {
     EXPECT_EQ(arrived[static_cast<std::size_t>(step)].to_vector(), counting(n, step * 1000.0));
 }
 
-TEST_F(Stream, WhoAsksAgainAndAgainSeesTheEventDone) {
+TEST_F(StreamOnCuda, WhoAsksAgainAndAgainSeesTheEventDone) {
   const Tensor in = pinned(counting(10));
   Tensor there({10}, DType::float64, gpu);
   Event event(gpu);
@@ -136,7 +136,7 @@ TEST_F(Stream, WhoAsksAgainAndAgainSeesTheEventDone) {
             std::vector<double>(2, 3));  // no error is left
 }
 
-TEST_F(Stream, SynchronizeWaitsForAllQueues) {
+TEST_F(StreamOnCuda, SynchronizeWaitsForAllQueues) {
   const Tensor in = pinned(counting(10));
   Tensor out = pinned(counting(10, 5));
   Tensor there({10}, DType::float64, gpu);
@@ -147,7 +147,7 @@ TEST_F(Stream, SynchronizeWaitsForAllQueues) {
   EXPECT_EQ(std::vector<double>(out.data<double>(), out.data<double>() + 10), counting(10));
 }
 
-TEST_F(Stream, CopiesAreCheckedByName) {
+TEST_F(StreamOnCuda, CopiesAreCheckedByName) {
   const Tensor plain = Tensor::from(counting(4), {4});
   Tensor there({4}, DType::float64, gpu), narrow({4}, DType::float32, gpu);
   EXPECT_EQ(message_of([&] { copy_async(there, plain, Queue::copy); }),
@@ -156,7 +156,7 @@ TEST_F(Stream, CopiesAreCheckedByName) {
             "copy_async: float64 [4] does not fit float32 [4]");
 }
 
-TEST_F(Stream, TensorsMoveBetweenGpus) {
+TEST_F(StreamOnCuda, TensorsMoveBetweenGpus) {
   std::string why;
   if (gpus(&why) < 2) GTEST_SKIP() << "this machine has one GPU";
   const Device second{Device::Kind::cuda, 1};
@@ -172,7 +172,7 @@ TEST_F(Stream, TensorsMoveBetweenGpus) {
 
 // --- graphs ---
 
-TEST_F(Graphs, ReplayWhatWasRecordedOnTheMemoryOfNow) {
+TEST_F(GraphsOnCuda, ReplayWhatWasRecordedOnTheMemoryOfNow) {
   const MemoryPool pool(gpu);
   Tensor in = on_gpu(counting(50)), out({50}, DType::float64, gpu);
   out.fill(-1);
@@ -192,7 +192,7 @@ TEST_F(Graphs, ReplayWhatWasRecordedOnTheMemoryOfNow) {
   EXPECT_EQ(elsewhere.to_vector(), std::vector<double>(50, 99));
 }
 
-TEST_F(Graphs, RunInTheOrderOfTheQueue) {
+TEST_F(GraphsOnCuda, RunInTheOrderOfTheQueue) {
   Tensor a = on_gpu(counting(10)), b({10}, DType::float64, gpu);
   const Graph graph(gpu, [&] { b.copy_from(a); });
   graph.launch();
@@ -203,7 +203,7 @@ TEST_F(Graphs, RunInTheOrderOfTheQueue) {
   EXPECT_EQ(b.to_vector(), std::vector<double>(10, 3));
 }
 
-TEST_F(Graphs, WhatWaitsCannotBeRecorded) {
+TEST_F(GraphsOnCuda, WhatWaitsCannotBeRecorded) {
   const Tensor a = on_gpu(counting(10));
   const std::string message = message_of([&] { Graph(gpu, [&] { a.to_vector(); }); });
   EXPECT_EQ(message.substr(0, message.find(',')),
@@ -211,7 +211,7 @@ TEST_F(Graphs, WhatWaitsCannotBeRecorded) {
   EXPECT_EQ(a.to_vector(), counting(10));  // and the device goes on
 }
 
-TEST_F(Graphs, AnErrorWhileRecordingLeavesTheDeviceAsItWas) {
+TEST_F(GraphsOnCuda, AnErrorWhileRecordingLeavesTheDeviceAsItWas) {
   Tensor a = on_gpu(counting(10)), b = on_gpu(counting(10, 5));
   EXPECT_THROW(Graph(gpu,
                      [&] {
@@ -226,7 +226,7 @@ TEST_F(Graphs, AnErrorWhileRecordingLeavesTheDeviceAsItWas) {
 
 // --- memory ---
 
-TEST_F(GpuMemory, BlocksAreUsedAgain) {
+TEST_F(GpuMemoryOnCuda, BlocksAreUsedAgain) {
   { Tensor warm({1000, 100}, DType::float32, gpu); }
   const auto before = allocator_stats(gpu);
   for (int i = 0; i < 5; ++i) Tensor again({1000, 99}, DType::float32, gpu);
@@ -234,7 +234,7 @@ TEST_F(GpuMemory, BlocksAreUsedAgain) {
   EXPECT_EQ(allocator_stats(gpu).bytes_in_use, before.bytes_in_use);
 }
 
-TEST_F(GpuMemory, StatisticsCountUseAndPeak) {
+TEST_F(GpuMemoryOnCuda, StatisticsCountUseAndPeak) {
   reset_peak(gpu);
   const auto before = allocator_stats(gpu);
   constexpr std::size_t bytes = std::size_t{3} << 20;
@@ -248,7 +248,7 @@ TEST_F(GpuMemory, StatisticsCountUseAndPeak) {
   EXPECT_EQ(allocator_stats(gpu).bytes_reserved, after.bytes_in_use);
 }
 
-TEST_F(GpuMemory, BlocksOfAPoolGoToNobodyElse) {
+TEST_F(GpuMemoryOnCuda, BlocksOfAPoolGoToNobodyElse) {
   release_cached(gpu);
   const auto before = allocator_stats(gpu);
   const Shape shape{5000};
@@ -273,7 +273,7 @@ TEST_F(GpuMemory, BlocksOfAPoolGoToNobodyElse) {
   EXPECT_EQ(allocator_stats(gpu).bytes_in_use, before.bytes_in_use);
 }
 
-TEST_F(GpuMemory, TensorsMayOutliveTheirPool) {
+TEST_F(GpuMemoryOnCuda, TensorsMayOutliveTheirPool) {
   Tensor t;
   {
     const MemoryPool pool(gpu);
@@ -283,7 +283,7 @@ TEST_F(GpuMemory, TensorsMayOutliveTheirPool) {
   EXPECT_EQ(t.to_vector(), counting(10));
 }
 
-TEST_F(GpuMemory, OutOfMemorySaysWhatWasAskedAndWhatToDo) {
+TEST_F(GpuMemoryOnCuda, OutOfMemorySaysWhatWasAskedAndWhatToDo) {
   const auto before = allocator_stats(gpu);
   const std::string message = message_of([] { Tensor({std::int64_t{1} << 40}, DType::uint8, gpu); });
   EXPECT_EQ(message, "cuda:0: out of memory asking for 1099511627776 bytes with " +
@@ -293,7 +293,7 @@ TEST_F(GpuMemory, OutOfMemorySaysWhatWasAskedAndWhatToDo) {
 }
 
 // The simulator's memory is as large as its variable says.
-TEST_F(GpuMemory, CachedBlocksAreGivenBackBeforeMemoryIsOut) {
+TEST_F(GpuMemoryOnCuda, CachedBlocksAreGivenBackBeforeMemoryIsOut) {
   const char* limit = std::getenv("VITRAL_SIMULATOR_MEMORY");
   if (!limit) GTEST_SKIP() << "VITRAL_SIMULATOR_MEMORY is not set";
   const std::int64_t bytes = std::atoll(limit) / 5 * 3;
@@ -301,6 +301,16 @@ TEST_F(GpuMemory, CachedBlocksAreGivenBackBeforeMemoryIsOut) {
   EXPECT_NO_THROW(Tensor({bytes / 16 * 17}, DType::uint8, gpu));  // of another class
   const Tensor most({bytes}, DType::uint8, gpu);
   EXPECT_NE(message_of([&] { Tensor({bytes}, DType::uint8, gpu); }).find("out of memory"), std::string::npos);
+}
+
+TEST_F(GpuMemoryOnCuda, CachedBlocksAreGivenBackBeforeAGraphIsRecorded) {
+  const char* limit = std::getenv("VITRAL_SIMULATOR_MEMORY");
+  if (!limit) GTEST_SKIP() << "VITRAL_SIMULATOR_MEMORY is not set";
+  const std::int64_t bytes = std::atoll(limit) / 5 * 3;
+  { const Tensor most({bytes}, DType::uint8, gpu); }
+  const MemoryPool pool(gpu);
+  const MemoryPool::Use use(pool);
+  EXPECT_NO_THROW(Graph(gpu, [&] { Tensor({bytes}, DType::uint8, gpu).fill(1); }));
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ namespace {
 // bias (softmax over keys cancels it) and, of the last bias, the number a head adds to all logits (softmax
 // over patches cancels it).
 Tensor without_noise(const std::string& name, const Tensor& value, const nn::StudentConfig& c) {
-  const Tensor out = value.cast(DType::float32).clone();
+  const Tensor out = value.to(cpu).cast(DType::float32).clone();
   float* p = out.data<float>();
   const std::int64_t width = c.internal_width(), head = width / c.heads;
   if (name == "scale") p[0] = 1;

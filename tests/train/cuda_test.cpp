@@ -203,6 +203,73 @@ TEST_F(TrainStepOnCuda, AsksForNoMemoryOnceWarm) {
   EXPECT_EQ(allocator_stats(test::gpu).system_calls, before);
 }
 
+// A larger batch takes the place of what graphs of smaller ones read.
+TEST_F(TrainStepOnCuda, SurvivesBatchesThatGrowAndShrink) {
+  const std::vector<std::int64_t> sizes{4, 4, 4, 4, 8, 8, 4, 4, 4, 8, 8, 8, 3, 8};
+  TrainConfig config;
+  config.batch_size = 8;
+  const auto losses = [&](Device device) {
+    nn::Student student(small_student());
+    student.to(device);
+    TrainStep step(student, config, device);
+    std::vector<double> out;
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      const Tensor images =
+                       test::noise({sizes[i], test::small_size, test::small_size, 3}, 10 + i, DType::uint8),
+                   targets = test::noise({sizes[i], test::small_width}, 50 + i, DType::float32);
+      out.push_back(step.run(images, targets, 1e-4).loss);
+    }
+    return out;
+  };
+  const std::vector<double> expected = losses(cpu), got = losses(test::gpu);
+  for (std::size_t i = 0; i < sizes.size(); ++i) EXPECT_NEAR(got[i] / expected[i], 1, 1e-4) << "step " << i;
+}
+
+// Crops of one batch are not those of the next.
+TEST_F(TrainStepOnCuda, ForgetsTheCropsOfTheBatchBefore) {
+  TrainConfig config;
+  config.batch_size = 4;
+  const Batches b(4);
+  const Tensor crops = Tensor::from(std::vector<std::int64_t>{0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1}, {4, 3});
+  const auto losses = [&](Device device) {
+    nn::Student student(small_student());
+    student.to(device);
+    TrainStep step(student, config, device);
+    std::vector<double> out;
+    for (int i = 0; i < 12; ++i)
+      out.push_back(step.run({.images = b.images,
+                              .targets = b.targets,
+                              .crops = i / 4 % 2 == 0 ? crops : Tensor(),
+                              .lr = 1e-4})
+                        .loss);
+    return out;
+  };
+  const std::vector<double> expected = losses(cpu), got = losses(test::gpu);
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    EXPECT_NEAR(got[i] / expected[i], 1, 1e-4) << "step " << i;
+}
+
+// Moments that a checkpoint lacks begin at zero once, not at every launch of a graph.
+TEST_F(TrainStepOnCuda, GoesOnFromAStateWithoutMoments) {
+  TrainConfig config;
+  config.batch_size = 8;
+  const Batches b(8);
+  const auto weights = [&](Device device) {
+    nn::Student student(small_student());
+    student.to(device);
+    TrainStep step(student, config, device);
+    data::NamedTensors begin;
+    for (const auto& [name, t] : step.weights()) begin.emplace_back(name, t.to(cpu).clone());
+    for (int i = 0; i < 4; ++i) step.run(b.images, b.targets, 1e-3);
+    step.load(begin, {}, "test");
+    for (int i = 0; i < 6; ++i) step.run(b.images, b.targets, 1e-3);
+    data::NamedTensors out;
+    for (const auto& [name, t] : step.weights()) out.emplace_back(name, t.to(cpu).clone());
+    return out;
+  };
+  EXPECT_LE(difference(weights(cpu), weights(test::gpu)), 2e-3);
+}
+
 TEST_F(TrainStepOnCuda, NamesTheMisuse) {
   TrainConfig config;
   config.batch_size = 8;

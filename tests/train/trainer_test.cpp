@@ -142,5 +142,28 @@ TEST(Trainer, SummaryAndProgress) {
   EXPECT_EQ(load_config(small.output("run") + "/config.yaml"), load_config(small.config()));
 }
 
+TEST(Trainer, AutoTakesTheCpuWhereThereIsNoGpuAndSaysWhyOnce) {
+  if (test::why_no_gpu().empty()) GTEST_SKIP() << "there is a GPU";
+  const test::SmallRun small;
+  const std::string log = small / "log";
+  std::FILE* out = std::fopen(log.c_str(), "w");
+  train(load_config(small.config(), {"train.device=auto"}), "", out);
+  std::fclose(out);
+  const std::string text = test::bytes_of_file(log), note = "train.device auto: training on the CPU, ";
+  const auto at = text.find(note);
+  ASSERT_NE(at, std::string::npos) << text;
+  EXPECT_TRUE(text.substr(at + note.size())
+                  .starts_with(has_backend(Device::Kind::cuda) ? test::why_no_gpu()
+                                                               : "this vitral was built without CUDA"))
+      << text;
+  EXPECT_EQ(text.find(note, at + 1), std::string::npos) << text;
+  EXPECT_EQ(test::message_of([&] {
+              train(load_config(small.config(), {"train.device=auto", "train.precision=bf16",
+                                                 "train.output=" + small.output("half")}),
+                    "", stderr);
+            }).find("train.precision: bf16 needs a GPU, on the CPU choose fp32 ("),
+            0U);
+}
+
 }  // namespace
 }  // namespace vitral::train
