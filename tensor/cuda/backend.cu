@@ -117,10 +117,15 @@ int device_count(std::string* why_none) {
     cudaGetLastError();
     count = 0;
   }
-  if (count == 0 && why_none)
-    *why_none = status == cudaSuccess || status == cudaErrorNoDevice
-                    ? "this machine has no NVIDIA GPU that CUDA can use"
-                    : std::string("CUDA does not start: ") + cudaGetErrorString(status);
+  if (count > 0 || !why_none) return count;
+  int driver = 0;  // 0: none is installed
+  if (status == cudaErrorInsufficientDriver) cudaDriverGetVersion(&driver);
+  if (status == cudaSuccess || status == cudaErrorNoDevice)
+    *why_none = "this machine has no NVIDIA GPU that CUDA can use";
+  else if (status == cudaErrorInsufficientDriver && driver == 0)
+    *why_none = "this machine has no NVIDIA driver";
+  else
+    *why_none = std::string("CUDA does not start: ") + cudaGetErrorString(status);
   return count;
 }
 

@@ -216,7 +216,9 @@ Case adamw_case() {
             AdamWItem item{.p = normal({parameters}, 1, m, d),
                            .m = Tensor::zeros({parameters}, m, d),
                            .v = Tensor::zeros({parameters}, m, d),
-                           .g = normal({parameters}, 2, m, d)};
+                           .g = normal({parameters}, 2, m, d),
+                           .average = {},
+                           .copy = {}};
             if (t == DType::bfloat16) item.copy = Tensor({parameters}, t, d);
             Tensor control = Tensor::zeros({update_slots}, DType::float64, d),
                    steps = Tensor::zeros({1}, DType::int64, d);

@@ -25,6 +25,7 @@
   ERROR(cudaErrorInvalidValue, 1, "invalid argument")                                                      \
   ERROR(cudaErrorMemoryAllocation, 2, "out of memory")                                                     \
   ERROR(cudaErrorInvalidConfiguration, 9, "invalid configuration argument")                                \
+  ERROR(cudaErrorInsufficientDriver, 35, "CUDA driver version is insufficient for CUDA runtime version")   \
   ERROR(cudaErrorNoDevice, 100, "no CUDA-capable device is detected")                                      \
   ERROR(cudaErrorInvalidDevice, 101, "invalid device ordinal")                                             \
   ERROR(cudaErrorInvalidResourceHandle, 400, "invalid resource handle")                                    \
