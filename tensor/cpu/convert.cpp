@@ -55,8 +55,8 @@ void fill(Tensor& y, double value) {
   });
 }
 
-const bool implemented = kernel::convert.implement(Device::Kind::cpu, convert) &&
-                         kernel::fill.implement(Device::Kind::cpu, fill);
+const bool implemented =
+    kernel::convert.implement(Device::Kind::cpu, convert) && kernel::fill.implement(Device::Kind::cpu, fill);
 
 }  // namespace
 }  // namespace vitral
