@@ -20,11 +20,13 @@ Variable attention(const Variable& qkv, std::int64_t heads) {
     lse = Tensor({qkv.dim(0), heads, qkv.dim(1)},
                  qkv.dtype() == DType::float64 ? DType::float64 : DType::float32, qkv.device());
   kernel::attention(out, lse, qkv.value(), heads);
-  return make_result("attention", out, {qkv},
-                     [k = Saved(qkv), out, lse, heads](const Tensor& dy, Gradients& gradients) {
+  // The backward of a GPU wants both; the CPU's neither, and it does not keep them.
+  const Tensor kept = lse.defined() ? out : Tensor();
+  return make_result("attention", std::move(out), {qkv},
+                     [k = Saved(qkv), kept, lse, heads](const Tensor& dy, Gradients& gradients) {
                        const Tensor v = k.get();
                        Tensor dx(v.shape(), v.dtype(), v.device());
-                       kernel::attention_backward(dx, dy, v, out, lse, heads);
+                       kernel::attention_backward(dx, dy, v, kept, lse, heads);
                        gradients.add(0, std::move(dx));
                      });
 }

@@ -43,7 +43,7 @@ Variable matmul(const Variable& a, const Variable& b, bool transpose_b) {
 
 namespace {
 
-// x as rows [R,I], and what of a linear layer's parameters its products read, in the dtype of x.
+// A linear layer on x as rows [R,I], its parameters float32 perhaps beside a bfloat16 x.
 struct LinearShapes {
   LinearShapes(const char* operation, const Variable& x, const Variable& weight, const Variable& bias) {
     check_weights(operation, x, {&weight, &bias});
@@ -71,14 +71,19 @@ Tensor linear_forward(const LinearShapes& l, const Tensor& x, const Tensor& weig
   return y.reshape(l.x_shape.with(-1, l.out));
 }
 
-// The gradients of weight and bias, inputs 1 and 2 of the node.
+// The weight as the products read it, in the dtype of x.
+Saved product_weight(const Variable& x, const Variable& weight) {
+  return weight.dtype() == x.dtype() ? Saved(weight) : Saved(weight.value_as(x.dtype()));
+}
+
+// The gradients of weight and bias, inputs 1 and 2 of the node. x is needed for that of the weight only.
 void linear_parameter_gradients(const LinearShapes& l, const Tensor& dy, const Tensor& x,
                                 Gradients& gradients) {
   const bool wants_bias = l.biased && gradients.needs(2);
-  Tensor dweight, dbias;
+  Tensor dbias;
   if (wants_bias) dbias = Tensor({l.out}, l.dtype, dy.device());
   if (gradients.needs(1)) {
-    dweight = Tensor({l.out, l.in}, l.dtype, dy.device());
+    Tensor dweight({l.out, l.in}, l.dtype, dy.device());
     kernel::linear_backward(dweight, dbias, dy, x.reshape({l.rows, l.in}));
     gradients.add(1, std::move(dweight));
   } else if (wants_bias) {
@@ -101,12 +106,11 @@ std::vector<Variable> linear_inputs(const Variable& x, const Variable& weight, c
 
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
   const LinearShapes l("linear", x, weight, bias);
-  const Saved kw = weight.dtype() == x.dtype() ? Saved(weight) : Saved(weight.value_as(x.dtype()));
+  const Saved kw = product_weight(x, weight);
   return make_result("linear", linear_forward(l, x.value(), kw.get(), bias), linear_inputs(x, weight, bias),
                      [l, kx = Saved(x), kw](const Tensor& dy, Gradients& gradients) {
                        const Tensor g = dy.reshape({l.rows, l.out});
-                       if (gradients.needs(1) || l.biased)
-                         linear_parameter_gradients(l, g, kx.get(), gradients);
+                       linear_parameter_gradients(l, g, gradients.needs(1) ? kx.get() : Tensor(), gradients);
                        if (gradients.needs(0)) gradients.add(0, linear_input_gradient(l, g, kw.get()));
                      });
 }
@@ -114,7 +118,7 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias)
 Variable quick_gelu_linear(const Variable& h, const Variable& weight, const Variable& bias) {
   if (!kernel::quick_gelu_both.implemented(h.device().kind)) return linear(quick_gelu(h), weight, bias);
   const LinearShapes l("quick_gelu_linear", h, weight, bias);
-  const Saved kw = weight.dtype() == h.dtype() ? Saved(weight) : Saved(weight.value_as(h.dtype()));
+  const Saved kw = product_weight(h, weight);
   Tensor activation(h.shape(), h.dtype(), h.device());
   kernel::quick_gelu(activation, h.value());
   return make_result("quick_gelu_linear", linear_forward(l, activation, kw.get(), bias),

@@ -85,23 +85,21 @@ Tensor augment(const Tensor& image, const AugmentConfig& config, int size, std::
               size);
 }
 
-std::optional<CropPlace> crop_place(const AugmentConfig& config, std::int64_t height, std::int64_t width,
-                                    int size, std::uint64_t seed) {
-  AugmentConfig only_these;
-  only_these.flip = config.flip;
-  only_these.random_crop = true;
-  // What has no effect may differ.
-  only_these.blur_kernel = config.blur_kernel;
-  only_these.blur_sigma_min = config.blur_sigma_min;
-  only_these.blur_sigma_max = config.blur_sigma_max;
-  only_these.posterize_bits = config.posterize_bits;
-  if (config != only_these || seed == 0 || size > height || size > width) return std::nullopt;
+bool only_crops(const AugmentConfig& config) {
+  AugmentConfig crops;
+  crops.flip = config.flip;
+  crops.random_crop = true;
+  return transform_name(config) == transform_name(crops);  // which leaves out what has no effect
+}
+
+CropPlace crop_place(const AugmentConfig& config, std::int64_t height, std::int64_t width, int size,
+                     std::uint64_t seed) {
   const AugmentDraw draw(config, seed);
   const std::int64_t x = place(draw.crop_x, width - size + 1);
   // augment() mirrors the image before it cuts.
-  return CropPlace{.top = place(draw.crop_y, height - size + 1),
-                   .left = draw.flip ? width - size - x : x,
-                   .mirrored = draw.flip};
+  return {.top = place(draw.crop_y, height - size + 1),
+          .left = draw.flip ? width - size - x : x,
+          .mirrored = draw.flip};
 }
 
 std::string transform_name(const AugmentConfig& config) {

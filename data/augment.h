@@ -10,7 +10,6 @@
 #pragma once
 #include <array>
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include "data/augment_config.h"
@@ -28,11 +27,12 @@ struct CropPlace {
   std::int64_t top = 0, left = 0;
   bool mirrored = false;
 };
-/// For a configuration that does nothing but flip and crop (and only those): the place from which
-/// augment(image, config, size, seed) takes its result, for an image of height x width pixels. Nothing for
-/// any other configuration, for seed 0, or where the crop does not fit.
-std::optional<CropPlace> crop_place(const AugmentConfig& config, std::int64_t height, std::int64_t width,
-                                    int size, std::uint64_t seed);
+/// Whether a configuration does nothing but crop at random and perhaps flip.
+bool only_crops(const AugmentConfig& config);
+/// For such a configuration and a seed other than 0: the place from which augment(image, config, size, seed)
+/// takes its result, in an image of height x width pixels, which are at least `size` each.
+CropPlace crop_place(const AugmentConfig& config, std::int64_t height, std::int64_t width, int size,
+                     std::uint64_t seed);
 
 /// Name and version of the augmentation, e.g. "vitral-augment-1:resize=300,...,random_crop", stored with
 /// datasets to refuse others: equal names replay equal views from equal images, sizes and seeds. Fields

@@ -161,8 +161,8 @@ void Loader::State::check_views() const {
 // The size of all images where options.defer_crop can have its effect.
 std::optional<Dataset::Size> Loader::State::whole_images() const {
   const auto size = dataset.plain_size(0);
-  if (!options.defer_crop || !options.training || options.transform || !size ||
-      !crop_place(options.augment, size->height, size->width, options.image_size, 1))
+  if (!options.defer_crop || !options.training || options.transform || !only_crops(options.augment) ||
+      !size || size->height < options.image_size || size->width < options.image_size)
     return std::nullopt;
   for (std::int64_t i = 0; i < dataset.size(); ++i)
     if (dataset.plain_size(i) != size || (options.targets && dataset.views(i) > 0)) return std::nullopt;
@@ -221,9 +221,9 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
   if (p.targets.defined()) dataset.read_target(i, view, p.targets.data<float>() + row * dataset.width());
 
   if (whole) {
-    const auto place = crop_place(o.augment, whole->height, whole->width, o.image_size, seed);
+    const CropPlace place = crop_place(o.augment, whole->height, whole->width, o.image_size, seed);
     std::int64_t* crop = p.crops.data<std::int64_t>() + row * 3;
-    crop[0] = place->top, crop[1] = place->left, crop[2] = place->mirrored ? 1 : 0;
+    crop[0] = place.top, crop[1] = place.left, crop[2] = place.mirrored ? 1 : 0;
     return dataset.read_plain(i, p.images.data<std::uint8_t>() + row * whole->height * whole->width * 3);
   }
   const std::int64_t s = o.image_size;

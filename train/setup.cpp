@@ -36,9 +36,4 @@ data::LoaderOptions loader_options(const Config& config, Device device, bool tra
   return options;
 }
 
-data::NamedTensors on_cpu(data::NamedTensors tensors) {
-  for (auto& [name, tensor] : tensors) tensor = tensor.to(cpu);
-  return tensors;
-}
-
 }  // namespace vitral::train

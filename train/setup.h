@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "data/loader.h"
-#include "data/safetensors.h"
 #include "train/config.h"
 
 namespace vitral::train {
@@ -17,8 +16,5 @@ Device choose_device(const TrainConfig& config, std::string& note);
 data::Dataset open_training_data(const std::vector<std::string>& paths, const ModelConfig& model);
 
 data::LoaderOptions loader_options(const Config& config, Device device, bool training);
-
-/// Copies of those that lie elsewhere.
-data::NamedTensors on_cpu(data::NamedTensors tensors);
 
 }  // namespace vitral::train

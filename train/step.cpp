@@ -80,12 +80,11 @@ void TrainStep::upload(Slot& slot, const StepInput& input) {
     return;
   }
   slot.host = {pinned(input.images), pinned(input.targets), pinned(input.crops), input.lr};
-  // A graph goes on reading where it was recorded.
+  // A graph goes on reading where it was recorded; what comes is new and runs by itself first.
   const auto replace = [&](Tensor& to, Tensor by) {
     to = std::move(by);
-    if (slot.graph) last_batch_ = 0;  // what comes is new: it runs by itself first
-    slot.graph.reset();
-    slot.graph_batch = 0;
+    if (slot.graph) last_batch_ = 0;
+    slot.drop_graph();
   };
   const auto copy = [&](Tensor& to, const Tensor& from) {
     if (!from.defined()) {
@@ -137,25 +136,23 @@ void TrainStep::submit(const StepInput& input) {
   VITRAL_CHECK(pending() < most_pending, "train step: {} steps are pending, take one first", pending());
   Slot& slot = slots_[submitted_ % most_pending];
   const std::int64_t batch = input.images.dim(0);
-  std::int64_t micro = config_.batch_size / config_.accumulate;
+  const std::int64_t micro = config_.batch_size / config_.accumulate;
   upload(slot, input);
   *slot.lr.data<double>() = input.lr;
   {
     std::optional<MemoryPool::Use> use;
     if (pool_) use.emplace(*pool_);
-    if (!slot.graph || slot.graph_batch != batch) {
-      if (batch < slot.graph_batch) micro = std::min(micro, piece);
-      const auto work = [&] { compute(slot, batch, micro); };
-      // The first step of a size runs as it comes: whatever is made only once is made there.
-      if (pool_ && batch > slot.graph_batch && batch == last_batch_) {
-        slot.graph.emplace(device_, work);
-        slot.graph_batch = batch;
-      } else {
-        work();
-        last_batch_ = batch;
-      }
+    // The first step of a size runs as it comes: whatever is made only once is made there.
+    if (pool_ && batch > slot.graph_batch && batch == last_batch_) {
+      slot.graph.emplace(device_, [&] { compute(slot, batch, micro); });
+      slot.graph_batch = batch;
     }
-    if (slot.graph && slot.graph_batch == batch) slot.graph->launch();
+    if (batch == slot.graph_batch) {
+      slot.graph->launch();
+    } else {
+      compute(slot, batch, batch < slot.graph_batch ? std::min(micro, piece) : micro);
+      last_batch_ = batch;
+    }
   }
   slot.done.record(Queue::compute);
   ++submitted_;
@@ -200,10 +197,7 @@ void TrainStep::load(const data::NamedTensors& weights, const data::NamedTensors
   VITRAL_CHECK(raw.empty() == average_.empty(),
                "{}: was written {} train.ema, this configuration is {} it; set it alike", where,
                raw.empty() ? "without" : "with", raw.empty() ? "with" : "without");
-  for (Slot& slot : slots_) {  // moments come to lie elsewhere
-    slot.graph.reset();
-    slot.graph_batch = 0;
-  }
+  for (Slot& slot : slots_) slot.drop_graph();  // moments come to lie elsewhere
   last_batch_ = 0;  // those that are missing are made once: not while a graph is recorded
   const data::NamedTensors before = student_.state();
   data::NamedTensors backup;

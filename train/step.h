@@ -91,7 +91,12 @@ class TrainStep {
     Tensor lr, result;              // pinned float64 [1], [update_slots]
     Event copied, done;
     std::optional<Graph> graph;
-    std::int64_t graph_batch = 0;  // that it was recorded for
+    std::int64_t graph_batch = 0;  // that it was recorded for; 0: there is none
+
+    void drop_graph() {
+      graph.reset();
+      graph_batch = 0;
+    }
   };
 
   void upload(Slot& slot, const StepInput& input);

@@ -205,9 +205,9 @@ class Run {
     metadata["format"] = "pt";  // what tools around PyTorch look for
     metrics_->sync();
     store_->save({.step = at_.step,
-                  .model = on_cpu(weights),
+                  .model = weights,
                   .model_metadata = std::move(metadata),
-                  .optimizer = on_cpu(optimizer),
+                  .optimizer = optimizer,
                   .state = {{"trainer", to_json(at_, order())}, {"schedule", schedule_->state()}}},
                  best);
     saved_step_ = at_.step;

@@ -83,9 +83,18 @@ struct accumulate<bfloat16> {
 template <class T>
 using acc_t = typename accumulate<T>::type;
 
+/// The tensor's memory as numbers of T, null where it is undefined. UsageError where T is a floating type and
+/// not that of the dtype; other types (bytes, units of a copy) see any.
 template <class T>
 T* data(const Tensor& t) {
-  return t.defined() ? static_cast<T*>(t.raw()) : nullptr;
+  using Element = std::remove_const_t<T>;
+  if (!t.defined()) return nullptr;
+  if constexpr (std::is_same_v<Element, bfloat16>)
+    VITRAL_CHECK(t.dtype() == DType::bfloat16, "cuda: asked for bfloat16 data of a {} tensor",
+                 name(t.dtype()));
+  else if constexpr (std::is_floating_point_v<Element>)
+    t.data<Element>();
+  return static_cast<T*>(t.raw());
 }
 
 /// Calls f with a value of the device's type for float32, float64 or bfloat16; UsageError for another dtype.

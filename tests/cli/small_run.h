@@ -10,6 +10,7 @@
 
 #include "data/hdf5.h"
 #include "data/weights.h"
+#include "nn/student.h"
 #include "tensor/random.h"
 #include "tests/cli/program.h"
 
@@ -17,6 +18,17 @@ namespace vitral::test {
 
 inline constexpr int small_size = 64;   // pixels a side
 inline constexpr int small_width = 16;  // of an embedding
+
+inline nn::StudentConfig small_student(int layers = 1, const std::string& attention = "neighbourhood") {
+  nn::StudentConfig c;
+  c.image_size = small_size;
+  c.patch_size = 16;
+  c.width = small_width;
+  c.layers = layers;
+  c.heads = 2;
+  c.attention = attention;
+  return c;
+}
 
 inline Tensor noise(const Shape& shape, std::uint64_t seed, DType dtype) {
   Tensor t(shape, dtype);

@@ -14,17 +14,6 @@
 namespace vitral::train {
 namespace {
 
-nn::StudentConfig small_student(const std::string& attention = "neighbourhood") {
-  nn::StudentConfig c;
-  c.image_size = test::small_size;
-  c.patch_size = 16;
-  c.width = test::small_width;
-  c.layers = 2;
-  c.heads = 2;
-  c.attention = attention;
-  return c;
-}
-
 struct Batches {
   explicit Batches(std::int64_t size, std::int64_t side = test::small_size)
       : images(test::noise({size, side, side, 3}, 1, DType::uint8)),
@@ -85,8 +74,8 @@ TEST_F(TrainStepOnCuda, AgreesWithTheCpu) {
   for (const TrainConfig& config : {plain, rich})
     for (const char* attention : {"neighbourhood", "full"}) {
       SCOPED_TRACE(attention);
-      const Trained a = train_steps(config, small_student(attention), cpu, 7),
-                    b = train_steps(config, small_student(attention), test::gpu, 7);
+      const Trained a = train_steps(config, test::small_student(2, attention), cpu, 7),
+                    b = train_steps(config, test::small_student(2, attention), test::gpu, 7);
       for (std::size_t i = 0; i < a.losses.size(); ++i) {
         EXPECT_NEAR(b.losses[i] / a.losses[i], 1, 1e-5) << i;
         EXPECT_NEAR(b.norms[i] / a.norms[i], 1, 1e-3) << i;
@@ -103,8 +92,8 @@ TEST_F(TrainStepOnCuda, GivesTheSameBitsEachTime) {
     TrainConfig config;
     config.batch_size = 8;
     config.precision = precision;
-    const Trained a = train_steps(config, small_student(), test::gpu, 6),
-                  b = train_steps(config, small_student(), test::gpu, 6);
+    const Trained a = train_steps(config, test::small_student(2), test::gpu, 6),
+                  b = train_steps(config, test::small_student(2), test::gpu, 6);
     EXPECT_EQ(a.losses, b.losses) << precision;
     EXPECT_EQ(difference(a.weights, b.weights), 0) << precision;
     EXPECT_EQ(difference(a.state, b.state), 0) << precision;
@@ -114,10 +103,10 @@ TEST_F(TrainStepOnCuda, GivesTheSameBitsEachTime) {
 TEST_F(TrainStepOnCuda, LowerPrecisionStaysNear) {
   TrainConfig config;
   config.batch_size = 8;
-  const Trained exact = train_steps(config, small_student(), test::gpu, 6);
+  const Trained exact = train_steps(config, test::small_student(2), test::gpu, 6);
   for (const auto& [precision, most] : {std::pair{"tf32", 1e-3}, std::pair{"bf16", 5e-3}}) {
     config.precision = precision;
-    const Trained near = train_steps(config, small_student(), test::gpu, 6);
+    const Trained near = train_steps(config, test::small_student(2), test::gpu, 6);
     double changed = 0;
     for (std::size_t i = 0; i < near.losses.size(); ++i) {
       // Each step of AdamW amplifies what the steps before have rounded.
@@ -136,7 +125,7 @@ TEST_F(TrainStepOnCuda, SkipsWithoutATrace) {
   config.batch_size = 8;
   config.ema = 0.9;
   config.precision = "bf16";
-  nn::Student student(small_student());
+  nn::Student student(test::small_student(2));
   student.to(test::gpu);
   TrainStep step(student, config, test::gpu);
   const Batches b(8);
@@ -178,9 +167,10 @@ TEST_F(TrainStepOnCuda, CropsOnTheDeviceAsTheLoaderDoes) {
     const auto b = later.next();
     ASSERT_TRUE(b && b->crops.defined());
     EXPECT_EQ(a->indices, b->indices);
-    const Variable x = nn::pixel_patches(small_student(), a->images),
-                   y = nn::pixel_patches(small_student(), b->images.to(test::gpu), b->crops.to(test::gpu)),
-                   z = nn::pixel_patches(small_student(), b->images, b->crops);
+    const Variable x = nn::pixel_patches(test::small_student(2), a->images),
+                   y = nn::pixel_patches(test::small_student(2), b->images.to(test::gpu),
+                                         b->crops.to(test::gpu)),
+                   z = nn::pixel_patches(test::small_student(2), b->images, b->crops);
     EXPECT_EQ(x.value().to_vector(), y.value().to_vector());
     EXPECT_EQ(x.value().to_vector(), z.value().to_vector());
     for (std::int64_t i = 0; i < b->size(); ++i)
@@ -194,7 +184,7 @@ TEST_F(TrainStepOnCuda, AsksForNoMemoryOnceWarm) {
   TrainConfig config;
   config.batch_size = 8;
   config.precision = "bf16";
-  nn::Student student(small_student());
+  nn::Student student(test::small_student(2));
   student.to(test::gpu);
   TrainStep step(student, config, test::gpu);
   const Batches b(8), part(3);
@@ -210,7 +200,7 @@ TEST_F(TrainStepOnCuda, SurvivesBatchesThatGrowAndShrink) {
   TrainConfig config;
   config.batch_size = 8;
   const auto losses = [&](Device device) {
-    nn::Student student(small_student());
+    nn::Student student(test::small_student(2));
     student.to(device);
     TrainStep step(student, config, device);
     std::vector<double> out;
@@ -233,7 +223,7 @@ TEST_F(TrainStepOnCuda, ForgetsTheCropsOfTheBatchBefore) {
   const Batches b(4);
   const Tensor crops = Tensor::from(std::vector<std::int64_t>{0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1}, {4, 3});
   const auto losses = [&](Device device) {
-    nn::Student student(small_student());
+    nn::Student student(test::small_student(2));
     student.to(device);
     TrainStep step(student, config, device);
     std::vector<double> out;
@@ -257,7 +247,7 @@ TEST_F(TrainStepOnCuda, GoesOnFromAStateWithoutMoments) {
   config.batch_size = 8;
   const Batches b(8);
   const auto weights = [&](bool loaded) {
-    nn::Student student(small_student());
+    nn::Student student(test::small_student(2));
     student.to(test::gpu);
     TrainStep step(student, config, test::gpu);
     data::NamedTensors begin, out;
@@ -276,7 +266,7 @@ TEST_F(TrainStepOnCuda, GoesOnFromAStateWithoutMoments) {
 TEST_F(TrainStepOnCuda, NamesTheMisuse) {
   TrainConfig config;
   config.batch_size = 8;
-  nn::Student student(small_student());
+  nn::Student student(test::small_student(2));
   student.to(test::gpu);
   TrainStep step(student, config, test::gpu);
   EXPECT_EQ(test::message_of([&] { step.take(); }), "train step: none is pending");

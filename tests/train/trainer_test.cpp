@@ -13,16 +13,6 @@
 namespace vitral::train {
 namespace {
 
-nn::StudentConfig small_student() {
-  nn::StudentConfig c;
-  c.image_size = test::small_size;
-  c.patch_size = 16;
-  c.width = test::small_width;
-  c.layers = 1;
-  c.heads = 2;
-  return c;
-}
-
 TrainConfig small_training() {
   TrainConfig c;
   c.batch_size = 8;
@@ -41,7 +31,7 @@ TEST(TrainStep, AllocatesNothingOnceWarm) {
   rich.clip_norm = 1;
   rich.accumulate = 2;
   for (const TrainConfig& config : {plain, rich}) {
-    nn::Student student(small_student());
+    nn::Student student(test::small_student());
     TrainStep step(student, config, cpu);
     const Tensor images = test::noise({8, test::small_size, test::small_size, 3}, 1, DType::uint8);
     const Tensor targets = test::noise({8, test::small_width}, 2, DType::float32);
@@ -66,7 +56,7 @@ TEST(TrainStep, AllocatesNothingOnceWarmWithALoader) {
   options.augment.flip = 0.5F;
   options.workers = 1;
   data::Loader loader(data::Dataset::open(dir / "train.h5"), options);
-  nn::Student student(small_student());
+  nn::Student student(test::small_student());
   const TrainConfig config = small_training();
   TrainStep step(student, config, cpu);
   // How far the worker is ahead is chance; in the first steps it has the time to be as far as it may.
@@ -88,7 +78,7 @@ TEST(TrainStep, SkipsWithoutATrace) {
     SCOPED_TRACE(value);
     TrainConfig config = small_training();
     config.ema = 0.9;
-    nn::Student student(small_student());
+    nn::Student student(test::small_student());
     TrainStep step(student, config, cpu);
     const Tensor images = test::noise({8, test::small_size, test::small_size, 3}, 1, DType::uint8);
     const Tensor good = test::noise({8, test::small_width}, 2, DType::float32), bad = good.clone();
