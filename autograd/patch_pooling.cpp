@@ -47,13 +47,12 @@ Variable patch_pooling(const Variable& x, const Variable& scale, std::int64_t he
   std::vector<Variable> inputs{x};
   if (scale.defined()) inputs.push_back(scale);
   return make_result("patch_pooling", embedding, std::move(inputs),
-                     [kx = Saved(x), vs, given = scale.dtype(), embedding, probs, heads, temperature](
+                     [kx = Saved(x), vs, given = scale.dtype(), probs, heads, temperature](
                          const Tensor& dy, Gradients& gradients) {
                        const Tensor vx = kx.get();
                        Tensor dx(vx.shape(), vx.dtype(), vx.device()), dscale;
                        if (vs.defined()) dscale = Tensor({1}, vs.dtype(), vs.device());
-                       kernel::patch_pooling_backward(dx, dscale, dy, vx, vs, embedding, probs, heads,
-                                                      temperature);
+                       kernel::patch_pooling_backward(dx, dscale, dy, vx, vs, probs, heads, temperature);
                        gradients.add(0, std::move(dx));
                        if (vs.defined()) gradients.add(1, dscale.cast(given));
                      });

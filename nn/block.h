@@ -32,8 +32,17 @@ class ResidualBlock : public Module {
 
   /// x [B,N,W] -> [B,N,W]
   Variable operator()(const Variable& x) const {
-    const auto [middle, normed] = ln_2.add(x, attn(ln_1(x)));
-    return add(middle, mlp(normed));
+    const auto [middle, delta] = before_last_sum(x, ln_1(x));
+    return add(middle, delta);
+  }
+
+  /// The block of x, whose ln_1 is known, without its last addition.
+  struct Summands {
+    Variable middle, delta;
+  };
+  Summands before_last_sum(const Variable& x, const Variable& normed) const {
+    SumAndNorm first = ln_2.add(x, attn(normed));
+    return {std::move(first.sum), mlp(first.norm)};
   }
 
   Attention& attn;
@@ -57,9 +66,7 @@ class Transformer : public Module {
     if (blocks_.empty()) return x;
     Variable normed = blocks_.front()->ln_1(x);
     for (std::size_t i = 0;; ++i) {
-      const ResidualBlock& block = *blocks_[i];
-      const auto [middle, h] = block.ln_2.add(x, block.attn(normed));
-      const Variable delta = block.mlp(h);
+      const auto [middle, delta] = blocks_[i]->before_last_sum(x, normed);
       if (i + 1 == blocks_.size()) return add(middle, delta);
       SumAndNorm next = blocks_[i + 1]->ln_1.add(middle, delta);
       x = std::move(next.sum);

@@ -77,18 +77,18 @@ StudentOutput Student::forward(const Variable& images, const ForwardOptions& opt
   const bool same_norm = options.same_norm.value_or(config_.same_norm);
   VITRAL_CHECK(!same_norm || scale_,
                "student: same_norm needs the weights 'scale', which this model does not have");
-  const PooledPatches out =
-      pool_patches(tokens(patchify(images, config_.patch_size)), same_norm ? *scale_ : Variable(),
-                   config_.heads, options.temperature);
+  const PooledPatches out = pool_patches(trunk(conv1_(images)), same_norm ? *scale_ : Variable(),
+                                         config_.heads, options.temperature);
   return {out.embedding, reshape(out.probs, {images.dim(0), 1, config_.tokens()}), out.patches};
 }
 
 Variable Student::embed(const Variable& patches) const {
-  return patch_pooling(tokens(patches), config_.same_norm ? *scale_ : Variable(), config_.heads);
+  return patch_pooling(trunk(conv1_.of_patches(patches)), config_.same_norm ? *scale_ : Variable(),
+                       config_.heads);
 }
 
-Variable Student::tokens(const Variable& patches) const {
-  return transformer_(ln_pre_.add(conv1_.of_patches(patches), positional_embedding_).norm);
+Variable Student::trunk(const Variable& embedded) const {
+  return transformer_(ln_pre_.add(embedded, positional_embedding_).norm);
 }
 
 StudentConfig infer_student_config(const std::vector<std::pair<std::string, Tensor>>& state,

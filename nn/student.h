@@ -83,7 +83,7 @@ class Student : public Module {
   const StudentConfig& config() const { return config_; }
 
  private:
-  Variable tokens(const Variable& patches) const;       // [B,N,3 p p] -> [B,N,W']
+  Variable trunk(const Variable& embedded) const;       // what conv1 gives -> x [B,N,W'] before the split
   Student(const StudentConfig& config, Random random);  // config is checked
 
   StudentConfig config_;

@@ -17,7 +17,7 @@
 namespace vitral {
 
 struct AdamWOptions {
-  double lr = 1e-3;
+  double lr = 1e-3;  // for who sets control[update_lr]; no kernel reads it
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;

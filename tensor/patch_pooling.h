@@ -17,13 +17,13 @@ namespace vitral::kernel {
 inline constinit Kernel<void(Tensor& embedding, Tensor& probs, Tensor& patches, const Tensor& x,
                              const Tensor& scale, std::int64_t heads, double temperature)>
     patch_pooling{"patch_pooling"};
-/// With g = dembedding:  dp_n = g . e_n;  dlogit_n = p_n (dp_n - g . embedding) / temperature, a heads' share
-/// of it to each head's last number;  de_n = p_n g;  with scale, u_n = r_n / |r_n| and f = min(scale, 10):
-/// dr_n = f (de_n - u_n (u_n . de_n)) / |r_n|;  dscale [1] = sum_B g . embedding / f where scale <= 10, else
-/// 0. Overwrites; dscale is undefined where scale is.
+/// With g = dembedding:  dp_n = g . e_n;  dlogit_n = p_n (dp_n - sum_m p_m dp_m) / temperature, a heads'
+/// share of it to each head's last number;  de_n = p_n g;  with scale, u_n = r_n / |r_n| and f = min(scale,
+/// 10): dr_n = f (de_n - u_n (u_n . de_n)) / |r_n|;  dscale [1] = sum_B sum_n p_n (g . u_n) where scale <=
+/// 10, else 0. Overwrites; dscale is undefined where scale is.
 inline constinit Kernel<void(Tensor& dx, Tensor& dscale, const Tensor& dembedding, const Tensor& x,
-                             const Tensor& scale, const Tensor& embedding, const Tensor& probs,
-                             std::int64_t heads, double temperature)>
+                             const Tensor& scale, const Tensor& probs, std::int64_t heads,
+                             double temperature)>
     patch_pooling_backward{"patch_pooling_backward"};
 
 }  // namespace vitral::kernel

@@ -1,9 +1,6 @@
 #include "train/adamw.h"
 
-#include <cmath>
 #include <map>
-
-#include "tensor/reduce.h"
 
 namespace vitral::train {
 
@@ -96,17 +93,6 @@ void AdamW::load_state(const std::vector<std::pair<std::string, Tensor>>& state,
       where);
   entries_ = std::move(entries);
   steps_.copy_from(steps);
-}
-
-double gradient_norm(const nn::Module& module) {
-  Tensor total;
-  for (const auto& p : module.parameters()) {
-    const Tensor& grad = p.value->grad();
-    if (!grad.defined()) continue;
-    if (!total.defined()) total = Tensor::zeros({1}, DType::float64, grad.device());
-    kernel::add_sum_of_squares(total, grad);
-  }
-  return total.defined() ? std::sqrt(total.item()) : 0;
 }
 
 }  // namespace vitral::train

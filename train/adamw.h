@@ -24,7 +24,7 @@ class AdamW {
   /// The module stays on the device where it is now.
   AdamW(const nn::Module& module, const AdamWOptions& options);
 
-  /// A whole step without a loss to look at. The learning rate is that of a schedule, or options.lr.
+  /// A whole step without a loss to look at, with this learning rate or that of the options.
   void step(double lr);
   void step() { step(options_.lr); }
 
@@ -53,8 +53,5 @@ class AdamW {
   AdamWOptions options_;
   Tensor control_, steps_;  // float64 [update_slots], int64 [entries]
 };
-
-/// Euclidean norm of all gradients together, in double; not finite when any gradient is not.
-double gradient_norm(const nn::Module& module);
 
 }  // namespace vitral::train

@@ -11,6 +11,7 @@
 
 #include "tensor/adamw.h"
 #include "tensor/cuda/device.h"
+#include "tensor/reduce.h"
 
 namespace vitral {
 namespace {
@@ -116,14 +117,6 @@ __global__ void __launch_bounds__(threads)
   if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
-__global__ void __launch_bounds__(threads) add_blocks(double* control, const double* partial, int blocks) {
-  __shared__ double for_sums[warp_size + 1];
-  double sum = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < blocks; i += threads) sum += partial[i];
-  sum = cuda::block_sum(sum, for_sums);
-  if (threadIdx.x == 0) control[update_squares] = sum;
-}
-
 /// The sums of all gradients of type T, a number a block; gives the place behind the last.
 template <class T>
 double* launch_squares(Device device, double* partial, std::span<const Tensor> gradients) {
@@ -153,8 +146,8 @@ void sum_of_squares(Tensor& control, std::span<const Tensor> gradients) {
   auto* next = cuda::data<double>(partial);
   next = launch_squares<float>(control.device(), next, gradients);
   launch_squares<double>(control.device(), next, gradients);
-  cuda::launch({"sum_of_squares", control.device(), 1, threads}, add_blocks, cuda::data<double>(control),
-               cuda::data<double>(partial), static_cast<int>(blocks));
+  Tensor squares = control.rows(update_squares, update_squares + 1);
+  kernel::sum_axis(squares, partial, 1, blocks, 1, 1);
 }
 
 // --- does the step count? ---

@@ -280,10 +280,6 @@ template <class C>
 Launch launch_of(const char* operation, Device device, const AttentionShape& s) {
   return {operation, device, blocks_for(s.batch * s.heads * blocks_a_head<C>(s), 1), threads};
 }
-template <class A>
-A scale_of(const AttentionShape& s) {
-  return 1 / std::sqrt(static_cast<A>(s.size));
-}
 
 /// `out` may be undefined.
 bool tiled(const char* operation, const Tensor& out, const Tensor& lse, const Tensor& qkv,

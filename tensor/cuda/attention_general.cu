@@ -192,7 +192,7 @@ void with_pieces(const AttentionShape& s, const F& f) {
 void general_attention(const char* operation, Tensor& out, const Tensor& lse, const Tensor& qkv,
                        const AttentionShape& shape) {
   dispatch(operation, qkv.dtype(), [&]<class T>(T) {
-    const auto scale = 1 / std::sqrt(static_cast<acc_t<T>>(shape.size));
+    const auto scale = scale_of<acc_t<T>>(shape);
     with_pieces(shape, [&]<int n>(std::integral_constant<int, n>, int pieces, unsigned blocks) {
       launch({operation, qkv.device(), blocks, warps * warp_size}, forward_kernel<T, n>, data<T>(out),
              data<acc_t<T>>(lse), data<const T>(qkv), shape, pieces, scale);
@@ -205,7 +205,7 @@ void general_attention_backward(const char* operation, Tensor& dqkv, const Tenso
   const Tensor scratch({shape.batch, shape.heads, shape.tokens, 2},
                        qkv.dtype() == DType::float64 ? DType::float64 : DType::float32, qkv.device());
   dispatch(operation, qkv.dtype(), [&]<class T>(T) {
-    const auto scale = 1 / std::sqrt(static_cast<acc_t<T>>(shape.size));
+    const auto scale = scale_of<acc_t<T>>(shape);
     auto* stats = data<Stats<acc_t<T>>>(scratch);
     with_pieces(shape, [&]<int n>(std::integral_constant<int, n>, int pieces, unsigned blocks) {
       const Launch l{operation, qkv.device(), blocks, warps * warp_size};

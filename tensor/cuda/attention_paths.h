@@ -2,6 +2,7 @@
 // row whose tokens all see each other.
 #pragma once
 #include <algorithm>
+#include <cmath>
 
 #include "tensor/attention.h"
 #include "tensor/cuda/launch.h"
@@ -30,6 +31,12 @@ inline AttentionShape neighbourhood(const Tensor& qkv, std::int64_t heads, Token
 }
 inline AttentionShape everywhere(const Tensor& qkv, std::int64_t heads) {
   return neighbourhood(qkv, heads, {1, qkv.dim(1)}, 2 * qkv.dim(1));
+}
+
+/// What scores are multiplied with.
+template <class A>
+A scale_of(const AttentionShape& s) {
+  return 1 / std::sqrt(static_cast<A>(s.size));
 }
 
 /// bfloat16 on tensor cores, where q, k and v of a head fit in shared memory (attention_tensor_cores.cu).

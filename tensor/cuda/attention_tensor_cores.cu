@@ -96,7 +96,7 @@ bool tensor_core_attention(const char* operation, Tensor& out, const Tensor& lse
   with_known(*l, [&]<class K>(K) {
     launch({operation, qkv.device(), blocks_for(shape.batch * l->groups, 1), threads,
             shared_bytes(*l, 3, bytes_a_row)},
-           forward_kernel<K>, to, data<float>(lse), from, *l, 1 / std::sqrt(static_cast<float>(shape.size)));
+           forward_kernel<K>, to, data<float>(lse), from, *l, scale_of<float>(shape));
   });
   return true;
 }

@@ -241,7 +241,7 @@ bool tensor_core_attention_backward(const char* operation, Tensor& dqkv, const T
     launch({operation, qkv.device(), blocks_for(shape.batch * l->groups, 1), threads,
             shared_bytes(*l, 4, bytes_a_row)},
            one_each ? backward_kernel<K, K::units <= 9> : backward_kernel<K, K::all>, to, gradient, from, *l,
-           1 / std::sqrt(static_cast<float>(shape.size)));
+           scale_of<float>(shape));
   });
   return true;
 }

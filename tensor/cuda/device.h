@@ -66,13 +66,15 @@ __device__ __forceinline__ A warp_sum(A x) {
   for (int step = warp_size / 2; step > 0; step /= 2) x += __shfl_xor_sync(full_warp, x, step);
   return x;
 }
+/// The larger of two numbers, NaN where one is.
+template <class A>
+__device__ __forceinline__ A larger(A a, A b) {
+  return b > a || b != b ? b : a;
+}
 template <class A>
 __device__ __forceinline__ A warp_max(A x) {
 #pragma unroll
-  for (int step = warp_size / 2; step > 0; step /= 2) {
-    const A other = __shfl_xor_sync(full_warp, x, step);
-    x = other > x || other != other ? other : x;
-  }
+  for (int step = warp_size / 2; step > 0; step /= 2) x = larger(x, __shfl_xor_sync(full_warp, x, step));
   return x;
 }
 /// Over a block of whole warps, at most 1024 threads; `scratch` holds 33 numbers of shared memory. Every

@@ -235,11 +235,6 @@ Launch launch_of(const char* operation, Device device, const Layout& l, int tile
 }
 
 template <class T>
-T scale_of(const AttentionShape& s) {
-  return 1 / std::sqrt(static_cast<T>(s.size));
-}
-
-template <class T>
 bool in_registers(Tensor& out, const Tensor& qkv, const AttentionShape& s) {
   constexpr int tiles = 3;
   const auto l = plan<T>(s, tiles, 0, limits(qkv.device()));

@@ -12,6 +12,7 @@
 
 #include "tensor/cuda/device.h"
 #include "tensor/patch_pooling.h"
+#include "tensor/reduce.h"
 
 namespace vitral {
 namespace {
@@ -75,8 +76,7 @@ __device__ __forceinline__ A factor_of(const A* scale) {
 template <class A>
 __device__ __forceinline__ void softmax(A* x, int count) {
   A highest = -std::numeric_limits<A>::infinity();
-  for (int n = lane_index(); n < count; n += warp_size)
-    highest = x[n] > highest || x[n] != x[n] ? x[n] : highest;
+  for (int n = lane_index(); n < count; n += warp_size) highest = cuda::larger(highest, x[n]);
   highest = cuda::warp_max(highest);
   A sum = 0;
   for (int n = lane_index(); n < count; n += warp_size) sum += x[n] = std::exp(x[n] - highest);
@@ -229,15 +229,6 @@ __global__ void __launch_bounds__(threads) pool_backward(const Backward<T> a, in
   }
 }
 
-template <class A>
-__global__ void __launch_bounds__(threads) add_images(A* total, const A* of_images, int images) {
-  __shared__ A for_sums[warp_size + 1];
-  A sum = 0;
-  for (int i = thread_index(); i < images; i += threads) sum += of_images[i];
-  sum = cuda::block_sum(sum, for_sums);
-  if (thread_index() == 0) *total = sum;
-}
-
 // --- launches ---
 
 Sizes sizes_of(const char* operation, const Tensor& x, std::int64_t heads) {
@@ -286,10 +277,10 @@ void forward(Tensor& embedding, Tensor& probs, Tensor& patches, const Tensor& x,
 }
 
 void backward(Tensor& dx, Tensor& dscale, const Tensor& dembedding, const Tensor& x, const Tensor& scale,
-              const Tensor& /*embedding*/, const Tensor& probs, std::int64_t heads, double temperature) {
+              const Tensor& probs, std::int64_t heads, double temperature) {
   const char* operation = "patch_pooling_backward";
   const Sizes sizes = sizes_of(operation, x, heads);
-  const int images = static_cast<int>(x.dim(0));
+  const std::int64_t images = x.dim(0);
   cuda::dispatch(operation, x.dtype(), [&]<class T>(T) {
     using A = acc_t<T>;
     Tensor of_images;
@@ -301,9 +292,7 @@ void backward(Tensor& dx, Tensor& dscale, const Tensor& dembedding, const Tensor
             cuda::data<A>(scale), cuda::data<A>(probs), sizes, static_cast<A>(1 / temperature),
             cuda::aligned_rows<T>(sizes.image(), cuda::pack_size<T>, cuda::data<T>(x), cuda::data<T>(dx))},
         pool_backward<T, true>, pool_backward<T, false>);
-    if (scale.defined())
-      cuda::launch({operation, x.device(), 1, threads}, add_images<A>, cuda::data<A>(dscale),
-                   cuda::data<A>(of_images), images);
+    if (scale.defined()) kernel::sum_axis(dscale, of_images, 1, images, 1, 1);
   });
 }
 

@@ -32,11 +32,6 @@ __device__ __forceinline__ std::int64_t warp_row() {
   return static_cast<std::int64_t>(blockIdx.x) * row_warps + threadIdx.x / warp_size;
 }
 
-/// The larger of two numbers, NaN where one is.
-template <class A>
-__device__ __forceinline__ A larger(A a, A b) {
-  return b > a || b != b ? b : a;
-}
 template <class A>
 __device__ __forceinline__ A block_max(A x, A* scratch) {
   const unsigned lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size;

@@ -2,7 +2,6 @@
 // H5Dread, on one thread. The file (1,000 images, 270 MB) is written first and stays in the page cache.
 //
 //   ninja -C build tests/bench_read_images && build/tests/bench_read_images [FOLDER]
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -12,6 +11,7 @@
 #include "data/dataset.h"
 #include "data/dataset_writer.h"
 #include "tensor/random.h"
+#include "tests/bench/timing.h"
 
 namespace {
 
@@ -22,17 +22,13 @@ constexpr int count = 1000;
 constexpr std::int64_t side = 300;
 constexpr std::size_t image_bytes = side * side * 3;
 
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 // Reads for two seconds; returns images a second.
 template <class Read>
 double measure(Read&& read, std::uint8_t* to) {
   Random random(1);
-  const double start = seconds();
+  const double start = vitral::bench::now();
   std::int64_t done = 0;
-  for (; seconds() - start < 2; ++done) {
+  for (; vitral::bench::now() - start < 2; ++done) {
     const auto i = static_cast<std::int64_t>(random.below(count));
     read(i, to);
     if (to[0] != i % 251) {
@@ -40,7 +36,7 @@ double measure(Read&& read, std::uint8_t* to) {
       std::exit(1);
     }
   }
-  return static_cast<double>(done) / (seconds() - start);
+  return static_cast<double>(done) / (vitral::bench::now() - start);
 }
 
 void write(const std::string& path) {
@@ -60,9 +56,9 @@ int main(int argc, char** argv) {
   const std::string path = (folder / "vitral-read-images.h5").string();
   write(path);
   std::vector<std::uint8_t> pixels(image_bytes);
-  const double opening = seconds();
+  const double opening = vitral::bench::now();
   const auto dataset = vitral::data::Dataset::open(path);
-  std::printf("index of %d chunks: %.2f ms\n", count, 1e3 * (seconds() - opening));
+  std::printf("index of %d chunks: %.2f ms\n", count, 1e3 * (vitral::bench::now() - opening));
   const double direct =
       measure([&](std::int64_t i, std::uint8_t* to) { dataset.read_plain(i, to); }, pixels.data());
 

@@ -57,7 +57,7 @@ class Optimizer {
     kernel::sum_of_squares(control, gradients);
     kernel::begin_update(control, steps, items, clip_norm);
     // The learning rate is that of `control`.
-    kernel::adamw(items, control, steps, {.lr = 77, .weight_decay = 0.01}, 0.01);
+    kernel::adamw(items, control, steps, {.weight_decay = 0.01}, 0.01);
   }
 
   /// All that a step may change, one tensor after the other.

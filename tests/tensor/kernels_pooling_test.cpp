@@ -119,8 +119,7 @@ void check(const Case& c, DType dtype) {
   Placed dx(shape, dtype, c.offset), dx_again(shape, dtype), scale_gradient({1}, results);
   Tensor dscale = c.scaled ? scale_gradient : Tensor();
   const Placed g_there(g);
-  kernel::patch_pooling_backward(dx, dscale, g_there, x_there, scale, embedding, probs, c.heads,
-                                 c.temperature);
+  kernel::patch_pooling_backward(dx, dscale, g_there, x_there, scale, probs, c.heads, c.temperature);
   t = tolerance(dtype);
   t.relative *= 2;
   EXPECT_TRUE(near(dx, wanted.dx, t)) << "dx";
@@ -130,8 +129,7 @@ void check(const Case& c, DType dtype) {
     t.least = c.scale > 10 ? 0 : std::sqrt(static_cast<double>(c.batch * c.width()));  // as what is summed
     EXPECT_TRUE(near(scale_gradient, Values{wanted.dscale}, t)) << "dscale";
   }
-  kernel::patch_pooling_backward(dx_again, dscale, g_there, x_there, scale, embedding, probs, c.heads,
-                                 c.temperature);
+  kernel::patch_pooling_backward(dx_again, dscale, g_there, x_there, scale, probs, c.heads, c.temperature);
   EXPECT_TRUE(same_bits(dx_again, dx)) << "the second time";
 }
 
@@ -207,7 +205,7 @@ TEST(PatchPoolingOnCuda, AScaleOfZeroHasAGradient) {
       dscale({1}, DType::float64);
   Tensor none;
   kernel::patch_pooling(embedding, probs, none, x_there, scale, 2, 1);
-  kernel::patch_pooling_backward(dx, dscale, Placed(g), x_there, scale, embedding, probs, 2, 1);
+  kernel::patch_pooling_backward(dx, dscale, Placed(g), x_there, scale, probs, 2, 1);
   const Pooled unit = pool(x.to_vector(), {2, 4, 2, 3}, 1);
   EXPECT_NEAR(dscale.item(), dot(g.data<double>(), unit.embedding.data(), 12), 1e-12);
   EXPECT_EQ(dx.to_vector()[0], 0);
