@@ -64,11 +64,11 @@ bool types_known(const Desc& desc, const Layout& a, const Layout& b, const Layou
 bool epilogue_known(const Desc& desc) {
   switch (desc.epilogue) {
     case CUBLASLT_EPILOGUE_DEFAULT:
-    case CUBLASLT_EPILOGUE_BIAS:
       return true;
+    case CUBLASLT_EPILOGUE_BIAS:
     case CUBLASLT_EPILOGUE_BGRADA:
     case CUBLASLT_EPILOGUE_BGRADB:
-      return !settings().no_bgrad;
+      return !settings().no_epilogues;
     default:
       return false;
   }

@@ -38,7 +38,7 @@ Settings from_environment() {
   s.eager = is_set("EAGER");
   s.dry = is_set("DRY");
   s.protect = is_set("PROTECT");
-  s.no_bgrad = is_set("NO_BGRAD");
+  s.no_epilogues = is_set("NO_EPILOGUES");
   if (const char* value = variable("MEMORY")) s.memory = std::strtoull(value, nullptr, 10);
   if (const char* value = variable("DEVICES")) s.devices = std::atoi(value);
   return s;

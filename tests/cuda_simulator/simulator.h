@@ -25,7 +25,7 @@ struct Settings {
   bool eager = false;                   // EAGER=1: queued work runs at once
   bool dry = false;                     // DRY=1: nothing is computed or copied, only memory is counted
   bool protect = false;                 // PROTECT=1: hosts that touch device memory end with a message
-  bool no_bgrad = false;                // NO_BGRAD=1: cuBLASLt knows no bias gradients
+  bool no_epilogues = false;            // NO_EPILOGUES=1: cuBLASLt adds no bias and sums none
   std::size_t memory = 80'000'000'000;  // MEMORY=BYTES of each device
   int devices = 1;                      // DEVICES=N
 };

@@ -51,12 +51,12 @@ TEST(Repad, PadsWithZerosAndCutsThemOff) {
       }
 }
 
-class NoBiasGradients {
+class NoEpilogues {
  public:
-  NoBiasGradients() { simulator::settings().no_bgrad = true; }
-  ~NoBiasGradients() { simulator::settings().no_bgrad = false; }
-  NoBiasGradients(const NoBiasGradients&) = delete;
-  NoBiasGradients& operator=(const NoBiasGradients&) = delete;
+  NoEpilogues() { simulator::settings().no_epilogues = true; }
+  ~NoEpilogues() { simulator::settings().no_epilogues = false; }
+  NoEpilogues(const NoEpilogues&) = delete;
+  NoEpilogues& operator=(const NoEpilogues&) = delete;
 };
 
 // What cuBLASLt can do is asked once for each size: no other test may have the sizes of this one.
@@ -66,7 +66,7 @@ TEST(LinearBackward, SumsBiasGradientsItselfWhereCublasDoesNot) {
   const Placed dy_there(dy), x_there(x);
   Tensor dweight({13, 21}, DType::float64), dbias({13}, DType::float64);
   kernel::linear_backward(dweight, dbias, wide(dy), wide(x));
-  const NoBiasGradients missing;
+  const NoEpilogues missing;
   Placed got({13, 21}, DType::float32), got_bias({13}, DType::float32);
   EXPECT_FALSE(cuda::multiply(
       "test", {.m = 13, .n = 21, .k = 37, .transpose_a = true, .epilogue = cuda::Epilogue::sum_of_a}, got,
@@ -74,6 +74,23 @@ TEST(LinearBackward, SumsBiasGradientsItselfWhereCublasDoesNot) {
   kernel::linear_backward(got, got_bias, dy_there, x_there);
   EXPECT_TRUE(near(got, dweight, {1e-5}));
   EXPECT_TRUE(near(got_bias, dbias, {1e-5}));
+}
+
+TEST(Linear, AddsTheBiasItselfWhereCublasDoesNot) {
+  for (const DType dtype : {DType::float32, DType::bfloat16}) {
+    const Tensor x = random_tensor({39, 23}, dtype, 1), weight = random_tensor({15, 23}, dtype, 2),
+                 bias = random_tensor({15}, dtype, 3);
+    const Placed x_there(x), weight_there(weight), bias_there(bias);
+    Tensor want({39, 15}, DType::float64);
+    kernel::linear(want, wide(x), wide(weight), wide(bias));
+    const NoEpilogues missing;
+    Placed got({39, 15}, dtype);
+    EXPECT_FALSE(cuda::multiply(
+        "test", {.m = 39, .n = 15, .k = 23, .transpose_b = true, .epilogue = cuda::Epilogue::bias}, got,
+        x_there, weight_there, bias_there));
+    kernel::linear(got, x_there, weight_there, bias_there);
+    EXPECT_TRUE(near(got, want, {dtype == DType::bfloat16 ? 1e-2 : 1e-5}));
+  }
 }
 
 TEST(Multiply, NamesOperationAndSizesThatCublasRefuses) {

@@ -255,7 +255,7 @@ TEST_F(SimulatorMatmul, BiasGradientsCanBeMissing) {
   cublasLtMatmulHeuristicResult_t result{};
   const auto d = desc(c, CUBLAS_COMPUTE_32F, nullptr);
   EXPECT_EQ(heuristic(d, a, b, out, &result), CUBLAS_STATUS_SUCCESS);
-  settings().no_bgrad = true;
+  settings().no_epilogues = true;
   EXPECT_EQ(heuristic(d, a, b, out, &result), CUBLAS_STATUS_NOT_SUPPORTED);
   EXPECT_STREQ(cublasLtGetStatusName(CUBLAS_STATUS_NOT_SUPPORTED), "CUBLAS_STATUS_NOT_SUPPORTED");
 }
