@@ -72,6 +72,10 @@ Variable softmax(const Variable& x);
 
 // --- attention (tensor/attention.h): qkv [B,N,3 H D]  ->  [B,N,H D] ---
 Variable attention(const Variable& qkv, std::int64_t heads);
+/// Token i sees j <= i only, as in a language model.
+Variable causal_attention(const Variable& qkv, std::int64_t heads);
+/// The weights of attention() alone, which it never holds: softmax_j(q_i . k_j / sqrt(D))  [B,H,N,N].
+Variable attention_weights(const Variable& qkv, std::int64_t heads);
 /// window is odd; window 3 sees the 3x3 neighbourhood. N = grid.rows * grid.columns.
 Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, TokenGrid grid,
                                  std::int64_t window);

@@ -11,8 +11,13 @@ Attention::Attention(std::int64_t width, std::int64_t heads, AttentionMask mask,
 
 Variable Attention::operator()(const Variable& x) const {
   const Variable qkv = linear(x, in_proj_weight, in_proj_bias);
+  if (mask_.causal) return out_proj(causal_attention(qkv, heads_));
   return out_proj(mask_.window > 0 ? neighbourhood_attention(qkv, heads_, mask_.grid, mask_.window)
                                    : attention(qkv, heads_));
+}
+
+Variable Attention::mean_weights(const Variable& x) const {
+  return mean(attention_weights(linear(x, in_proj_weight, in_proj_bias), heads_), 1);
 }
 
 }  // namespace vitral::nn

@@ -7,10 +7,12 @@
 
 namespace vitral::nn {
 
-/// Which tokens a token sees: all of them, or (window > 0) the window x window neighbourhood on the grid.
+/// Which tokens a token sees: all of them, or (window > 0) the window x window neighbourhood on the grid, or
+/// (causal) none of the later ones.
 struct AttentionMask {
   TokenGrid grid;
   std::int64_t window = 0;
+  bool causal = false;
 };
 
 class Attention : public Module {
@@ -19,6 +21,8 @@ class Attention : public Module {
 
   /// x [B,N,W] -> [B,N,W]
   Variable operator()(const Variable& x) const;
+  /// The weights of unmasked attention, averaged over heads: [B,N,N].
+  Variable mean_weights(const Variable& x) const;
 
   Variable& in_proj_weight;  // [3 W,W]: q, k, v
   Variable& in_proj_bias;    // [3 W]

@@ -6,14 +6,20 @@
 namespace vitral::nn {
 namespace {
 
+thread_local bool no_init = false;
+
 template <class F>
 Tensor draw(const Shape& shape, F&& f) {
   Tensor t(shape);
+  if (no_init) return t;
   for (float *p = t.data<float>(), *end = p + t.numel(); p != end; ++p) *p = static_cast<float>(f());
   return t;
 }
 
 }  // namespace
+
+NoInit::NoInit() : before_(no_init) { no_init = true; }
+NoInit::~NoInit() { no_init = before_; }
 
 Tensor uniform(const Shape& shape, double bound, Random& random) {
   return draw(shape, [&] { return random.uniform(-bound, bound); });

@@ -5,6 +5,19 @@
 
 namespace vitral::nn {
 
+/// While one lives, the functions below leave the elements of this thread's tensors as they are: for modules
+/// whose weights are loaded next, where drawing hundreds of millions of numbers would take seconds.
+class NoInit {
+ public:
+  NoInit();
+  ~NoInit();
+  NoInit(const NoInit&) = delete;
+  NoInit& operator=(const NoInit&) = delete;
+
+ private:
+  bool before_;
+};
+
 /// Uniform in [-bound, bound).
 Tensor uniform(const Shape& shape, double bound, Random& random);
 /// Normal with mean 0.

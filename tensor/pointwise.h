@@ -209,6 +209,28 @@ struct Gelu {
   }
 };
 
+/// GELU itself (Hendrycks and Gimpel 2016, arXiv 1606.08415): x/2 (1 + erf(x / sqrt(2))).
+struct GeluErf {
+  template <class A>
+  VITRAL_HD static A value(const A& x) {
+    return x * normal_cdf(x);
+  }
+  template <class A>
+  VITRAL_HD static A derivative(const A& x) {
+    using S = scalar_t<A>;
+    return normal_cdf(x) + x * S(0.3989422804014327) * Exp::value(A(x * x * S(-0.5)));
+  }
+  template <class A>
+  VITRAL_HD static A normal_cdf(const A& x) {
+    using S = scalar_t<A>;
+    using std::erf;
+    if constexpr (requires { x.max(x); })
+      return x.unaryExpr([](S v) { return S(0.5) * (S(1) + std::erf(v * S(0.7071067811865476))); });
+    else
+      return S(0.5) * (S(1) + erf(x * S(0.7071067811865476)));
+  }
+};
+
 }  // namespace vitral::pointwise
 
 /// The list: OP(name, functor).
@@ -224,6 +246,7 @@ struct Gelu {
   OP(relu, Relu)                 \
   OP(silu, Silu)                 \
   OP(gelu, Gelu)                 \
+  OP(gelu_erf, GeluErf)          \
   OP(quick_gelu, QuickGelu)
 
 namespace vitral::kernel {

@@ -75,6 +75,20 @@ std::vector<OpRow> op_table() {
     return mul(affine(x[0], 0.5), affine(tanh(inner), 1, 1));
   });
 
+  // erf from its power series, 2 / sqrt(pi) sum_n (-1)^n z^(2n+1) / (n! (2n+1)), which 30 terms give for |z|
+  // < 1.5.
+  one("gelu_erf", gelu_erf, [=](const Inputs& x) {
+    const Variable z = affine(x[0], M_SQRT1_2), minus_squares = neg(square(z));
+    Variable power = z, series = z;
+    double factorial = 1;
+    for (int n = 1; n < 30; ++n) {
+      power = mul(power, minus_squares);
+      factorial *= n;
+      series = add(series, affine(power, 1 / (factorial * (2 * n + 1))));
+    }
+    return mul(affine(x[0], 0.5), affine(series, M_2_SQRTPI, 1));
+  });
+
   for (const auto& [a, b] : std::vector<std::pair<Shape, Shape>>{{{2, 3, 4}, {2, 3, 4}},
                                                                  {{2, 3, 4}, {4}},
                                                                  {{2, 3, 4}, {3, 1}},
@@ -285,6 +299,25 @@ std::vector<OpRow> op_table() {
                   .reference =
                       [](const Inputs& x) {
                         return composed_attention(x[0], 2, [](std::int64_t, std::int64_t) { return true; });
+                      }});
+  const auto not_later = [](std::int64_t i, std::int64_t j) { return j <= i; };
+  rows.push_back({.name = "causal_attention",
+                  .shapes = {{2, 6, 3 * 2 * 5}},
+                  .f = [](const Inputs& x) { return causal_attention(x[0], 2); },
+                  .reference = [=](const Inputs& x) { return composed_attention(x[0], 2, not_later); }});
+  // Each row of weights tells the tokens' numbers apart: the values are unit vectors.
+  rows.push_back({.name = "attention_weights",
+                  .shapes = {{2, 5, 3 * 1 * 5}},
+                  .f =
+                      [](const Inputs& x) {
+                        return reshape(attention_weights(x[0], 1), {2, 5, 5});
+                      },
+                  .reference =
+                      [](const Inputs& x) {
+                        Tensor ones = Tensor::zeros({2, 5, 5}, DType::float64);
+                        for (std::int64_t i = 0; i < 10; ++i) ones.data<double>()[i * 5 + i % 5] = 1;
+                        const Variable unit(ones.cast(x[0].dtype()).to(x[0].device()));
+                        return attention(concat({slice(x[0], 2, 0, 10), unit}, 2), 1);
                       }});
   rows.push_back(neighbourhood_row({3, 4}, 3, 2, 3));
   rows.push_back(neighbourhood_row({5, 2}, 5, 1, 17));

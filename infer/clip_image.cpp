@@ -1,0 +1,41 @@
+#include <algorithm>
+
+#include "data/clip_weights.h"
+#include "infer/clip.h"
+#include "nn/student.h"
+
+namespace vitral::infer {
+
+ClipImageEncoder ClipImageEncoder::load(const std::string& path, Device device, int heads) {
+  const data::WeightsFile weights = data::read_clip_weights(path);
+  auto tower = nn::load_clip_image(weights.tensors, weights.metadata, path, heads);
+  tower->to(device);
+  return {std::move(tower), device};
+}
+
+Tensor ClipImageEncoder::encode(const Tensor& images, std::int64_t batch) const {
+  const NoGrad no_grad;
+  const std::int64_t count = images.dim(0);
+  Tensor out({count, config().embedding});
+  for (std::int64_t begin = 0; begin < count; begin += batch) {
+    const std::int64_t end = std::min(count, begin + batch);
+    const auto y = tower_->forward(nn::normalize_pixels(images.rows(begin, end), device_));
+    out.rows(begin, end).copy_from(y.embedding.value());
+  }
+  return out;
+}
+
+Tensor ClipImageEncoder::class_attention(const Tensor& images, std::int64_t batch) const {
+  const NoGrad no_grad;
+  const std::int64_t count = images.dim(0), n = config().tokens();
+  Tensor out({count, n});
+  for (std::int64_t begin = 0; begin < count; begin += batch) {
+    const std::int64_t end = std::min(count, begin + batch);
+    const auto y = tower_->forward(nn::normalize_pixels(images.rows(begin, end), device_), true);
+    const Variable of_class = slice(slice(y.attention, 1, 0, 1), 2, 1, 1 + n);
+    out.rows(begin, end).copy_from(of_class.value().reshape({end - begin, n}));
+  }
+  return out;
+}
+
+}  // namespace vitral::infer
