@@ -18,6 +18,7 @@ inline CLI::App* add_command(CLI::App& app, const std::string& name, const std::
 
 void add_shapes(CLI::App& app);
 void add_pack(CLI::App& app);
+void add_teach(CLI::App& app);
 void add_train(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_embed(CLI::App& app);

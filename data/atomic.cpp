@@ -64,6 +64,8 @@ void sync_path(const std::string& path, int flags, const std::string& named) {
 
 }  // namespace
 
+void sync_file(const std::string& path) { sync_path(path, O_RDONLY, path); }
+
 void sync_folder(const std::string& folder) { sync_path(folder, O_RDONLY | O_DIRECTORY, folder); }
 
 void create_folders(const std::string& folder) {

@@ -71,6 +71,8 @@ class AtomicDirectory {
 
 /// Creates a folder, and those above it, durably. Throws Error where it cannot.
 void create_folders(const std::string& folder);
+/// Makes the contents of a file durable.
+void sync_file(const std::string& path);
 /// Makes renames and new names in a folder durable.
 void sync_folder(const std::string& folder);
 /// Removes a folder so that no half of it is ever seen under its name. Best effort: returns false on failure.

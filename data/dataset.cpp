@@ -41,8 +41,7 @@ const DatasetFile& Dataset::locate(std::int64_t& i) const {
 void Dataset::require_embeddings() const {
   for (const auto& file : files_)
     if (!file->embeddings)
-      throw_error<UsageError>("{}: has no /embeddings; write them with h5py as docs/dataset.md shows",
-                              file->path);
+      throw_error<UsageError>("{}: has no /embeddings; write them with vitral teach", file->path);
 }
 
 std::int64_t Dataset::views(std::int64_t i) const { return locate(i).views; }
@@ -153,6 +152,8 @@ std::optional<Concepts> Dataset::concepts() const {
 
 const std::string& Dataset::file(std::int64_t i) const { return locate(i).path; }
 std::optional<std::string> Dataset::teacher(std::int64_t i) const { return locate(i).teacher; }
+int Dataset::view_size(std::int64_t i) const { return locate(i).view_size; }
+
 std::optional<std::string> Dataset::transform(std::int64_t i) const { return locate(i).transform; }
 
 std::string Dataset::description() const {

@@ -82,6 +82,8 @@ class Dataset {
   /// Attributes of the file that holds sample i.
   std::optional<std::string> teacher(std::int64_t i = 0) const;
   std::optional<std::string> transform(std::int64_t i = 0) const;
+  /// Pixels a side of the views that the seeds replay; 0: not stored.
+  int view_size(std::int64_t i = 0) const;
 
   /// What the dataset holds, one fact a line, for people.
   std::string description() const;

@@ -1,6 +1,7 @@
 #include "data/dataset_file.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "data/heap_rows.h"
@@ -57,6 +58,11 @@ DatasetFile::DatasetFile(const std::string& path_) : path(path_) {
   }
   teacher = file->attribute("teacher");
   transform = file->attribute("transform");
+  if (const auto text = file->attribute("view_size")) {
+    const auto [end, why] = std::from_chars(text->data(), text->data() + text->size(), view_size);
+    if (why != std::errc{} || end != text->data() + text->size() || view_size < 1)
+      throw_error<UsageError>("{}: attribute view_size must be a number of pixels", path);
+  }
   if (file->has("/embeddings")) check_embeddings(*file);
   read_names(*file, *bytes);
   read_concepts(*file, *bytes);
@@ -188,7 +194,9 @@ std::string DatasetFile::description() const {
     line("embeddings: {} {}, {}", embeddings->stored(), embeddings->shape(), embeddings->description());
   else
     line("embeddings: none");
-  if (views > 0) line("views: {} of each image, transform {}", views, transform.value_or("unknown"));
+  if (views > 0)
+    line("views: {} of each image{}, transform {}", views,
+         view_size > 0 ? fmt::format(", {} pixels a side", view_size) : "", transform.value_or("unknown"));
   if (teacher) line("teacher: {}", *teacher);
   line("names: {}", names.empty() ? "no" : "yes");
   if (concepts) line("concepts: {}, {} labelled objects", concepts->names.size(), concepts->image.size());

@@ -68,6 +68,14 @@ Shape shape_of_space(hid_t space, const std::string& path, const std::string& na
   return shape;
 }
 
+// The library would lock a file after it has truncated it, which is too late; and its lock would be refused
+// on file systems (NFS) that take it for the same kind as the caller's.
+Handle access_without_lock() {
+  Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  H5Pset_file_locking(access, false, true);
+  return access;
+}
+
 // The strings of a dataset or attribute that hold variable-length or fixed-length text.
 template <class Read>
 bool read_text(hid_t type, std::size_t count, std::vector<std::string>& out, Read&& read) {
@@ -199,13 +207,16 @@ H5File H5File::open(const std::string& path) {
 
 H5File H5File::create(const std::string& path) {
   initialise();
-  // The library would lock the file after it has truncated it, which is too late; and its lock would be
-  // refused on file systems (NFS) that take it for the same kind as the caller's.
-  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-  H5Pset_file_locking(access, false, true);
-  const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
+  const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access_without_lock());
   if (id < 0)
     throw_error<UsageError>("{}: cannot be created; check that the folder exists and may be written", path);
+  return {path, id};
+}
+
+H5File H5File::modify(const std::string& path) {
+  { const H5File readable = open(path); }
+  const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDWR, access_without_lock());
+  if (id < 0) throw_error<UsageError>("{}: cannot be opened for writing; check its permissions", path);
   return {path, id};
 }
 

@@ -31,6 +31,8 @@ class H5File {
   static H5File open(const std::string& path);
   /// Creates or replaces a file, without a lock of its own: data/output_file.h keeps other writers away.
   static H5File create(const std::string& path);
+  /// Opens for reading and writing, as create() without a lock of its own. Throws as open() does.
+  static H5File modify(const std::string& path);
   H5File(H5File&& other) noexcept;
   H5File& operator=(H5File&& other) noexcept;
   ~H5File();
@@ -68,7 +70,11 @@ class H5File {
   void write_uint64(const std::string& name, const std::vector<std::uint64_t>& values, const Shape& shape);
   /// Bytes that are not UTF-8 are written as \xff and the like, here and in attributes.
   void write_strings(const std::string& name, const std::vector<std::string>& values);
+  /// Replaces an attribute of that name.
   void set_attribute(const std::string& name, const std::string& value, const std::string& object = "/");
+  void remove_attribute(const std::string& name, const std::string& object = "/");  // where it is there
+  /// Takes a dataset or group out; its space in the file is not given back.
+  void remove(const std::string& name);
 
   /// An empty dataset [0, row...] that grows by append(); chunked by `chunk_rows` rows.
   void create_growing(const std::string& name, const Shape& row, DType dtype, std::int64_t chunk_rows);

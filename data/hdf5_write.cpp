@@ -98,7 +98,18 @@ void H5File::write_strings(const std::string& name, const std::vector<std::strin
     fail(name + " cannot be written");
 }
 
+void H5File::remove_attribute(const std::string& name, const std::string& object) {
+  if (H5Aexists_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT) > 0 &&
+      H5Adelete_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT) < 0)
+    fail("attribute " + name + " cannot be replaced");
+}
+
+void H5File::remove(const std::string& name) {
+  if (H5Ldelete(id_, name.c_str(), H5P_DEFAULT) < 0) fail(name + " cannot be removed");
+}
+
 void H5File::set_attribute(const std::string& name, const std::string& value, const std::string& object) {
+  remove_attribute(name, object);
   const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
   H5Tset_size(type, H5T_VARIABLE);
   H5Tset_cset(type, H5T_CSET_UTF8);

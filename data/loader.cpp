@@ -149,6 +149,11 @@ void Loader::State::check_views() const {
         throw_error<UsageError>(
             "{}: its views were made with transform {} but data.augment is {}; use the same", dataset.file(i),
             one_line(*stored), ours);
+      if (const int size = dataset.view_size(i); size > 0 && size != options.image_size)
+        throw_error<UsageError>(
+            "{}: its views have {} pixels a side but the student's images {}; use the same, or embed it "
+            "again",
+            dataset.file(i), size, options.image_size);
       continue;
     }
     if (dataset.plain_view(i) < 0)

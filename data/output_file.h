@@ -24,6 +24,9 @@ class OutputFile {
 
   const std::string& path() const { return path_; }
   const std::string& partial() const { return partial_; }
+  /// Makes the partial file a copy of `source`, sharing its blocks where the file system can. Error: the disk
+  /// is full.
+  void copy(const std::string& source);
   /// The partial file is complete: from now on readers may lock it, too.
   void share();
   /// The file has its name, and survives a power cut, when this returns. Error: the disk fails.

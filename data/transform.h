@@ -8,4 +8,7 @@ namespace vitral::data {
 /// already is returned as it is (shared memory).
 Tensor validation_transform(const Tensor& image, int size);
 
+/// Each of uint8 [B,H,W,3] resized likewise, on all cores: [B,size,size,3].
+Tensor resize_batch(const Tensor& images, int size);
+
 }  // namespace vitral::data

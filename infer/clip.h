@@ -23,6 +23,7 @@ class ClipImageEncoder {
   static ClipImageEncoder load(const std::string& path, Device device = cpu, int heads = 0);
 
   const nn::ClipImageConfig& config() const { return tower_->config(); }
+  Device device() const { return device_; }
 
   /// images uint8 [B,S,S,3] on the CPU, S = config().image_size; the embeddings float32 [B,E], not of unit
   /// length, are there, too. Computes in pieces of at most `batch` images.

@@ -324,6 +324,7 @@ Config Loader::finish(CheckFiles check) && {
   if (check != CheckFiles::none) {
     for (const auto& file : config_.data.train) check_file("data.train", file, false);
     for (const auto& file : config_.data.val) check_file("data.val", file, false);
+    if (!config_.teacher.weights.empty()) check_file("teacher.weights", config_.teacher.weights, true);
     if (check == CheckFiles::all && !config_.model.init_from.empty())
       check_file("model.init_from", config_.model.init_from, true);
   }

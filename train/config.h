@@ -82,9 +82,19 @@ struct TrainConfig {
   bool operator==(const TrainConfig&) const = default;
 };
 
+/// CLIP's image tower in the loop, which answers to what the student sees, instead of /embeddings of the
+/// data.
+struct TeacherConfig {
+  std::string weights;       // "" (null in YAML): the embeddings that the data stores
+  std::optional<int> heads;  // attention heads; null: width / 64, or what config.json says
+
+  bool operator==(const TeacherConfig&) const = default;
+};
+
 struct Config {
   ModelConfig model;
   DataConfig data;
+  TeacherConfig teacher;
   TrainConfig train;
 
   bool operator==(const Config&) const = default;

@@ -290,6 +290,9 @@ const std::vector<Key>& key_table() {
       KEY(data.shuffle, Truth{}),
       KEY(data.workers, Integer{1, 256}),
 
+      KEY(teacher.weights, PathOrNull{}),
+      KEY(teacher.heads, OrNull{Integer{1, 65536}}),
+
       KEY(train.batch_size, Integer{1, 1 << 20}),
       KEY(train.accumulate, Integer{1, 1 << 20}),
       KEY(train.epochs, Integer{1, 1 << 30}),
@@ -323,7 +326,7 @@ const std::vector<Key>& key_table() {
 }
 
 std::optional<Conflict> find_conflict(const Config& config) {
-  const auto& [model, data, train] = config;
+  const auto& [model, data, teacher, train] = config;
   const auto divides = [](const char* key, int part, const char* other_key, int whole) {
     const auto last = [](std::string_view name) { return name.substr(name.rfind('.') + 1); };
     return Conflict{key, fmt::format("{} must divide {} {}", part, last(other_key), whole), other_key,
@@ -334,6 +337,10 @@ std::optional<Conflict> find_conflict(const Config& config) {
   if (model.width % model.heads != 0) return divides("model.heads", model.heads, "model.width", model.width);
   if (train.batch_size % train.accumulate != 0)
     return divides("train.accumulate", train.accumulate, "train.batch_size", train.batch_size);
+
+  if (teacher.heads && teacher.weights.empty())
+    return Conflict{"teacher.heads", "needs teacher.weights", "teacher.weights",
+                    "is null, but teacher.heads is set"};
 
   const auto& augment = data.augment;
   if (augment.random_crop && augment.resize > 0 && augment.resize < model.image_size)

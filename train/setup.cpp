@@ -12,8 +12,10 @@ Device choose_device(const TrainConfig& config, std::string& note) {
   return device;
 }
 
-data::Dataset open_training_data(const std::vector<std::string>& paths, const ModelConfig& model) {
+data::Dataset open_training_data(const std::vector<std::string>& paths, const Config& config) {
   data::Dataset dataset = data::Dataset::open(paths);
+  if (!config.teacher.weights.empty()) return dataset;
+  const ModelConfig& model = config.model;
   dataset.require_embeddings();
   VITRAL_CHECK(dataset.width() == model.width,
                "{}: /embeddings are {} wide, model.width is {}; embed with the teacher that fits, or set "
@@ -33,6 +35,10 @@ data::LoaderOptions loader_options(const Config& config, Device device, bool tra
   options.workers = config.data.workers;
   // A GPU copies pinned memory while the host goes on, and crops and mirrors as it reads the pixels.
   options.pinned = options.defer_crop = !device.is_cpu();
+  if (!config.teacher.weights.empty()) {
+    options.targets = false;
+    options.defer_crop = false;  // the teacher reads what the student sees
+  }
   return options;
 }
 

@@ -12,8 +12,8 @@ namespace vitral::train {
 /// not have. `note` says in one line why `auto` took the CPU, else it stays empty.
 Device choose_device(const TrainConfig& config, std::string& note);
 
-/// Files with embeddings that fit the model, or UsageError.
-data::Dataset open_training_data(const std::vector<std::string>& paths, const ModelConfig& model);
+/// Files with embeddings that fit the model, or any where a teacher is in the loop; else UsageError.
+data::Dataset open_training_data(const std::vector<std::string>& paths, const Config& config);
 
 data::LoaderOptions loader_options(const Config& config, Device device, bool training);
 

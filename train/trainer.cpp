@@ -21,6 +21,7 @@
 #include "train/setup.h"
 #include "train/signals.h"
 #include "train/step.h"
+#include "train/teacher.h"
 #include "train/tensorboard.h"
 #include "train/validate.h"
 
@@ -40,14 +41,15 @@ class Run {
   Run(const Config& config, const std::string& resume, std::FILE* out)
       : config_(config),
         device_(choose_device(config.train, device_note_)),
-        train_data_(open_training_data(config.data.train, config.model)),
+        train_data_(open_training_data(config.data.train, config)),
         student_(config.model, static_cast<std::uint64_t>(config.train.seed)),
         loader_(train_data_, loader_options(config, device_, true)),
         progress_(config.train.log_every, Progress::Output::of(out)) {
     if (!config.data.val.empty())
-      val_loader_.emplace(open_training_data(config.data.val, config.model),
+      val_loader_.emplace(open_training_data(config.data.val, config),
                           loader_options(config, device_, false));
     batches_ = loader_.batches_per_epoch();
+    if (!config.teacher.weights.empty()) teacher_.emplace(config.teacher, config.model, device_);
     student_.to(device_);
     step_.emplace(student_, config_.train, device_);
     open_folder(resume);
@@ -238,7 +240,7 @@ class Run {
   void train_batch() {
     const auto ahead = static_cast<std::int64_t>(in_flight_.size());
     if (!loading_) loader_.begin_epoch(at_.epoch, at_.batch + ahead);
-    const std::optional<data::Batch> batch = loader_.next();
+    std::optional<data::Batch> batch = loader_.next();
     if (!batch)
       throw_error("the loader ended epoch {} at batch {} of {}", at_.epoch + 1, at_.batch + ahead, batches_);
     loading_ = at_.batch + ahead + 1 < batches_;
@@ -246,6 +248,7 @@ class Run {
       ++at_.skipped_samples;
       progress_.message(fmt::format("skipped {}: {}", s.name, s.reason));
     }
+    if (teacher_ && batch->size() > 0) batch->targets = teacher_->embed(batch->images);
     InFlight step{.lr = schedule_->lr(at_.step + ahead), .images = batch->size()};
     constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
     if (batch->size() == 0) {
@@ -332,8 +335,8 @@ class Run {
     std::optional<Validation> v;
     try {
       const TrainStep::Averaged averaged(*step_);
-      v = validate(student_, *val_loader_, config_.train.loss_norm, device_, step_->compute_dtype(),
-                   [&] { return signals.requested(); });
+      v = validate(student_, *val_loader_, teacher_ ? &*teacher_ : nullptr, config_.train.loss_norm, device_,
+                   step_->compute_dtype(), [&] { return signals.requested(); });
     } catch (const Error&) {
       if (!saved()) save(false);  // the file can be repaired; the epoch is not lost
       throw;
@@ -385,6 +388,7 @@ class Run {
   nn::Student student_;
   data::Loader loader_;
   std::optional<data::Loader> val_loader_;
+  std::optional<Teacher> teacher_;
   std::unique_ptr<Schedule> schedule_;
   std::optional<TrainStep> step_;
   std::optional<CheckpointStore> store_;

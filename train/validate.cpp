@@ -2,14 +2,16 @@
 
 namespace vitral::train {
 
-std::optional<Validation> validate(const nn::Student& student, data::Loader& loader, double loss_norm,
-                                   Device device, DType dtype, const std::function<bool()>& stop) {
+std::optional<Validation> validate(const nn::Student& student, data::Loader& loader, const Teacher* teacher,
+                                   double loss_norm, Device device, DType dtype,
+                                   const std::function<bool()>& stop) {
   const NoGrad no_grad;
   Validation v;
   loader.begin_epoch(0);
-  while (const auto batch = loader.next()) {
+  while (auto batch = loader.next()) {
     if (stop && stop()) return std::nullopt;
     if (batch->size() == 0) continue;
+    if (teacher) batch->targets = teacher->embed(batch->images);
     if (const std::string problem = data::target_problem(*batch, loader.dataset()); !problem.empty())
       throw_error("validation: {}; embed that image again, or remove it", problem);
     const Variable patches = nn::pixel_patches(student.config(), batch->images.to(device), {}, dtype);

@@ -60,7 +60,7 @@ Measured measure(train::TrainStep& step, Device device, int warmup, int steps,
 class Batches {
  public:
   Batches(const std::string& path, const train::Config& config, Device device)
-      : loader_(train::open_training_data({path}, config.model), train::loader_options(config, device, true)),
+      : loader_(train::open_training_data({path}, config), train::loader_options(config, device, true)),
         size_(config.train.batch_size) {
     VITRAL_CHECK(loader_.dataset().size() >= size_, "{}: holds {} images, a batch has {}", path,
                  loader_.dataset().size(), size_);

@@ -150,7 +150,7 @@ TEST(TrainErrors, Files) {
   test::write_dataset(bad, 5, [](Tensor& e) { e = e.rows(0, 4).clone(); });
   expect_bad(2, "/embeddings has 4 rows but /images has 5; write one row for each image");
   test::write_dataset(bad, 5, [](Tensor& e) { e = {}; });
-  expect_bad(2, "has no /embeddings; write them with h5py as docs/dataset.md shows");
+  expect_bad(2, "has no /embeddings; write them with vitral teach");
   test::write_dataset(bad, 5);
   std::filesystem::resize_file(bad, std::filesystem::file_size(bad) - 100);
   expect_bad(1, "cannot be opened as HDF5, it is truncated or damaged; write it again");

@@ -209,7 +209,7 @@ TEST(DatasetErrors, FoundWhenUsed) {
   EXPECT_EQ(d.target(2).data<float>()[5], std::numeric_limits<float>::infinity());  // as it is stored
   EXPECT_EQ(Dataset::open(none).width(), 0);
   EXPECT_EQ(message_of([&] { Dataset::open(none).target(0); }),
-            none + ": has no /embeddings; write them with h5py as docs/dataset.md shows");
+            none + ": has no /embeddings; write them with vitral teach");
   EXPECT_EQ(message_of([&] {
               Dataset::open({bad, none, wide});
             }),

@@ -327,9 +327,8 @@ TEST(Loader, WrongOptions) {
     w.add_image(noise(16, 16, 1));
     w.finish();
   }
-  EXPECT_EQ(
-      message_of([&] { Loader(Dataset::open(dir / "bare.h5"), options(1)); }),
-      dir / "bare.h5" + std::string(": has no /embeddings; write them with h5py as docs/dataset.md shows"));
+  EXPECT_EQ(message_of([&] { Loader(Dataset::open(dir / "bare.h5"), options(1)); }),
+            dir / "bare.h5" + std::string(": has no /embeddings; write them with vitral teach"));
   LoaderOptions o = options(1);
   o.targets = false;
   Loader images(Dataset::open(dir / "bare.h5"), o);

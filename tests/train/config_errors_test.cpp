@@ -22,8 +22,10 @@ const std::string plateau_keys = "name, patience, factor, threshold, min_lr";
 const std::vector<Case>& cases() {
   static const std::vector<Case> all{
       // YAML itself
-      {"", {}, "config.yaml: is empty; a configuration has the sections model, data, train"},
-      {"# nothing\n", {}, "config.yaml: is empty; a configuration has the sections model, data, train"},
+      {"", {}, "config.yaml: is empty; a configuration has the sections model, data, teacher, train"},
+      {"# nothing\n",
+       {},
+       "config.yaml: is empty; a configuration has the sections model, data, teacher, train"},
       {"model: {}\ndata:\n  train: [a.h5\n",
        {},
        "config.yaml:4: not valid YAML: end of sequence flow not found"},
@@ -32,8 +34,10 @@ const std::vector<Case>& cases() {
        "config.yaml:3: not valid YAML: end of sequence flow not found"},
       {"train: *x\n", {}, "config.yaml:1: not valid YAML: the referenced anchor is not defined"},
       {"a: 1\n---\nb: 2\n", {}, "config.yaml: has 2 YAML documents, a configuration is one"},
-      {"- 1\n", {}, "config.yaml:1: must be a map of the sections model, data, train, not [1]"},
-      {"\n\nhello\n", {}, "config.yaml:3: must be a map of the sections model, data, train, not hello"},
+      {"- 1\n", {}, "config.yaml:1: must be a map of the sections model, data, teacher, train, not [1]"},
+      {"\n\nhello\n",
+       {},
+       "config.yaml:3: must be a map of the sections model, data, teacher, train, not hello"},
       {std::string("a\0b", 3), {}, "config.yaml: is no configuration: a binary file, not YAML"},
       {std::string((1 << 20) + 1, ' '), {}, "config.yaml: is no configuration: larger than 1024 KiB"},
 
@@ -45,10 +49,11 @@ const std::vector<Case>& cases() {
        "patch_size, width, layers, heads, attention, window, same_norm, init_from"},
       {"\nlr: 0.1\n",
        {},
-       "config.yaml:2: lr: unknown key; did you mean train.optimizer.lr? valid keys: model, data, train"},
+       "config.yaml:2: lr: unknown key; did you mean train.optimizer.lr? valid keys: model, data, teacher, "
+       "train"},
       {"trian: {}\n",
        {},
-       "config.yaml:1: trian: unknown key; did you mean train? valid keys: model, data, train"},
+       "config.yaml:1: trian: unknown key; did you mean train? valid keys: model, data, teacher, train"},
       {"data: {optimizer: {}}\n",
        {},
        "config.yaml:1: data.optimizer: unknown key; did you mean train.optimizer? valid keys of data: train, "
@@ -264,7 +269,7 @@ const std::vector<Case>& cases() {
        "scheduler, log_every, checkpoint_every, keep, output"},
       {"{}",
        {"epochs=3"},
-       "override epochs=3: unknown key; did you mean train.epochs? valid keys: model, data, train"},
+       "override epochs=3: unknown key; did you mean train.epochs? valid keys: model, data, teacher, train"},
       {"{}", {"train.epochs.x=3"}, "override train.epochs.x=3: train.epochs: has no keys of its own"},
       {"{}",
        {"train.optimizer={lr: x}"},

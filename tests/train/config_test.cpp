@@ -153,6 +153,9 @@ data:
   augment: clip
   shuffle: true
   workers: 2
+teacher:
+  weights: null
+  heads: null
 train:
   batch_size: 64
   accumulate: 1

@@ -1,0 +1,247 @@
+#include "infer/teach.h"
+
+#include <algorithm>
+#include <exception>
+#include <filesystem>
+#include <future>
+#include <optional>
+
+#include "data/atomic.h"
+#include "data/augment.h"
+#include "data/embedding_journal.h"
+#include "data/hdf5.h"
+#include "data/image.h"
+#include "data/input_file.h"
+#include "data/output_file.h"
+#include "data/resize.h"
+#include "data/transform.h"
+#include "data/weights.h"
+#include "tensor/random.h"
+
+namespace vitral::infer {
+namespace {
+
+constexpr std::int64_t block_bytes = 4 << 20;  // of embeddings, on their way from the journal into the file
+
+std::int64_t stored_views(const TeachOptions& o) {
+  return o.views > 0 ? o.views + (o.plain_view ? 1 : 0) : 0;
+}
+
+std::uint64_t view_seed(const TeachOptions& o, std::int64_t image, std::int64_t view) {
+  if (o.plain_view && view == 0) return 0;
+  return std::max<std::uint64_t>(random_key(o.seed, view - (o.plain_view ? 1 : 0), image), 1);
+}
+
+// The pictures of some images, one after the other, and which of the images did not decode.
+struct Pictures {
+  Tensor pixels;                      // uint8 [n V,T,T,3], T the teacher's size
+  std::vector<std::string> problems;  // [n]
+};
+
+class PictureSource {
+ public:
+  PictureSource(const data::Dataset& dataset, const TeachOptions& options, int teacher_size)
+      : dataset_(dataset),
+        options_(options),
+        teacher_size_(teacher_size),
+        size_(options.views > 0 && options.image_size > 0 ? options.image_size : teacher_size) {}
+
+  int size() const { return size_; }
+
+  Pictures read(std::int64_t first, std::int64_t count) const {
+    const std::int64_t views = std::max<std::int64_t>(stored_views(options_), 1);
+    Pictures out{Tensor({count * views, size_, size_, 3}, DType::uint8),
+                 std::vector<std::string>(static_cast<std::size_t>(count))};
+    std::exception_ptr failure;
+#pragma omp parallel for schedule(dynamic)
+    for (std::int64_t i = 0; i < count; ++i) {
+      try {
+        const Tensor image = decode(first + i, out.problems[static_cast<std::size_t>(i)]);
+        for (std::int64_t v = 0; v < views; ++v) {
+          Tensor picture = out.pixels.rows(i * views + v, i * views + v + 1).reshape({size_, size_, 3});
+          if (image.defined())
+            picture.copy_from(transform(image, first + i, v));
+          else
+            picture.fill(0);
+        }
+      } catch (...) {
+#pragma omp critical
+        failure = std::current_exception();
+      }
+    }
+    if (failure) std::rethrow_exception(failure);
+    out.pixels = data::resize_batch(out.pixels, teacher_size_);
+    return out;
+  }
+
+ private:
+  // Undefined where the stored file does not decode; what cannot be read at all is an error of the work.
+  Tensor decode(std::int64_t i, std::string& problem) const {
+    if (dataset_.plain_size(i)) return dataset_.image(i);
+    std::vector<std::uint8_t> bytes;
+    dataset_.read_encoded(i, bytes);
+    try {
+      return data::decode_image(bytes, data::one_line(dataset_.name(i)));
+    } catch (const Error& e) {
+      problem = data::one_line(e.what());
+      return {};
+    }
+  }
+
+  Tensor transform(const Tensor& image, std::int64_t i, std::int64_t view) const {
+    if (options_.views > 0)
+      return data::augment(image, options_.augment, size_, view_seed(options_, i, view));
+    return options_.transform == PlainTransform::clip
+               ? data::resize_shortest_center_crop(image, size_, data::Filter::bicubic)
+               : data::validation_transform(image, size_);
+  }
+
+  const data::Dataset& dataset_;
+  const TeachOptions& options_;
+  int teacher_size_, size_;
+};
+
+void check(const TeachOptions& o) {
+  VITRAL_CHECK(o.views >= 0 && o.views <= 1 << 20, "teach: views {} must be 0 to 2^20", o.views);
+  VITRAL_CHECK(o.batch_size >= 1, "teach: batch_size {} must be at least 1", o.batch_size);
+  VITRAL_CHECK(o.dtype == DType::float32 || o.dtype == DType::float16,
+               "teach: dtype {} must be float32 or float16", o.dtype);
+  VITRAL_CHECK(o.views > 0 || !o.plain_view, "teach: a plain view needs other views beside it; set views");
+}
+
+const char* name_of(PlainTransform transform) {
+  return transform == PlainTransform::clip ? "clip" : "resize";
+}
+
+// Everything that a row of the journal depends on.
+std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int size, std::int64_t width) {
+  std::error_code ignored;
+  std::string text = fmt::format("{} images in {} bytes, teacher {:016x}, {} [{}]", dataset.size(),
+                                 std::filesystem::file_size(o.file, ignored),
+                                 data::digest_of(data::find_weights(o.teacher)).xxh3, o.dtype, width);
+  if (o.views == 0) return text + ", " + name_of(o.transform);
+  return text + fmt::format(", {}{} views of {} pixels, seed {}, {}", o.views, o.plain_view ? "+1" : "", size,
+                            o.seed, data::transform_name(o.augment));
+}
+
+// From the journal into the file.
+void add_embeddings(data::H5File& file, const data::EmbeddingJournal& journal, const Shape& row, int size,
+                    const TeachOptions& o) {
+  for (const char* old : {"/embeddings", "/view_seeds"})
+    if (file.has(old)) file.remove(old);
+  const std::int64_t row_bytes = row.numel() * static_cast<std::int64_t>(size_of(o.dtype));
+  file.create_growing("/embeddings", row, o.dtype, std::max<std::int64_t>((64 << 10) / row_bytes, 1));
+  const std::int64_t block = std::max<std::int64_t>(block_bytes / row_bytes, 1);
+  for (std::int64_t i = 0; i < journal.rows(); i += block)
+    file.append("/embeddings", journal.read(i, std::min(block, journal.rows() - i)));
+  file.set_attribute("teacher", o.teacher);
+  if (o.views == 0) {
+    file.remove_attribute("transform");
+    file.remove_attribute("view_size");
+    file.set_attribute("plain_transform", name_of(o.transform));
+    return;
+  }
+  const std::int64_t views = stored_views(o);
+  std::vector<std::uint64_t> seeds;
+  seeds.reserve(static_cast<std::size_t>(journal.rows() * views));
+  for (std::int64_t i = 0; i < journal.rows(); ++i)
+    for (std::int64_t v = 0; v < views; ++v) seeds.push_back(view_seed(o, i, v));
+  file.write_uint64("/view_seeds", seeds, {journal.rows(), views});
+  file.remove_attribute("plain_transform");
+  file.set_attribute("transform", data::transform_name(o.augment));
+  file.set_attribute("view_size", std::to_string(size));
+}
+
+void require_room(const std::string& path, std::int64_t bytes) {
+  std::error_code unknown;
+  const auto room = std::filesystem::space(path, unknown);
+  if (!unknown && room.available < static_cast<std::uintmax_t>(bytes) + (16 << 20))
+    throw_error(
+        "{}: {} MB more are needed on its disk; the embeddings so far are kept, make room and run it again",
+        path, (bytes >> 20) + 16);
+}
+
+Shape row_shape(const TeachOptions& o, std::int64_t width) {
+  return o.views > 0 ? Shape{stored_views(o), width} : Shape{width};
+}
+
+// The teacher's work; false where it was stopped.
+bool embed_all(const ClipImageEncoder& teacher, const data::Dataset& dataset, const PictureSource& source,
+               data::EmbeddingJournal& journal, const TeachOptions& o, TeachSummary& summary) {
+  const std::int64_t views = std::max<std::int64_t>(stored_views(o), 1), count = dataset.size();
+  const std::int64_t block = std::max<std::int64_t>(o.batch_size / views, 1);
+  const auto read = [&](std::int64_t first) { return source.read(first, std::min(block, count - first)); };
+  // While a GPU works the host prepares the next pictures; on the CPU both want the same cores.
+  const auto policy = teacher.device().is_cpu() ? std::launch::deferred : std::launch::async;
+  std::future<Pictures> next;
+  if (journal.rows() < count) next = std::async(policy, read, journal.rows());
+  while (journal.rows() < count) {
+    if (o.stop && o.stop()) return false;
+    const std::int64_t first = journal.rows();
+    const Pictures pictures = next.get();
+    const auto n = static_cast<std::int64_t>(pictures.problems.size());
+    if (first + n < count) next = std::async(policy, read, first + n);
+    Tensor embeddings = teacher.encode(pictures.pixels, o.batch_size);
+    const std::int64_t width = embeddings.dim(1);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::string& problem = pictures.problems[static_cast<std::size_t>(i)];
+      if (problem.empty()) continue;
+      embeddings.rows(i * views, (i + 1) * views).fill(0);
+      summary.skipped.push_back({first + i, data::one_line(dataset.name(first + i)), problem});
+    }
+    embeddings = embeddings.cast(o.dtype);
+    journal.append(o.views > 0 ? embeddings.reshape({n, views, width}) : embeddings);
+    if (o.progress) o.progress(first + n, count);
+  }
+  return true;
+}
+
+}  // namespace
+
+TeachSummary teach(const ClipImageEncoder& teacher, const TeachOptions& o) {
+  check(o);
+  TeachSummary summary;
+  std::optional<data::Dataset> dataset = data::Dataset::open(o.file);
+  data::OutputFile output(o.file);  // nobody else may write the file meanwhile
+  if (dataset->width() > 0 && !o.force)
+    throw_error<UsageError>("{}: has /embeddings already; replace them with --force", o.file);
+  const std::int64_t width = teacher.config().embedding;
+  if (const auto concepts = dataset->concepts(); concepts && concepts->embeddings.dim(1) != width)
+    throw_error<UsageError>("{}: its /concepts have width {}, this teacher's embeddings {}; use one teacher",
+                            o.file, concepts->embeddings.dim(1), width);
+  const PictureSource source(*dataset, o, teacher.config().image_size);
+  const std::string path = output.path() + ".teach";
+  if (o.restart) std::filesystem::remove(path);
+  const Shape row = row_shape(o, width);
+  data::EmbeddingJournal journal(path, identity_of(o, *dataset, source.size(), width), row, o.dtype);
+  summary.images = dataset->size();
+  summary.views = stored_views(o);
+  summary.resumed = journal.rows();
+  VITRAL_CHECK(journal.rows() <= dataset->size(), "{}: has {} rows for {} images; start again with --restart",
+               path, journal.rows(), dataset->size());
+  if (!embed_all(teacher, *dataset, source, journal, o, summary)) {
+    summary.stopped = true;
+    return summary;
+  }
+  dataset.reset();  // HDF5 opens a file either for reading or for writing
+  std::error_code unknown;
+  const auto file_bytes = static_cast<std::int64_t>(std::filesystem::file_size(output.path(), unknown));
+  const std::int64_t more =
+      journal.rows() * (row.numel() * static_cast<std::int64_t>(size_of(o.dtype)) + 8 * summary.views);
+  require_room(output.path(), more + (o.in_place ? 0 : file_bytes));
+  if (!o.in_place) output.copy(output.path());
+  const std::string target = o.in_place ? output.path() : output.partial();
+  data::H5File file = data::H5File::modify(target);
+  add_embeddings(file, journal, row, source.size(), o);
+  file.close();
+  if (!o.in_place) output.share();
+  data::Dataset::open(target);  // what does not fit together is found here, not by the trainer
+  if (o.in_place)
+    data::sync_file(target);
+  else
+    output.commit();
+  journal.remove();
+  return summary;
+}
+
+}  // namespace vitral::infer

@@ -1,0 +1,59 @@
+// The teacher's answers into a dataset file: what `vitral teach` does.
+//
+//   /embeddings [N,E], of each image as it is; or [N,V,E] with V views, and /view_seeds [N,V]
+//
+// View v of image i is what training with the same seed and augmentation shows of it in epoch v: its seed is
+// random_key(seed, v, i) (at least 1), as data/loader.h draws it. So a student that trains on stored views
+// and one that has the teacher in the loop see the same pixels and the same targets.
+//
+// The teacher sees the pixels that the student sees, as in the original: views have the student's size and
+// are resized where the teacher's is another. Embeddings are stored as CLIP gives them, not of unit length.
+// An image that does not decode gets zeros; training leaves it out.
+#pragma once
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "data/augment_config.h"
+#include "data/loader.h"
+#include "infer/clip.h"
+
+namespace vitral::infer {
+
+enum class PlainTransform {
+  resize,  // stretched to the teacher's size, bilinear with antialias: the original's, what students see
+  clip     // CLIP's own: the shorter edge to the teacher's size, bicubic, and the centre of it
+};
+
+struct TeachOptions {
+  std::string file;     // the dataset
+  std::string teacher;  // the weights; for the attribute `teacher` and to tell journals apart
+  PlainTransform transform = PlainTransform::resize;  // without views
+  std::int64_t views = 0;
+  bool plain_view = false;  // with views: one more before them, seed 0, which validation needs
+  data::AugmentConfig augment = data::AugmentConfig::clip();
+  int image_size = 0;  // of the student, of views; 0: the teacher's
+  std::uint64_t seed = 0;
+  DType dtype = DType::float32;  // or float16
+  std::int64_t batch_size = 64;  // pictures that the teacher sees at once
+  bool restart = false;          // forget what an interrupted run has left
+  bool force = false;            // replace embeddings that are there
+  bool in_place = false;         // change the file itself instead of a copy that replaces it
+  std::function<void(std::int64_t done, std::int64_t total)> progress = {};
+  std::function<bool()> stop = {};  // asked after each batch; true: what is done is kept for the next run
+};
+
+struct TeachSummary {
+  std::int64_t images = 0, views = 0;  // views: stored of each image, 0: [N,E]
+  std::int64_t resumed = 0;            // images that an interrupted run had done
+  bool stopped = false;
+  std::vector<data::SkippedSample> skipped;  // did not decode, in this run
+};
+
+/// Work goes to FILE.teach first (data/embedding_journal.h), from where an interrupted run goes on; then a
+/// copy of the file with the embeddings takes its name, or with in_place the file itself is changed.
+/// UsageError: options that do not fit, a file with embeddings without `force`; Error: the disk is full, what
+/// is done is kept.
+TeachSummary teach(const ClipImageEncoder& teacher, const TeachOptions& options);
+
+}  // namespace vitral::infer

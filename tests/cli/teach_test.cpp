@@ -1,0 +1,291 @@
+// vitral teach, and training with what it stores: the same as with the teacher in the loop.
+#include <sys/resource.h>
+
+#include "data/dataset.h"
+#include "data/dataset_writer.h"
+#include "data/image.h"
+#include "data/loader.h"
+#include "infer/clip.h"
+#include "tests/cli/small_clip.h"
+#include "tests/golden.h"
+#include "train/config.h"
+
+namespace vitral::test {
+namespace {
+
+class Teach : public testing::Test {
+ protected:
+  Teach() {
+    write_clip(clip());
+    std::ofstream(config())
+        << "model: {image_size: 64, patch_size: 16, width: 16, layers: 1, heads: 2}\n"
+        << "data: {train: [" << file() << "], val: [], workers: 2,\n"
+        << "       augment: {resize: 80, brightness: 0.3, flip: 0.5, random_crop: true}}\n"
+        << "train: {batch_size: 8, epochs: 1, log_every: 1, device: cpu, seed: 5,\n"
+        << "        scheduler: {name: constant}, output: " << folder_ / "run"
+        << "}\n";
+  }
+
+  std::string operator/(const std::string& name) const { return folder_ / name; }
+  std::string clip() const { return folder_ / "clip.safetensors"; }
+  std::string file() const { return folder_ / "train.h5"; }
+  std::string config() const { return folder_ / "config.yaml"; }
+  void write_images(std::int64_t count) const {
+    write_dataset(file(), count, [](Tensor& embeddings) { embeddings = {}; });
+  }
+  Program::Arguments arguments(const Program::Arguments& more = {}) const {
+    Program::Arguments out{"teach", file(), "--teacher", clip(), "--device", "cpu"};
+    out.insert(out.end(), more.begin(), more.end());
+    return out;
+  }
+  Result teach(const Program::Arguments& more = {}) const { return run(arguments(more)); }
+  Result train(const Program::Arguments& more) const {
+    Program::Arguments out{"train", config()};
+    out.insert(out.end(), more.begin(), more.end());
+    return run(out);
+  }
+  void fail(const Result& r, int status, const std::string& message) const {
+    expect_failure(r, status, message);
+  }
+
+  TempDir folder_;
+};
+
+TEST_F(Teach, PlainImages) {
+  write_images(10);
+  const Result r = teach({"--batch", "4"});
+  expect_done(r);
+  EXPECT_EQ(r.out, file() + ": embeddings of 10 images, 16 wide\n");
+  const auto encoder = infer::ClipImageEncoder::load(clip());
+  const auto expect_embeddings = [&](double tolerance) {
+    const data::Dataset dataset = data::Dataset::open(file());
+    EXPECT_EQ(dataset.teacher().value(), clip());
+    EXPECT_EQ(dataset.views(0), 0);
+    for (std::int64_t i = 0; i < 10; ++i) {
+      const Tensor image = dataset.image(i).reshape({1, 64, 64, 3});
+      EXPECT_LE(relative_error(dataset.target(i), encoder.encode(image).reshape({16})), tolerance);
+    }
+  };
+  expect_embeddings(1e-6);
+  EXPECT_FALSE(std::filesystem::exists(file() + ".teach"));
+  EXPECT_FALSE(std::filesystem::exists(file() + ".partial"));
+  fail(teach(), 2, file() + ": has /embeddings already; replace them with --force");
+  expect_done(teach({"--force", "--dtype", "float16", "--in-place"}));
+  EXPECT_EQ(data::H5File::open(file()).dtype("/embeddings"), DType::float16);
+  expect_embeddings(1e-3);
+}
+
+// In every epoch, each sample's pixels are those that the teacher saw for its target.
+TEST_F(Teach, StoredViewsAreReplayedExactly) {
+  write_images(20);
+  expect_done(teach({"--views", "4", "--config", config()}));
+  const data::Dataset dataset = data::Dataset::open(file());
+  EXPECT_EQ(dataset.views(7), 4);
+  EXPECT_EQ(dataset.view_size(), 64);
+  const auto encoder = infer::ClipImageEncoder::load(clip());
+  data::Loader loader(
+      dataset,
+      {.batch_size = 8, .image_size = 64, .augment = train::load_config(config()).data.augment, .seed = 11});
+  std::vector<double> first;
+  for (int epoch = 0; epoch < 3; ++epoch) {
+    loader.begin_epoch(epoch);
+    while (const auto batch = loader.next()) {
+      EXPECT_LE(relative_error(encoder.encode(batch->images), batch->targets), 1e-6);
+      if (epoch == 0 && first.empty()) first = batch->targets.to_vector();
+    }
+  }
+  loader.begin_epoch(1);
+  EXPECT_NE(loader.next()->targets.to_vector(), first);
+}
+
+TEST_F(Teach, ReplayTrainsAsATeacherInTheLoopDoes) {
+  write_images(24);
+  expect_done(train({"teacher.weights=" + clip(), "train.output=" + folder_ / "loop"}));
+  const auto in_the_loop = metric(folder_ / "loop", "train", "loss");
+  ASSERT_EQ(in_the_loop.size(), 3U);
+  expect_done(teach({"--views", "1", "--seed", "5", "--config", config()}));
+  expect_done(train({"train.output=" + folder_ / "replay"}));
+  const auto replayed = metric(folder_ / "replay", "train", "loss");
+  ASSERT_EQ(replayed.size(), in_the_loop.size());
+  for (std::size_t i = 0; i < replayed.size(); ++i)
+    EXPECT_NEAR(replayed[i], in_the_loop[i], 1e-6 * in_the_loop[i]);
+  // Plain embeddings, which many store, are not what a student that sees augmented images should learn.
+  expect_done(teach({"--force"}));
+  expect_done(train({"train.output=" + folder_ / "plain"}));
+  EXPECT_GT(std::abs(metric(folder_ / "plain", "train", "loss")[0] - in_the_loop[0]), 1e-3);
+}
+
+TEST_F(Teach, ATeacherInTheLoopValidatesAndResumesBitForBit) {
+  write_images(24);
+  const Program::Arguments common{"teacher.weights=" + clip(), "data.val=" + file(), "train.epochs=2"};
+  const auto with = [&](Program::Arguments more) {
+    more.insert(more.begin(), common.begin(), common.end());
+    return train(more);
+  };
+  expect_done(with({"train.output=" + folder_ / "whole", "train.checkpoint_every=2"}));
+  expect_done(with({"train.output=" + folder_ / "parts", "train.checkpoint_every=2", "train.max_steps=4"}));
+  expect_done(with({"train.output=" + folder_ / "parts", "train.checkpoint_every=2", "--resume", "auto"}));
+  EXPECT_EQ(metric(folder_ / "whole", "train", "loss"), metric(folder_ / "parts", "train", "loss"));
+  EXPECT_EQ(metric(folder_ / "whole", "val", "loss").size(), 2U);
+}
+
+// Whatever ended the first run: what it had done stays, and the result is that of a run without a break.
+TEST_F(Teach, GoesOnAfterAnInterruption) {
+  write_images(300);
+  const Program::Arguments options{"--batch", "4", "--views", "2", "--plain-view", "--config", config()};
+  const std::string whole = folder_ / "whole.h5";
+  std::filesystem::copy_file(file(), whole);
+  auto uninterrupted = arguments(options);
+  uninterrupted[1] = whole;
+  expect_done(run(uninterrupted));
+  const std::string before = bytes_of_file(file());
+  const auto journal_size = [&] {
+    std::error_code none;
+    const auto size = std::filesystem::file_size(file() + ".teach", none);
+    return none ? 0 : size;
+  };
+  for (const int signal : {SIGINT, SIGKILL}) {
+    const auto size = journal_size();
+    Program first(arguments(options));
+    ASSERT_TRUE(wait_for([&] { return journal_size() > size + 1000; }));
+    first.send(signal);
+    const Result r = first.wait();
+    if (signal == SIGINT) {
+      fail(r, 1, file() + ": stopped by SIGINT; what is done is kept, run the same command again to go on");
+    }
+    EXPECT_EQ(bytes_of_file(file()), before);
+  }
+  // A torn row at the end is done again.
+  std::ofstream(file() + ".teach", std::ios::app | std::ios::binary) << "torn";
+  const Result other = teach({"--views", "3", "--config", config()});
+  EXPECT_EQ(other.status, 2);
+  EXPECT_NE(other.err.find(".teach: an unfinished run of another kind (300 images in "), std::string::npos)
+      << other.err;
+  EXPECT_NE(other.err.find(", float32 [16], 2+1 views of 64 pixels, seed 0, vitral-augment-1:resize=80,"),
+            std::string::npos)
+      << other.err;
+  EXPECT_NE(other.err.find("; finish it with its own options, or start again with --restart\n"),
+            std::string::npos)
+      << other.err;
+  const Result r = teach(options);
+  expect_done(r);
+  EXPECT_EQ(r.err.substr(0, 15), "went on after t");
+  EXPECT_EQ(bytes_of_file(file()), bytes_of_file(whole));
+  EXPECT_FALSE(std::filesystem::exists(file() + ".teach"));
+}
+
+TEST_F(Teach, AFullDiskKeepsWhatIsDone) {
+  write_images(64);
+  const std::string before = bytes_of_file(file());
+  const auto limit = [](rlim_t bytes) {
+    return [bytes] {
+      const rlimit size{bytes, bytes};
+      ::setrlimit(RLIMIT_FSIZE, &size);
+    };
+  };
+  const Result r = Program(arguments({"--batch", "8"}), limit(1000)).wait();
+  fail(r, 1,
+       file() +
+           ".teach: cannot be written: File too large; the rows so far are kept, make room and run the "
+           "command again");
+  // The journal fits now, the copy of the file does not.
+  const Result copy = Program(arguments({"--batch", "8"}), limit(100000)).wait();
+  EXPECT_EQ(copy.status, 1);
+  EXPECT_NE(copy.err.find("cannot be copied to"), std::string::npos) << copy.err;
+  EXPECT_EQ(bytes_of_file(file()), before);
+  const Result done = teach({"--batch", "8"});
+  expect_done(done);
+  EXPECT_EQ(done.err, "went on after the 64 images of an earlier run\n");
+}
+
+TEST_F(Teach, WhatDoesNotDecodeGetsZerosAndIsLeftOutOfTraining) {
+  {
+    data::DatasetWriter writer(file(), std::nullopt);
+    for (int i = 0; i < 9; ++i) {
+      std::string png = bytes_of_file("tests/golden/tiny.pt");  // no image at all
+      if (i != 4) {
+        data::write_png(folder_ / "x.png", noise({70, 66, 3}, static_cast<std::uint64_t>(i), DType::uint8));
+        png = bytes_of_file(folder_ / "x.png");
+      }
+      writer.add_encoded({reinterpret_cast<const std::uint8_t*>(png.data()), png.size()},
+                         fmt::format("{}.png", i));
+    }
+    writer.finish();
+  }
+  const Result r = teach({"--views", "2", "--config", config(), "--json"});
+  expect_done(r);
+  EXPECT_EQ(r.err.substr(0, 55), "image 4 does not decode, its embedding is zero: 4.png: ");
+  const auto out = nlohmann::json::parse(r.out);
+  EXPECT_EQ(out["images"], 9);
+  EXPECT_EQ(out["views"], 2);
+  EXPECT_EQ(out["width"], small_width);
+  EXPECT_EQ(out["skipped"][0]["index"], 4);
+  for (const double x : data::Dataset::open(file()).target(4, 1).to_vector()) EXPECT_EQ(x, 0);
+  expect_done(train({}));
+}
+
+TEST_F(Teach, WhatDoesNotFitIsRefused) {
+  write_images(8);
+  fail(run({"teach", folder_ / "none.h5", "--teacher", clip()}), 2, folder_ / "none.h5" + ": no such file");
+  fail(run({"teach", file(), "--teacher", folder_ / "none"}), 2,
+       folder_ / "none" +
+           ": no such file or folder; give a run folder, a checkpoint folder, a .safetensors or a .pt file");
+  fail(teach({"--plain-view"}), 2, "teach: a plain view needs other views beside it; set views");
+  fail(teach({"--views", "-1"}), 2, "--views: must be an integer >= 0, not -1; see vitral --help");
+  fail(teach({"--heads", "5"}), 2, clip() + ": 5 heads do not divide the width 64");
+  expect_done(teach({"--views", "1", "--image-size", "90", "--augment", "none"}));
+  EXPECT_EQ(data::Dataset::open(file()).view_size(), 90);
+}
+
+TEST_F(Teach, ViewsOfAnotherKindAreNotTrainedOn) {
+  write_images(8);
+  expect_done(teach({"--views", "2", "--config", config()}));
+  const Result flip = train({"data.augment.flip=0.25"});
+  EXPECT_EQ(flip.status, 2);
+  EXPECT_NE(
+      flip.err.find(": its views were made with transform vitral-augment-1:resize=80,brightness=0.3,flip=0.5,"
+                    "random_crop but data.augment is vitral-augment-1:resize=80,brightness=0.3,flip=0.25,"),
+      std::string::npos)
+      << flip.err;
+  const Result size = train({"model.image_size=48"});
+  fail(size, 2,
+       file() +
+           ": its views have 64 pixels a side but the student's images 48; use the same, or embed it again");
+  fail(train({"data.val=" + file()}), 2,
+       file() + ": image 0 has no view with seed 0, which validation needs; embed it with one");
+  expect_done(teach({"--views", "2", "--plain-view", "--config", config(), "--force"}));
+  expect_done(train({"data.val=" + file()}));
+}
+
+TEST_F(Teach, TheTeacherOfATrainingMustFit) {
+  write_images(8);
+  fail(train({"teacher.weights=" + folder_ / "none"}), 2,
+       "override teacher.weights=" + folder_ / "none" + ": " + folder_ / "none" + ": no such file");
+  fail(train({"teacher.weights=" + clip(), "model.width=32"}), 2,
+       "teacher.weights: " + clip() + ": its embeddings are 16 wide, model.width is 32; set model.width=16");
+  fail(train({"teacher.heads=2"}), 2, "override teacher.heads=2: needs teacher.weights");
+  fail(train({}), 2, file() + ": has no /embeddings; write them with vitral teach");
+}
+
+// All photographs through CLIP's own transform and a small image tower, as PyTorch and Pillow give them.
+TEST(TeachGolden, Photographs) {
+  VITRAL_NEEDS_SHARED(photos, "photos");
+  VITRAL_NEEDS_SHARED(golden, "golden/clip_tiny_photos.h5");
+  VITRAL_NEEDS_SHARED(weights, "golden/clip_tiny_hf.safetensors");
+  const TempDir folder;
+  expect_done(run({"pack", photos, "-o", folder / "photos.h5", "--encoded"}));
+  expect_done(
+      run({"teach", folder / "photos.h5", "--teacher", weights, "--transform", "clip", "--device", "cpu"}));
+  const data::H5File file = data::H5File::open(golden);
+  const data::Dataset dataset = data::Dataset::open(folder / "photos.h5");
+  const auto names = file.read_strings("/names");
+  const Tensor embeddings = file.read("/embeddings");
+  ASSERT_EQ(static_cast<std::int64_t>(names.size()), dataset.size());
+  for (std::int64_t i = 0; i < dataset.size(); ++i) {
+    EXPECT_EQ(dataset.name(i), names[static_cast<std::size_t>(i)]);
+    EXPECT_LE(relative_error(dataset.target(i), embeddings.rows(i, i + 1)), 1e-5) << dataset.name(i);
+  }
+}
+
+}  // namespace
+}  // namespace vitral::test
