@@ -20,7 +20,10 @@ void add_train(CLI::App& app) {
       ->required()
       ->type_name("CONFIG");
   command->add_option("overrides", a->overrides, "section.key=value, over the file")->type_name("KEY=VALUE");
-  command->add_option("--resume", a->resume, "auto: go on where the run folder stands; or a checkpoint")
+  command
+      ->add_option("--resume", a->resume,
+                   "auto: go on where the run folder stands; or a checkpoint, also a .pt of PyTorch with "
+                   "AdamW's state")
       ->type_name("auto|PATH");
   command->add_option("--device", a->device, "short for train.device=...")->type_name("cpu|cuda|cuda:N|auto");
   command->callback([a] {

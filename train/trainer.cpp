@@ -23,6 +23,7 @@
 #include "train/step.h"
 #include "train/teacher.h"
 #include "train/tensorboard.h"
+#include "train/torch_checkpoint.h"
 #include "train/validate.h"
 
 namespace vitral::train {
@@ -135,7 +136,10 @@ class Run {
                    folder);
     }
     if (from) {
-      load(load_checkpoint(*from, warnings), *from, warnings);
+      load(is_torch_checkpoint(*from) ? load_torch_checkpoint(*from, config_, order(), warnings)
+                                      : load_checkpoint(*from, warnings),
+           *from, warnings);
+      if (!lies_in(*from, folder)) saved_step_ = -1;  // this folder has nothing to go on with yet
     } else {
       if (!config_.model.init_from.empty())
         step_->start_from(data::read_weights(config_.model.init_from).tensors, config_.model.init_from);

@@ -27,10 +27,10 @@ struct RunSummary {
 };
 
 /// resume: "" for a new run, "auto" for the newest valid checkpoint of train.output (or a new run where there
-/// is none), else a checkpoint or a run folder. Progress goes to `out`. Throws UsageError for a request that
-/// does not fit (files, sizes, a folder that holds a run already) and Error for work that fails: full disk, a
-/// file that cannot be read, three steps in a row without a finite loss and gradient. The checkpoints written
-/// before stay.
+/// is none), else a checkpoint, a run folder or a checkpoint of the original PyTorch code. Progress goes to
+/// `out`. Throws UsageError for a request that does not fit (files, sizes, a folder that holds a run already)
+/// and Error for work that fails: full disk, a file that cannot be read, three steps in a row without a
+/// finite loss and gradient. The checkpoints written before stay.
 RunSummary train(const Config& config, const std::string& resume, std::FILE* out = stderr);
 
 }  // namespace vitral::train

@@ -46,7 +46,6 @@ TEST(TorchFile, ReadsEveryTensorOfOurGolden) {
   EXPECT_EQ(t["every_second"].to_vector(), ramp(5, 1, 2));
   EXPECT_EQ(t["expanded"].to_vector(), (std::vector<double>{0.625, 0.75, 0.875, 0.625, 0.75, 0.875}));
   EXPECT_EQ(t["shares_conv1"].to_vector(), ramp(12, 6));
-  EXPECT_FALSE(t["shares_conv1"].shares_memory_with(t["conv1.weight"]));
   for (const auto& [name, dtype] :
        {std::pair{"half", DType::float16}, {"bfloat", DType::bfloat16}, {"double", DType::float64}}) {
     EXPECT_EQ(t[name].dtype(), dtype);
@@ -169,7 +168,7 @@ TEST_F(HostileTorchFile, TensorsAreCheckedAgainstTheBytes) {
   EXPECT_SAYS(with(6, 0, {2}, {std::numeric_limits<std::int64_t>::max()}), "reach outside");
   EXPECT_SAYS(with(6, 0, {1LL << 32, 1LL << 32}, {0, 0}), "reach outside");
   EXPECT_SAYS(with(6, 0, {0, 1LL << 62, 4}, {1, 1, 1}), "reach outside");
-  EXPECT_SAYS(with(6, 0, {1LL << 30}, {0}), "more than 4 times the memory of the file");
+  EXPECT_SAYS(with(6, 0, {1LL << 30}, {0}), "more than twice the memory of the file");
   EXPECT_SAYS(with(6, -1, {6}, {1}), "tensor 'w' is not described as torch.save does it");
   EXPECT_SAYS(with(6, 0, {-6}, {1}), "not described");
   EXPECT_SAYS(with(6, 0, {6}, {-1}), "not described");
