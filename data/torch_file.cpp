@@ -4,8 +4,11 @@
 #include <optional>
 #include <unordered_set>
 
+#include <nlohmann/json.hpp>
+
 #include "data/input_file.h"
 #include "data/torch_tensors.h"
+#include "data/torch_write.h"
 
 namespace vitral::data {
 namespace {
@@ -25,6 +28,19 @@ std::optional<std::string> as_text(const PickleValue& value) {
     default:
       return {};
   }
+}
+
+// What write_torch_file() puts beside the tensors.
+std::map<std::string, std::string> parse_metadata(const std::string& path, const std::string& text) {
+  constexpr std::size_t longest = 1 << 20;
+  std::map<std::string, std::string> out;
+  const auto object = text.size() > longest ? nlohmann::json() : nlohmann::json::parse(text, nullptr, false);
+  if (!object.is_object())
+    throw_error("{}: entry {} is not a JSON object of at most {} bytes; {}", path, torch_metadata_entry,
+                longest, torch_advice);
+  for (const auto& [key, value] : object.items())
+    if (value.is_string()) out[key] = value.get<std::string>();
+  return out;
 }
 
 const std::string& checked(const std::string& path) {
@@ -47,6 +63,8 @@ WeightsFile TorchFile::model(TorchTensorReader& reader) const {
       throw_error("{}: tensor '{}' is there twice; {}", path, shown(name), torch_advice);
     weights.tensors.emplace_back(name, reader.read(name, *tensor));
   }
+  if (const auto entry = archive.find(torch_metadata_entry))
+    weights.metadata = parse_metadata(path, archive.text(*entry));
   for (std::size_t i = 0; i + 1 < root.items.size() && root.is(Kind::dict); i += 2)
     if (const auto text = as_text(*root.items[i + 1]); text && root.items[i]->is(Kind::text))
       weights.metadata[root.items[i]->text] = *text;
