@@ -9,10 +9,13 @@
 
 #include <unistd.h>
 
+#include "data/protobuf.h"
 #include "tensor/error.h"
 
 namespace vitral::train {
 namespace {
+
+using data::protobuf::field;
 
 constexpr std::array<std::uint32_t, 256> crc_table = [] {
   std::array<std::uint32_t, 256> table{};
@@ -32,30 +35,6 @@ std::string little_endian(T value) {
   for (std::size_t i = 0; i < sizeof value; ++i)
     bytes += static_cast<char>((static_cast<std::uint64_t>(value) >> (8 * i)) & 0xFF);
   return bytes;
-}
-
-// Protobuf fields: a varint of (number << 3 | wire type), then the value.
-enum class Wire : unsigned { varint = 0, fixed64 = 1, bytes = 2, fixed32 = 5 };
-
-std::string varint(std::uint64_t value) {
-  std::string bytes;
-  for (; value >= 0x80; value >>= 7) bytes += static_cast<char>((value & 0x7F) | 0x80);
-  return bytes += static_cast<char>(value);
-}
-
-std::string tag(unsigned number, Wire wire) { return varint((number << 3) | static_cast<unsigned>(wire)); }
-
-std::string field(unsigned number, std::string_view bytes) {
-  return tag(number, Wire::bytes) + varint(bytes.size()) + std::string(bytes);
-}
-std::string field(unsigned number, std::int64_t value) {
-  return tag(number, Wire::varint) + varint(static_cast<std::uint64_t>(value));
-}
-std::string field(unsigned number, double value) {
-  return tag(number, Wire::fixed64) + little_endian(std::bit_cast<std::uint64_t>(value));
-}
-std::string field(unsigned number, float value) {
-  return tag(number, Wire::fixed32) + little_endian(std::bit_cast<std::uint32_t>(value));
 }
 
 std::string scalar(std::string_view name, double value) {

@@ -1,0 +1,151 @@
+// vitral convert: weights from one kind of file into another.
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <memory>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/common.h"
+#include "data/torch_write.h"
+#include "data/weights.h"
+#include "infer/onnx_export.h"
+
+namespace vitral::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Arguments {
+  std::string in, out, dtype, attention, same_norm;
+  int window = 0;
+  bool force = false, json = false;
+
+  bool overrides() const { return !attention.empty() || !same_norm.empty() || window > 0; }
+};
+
+enum class Target { safetensors, torch, onnx };
+
+Target target_of(const std::string& path) {
+  static const std::map<std::string, Target> targets{{".safetensors", Target::safetensors},
+                                                     {".pt", Target::torch},
+                                                     {".pth", Target::torch},
+                                                     {".bin", Target::torch},
+                                                     {".onnx", Target::onnx}};
+  const auto found = targets.find(fs::path(path).extension().string());
+  if (found == targets.end())
+    throw_error<UsageError>("{}: its name says no format; end it in .safetensors, .pt, .pth, .bin or .onnx",
+                            path);
+  return found->second;
+}
+
+void check_files(const Arguments& a) {
+  check_output(a.out, {a.in, data::find_weights(a.in)});
+  std::error_code ignored;
+  if (!a.force && fs::exists(fs::symlink_status(a.out, ignored)))
+    throw_error<UsageError>("{}: is there already; give --force to replace it, or name another file", a.out);
+}
+
+// The student that the weights are, with what the flags say over it; nothing for other weights.
+std::optional<nn::StudentConfig> student_in(data::WeightsFile& weights, const Arguments& a, Target target) {
+  nn::StudentConfig config;
+  try {
+    config = infer::config_of_weights(weights.tensors, weights.metadata, a.in);
+  } catch (const UsageError& e) {
+    if (target == Target::onnx)
+      throw_error<UsageError>("{}; only a student can become an ONNX model", e.what());
+    if (a.overrides())
+      throw_error<UsageError>("{}; --attention, --window and --same-norm are for a student", e.what());
+    return {};
+  }
+  if (!a.attention.empty()) config.attention = a.attention;
+  if (a.window > 0) config.window = a.window;
+  const auto scale = std::find_if(weights.tensors.begin(), weights.tensors.end(),
+                                  [](const auto& tensor) { return tensor.first == "scale"; });
+  if (a.same_norm == "true" && scale == weights.tensors.end())
+    throw_error<UsageError>("{}: same_norm needs the weights 'scale', which this file does not have", a.in);
+  // A student without same_norm has no scale; strict loading would refuse it.
+  if (a.same_norm == "false" && scale != weights.tensors.end()) weights.tensors.erase(scale);
+  if (!a.same_norm.empty()) config.same_norm = a.same_norm == "true";
+  nn::check(config);
+  return config;
+}
+
+void cast(data::NamedTensors& tensors, const std::string& name) {
+  static const std::map<std::string, DType> types{
+      {"float32", DType::float32}, {"float16", DType::float16}, {"bfloat16", DType::bfloat16}};
+  for (auto& [key, tensor] : tensors)
+    if (tensor.dtype() != DType::uint8 && tensor.dtype() != DType::int64)
+      tensor = tensor.cast(types.at(name));
+}
+
+void write(const Arguments& a, Target target, const data::WeightsFile& weights,
+           const std::optional<nn::StudentConfig>& config) {
+  if (target == Target::onnx) {
+    nn::Student student(*config);
+    student.load_state(weights.tensors, a.in);
+    infer::export_onnx(a.out, student, weights.metadata);
+  } else if (target == Target::torch) {
+    data::write_torch_file(a.out, weights.tensors, weights.metadata);
+  } else {
+    auto metadata = weights.metadata;
+    metadata["format"] = "pt";  // what tools around PyTorch look for
+    data::write_safetensors(a.out, weights.tensors, metadata);
+  }
+}
+
+void convert(const Arguments& a) {
+  const Target target = target_of(a.out);
+  if (target == Target::onnx && !a.dtype.empty() && a.dtype != "float32")
+    throw_error<UsageError>("--dtype {}: an ONNX model is float32; leave the option out", a.dtype);
+  check_files(a);
+  data::WeightsFile weights = data::read_weights(a.in);
+  const auto config = student_in(weights, a, target);
+  if (config)
+    for (const auto& [key, value] : nn::to_metadata(*config)) weights.metadata[key] = value;
+  if (!a.dtype.empty()) cast(weights.tensors, a.dtype);
+  write(a, target, weights, config);
+
+  std::int64_t parameters = 0;
+  for (const auto& [name, tensor] : weights.tensors) parameters += tensor.numel();
+  const auto bytes = fs::file_size(a.out);
+  if (a.json)
+    fmt::print("{}\n", nlohmann::ordered_json{{"file", a.out},
+                                              {"read_from", data::find_weights(a.in)},
+                                              {"tensors", weights.tensors.size()},
+                                              {"parameters", parameters},
+                                              {"bytes", bytes}}
+                           .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  else
+    fmt::print("{}: {} tensors, {} parameters, {} bytes\n", a.out, weights.tensors.size(), parameters, bytes);
+}
+
+}  // namespace
+
+void add_convert(CLI::App& app) {
+  auto a = std::make_shared<Arguments>();
+  auto* command = add_command(app, "convert", "writes weights as .safetensors, .pt or .onnx",
+                              "vitral convert runs/student student.onnx");
+  command->add_option("in", a->in, "run folder, checkpoint, .safetensors, .pt or pytorch_model.bin")
+      ->required()
+      ->type_name("IN");
+  command->add_option("out", a->out, "file to write: .safetensors, .pt (also .pth, .bin) or .onnx")
+      ->required()
+      ->type_name("OUT");
+  command
+      ->add_option("--dtype", a->dtype,
+                   "of .safetensors and .pt: float32, float16 or bfloat16; default: as it is")
+      ->check(CLI::IsMember({"float32", "float16", "bfloat16"}));
+  command->add_option("--attention", a->attention, "override the file: neighbourhood or full")
+      ->check(CLI::IsMember({"neighbourhood", "full"}));
+  command->add_option("--window", a->window, "override the file: patches a side of the neighbourhood, odd")
+      ->check(at_least(1));
+  command
+      ->add_option("--same-norm", a->same_norm, "override the file: true or false (drops the tensor scale)")
+      ->check(CLI::IsMember({"true", "false"}));
+  command->add_flag("--force", a->force, "replace OUT where it is there");
+  command->add_flag("--json", a->json, "one JSON object");
+  command->callback([a] { convert(*a); });
+}
+
+}  // namespace vitral::cli
