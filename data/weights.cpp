@@ -14,6 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kinds = "a run folder, a checkpoint folder, a .safetensors or a .pt file";
+constexpr const char* torch_model_file = "pytorch_model.bin";  // of Hugging Face's folders
 
 bool is_file(const std::string& path) {
   std::error_code ignored;
@@ -36,24 +37,33 @@ std::string find_weights(const std::string& path) {
                   pointer);
     return *folder + "/" + model_file;
   }
+  if (is_file(path + "/" + torch_model_file)) return path + "/" + torch_model_file;
+  for (const std::string name : {model_file, torch_model_file})
+    if (is_file(path + "/" + name + ".index.json"))
+      throw_error<UsageError>(
+          "{}: its weights are cut into several files ({}.index.json); join them into one, or give one of "
+          "them",
+          path, name);
   throw_error<UsageError>(
-      "{}: no checkpoint in this folder (neither {} nor checkpoints/best or latest); give {}", path,
-      model_file, kinds);
+      "{}: no weights in this folder (neither {}, {} nor checkpoints/best or latest); give {}", path,
+      model_file, torch_model_file, kinds);
 }
 
 WeightsFile read_weights(const std::string& path) {
   const std::string file = find_weights(path);
   if (file != path) {
     const std::string folder = fs::path(file).parent_path().string();
-    if (is_file(folder + "/" + state_file)) verify_checkpoint(folder);
-    return read_safetensors(file);
+    const bool ours = is_file(folder + "/" + state_file);
+    if (ours) verify_checkpoint(folder);
+    if (file.ends_with(model_file))
+      return read_safetensors(file, ours ? own_header_bytes : foreign_header_bytes);
   }
   if (looks_like_torch_file(file)) return read_torch_file(file);
   if (looks_like_safetensors(file)) return read_safetensors(file);
   // Neither: the reader that the name asks for says best what is wrong.
   const std::string extension = fs::path(file).extension().string();
   if (extension == ".safetensors") return read_safetensors(file);
-  if (extension == ".pt" || extension == ".pth") return read_torch_file(file);
+  if (extension == ".pt" || extension == ".pth" || extension == ".bin") return read_torch_file(file);
   throw_error<UsageError>("{}: holds no weights that vitral can read; give {}", path, kinds);
 }
 

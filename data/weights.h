@@ -8,14 +8,15 @@ namespace vitral::data {
 
 /// Reads
 ///   a run folder (what checkpoints/best names, or checkpoints/latest where there is no best),
-///   a folder with model.safetensors (a checkpoint; checked against its state.json where it has one),
-///   a .safetensors file, a .pt or .pth file of torch.save.
+///   a folder with model.safetensors (a checkpoint, checked against its state.json where it has one; Hugging
+///   Face's folders) or else pytorch_model.bin,
+///   a .safetensors file; a .pt, .pth or .bin file of torch.save or torch.jit.save.
 /// Files are told apart by their contents. Throws UsageError for a path that is none of these, Error for one
 /// that is damaged.
 WeightsFile read_weights(const std::string& path);
 
-/// The file that read_weights() would read: the path itself, or model.safetensors in the checkpoint that it
-/// chooses.
+/// The file that read_weights() would read: the path itself, or the one in the folder or in the checkpoint
+/// that it chooses.
 std::string find_weights(const std::string& path);
 
 }  // namespace vitral::data

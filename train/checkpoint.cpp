@@ -183,11 +183,12 @@ Checkpoint load_checkpoint(const std::string& path, std::vector<std::string>& wa
   }
   json state = data::verify_checkpoint(folder);
   Checkpoint checkpoint;
-  data::WeightsFile model = data::read_safetensors(folder + "/" + data::model_file);
+  data::WeightsFile model = data::read_safetensors(folder + "/" + data::model_file, data::own_header_bytes);
   checkpoint.step = state["step"].get<std::int64_t>();
   checkpoint.model = std::move(model.tensors);
   checkpoint.model_metadata = std::move(model.metadata);
-  checkpoint.optimizer = data::read_safetensors(folder + "/" + data::optimizer_file).tensors;
+  checkpoint.optimizer =
+      data::read_safetensors(folder + "/" + data::optimizer_file, data::own_header_bytes).tensors;
   checkpoint.state = std::move(state["state"]);
   return checkpoint;
 }

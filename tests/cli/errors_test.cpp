@@ -122,10 +122,11 @@ TEST(TrainErrors, Files) {
   expect_failure(run({"train", small / "other.yaml"}), 2,
                  small / "other.yaml" + ":1: data.train: train.h5: no such file");
   expect_no_run(small, {"data.train=" + config}, 2, config + ": is not an HDF5 file");
-  expect_no_run(small, {"model.init_from=" + folder}, 2,
-                folder +
-                    ": no checkpoint in this folder (neither model.safetensors nor checkpoints/best or "
-                    "latest); give a run folder, a checkpoint folder, a .safetensors or a .pt file");
+  expect_no_run(
+      small, {"model.init_from=" + folder}, 2,
+      folder +
+          ": no weights in this folder (neither model.safetensors, pytorch_model.bin nor checkpoints/best or "
+          "latest); give a run folder, a checkpoint folder, a .safetensors or a .pt file");
   expect_no_run(small, {"model.init_from=" + weights}, 2,
                 weights +
                     ": weights 'positional_embedding' have shape [16, 20], this model needs [16, 18]; it "
@@ -317,11 +318,12 @@ TEST(OtherErrors, Files) {
   expect_failure(run({"eval", none, dataset}), 2, none + ": no such file or folder; " + kinds);
   expect_failure(run({"eval", dataset, dataset}), 2,
                  dataset + ": holds no weights that vitral can read; " + kinds);
-  expect_failure(run({"eval", dir.str(), dataset}), 2,
-                 dir.str() +
-                     ": no checkpoint in this folder (neither model.safetensors nor checkpoints/best or "
-                     "latest); " +
-                     kinds);
+  expect_failure(
+      run({"eval", dir.str(), dataset}), 2,
+      dir.str() +
+          ": no weights in this folder (neither model.safetensors, pytorch_model.bin nor checkpoints/best or "
+          "latest); " +
+          kinds);
   expect_failure(run({"eval", weights, dir.str()}), 2,
                  dir.str() + ": is a directory, an HDF5 file is needed");
   expect_failure(run({"eval", weights, text}), 2, text + ": is not an HDF5 file");

@@ -210,6 +210,26 @@ TEST(Safetensors, LengthsThatDoNotFit) {
   EXPECT_FALSE(looks_like_safetensors(path));
 }
 
+TEST(Safetensors, HeadersOfOurOwnFilesAreShort) {
+  const TempDir folder;
+  const std::string path = folder / "x.safetensors";
+  const NamedTensors one{{"w", Tensor::full({2}, 3)}};
+  const auto with = [](std::size_t bytes) {
+    return std::map<std::string, std::string>{{"text", std::string(bytes, 'x')}};
+  };
+  write_safetensors(path, one, with(999'800));
+  EXPECT_EQ(read_safetensors(path, own_header_bytes).metadata, with(999'800));
+  EXPECT_EQ(message_of([&] { write_safetensors(path, one, with(1'000'000)); }),
+            path + ": a header of 1000088 bytes, at most 1000000 are allowed; shorten the metadata");
+  // Of other files it may be long, but not where a checkpoint of ours is expected.
+  put_file(path, file_with("{\"__metadata__\":{\"text\":\"" + std::string(1'000'000, 'x') + "\"}}", 0));
+  EXPECT_EQ(read_safetensors(path).metadata, with(1'000'000));
+  EXPECT_EQ(message_of([&] { read_safetensors(path, own_header_bytes); }),
+            path +
+                ": a header of 1000028 bytes, at most 1000000 are allowed; this is not a safetensors file of "
+                "vitral");
+}
+
 TEST(Safetensors, EveryTruncationIsAnError) {
   const TempDir folder;
   const std::string whole = folder / "whole", path = folder / "cut";

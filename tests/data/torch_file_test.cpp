@@ -58,6 +58,37 @@ TEST(TorchFile, ReadsEveryTensorOfOurGolden) {
   EXPECT_EQ(file.metadata, (std::map<std::string, std::string>{{"epoch", "12"}, {"loss", "0.375"}}));
 }
 
+// What torch.jit.save writes, as OpenAI's files of CLIP are (tests/reference/make_torchscript.py).
+TEST(TorchFile, ReadsTheParametersAndBuffersOfATorchScriptArchive) {
+  const WeightsFile file = read_torch_file("tests/golden/tiny_torchscript.pt");
+  std::map<std::string, Tensor> t(file.tensors.begin(), file.tensors.end());
+  ASSERT_EQ(t.size(), 13U);
+  // Parameter k of the sorted names is (i + k) % 64 / 8.
+  int k = 0;
+  for (const auto& [name, shape] : std::map<std::string, Shape>{{"logit_scale", {}},
+                                                                {"token_embedding.weight", {10, 8}},
+                                                                {"visual.class_embedding", {8}},
+                                                                {"visual.conv1.weight", {8, 3, 4, 4}},
+                                                                {"visual.positional_embedding", {5, 8}},
+                                                                {"visual.proj", {8, 6}},
+                                                                {"visual.resblocks.0.c_fc.bias", {32}},
+                                                                {"visual.resblocks.0.c_fc.weight", {32, 8}},
+                                                                {"visual.resblocks.0.ln_1.bias", {8}},
+                                                                {"visual.resblocks.0.ln_1.weight", {8}}}) {
+    SCOPED_TRACE(name);
+    ASSERT_TRUE(t.contains(name));
+    EXPECT_EQ(t[name].dtype(), DType::float16);
+    EXPECT_EQ(t[name].shape(), shape);
+    const auto values = t[name].to_vector();
+    for (std::size_t i = 0; i < values.size(); ++i)
+      ASSERT_EQ(values[i], static_cast<double>((i + static_cast<std::size_t>(k)) % 64) / 8) << i;
+    ++k;
+  }
+  EXPECT_EQ(t["input_resolution"].item(), 8);
+  EXPECT_EQ(t["context_length"].item(), 5);
+  EXPECT_EQ(t["vocab_size"].item(), 10);
+}
+
 void check_against_h5(const std::string& pt, const std::string& h5) {
   const WeightsFile file = read_torch_file(pt);
   const H5File expected = H5File::open(h5);

@@ -34,11 +34,11 @@ TEST(Weights, RunFolderMeansBestThenLatest) {
   const std::string run = folder / "run";
   put_checkpoint(run, 10, 1);
   put_checkpoint(run, 20, 2);
-  EXPECT_EQ(
-      message_of([&] { read_weights(run); }),
-      run +
-          ": no checkpoint in this folder (neither model.safetensors nor checkpoints/best or latest); give a "
-          "run folder, a checkpoint folder, a .safetensors or a .pt file");
+  EXPECT_EQ(message_of([&] { read_weights(run); }),
+            run +
+                ": no weights in this folder (neither model.safetensors, pytorch_model.bin nor "
+                "checkpoints/best or latest); give a "
+                "run folder, a checkpoint folder, a .safetensors or a .pt file");
   put_file(checkpoints_folder(run) + "/latest", "step-000000020\n");
   EXPECT_EQ(first_value(run), 2);
   put_file(checkpoints_folder(run) + "/best", "step-000000010\n");
@@ -96,6 +96,25 @@ TEST(Weights, FilesAreToldApartByContents) {
             folder / "old.pt" +
                 ": not a zip archive as torch.save writes it since PyTorch 1.6; copy it again, or save "
                 "it again with torch.save");
+}
+
+TEST(Weights, FoldersOfHuggingFace) {
+  const TempDir folder;
+  put_file(folder / "config.json", "{}");
+  put_file(folder / "pytorch_model.bin", bytes_of_file("tests/golden/tiny.pt"));
+  EXPECT_EQ(find_weights(folder.str()), folder / "pytorch_model.bin");
+  EXPECT_EQ(read_weights(folder.str()).tensors.at(0).first, "conv1.weight");
+  // The file that needs no pickle goes first.
+  write_safetensors(folder / "model.safetensors", {{"w", Tensor::full({2}, 5)}});
+  EXPECT_EQ(first_value(folder.str()), 5);
+  std::filesystem::remove(folder / "model.safetensors");
+  std::filesystem::rename(folder / "pytorch_model.bin", folder / "pytorch_model-00001-of-00002.bin");
+  put_file(folder / "pytorch_model.bin.index.json", "{}");
+  EXPECT_EQ(
+      message_of([&] { read_weights(folder.str()); }),
+      folder.str() +
+          ": its weights are cut into several files (pytorch_model.bin.index.json); join them into one, or "
+          "give one of them");
 }
 
 TEST(CheckpointFiles, Names) {
