@@ -19,6 +19,33 @@ std::unordered_map<std::int64_t, std::vector<LabelledObject>> objects_by_image(
   return out;
 }
 
+// What is measured on labelled boxes.
+struct LabelledMeasures {
+  std::unordered_map<std::int64_t, std::vector<LabelledObject>> objects;  // by image
+  PointingGame game;
+  Segmentation segmentation;
+
+  LabelledMeasures(const data::Concepts& concepts, const nn::StudentConfig& student,
+                   std::optional<float> background)
+      : objects(objects_by_image(concepts)),
+        game(concepts.embeddings, student.grid(), student.grid()),
+        segmentation(concepts.embeddings, student.grid(), student.grid(), student.image_size, background) {}
+
+  void add(const Tensor& patches, const std::vector<std::int64_t>& images) {
+    std::vector<LabelledObject> shown;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      const auto found = objects.find(images[i]);
+      if (found == objects.end()) continue;
+      for (LabelledObject o : found->second) {
+        o.image = static_cast<std::int64_t>(i);
+        shown.push_back(o);
+      }
+    }
+    game.add(patches, shown);
+    segmentation.add(patches, shown);
+  }
+};
+
 }  // namespace
 
 Evaluation evaluate(const Encoder& encoder, const data::Dataset& dataset, const EvaluateOptions& options) {
@@ -27,12 +54,15 @@ Evaluation evaluate(const Encoder& encoder, const data::Dataset& dataset, const 
   VITRAL_CHECK(dataset.width() == width,
                "{}: /embeddings are {} wide, the student's {}; evaluate on the dataset of its teacher",
                dataset.paths().front(), dataset.width(), width);
-  const auto concepts = dataset.concepts();
-  std::unordered_map<std::int64_t, std::vector<LabelledObject>> objects;
-  std::optional<PointingGame> game;
-  if (concepts && !concepts->image.empty()) {
-    objects = objects_by_image(*concepts);
-    game.emplace(concepts->embeddings, encoder.config().grid(), encoder.config().grid());
+  auto concepts = dataset.concepts();
+  if (concepts && concepts->image.empty()) concepts.reset();
+  VITRAL_CHECK(concepts || !options.background,
+               "{}: has no labelled objects; a background cosine is for their segmentation",
+               dataset.paths().front());
+  std::optional<LabelledMeasures> labelled;
+  if (concepts) {
+    if (options.embed_concepts) concepts->embeddings = options.embed_concepts(concepts->names);
+    labelled.emplace(*concepts, encoder.config(), options.background);
   }
 
   data::LoaderOptions loading;
@@ -41,7 +71,7 @@ Evaluation evaluate(const Encoder& encoder, const data::Dataset& dataset, const 
   loading.training = false;
   loading.workers = options.workers;
   data::Loader loader(dataset, loading);
-  EmbeddingMetrics metrics;
+  EmbeddingMetrics metrics(options.candidates);
   Evaluation out;
   while (const auto batch = loader.next()) {
     for (const auto& s : batch->skipped) {
@@ -56,27 +86,20 @@ Evaluation evaluate(const Encoder& encoder, const data::Dataset& dataset, const 
     out.loss += static_cast<double>(batch->size()) *
                 distillation_loss(Variable(e.embeddings), Variable(batch->targets), options.loss_norm).item();
     out.images += batch->size();
-    if (game) {
-      std::vector<LabelledObject> shown;
-      for (std::size_t i = 0; i < batch->indices.size(); ++i) {
-        const auto found = objects.find(batch->indices[i]);
-        if (found == objects.end()) continue;
-        for (LabelledObject o : found->second) {
-          o.image = static_cast<std::int64_t>(i);
-          shown.push_back(o);
-        }
-      }
-      game->add(e.patches, shown);
-    }
+    if (labelled) labelled->add(e.patches, batch->indices);
     if (options.progress) options.progress(out.images + out.skipped, dataset.size());
   }
   VITRAL_CHECK(out.images > 0, "{}: has no image that can be read", dataset.paths().front());
   const auto measured = metrics.result();
   out.loss /= static_cast<double>(out.images);
   out.cosine = measured.cosine;
-  out.top1_agreement = measured.top1_agreement;
-  out.candidates = measured.candidates;
-  if (game) out.pointing = game->result();
+  out.to_teacher = measured.to_teacher;
+  out.to_student = measured.to_student;
+  if (labelled) {
+    out.concepts = concepts->names;
+    out.pointing = labelled->game.result();
+    out.segmentation = labelled->segmentation.result();
+  }
   return out;
 }
 

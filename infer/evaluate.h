@@ -1,13 +1,16 @@
-// How good a student is on a dataset: loss, cosine and top-1 agreement with the teacher, and the pointing
-// game where objects are labelled.
+// How good a student is on a dataset: loss, cosine and retrieval against the teacher, and the pointing game
+// and segmentation where objects are labelled. docs/evaluation.md defines each.
 #pragma once
 #include <functional>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "data/dataset.h"
 #include "infer/encoder.h"
 #include "infer/metrics.h"
 #include "infer/pointing.h"
+#include "infer/segmentation.h"
 
 namespace vitral::infer {
 
@@ -16,15 +19,20 @@ struct Evaluation {
   std::int64_t skipped = 0;  // images that did not decode
   double loss = 0;           // norm * mean | y/|y| - t/|t| |
   double cosine = 0;         // mean cosine of embedding and target
-  double top1_agreement = 0;
-  std::int64_t candidates = 0;  // images that top1_agreement was taken over
+  Retrieval to_teacher, to_student;
+  std::vector<std::string> concepts;  // [C] names, where objects are labelled
   std::optional<PointingResult> pointing;
+  std::optional<SegmentationResult> segmentation;
 };
 
 struct EvaluateOptions {
   std::int64_t batch_size = 64;
   int workers = 2;
   double loss_norm = 20;
+  std::int64_t candidates = EmbeddingMetrics::default_candidates;  // images that retrieval is taken over
+  std::optional<float> background;  // cosine below which segmentation sees no concept
+  /// float32 [C,D] of concept names, instead of the embeddings that the dataset stores.
+  std::function<Tensor(const std::vector<std::string>& names)> embed_concepts;
   std::function<void(std::int64_t done, std::int64_t total)> progress;  // after each batch
   std::function<void(const std::string& line)> skipped;                 // an image that did not decode
 };

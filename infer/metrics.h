@@ -1,12 +1,13 @@
 // How close embeddings are to the teacher's.
 //
-//   cosine            mean over images of  y . t / (|y| |t|)
-//   top-1 agreement   fraction of images whose nearest target, by cosine and among the targets of all images,
-//                     is their own: recall@1 of retrieval. A target that equals the own one (the same picture
-//                     twice; two pictures of one red circle) counts as the own one.
+//   cosine      mean over images of  y . t / (|y| |t|)
+//   retrieval   (infer/retrieval.h) whether the embedding of an image finds the teacher's of the same image
+//               among those of all images, and the other way round. A target that equals the own one (the
+//               same picture twice; two pictures of one red circle) is a right answer, too. Recall@1 from
+//               student to teacher is the top-1 agreement.
 //
-// Agreement compares every image with every target, so it is taken over the first `candidates` images only;
-// the result says how many that were. Agreements over different numbers of candidates cannot be compared.
+// Retrieval compares every image with every target, so it is taken over the first `candidates` images only;
+// the result says how many that were. Recalls over different numbers of candidates cannot be compared.
 //
 //   EmbeddingMetrics metrics;
 //   for (each batch) metrics.add(embeddings, targets);    // float32 [B,D] both
@@ -14,13 +15,14 @@
 #include <cstdint>
 #include <vector>
 
+#include "infer/retrieval.h"
 #include "tensor/tensor.h"
 
 namespace vitral::infer {
 
 class EmbeddingMetrics {
  public:
-  static constexpr std::int64_t default_candidates = 10'000;  // 40 MB at width 512, a second or two on a CPU
+  static constexpr std::int64_t default_candidates = 10'000;  // 40 MB at width 512, seconds on a CPU
 
   explicit EmbeddingMetrics(std::int64_t candidates = default_candidates);
   /// UsageError: shapes that differ, from each other or from earlier batches, or another dtype.
@@ -29,8 +31,7 @@ class EmbeddingMetrics {
   struct Result {
     std::int64_t images = 0;
     double cosine = 0;
-    double top1_agreement = 0;
-    std::int64_t candidates = 0;  // images that top1_agreement was taken over
+    Retrieval to_teacher, to_student;  // over the first images
   };
   /// UsageError where no image was added.
   Result result() const;
@@ -40,10 +41,7 @@ class EmbeddingMetrics {
   std::int64_t images_ = 0;
   std::int64_t width_ = 0;
   double cosines_ = 0;
-  std::vector<float> embeddings_, targets_;  // unit rows [candidates,D]
+  std::vector<float> embeddings_, targets_;  // [candidates,D]
 };
-
-/// Top-1 agreement of all rows, float32 [N,D] both. Works on blocks: never holds N x N numbers.
-double top1_agreement(const Tensor& embeddings, const Tensor& targets);
 
 }  // namespace vitral::infer

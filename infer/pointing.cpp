@@ -10,11 +10,11 @@ namespace {
 
 constexpr double sliver = 1e-4;  // of a patch
 
-void check_box(const Box& box, std::size_t object) {
+void check_box(const char* operation, const Box& box, std::size_t object) {
   const auto [x0, y0, x1, y1] = box;
   const auto inside = [](float v) { return v >= -1e-3F && v <= 1 + 1e-3F; };  // false for NaN
   VITRAL_CHECK(std::ranges::all_of(box, inside) && x0 <= x1 && y0 <= y1,
-               "pointing_game: object {} has the box ({}, {}, {}, {}), it must be x0 <= x1, y0 <= y1 in 0..1",
+               "{}: object {} has the box ({}, {}, {}, {}), it must be x0 <= x1, y0 <= y1 in 0..1", operation,
                object, x0, y0, x1, y1);
 }
 
@@ -75,31 +75,41 @@ std::int64_t pointed_patch(const Tensor& scores) {
   return best;
 }
 
+void check_concepts(const char* operation, const Tensor& concepts, std::int64_t rows, std::int64_t columns) {
+  VITRAL_CHECK(concepts.rank() == 2 && concepts.dtype() == DType::float32 && concepts.numel() > 0,
+               "{}: concepts {} {} must be float32 [C, D]", operation, concepts.dtype(), concepts.shape());
+  VITRAL_CHECK(rows > 0 && columns > 0, "{}: grid {}x{} has no patches", operation, rows, columns);
+}
+
+void check_objects(const char* operation, const Tensor& patch_embeddings, std::int64_t rows,
+                   std::int64_t columns, const Tensor& concepts, std::span<const LabelledObject> objects) {
+  const Shape& shape = patch_embeddings.shape();
+  VITRAL_CHECK(shape.rank() == 3 && patch_embeddings.dtype() == DType::float32,
+               "{}: patches {} {} must be float32 [B, N, D]", operation, patch_embeddings.dtype(), shape);
+  VITRAL_CHECK(shape.dim(0) > 0, "{}: patches {} hold no images", operation, shape);
+  VITRAL_CHECK(concepts.dim(1) == shape.dim(2), "{}: concepts {} must match last dim of patches {}",
+               operation, concepts.shape(), shape);
+  VITRAL_CHECK(shape.dim(1) == rows * columns, "{}: patches {} must be those of a {}x{} grid", operation,
+               shape, rows, columns);
+  for (std::size_t i = 0; i < objects.size(); ++i) {
+    const LabelledObject& o = objects[i];
+    VITRAL_CHECK(o.image >= 0 && o.image < shape.dim(0), "{}: object {} is in image {}, images are 0..{}",
+                 operation, i, o.image, shape.dim(0) - 1);
+    VITRAL_CHECK(o.concept_index >= 0 && o.concept_index < concepts.dim(0),
+                 "{}: object {} has concept {}, concepts are 0..{}", operation, i, o.concept_index,
+                 concepts.dim(0) - 1);
+    check_box(operation, o.box, i);
+  }
+}
+
 PointingGame::PointingGame(const Tensor& concepts, std::int64_t rows, std::int64_t columns)
     : concepts_(concepts), rows_(rows), columns_(columns) {
-  VITRAL_CHECK(concepts.rank() == 2 && concepts.dtype() == DType::float32 && concepts.numel() > 0,
-               "pointing_game: concepts {} {} must be float32 [C, D]", concepts.dtype(), concepts.shape());
-  VITRAL_CHECK(rows > 0 && columns > 0, "pointing_game: grid {}x{} has no patches", rows, columns);
+  check_concepts("pointing_game", concepts, rows, columns);
 }
 
 void PointingGame::add(const Tensor& patch_embeddings, std::span<const LabelledObject> objects) {
+  check_objects("pointing_game", patch_embeddings, rows_, columns_, concepts_, objects);
   const Shape& shape = patch_embeddings.shape();
-  VITRAL_CHECK(shape.rank() == 3 && patch_embeddings.dtype() == DType::float32,
-               "pointing_game: patches {} {} must be float32 [B, N, D]", patch_embeddings.dtype(), shape);
-  VITRAL_CHECK(shape.dim(0) > 0, "pointing_game: patches {} hold no images", shape);
-  VITRAL_CHECK(concepts_.dim(1) == shape.dim(2),
-               "pointing_game: concepts {} must match last dim of patches {}", concepts_.shape(), shape);
-  VITRAL_CHECK(shape.dim(1) == rows_ * columns_, "pointing_game: patches {} must be those of a {}x{} grid",
-               shape, rows_, columns_);
-  for (std::size_t i = 0; i < objects.size(); ++i) {
-    const LabelledObject& o = objects[i];
-    VITRAL_CHECK(o.image >= 0 && o.image < shape.dim(0),
-                 "pointing_game: object {} is in image {}, images are 0..{}", i, o.image, shape.dim(0) - 1);
-    VITRAL_CHECK(o.concept_index >= 0 && o.concept_index < concepts_.dim(0),
-                 "pointing_game: object {} has concept {}, concepts are 0..{}", i, o.concept_index,
-                 concepts_.dim(0) - 1);
-    check_box(o.box, i);
-  }
   for (const LabelledObject& o : objects) {
     const Tensor patches = patch_embeddings.rows(o.image, o.image + 1).reshape({shape.dim(1), shape.dim(2)});
     const Tensor target = concepts_.rows(o.concept_index, o.concept_index + 1).reshape({shape.dim(2)});

@@ -61,6 +61,13 @@ class PointingGame {
 PointingResult pointing_game(const Tensor& patch_embeddings, std::int64_t rows, std::int64_t columns,
                              const Tensor& concepts, std::span<const LabelledObject> objects);
 
+/// What every measure on labelled boxes asks of its input; `operation` opens the message. UsageError:
+/// concepts that are not float32 [C,D], a grid without patches; patches that are not float32 [B,N,D] of that
+/// grid and width, an image or concept out of range, a box that is turned round or outside 0..1.
+void check_concepts(const char* operation, const Tensor& concepts, std::int64_t rows, std::int64_t columns);
+void check_objects(const char* operation, const Tensor& patch_embeddings, std::int64_t rows,
+                   std::int64_t columns, const Tensor& concepts, std::span<const LabelledObject> objects);
+
 /// Which patches of a rows x columns grid overlap the box, at least one: row-major, 1 or 0.
 std::vector<std::uint8_t> overlapping_patches(const Box& box, std::int64_t rows, std::int64_t columns);
 

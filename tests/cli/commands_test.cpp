@@ -98,6 +98,21 @@ TEST(Eval, GivesTheValidationOfTheRun) {
   EXPECT_NEAR(e["loss"].get<double>(), *best, 1e-5);
   EXPECT_NEAR(e["cosine"].get<double>(), cosines[static_cast<std::size_t>(best - losses.begin())], 1e-6);
   EXPECT_FALSE(e.contains("pointing_game"));
+  EXPECT_FALSE(e.contains("segmentation"));
+  const json retrieval = e["retrieval"];
+  for (const char* direction : {"student_to_teacher", "teacher_to_student"}) {
+    EXPECT_EQ(retrieval[direction]["candidates"], 16);
+    EXPECT_NEAR(retrieval[direction]["chance_at_5"].get<double>(), 5 / 16.0, 1e-12);
+    EXPECT_GE(retrieval[direction]["recall_at_10"], retrieval[direction]["recall_at_5"]);
+  }
+  EXPECT_EQ(retrieval["student_to_teacher"]["recall_at_1"], e["top1_agreement"]);
+  const json few =
+      json_of(run({"eval", small.output("run"), small / "val.h5", "--candidates", "7", "--json"}));
+  EXPECT_EQ(few["top1_candidates"], 7);
+  EXPECT_EQ(few["images"], 16);
+  test::expect_failure(
+      run({"eval", small.output("run"), small / "val.h5", "--background", "0.2"}), 2,
+      (small / "val.h5") + ": has no labelled objects; a background cosine is for their segmentation");
   const json twice = json_of(
       run({"eval", small.output("run"), small / "val.h5", small / "val.h5", "--json", "--loss-norm", "40"}));
   EXPECT_EQ(twice["images"], 32);
@@ -128,6 +143,20 @@ TEST(Shapes, EvalAndActivate) {
   EXPECT_EQ(e["objects"], val.concepts()->image.size());
   EXPECT_GE(e["pointing_game"].get<double>(), 0);
   EXPECT_GT(e["pointing_chance"].get<double>(), 0);
+  const json segmentation = e["segmentation"];
+  EXPECT_EQ(segmentation["concepts"].size(), val.concepts()->names.size());
+  EXPECT_EQ(segmentation["concepts"][1]["concept"], val.concepts()->names[1]);
+  EXPECT_GT(segmentation["pixels"], 0);
+  EXPECT_FALSE(segmentation.contains("background"));
+  const json with_background =
+      json_of(run({"eval", dir / "run", dir / "val.h5", "--background", "0.2", "--json"}))["segmentation"];
+  EXPECT_EQ(with_background["pixels"].get<int>() + with_background["ambiguous_pixels"].get<int>(),
+            6 * 64 * 64);
+  EXPECT_GT(with_background["background"]["pixels"], 0);
+  const std::string table = run({"eval", dir / "run", dir / "val.h5", "--per-class"}).out;
+  EXPECT_NE(table.find("\nmean IoU "), std::string::npos) << table;
+  const auto shown = static_cast<std::size_t>(val.concepts()->concept_index[0]);
+  EXPECT_NE(table.find("\n  " + val.concepts()->names[shown] + " "), std::string::npos) << table;
 
   const auto size_of = [&](const std::vector<std::string>& more) {
     std::vector<std::string> arguments{"activate", dir / "run", dir / "val.h5", "-o", dir / "a.png"};
