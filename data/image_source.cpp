@@ -1,0 +1,82 @@
+#include "data/image_source.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "data/hdf5.h"
+#include "data/image.h"
+#include "data/input_file.h"
+#include "data/ordered.h"
+
+namespace vitral::data {
+
+ImageSource ImageSource::open(const std::vector<std::string>& inputs) {
+  VITRAL_CHECK(!inputs.empty(), "no images given");
+  const auto is_dataset = [](const std::string& path) { return H5File::is_hdf5(path); };
+  const auto other = std::find_if_not(inputs.begin(), inputs.end(), is_dataset);
+  const auto dataset = std::find_if(inputs.begin(), inputs.end(), is_dataset);
+  if (dataset != inputs.end() && other != inputs.end())
+    throw_error<UsageError>("{} is a dataset but {} is not; give datasets, or images and folders", *dataset,
+                            *other);
+  ImageSource source;
+  source.path_ = inputs.front();
+  if (other == inputs.end()) {
+    source.dataset_ = Dataset::open(inputs);
+  } else {
+    PackOptions listing;
+    listing.inputs = inputs;
+    source.files_ = list_images(listing);
+  }
+  VITRAL_CHECK(source.size() > 0, "{}: has no images", source.path_);
+  return source;
+}
+
+std::int64_t ImageSource::size() const {
+  return dataset_ ? dataset_->size() : static_cast<std::int64_t>(files_.size());
+}
+
+std::string ImageSource::name(std::int64_t i) const {
+  if (!dataset_) return files_[static_cast<std::size_t>(i)].name;
+  return dataset_->has_name(i) ? dataset_->name(i) : fmt::format("image {}", i);
+}
+
+std::vector<std::string> ImageSource::names() const {
+  std::vector<std::string> out;
+  out.reserve(static_cast<std::size_t>(size()));
+  for (std::int64_t i = 0; i < size(); ++i) out.push_back(name(i));
+  return out;
+}
+
+Tensor ImageSource::image(std::int64_t i) const {
+  if (dataset_) return dataset_->image(i);
+  const PackSource& file = files_[static_cast<std::size_t>(i)];
+  if (!file.problem.empty()) throw_error("{}", file.problem);
+  return read_image(file.path);
+}
+
+void for_each_image(const ImageSource& source,
+                    const std::function<void(std::int64_t index, const Tensor& image)>& take,
+                    const std::function<void(const SkippedFile&)>& skip) {
+  struct Decoded {
+    Tensor image;
+    std::string problem;
+  };
+  const auto load = [&](std::int64_t i) {
+    Decoded decoded;
+    try {
+      decoded.image = source.image(i);
+    } catch (const std::exception& e) {
+      decoded.problem = one_line(e.what());
+    }
+    return decoded;
+  };
+  const int workers = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  parallel_ordered(source.size(), workers, 4 * workers, load, [&](std::int64_t i, Decoded decoded) {
+    if (decoded.image.defined())
+      take(i, decoded.image);
+    else
+      skip({source.name(i), decoded.problem});
+  });
+}
+
+}  // namespace vitral::data

@@ -1,0 +1,45 @@
+// What images are called: classes from folders or a list, captions from a file.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace vitral::infer {
+
+struct ClassLabels {
+  std::vector<std::string> names;   // [C]
+  std::vector<std::int64_t> label;  // [N] of each image, -1: none
+
+  std::int64_t labelled() const;  // images with a label
+};
+
+/// The class of an image is the folder that it lies in: of "birds/barn_owl/3.jpg" it is "barn owl", with
+/// underscores as spaces; an image in no folder has none. Classes are sorted by folder. UsageError naming
+/// `where`: no image lies in a folder.
+ClassLabels classes_of_folders(const std::vector<std::string>& image_names, const std::string& where);
+
+/// The same with names from a text file, in one of two forms (blank lines are skipped):
+///   barn owl                       one name a line, for the folders in the order of their sorted names
+///   n01622779<TAB>great grey owl   folder and name; images in other folders have no class, and a class
+///                                  without images is one more that can be mistaken for another
+/// Several folders may have one name. UsageError: both forms at once, another number of names than of
+/// folders, a folder twice, no image in any of them.
+ClassLabels classes_of_list(const std::vector<std::string>& image_names, const std::string& list,
+                            const std::string& where);
+
+struct Captions {
+  std::vector<std::string> texts;                   // [T], each once
+  std::vector<std::vector<std::int64_t>> of_image;  // [N] which of them say what the image shows
+  std::int64_t unknown = 0;                         // captions of images that are not there
+};
+
+/// One caption a line, of an image by its name, several an image as they come; blank lines are skipped:
+///   photos/3.jpg<TAB>an owl on a barn                      tab-separated, or
+///   {"name": "photos/3.jpg", "caption": "an owl on a barn"}   JSON, "captions" being a list of them
+/// UsageError, with file and line: another form, a caption without text; no image has a caption.
+Captions read_captions(const std::vector<std::string>& image_names, const std::string& path);
+
+/// The class of each image as its one caption.
+Captions captions_of_classes(const ClassLabels& classes);
+
+}  // namespace vitral::infer
