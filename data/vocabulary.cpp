@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t clip_merges = 49152 - 256 - 2;
 constexpr std::uint64_t longest_file = 64U << 20;  // bytes, also unpacked; CLIP's has 3 MB
-constexpr const char* advice = "give CLIP's bpe_simple_vocab_16e6.txt.gz or a merges.txt";
+constexpr const char* advice = "give CLIP's bpe_simple_vocab_16e6.txt.gz or a merges.txt (--vocab)";
 
 bool is_gzip(std::string_view bytes) { return bytes.starts_with("\x1f\x8b"); }
 

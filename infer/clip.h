@@ -40,10 +40,17 @@ class ClipImageEncoder {
   Device device_;
 };
 
+/// Prompts, each averaged over templates.
+struct PromptEmbeddings {
+  Tensor units;    // float32 [T,E], of unit length (zero where CLIP's are)
+  Tensor lengths;  // float32 [T]: how long CLIP's embeddings were, averaged over the templates
+};
+
 class ClipTextEncoder {
  public:
-  /// vocabulary: bpe_simple_vocab_16e6.txt.gz; "": vocab.json and merges.txt, or that file, beside the
-  /// weights (in their folder).
+  /// vocabulary: bpe_simple_vocab_16e6.txt.gz or a merges.txt (data/vocabulary.h); "": the one that lies
+  /// beside the weights (in their folder). UsageError or Error, one line, where there is none, where it does
+  /// not belong to the weights, or where they have no text tower.
   static ClipTextEncoder load(const std::string& path, const std::string& vocabulary = "",
                               Device device = cpu);
 
@@ -57,6 +64,9 @@ class ClipTextEncoder {
   /// UsageError: a template without "{}".
   Tensor encode_prompts(const std::vector<std::string>& prompts,
                         const std::vector<std::string>& templates = {}, std::int64_t batch = 64) const;
+  PromptEmbeddings encode_with_lengths(const std::vector<std::string>& prompts,
+                                       const std::vector<std::string>& templates = {},
+                                       std::int64_t batch = 64) const;
 
  private:
   ClipTextEncoder(std::unique_ptr<nn::ClipText> tower, data::Tokenizer tokenizer, Device device)

@@ -266,7 +266,8 @@ TEST(Vocabulary, AWrongVocabJsonIsRefused) {
 
 TEST(Vocabulary, DamagedFilesAreOneClearLine) {
   const TempDir folder;
-  const std::string path = folder / "v", advice = "give CLIP's bpe_simple_vocab_16e6.txt.gz or a merges.txt";
+  const std::string path = folder / "v",
+                    advice = "give CLIP's bpe_simple_vocab_16e6.txt.gz or a merges.txt (--vocab)";
   const auto message = [&](const std::string& bytes) {
     put_file(path, bytes);
     return message_of([&] { Tokenizer::load(path); });

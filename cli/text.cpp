@@ -1,0 +1,89 @@
+#include "cli/text.h"
+
+#include "data/input_file.h"
+
+namespace vitral::cli {
+namespace {
+
+constexpr std::uint64_t longest_list = 64U << 20;  // bytes
+
+// The lines of a text file that are not blank.
+std::vector<std::string> read_lines(const std::string& path) {
+  const std::string text = data::read_text_file(path, longest_list);
+  std::vector<std::string> lines;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    std::string line = text.substr(begin, end - begin);
+    if (line.ends_with('\r')) line.pop_back();
+    if (line.find_first_not_of(" \t") != std::string::npos) lines.push_back(std::move(line));
+    begin = end + 1;
+  }
+  if (lines.empty()) throw_error<UsageError>("{}: is empty; write one text a line", path);
+  return lines;
+}
+
+std::vector<std::string> with_file(std::vector<std::string> given, const std::string& file) {
+  if (file.empty()) return given;
+  for (auto& line : read_lines(file)) given.push_back(std::move(line));
+  return given;
+}
+
+}  // namespace
+
+void TextArguments::add_to(CLI::App& command, bool stored_texts) {
+  command.add_option("--text", prompts, "texts, as many as you like")
+      ->type_name("PROMPT...")
+      ->expected(1, -1);
+  command.add_option("--text-file", prompt_file, "more texts, one a line")->type_name("FILE");
+  command.add_option("--clip", clip, "CLIP's weights: Hugging Face folder, .safetensors or .pt")
+      ->type_name("CLIP_WEIGHTS");
+  command
+      .add_option("--vocab", vocabulary,
+                  "bpe_simple_vocab_16e6.txt.gz or merges.txt; default: what lies beside CLIP's weights")
+      ->type_name("FILE");
+  command
+      .add_option("--template", templates,
+                  "around each text, as in \"a photo of a {}\"; of several the embeddings are averaged")
+      ->type_name("TEMPLATE")
+      ->expected(1)
+      ->take_all();
+  command.add_option("--templates", template_file, "more templates, one a line")->type_name("FILE");
+  if (stored_texts)
+    command
+        .add_option(
+            "--texts", stored,
+            "instead of CLIP: text embeddings that `vitral embed --text` wrote; --text chooses of them")
+        ->type_name("FILE");
+}
+
+std::vector<std::string> TextArguments::inputs() const {
+  std::vector<std::string> files;
+  for (const auto& file : {prompt_file, clip, vocabulary, template_file, stored})
+    if (!file.empty()) files.push_back(file);
+  return files;
+}
+
+infer::TextEmbeddings TextArguments::load(const std::string& device) const {
+  VITRAL_CHECK(given(), "no texts given; use --text or --text-file");
+  const bool with_templates = !templates.empty() || !template_file.empty();
+  const std::vector<std::string> texts = with_file(prompts, prompt_file);
+  if (!stored.empty()) {
+    VITRAL_CHECK(clip.empty() && vocabulary.empty() && !with_templates,
+                 "--texts holds embeddings already; leave out --clip, --vocab and templates");
+    const infer::TextEmbeddings all = infer::read_texts(stored);
+    return texts.empty() ? all : infer::select_texts(all, texts, stored);
+  }
+  VITRAL_CHECK(!clip.empty(), "texts need CLIP's weights; name them with --clip");
+  auto out = infer::embed_texts(infer::ClipTextEncoder::load(clip, vocabulary, parse_device(device)), texts,
+                                with_file(templates, template_file));
+  out.clip = clip;
+  return out;
+}
+
+void check_width(const infer::TextEmbeddings& texts, std::int64_t width, const std::string& whose) {
+  VITRAL_CHECK(texts.width() == width,
+               "the texts' embeddings are {} wide, those of {} {}; they must share a teacher", texts.width(),
+               whose, width);
+}
+
+}  // namespace vitral::cli
