@@ -14,19 +14,6 @@ AttentionMask mask_of(const StudentConfig& c) {
 
 }  // namespace
 
-void check(const StudentConfig& c) {
-  VITRAL_CHECK(c.image_size > 0 && c.patch_size > 0 && c.width > 0 && c.layers > 0 && c.heads > 0,
-               "student: image_size {}, patch_size {}, width {}, layers {} and heads {} must be positive",
-               c.image_size, c.patch_size, c.width, c.layers, c.heads);
-  VITRAL_CHECK(c.image_size % c.patch_size == 0, "student: patch_size {} must divide image_size {}",
-               c.patch_size, c.image_size);
-  VITRAL_CHECK(c.width % c.heads == 0, "student: heads {} must divide width {}", c.heads, c.width);
-  VITRAL_CHECK(c.attention == "neighbourhood" || c.attention == "full",
-               "student: attention '{}' is unknown, choose neighbourhood or full", c.attention);
-  VITRAL_CHECK(c.attention == "full" || (c.window > 0 && c.window % 2 == 1),
-               "student: window {} must be odd and positive", c.window);
-}
-
 Variable normalize_pixels(const Tensor& images, Device device) {
   VITRAL_CHECK(images.rank() == 4 && images.dim(3) == 3 && images.dtype() == DType::uint8,
                "normalize_pixels: images {} {} must be uint8 [B, H, W, 3]", images.dtype(), images.shape());

@@ -1,4 +1,4 @@
-// The student's configuration as text, for the metadata of a weights file.
+// The student's configuration: how its sizes must fit, and as text for the metadata of a weights file.
 #include <charconv>
 
 #include "nn/student.h"
@@ -37,6 +37,19 @@ bool parse(const std::string& value, std::string& out) {
 }
 
 }  // namespace
+
+void check(const StudentConfig& c) {
+  VITRAL_CHECK(c.image_size > 0 && c.patch_size > 0 && c.width > 0 && c.layers > 0 && c.heads > 0,
+               "student: image_size {}, patch_size {}, width {}, layers {} and heads {} must be positive",
+               c.image_size, c.patch_size, c.width, c.layers, c.heads);
+  VITRAL_CHECK(c.image_size % c.patch_size == 0, "student: patch_size {} must divide image_size {}",
+               c.patch_size, c.image_size);
+  VITRAL_CHECK(c.width % c.heads == 0, "student: heads {} must divide width {}", c.heads, c.width);
+  VITRAL_CHECK(c.attention == "neighbourhood" || c.attention == "full",
+               "student: attention '{}' is unknown, choose neighbourhood or full", c.attention);
+  VITRAL_CHECK(c.attention == "full" || (c.window > 0 && c.window % 2 == 1),
+               "student: window {} must be odd and positive", c.window);
+}
 
 std::map<std::string, std::string> to_metadata(const StudentConfig& config) {
   std::map<std::string, std::string> out;

@@ -1,0 +1,14 @@
+// The bytes are a .safetensors file.
+#include "data/safetensors.h"
+
+#include "tests/fuzz/fuzz.h"
+
+int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace vitral;
+  const std::string& path = fuzz::file_of({data, size});
+  fuzz::check(size, 16, [&] {
+    data::looks_like_safetensors(path);
+    data::read_safetensors(path);
+  });
+  return 0;
+}

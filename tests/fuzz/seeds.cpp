@@ -1,0 +1,123 @@
+// Writes what the fuzz targets begin with: FOLDER/TARGET/..., small valid files of every kind, and files of
+// the tests.
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "data/image.h"
+#include "data/input_file.h"
+#include "data/onnx_file.h"
+#include "data/torch_write.h"
+#include "tensor/error.h"
+#include "train/config.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using namespace vitral;
+
+std::string folder;
+
+std::string place(const std::string& target, const std::string& name) {
+  fs::create_directories(fs::path(folder) / target);
+  return (fs::path(folder) / target / name).string();
+}
+void put(const std::string& target, const std::string& name, const std::string& bytes) {
+  std::ofstream(place(target, name), std::ios::binary) << bytes;
+}
+std::string file(const std::string& path) { return data::read_text_file(path, 1 << 20); }
+
+data::NamedTensors some_tensors() {
+  data::NamedTensors out;
+  for (const DType dtype :
+       {DType::float32, DType::float64, DType::float16, DType::bfloat16, DType::uint8, DType::int64})
+    out.emplace_back(std::string("t.") + name(dtype), Tensor::full({2, 3}, 1.5).cast(dtype));
+  out.emplace_back("number", Tensor::full({}, 3));
+  out.emplace_back("nothing", Tensor::full({0, 4}, 0));
+  return out;
+}
+
+// data.pkl of a .pt file in the tests; entries are stored, so it stands there as it is.
+std::string pickle_of(const std::string& path) {
+  const std::string bytes = file(path), mark = "/data.pkl";
+  const std::size_t header = bytes.rfind("PK\3\4", bytes.find(mark));
+  const auto number = [&](std::size_t at, int count) {
+    std::size_t value = 0;
+    for (int i = count - 1; i >= 0; --i)
+      value = value << 8 | static_cast<unsigned char>(bytes[header + at + static_cast<std::size_t>(i)]);
+    return value;
+  };
+  const std::size_t begin = header + 30 + number(26, 2) + number(28, 2);
+  return bytes.substr(begin, bytes.find(std::string("PK\7\b"), begin) - begin);
+}
+
+void weights() {
+  data::write_safetensors(place("safetensors", "all"), some_tensors(),
+                          {{"model.width", "16"}, {"format", "pt"}});
+  data::write_safetensors(place("safetensors", "one"), {{"w", Tensor::full({4}, 1)}});
+  data::write_safetensors(place("safetensors", "none"), {});
+  data::write_torch_file(place("torch_file", "all"), some_tensors(), {{"model.width", "16"}});
+  put("torch_file", "tiny", file("tests/golden/tiny.pt"));
+  put("torch_file", "torchscript", file("tests/golden/tiny_torchscript.pt"));
+  for (const char* name : {"tiny", "tiny_torchscript", "run_torch"})
+    put("pickle", name, pickle_of(std::string("tests/golden/") + name + ".pt"));
+}
+
+void onnx() {
+  data::OnnxModel model("seed");
+  model.input("x", {"batch", std::int64_t{3}});
+  model.node("MatMul", {"x", model.constant("w", Tensor::full({3, 2}, 1))}, {}, "y");
+  model.node("Softmax", {"y"},
+             {{"axis", std::int64_t{-1}}, {"f", 0.5F}, {"i", std::vector<std::int64_t>{1, 2}}}, "z");
+  model.output("z", {"batch", std::int64_t{2}});
+  model.write(place("onnx", "small"), {{"model.width", "2"}});
+}
+
+void images() {
+  Tensor image({9, 11, 3}, DType::uint8);
+  for (std::int64_t i = 0; i < image.numel(); ++i)
+    image.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(37 * i);
+  for (const int quality : {10, 90}) {
+    const auto jpeg = data::encode_jpeg(image, quality);
+    put("image", "jpeg" + std::to_string(quality), {jpeg.begin(), jpeg.end()});
+  }
+  const auto png = data::encode_png(image);
+  put("image", "png", {png.begin(), png.end()});
+}
+
+void configurations() {
+  put("yaml", "default", to_yaml(train::Config{}));
+  for (const auto& entry : fs::directory_iterator("configs"))
+    if (entry.path().extension() == ".yaml") put("yaml", entry.path().stem(), file(entry.path()));
+  put("yaml", "override", std::string("train: {epochs: 3}\n") + '\0' + "train.optimizer={lr: 1e-4}");
+}
+
+// A byte of which file, then edits (hdf5.cpp).
+void datasets() {
+  for (char which = 0; which < 10; ++which) {
+    put("hdf5", "plain" + std::to_string(which), {which});
+    put("hdf5", "edits" + std::to_string(which),
+        std::string(1, which) + std::string("\0\x10\0\xff\1\x20\0\1\0\0\0\0\0\0\0", 15));
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: fuzz_seeds FOLDER (from the root of the tree)\n");
+    return 2;
+  }
+  folder = argv[1];
+  try {
+    weights();
+    onnx();
+    images();
+    configurations();
+    datasets();
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "fuzz_seeds: %s\n", e.what());
+    return 1;
+  }
+  return 0;
+}
