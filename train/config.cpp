@@ -6,10 +6,12 @@
 #include <filesystem>
 #include <fstream>
 #include <numeric>
+#include <sstream>
 #include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <yaml-cpp/eventhandler.h>
 
 #include "data/input_file.h"
 #include "tensor/error.h"
@@ -157,23 +159,45 @@ std::string read_whole(const std::string& path) {
   return text;
 }
 
+// Not YAML::LoadAll: it never ends where a document is followed by a stray comma or bracket (yaml-cpp issue
+// 1040).
+bool more_than_one_document(const std::string& text) {
+  struct Silent : YAML::EventHandler {
+    void OnDocumentStart(const YAML::Mark&) override {}
+    void OnDocumentEnd() override {}
+    void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+    void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+    void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+    void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                         YAML::EmitterStyle::value) override {}
+    void OnSequenceEnd() override {}
+    void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                    YAML::EmitterStyle::value) override {}
+    void OnMapEnd() override {}
+  } silent;
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  return parser.HandleNextDocument(silent) && parser.HandleNextDocument(silent);
+}
+
 void Loader::read_file(const std::string& path) {
   const std::string text = read_whole(path);
-  std::vector<YAML::Node> documents;
+  YAML::Node document;
   try {
-    documents = YAML::LoadAll(text);
+    document = YAML::Load(text);
+    if (more_than_one_document(text))
+      throw_error<UsageError>(
+          "{}: more than one YAML document, or something stray behind it; a configuration is one", path);
   } catch (const YAML::Exception& e) {
     throw_error<UsageError>("{}:{}: not valid YAML: {}", path, std::max(e.mark.line + 1, 1), shown(e.msg));
   }
   const std::string sections = fmt::format("{}", fmt::join(children(""), ", "));
-  if (documents.empty() || documents[0].IsNull())
+  if (document.IsNull())
     throw_error<UsageError>("{}: is empty; a configuration has the sections {}", path, sections);
-  if (documents.size() > 1)
-    throw_error<UsageError>("{}: has {} YAML documents, a configuration is one", path, documents.size());
-  if (!documents[0].IsMap())
-    throw_error<UsageError>("{}:{}: must be a map of the sections {}, not {}", path,
-                            documents[0].Mark().line + 1, sections, describe(documents[0]));
-  set_section("", documents[0], {path, ""}, {path, ""});
+  if (!document.IsMap())
+    throw_error<UsageError>("{}:{}: must be a map of the sections {}, not {}", path, document.Mark().line + 1,
+                            sections, describe(document));
+  set_section("", document, {path, ""}, {path, ""});
 }
 
 /// Back to the defaults of a section that a map replaces; data.augment as a map starts from no operation.
