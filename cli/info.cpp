@@ -6,10 +6,17 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "data/checkpoint_files.h"
+#include "data/clip_weights.h"
 #include "data/dataset.h"
 #include "data/hdf5.h"
+#include "data/input_file.h"
+#include "data/onnx_file.h"
+#include "data/torch_file.h"
+#include "data/torch_training.h"
 #include "data/weights.h"
 #include "infer/encoder.h"
+#include "nn/clip.h"
 
 namespace vitral::cli {
 namespace {
@@ -27,12 +34,89 @@ ordered_json describe_hdf5(const std::string& path) {
     out["images"] = dataset.size();
     out["width"] = dataset.width();
     out["description"] = dataset.description();
+  } else if (file.has("/embeddings") && file.shape("/embeddings").rank() == 2) {
+    const Shape shape = file.shape("/embeddings");
+    out["kind"] = file.has("/texts") ? "embeddings of texts" : "embeddings of images";
+    out[file.has("/texts") ? "texts" : "images"] = shape[0];
+    out["width"] = shape[1];
+    if (file.has("/patch_embeddings")) out["patches"] = file.shape("/patch_embeddings").dim(1);
   }
   return out;
 }
 
+ordered_json describe_student(const nn::StudentConfig& c) {
+  return {{"image_size", c.image_size}, {"patch_size", c.patch_size}, {"width", c.width},
+          {"layers", c.layers},         {"heads", c.heads},           {"attention", c.attention},
+          {"window", c.window},         {"same_norm", c.same_norm}};
+}
+
+// CLIP's towers, each null where it is not there; nothing for weights of another kind.
+std::optional<ordered_json> describe_clip(const data::WeightsFile& weights, const std::string& path) {
+  try {
+    const nn::ClipState state = nn::split_clip_state(weights.tensors, path);
+    ordered_json out = {{"image", nullptr}, {"text", nullptr}};
+    if (!state.image.empty()) {
+      const auto c = nn::infer_clip_image_config(state.image, weights.metadata, path);
+      out["image"] = {{"image_size", c.image_size}, {"patch_size", c.patch_size}, {"width", c.width},
+                      {"layers", c.layers},         {"heads", c.heads},           {"embedding", c.embedding}};
+    }
+    if (!state.text.empty()) {
+      const auto c = nn::infer_clip_text_config(state.text, weights.metadata, path);
+      out["text"] = {{"context", c.context}, {"vocabulary", c.vocabulary}, {"width", c.width},
+                     {"layers", c.layers},   {"heads", c.heads},           {"embedding", c.embedding}};
+    }
+    return out;
+  } catch (const UsageError&) {
+    return {};
+  }
+}
+
+// The state of a training that PyTorch began; nothing where there is none.
+std::optional<ordered_json> describe_training(const std::string& file) {
+  if (!data::looks_like_torch_file(file)) return {};
+  try {
+    const data::TorchTraining t = data::read_torch_training(file);
+    if (!t.optimizer) return {};
+    ordered_json out = {{"optimizer", "AdamW"}, {"step", t.optimizer->steps}, {"lr", t.optimizer->lr}};
+    if (t.epoch) out["last_epoch"] = *t.epoch;
+    if (t.scheduler) {
+      out["scheduler"] = "ReduceLROnPlateau";
+      out["best_loss"] = t.scheduler->best;
+      out["bad_epochs"] = t.scheduler->bad_epochs;
+    }
+    return out;
+  } catch (const Error& e) {  // the weights can be read all the same
+    return ordered_json{{"not_resumable", e.what()}};
+  }
+}
+
+ordered_json describe_onnx(const std::string& path) {
+  const data::OnnxSummary model = data::read_onnx_summary(path);
+  ordered_json out = {{"file", path},
+                      {"kind", "ONNX"},
+                      {"producer", model.producer},
+                      {"opset", model.opset},
+                      {"nodes", model.nodes.size()},
+                      {"metadata", model.metadata},
+                      {"tensors", ordered_json::array()}};
+  const auto add = [&](const char* role, const std::vector<data::OnnxTensor>& tensors) {
+    for (const auto& t : tensors) {
+      std::string shape;
+      for (const auto& dim : t.dims)
+        std::visit([&](const auto& size) { shape += fmt::format("{}{}", shape.empty() ? "" : ", ", size); },
+                   dim);
+      out["tensors"].push_back(
+          {{"name", t.name}, {"role", role}, {"dtype", t.dtype}, {"shape", "[" + shape + "]"}});
+    }
+  };
+  add("input", model.inputs);
+  add("output", model.outputs);
+  return out;
+}
+
 ordered_json describe_weights(const std::string& path) {
-  const data::WeightsFile weights = data::read_weights(path);
+  const data::WeightsFile weights = data::read_clip_weights(path);
+  const std::string file = data::find_weights(path);
   std::int64_t parameters = 0;
   ordered_json tensors = ordered_json::array();
   for (const auto& [name, tensor] : weights.tensors) {
@@ -40,18 +124,14 @@ ordered_json describe_weights(const std::string& path) {
     tensors.push_back(
         {{"name", name}, {"dtype", vitral::name(tensor.dtype())}, {"shape", tensor.shape().str()}});
   }
-  ordered_json out = {{"file", path},
-                      {"kind", "weights"},
-                      {"read_from", data::find_weights(path)},
-                      {"parameters", parameters}};
+  ordered_json out = {{"file", path}, {"kind", "weights"}, {"read_from", file}, {"parameters", parameters}};
   try {
-    const nn::StudentConfig c = infer::config_of_weights(weights.tensors, weights.metadata, path);
-    out["model"] = {{"image_size", c.image_size}, {"patch_size", c.patch_size}, {"width", c.width},
-                    {"layers", c.layers},         {"heads", c.heads},           {"attention", c.attention},
-                    {"window", c.window},         {"same_norm", c.same_norm}};
+    out["model"] = describe_student(infer::config_of_weights(weights.tensors, weights.metadata, path));
   } catch (const UsageError&) {
     out["model"] = nullptr;  // weights, but no student's
+    if (const auto clip = describe_clip(weights, path)) out["clip"] = *clip;
   }
+  if (const auto training = describe_training(file)) out["training"] = *training;
   out["tensors"] = std::move(tensors);
   return out;
 }
@@ -66,16 +146,29 @@ void add_metrics(const std::string& folder, ordered_json& out) {
   }
 }
 
+std::string text_of(const ordered_json& value) {
+  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+}
+
+ordered_json describe(const std::string& path, bool folder) {
+  if (data::H5File::is_hdf5(path)) return describe_hdf5(path);
+  // Weights first: the first bytes of theirs may look like a model's.
+  const bool weights = folder || data::looks_like_torch_file(path) || data::looks_like_safetensors(path);
+  return !weights && data::looks_like_onnx(path) ? describe_onnx(path) : describe_weights(path);
+}
+
 void print(const ordered_json& out) {
   for (const auto& [key, value] : out.items()) {
     if (key == "description") {
       fmt::print("{}\n", value.get<std::string>());
     } else if (value.is_array()) {
       for (const auto& t : value)
-        fmt::print("  {:<48} {:<8} {}\n", t["name"].get<std::string>(), t["dtype"].get<std::string>(),
-                   t["shape"].get<std::string>());
+        fmt::print("  {:<48} {:<8} {}{}\n", data::one_line(t["name"].get<std::string>()),
+                   t["dtype"].get<std::string>(), data::one_line(t["shape"].get<std::string>()),
+                   t.contains("role") ? ", " + t["role"].get<std::string>() : "");
     } else {
-      fmt::print("{:<12} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+      fmt::print("{:<12} {}\n", key,
+                 data::one_line(value.is_string() ? value.get<std::string>() : text_of(value)));
     }
   }
 }
@@ -90,7 +183,9 @@ void add_info(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   auto* command = add_command(app, "info", "says what a dataset, embeddings, weights or a run folder holds",
                               "vitral info runs/shapes");
-  command->add_option("file", a->path, "HDF5 file, .safetensors, .pt, run folder or checkpoint")
+  command
+      ->add_option("file", a->path,
+                   "HDF5 file, .safetensors, .pt, .onnx, run folder, checkpoint or folder of CLIP's weights")
       ->required()
       ->type_name("FILE");
   command->add_flag("--json", a->json, "one JSON object");
@@ -102,13 +197,14 @@ void add_info(CLI::App& app) {
     if (!fs::exists(status))
       throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", a->path,
                               why.message());
-    ordered_json out = data::H5File::is_hdf5(a->path) ? describe_hdf5(a->path) : describe_weights(a->path);
+    ordered_json out = describe(a->path, fs::is_directory(status));
     if (fs::is_directory(status)) {
-      out["kind"] = fs::exists(a->path + "/checkpoints", why) ? "run" : "checkpoint";
+      if (fs::exists(a->path + "/checkpoints", why)) out["kind"] = "run";
+      if (fs::exists(a->path + "/" + data::state_file, why)) out["kind"] = "checkpoint";
       add_metrics(a->path, out);
     }
     if (a->json)
-      fmt::print("{}\n", out.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
+      fmt::print("{}\n", text_of(out));
     else
       print(out);
   });

@@ -77,7 +77,9 @@ TEST(Info, OfEveryKindOfFile) {
   data::write_png(small / "a.png", test::noise({20, 30, 3}, 1, DType::uint8));
   expect_done(run({"embed", weights, small / "a.png", "-o", small / "e.h5"}));
   const json embeddings = info(small / "e.h5");
-  EXPECT_EQ(embeddings["kind"], "HDF5");
+  EXPECT_EQ(embeddings["kind"], "embeddings of images");
+  EXPECT_EQ(embeddings["images"], 1);
+  EXPECT_EQ(embeddings["width"], 16);
   ASSERT_EQ(embeddings["datasets"].size(), 3U);
   EXPECT_EQ(embeddings["datasets"][0]["name"], "/embeddings");
   EXPECT_EQ(embeddings["datasets"][0]["shape"], "[1, 16]");

@@ -92,6 +92,14 @@ void configurations() {
   put("yaml", "override", std::string("train: {epochs: 3}\n") + '\0' + "train.optimizer={lr: 1e-4}");
 }
 
+void texts() {
+  put("tokenizer", "words",
+      "A photo of a CAT's 3 dogs, &amp; caf\xc3\xa9 \xe6\x97\xa5\xe6\x9c\xac <|endoftext|>");
+  put("tokenizer", "broken", "\xff\xfe half \xc3");
+  put("vocabulary", "merges", file("tests/golden/tokenizer_merges.txt"));
+  put("vocabulary", "short", "#version: 0.2\na b</w>\nab c\n");
+}
+
 // A byte of which file, then edits (hdf5.cpp).
 void datasets() {
   for (char which = 0; which < 10; ++which) {
@@ -115,6 +123,7 @@ int main(int argc, char** argv) {
     images();
     configurations();
     datasets();
+    texts();
   } catch (const std::exception& e) {
     std::fprintf(stderr, "fuzz_seeds: %s\n", e.what());
     return 1;

@@ -1,0 +1,132 @@
+// What `vitral info` says of weights and models that are not a run's.
+#include "data/torch_write.h"
+#include "nn/clip.h"
+#include "tests/cli/small_run.h"
+
+namespace vitral {
+namespace {
+
+using nlohmann::json;
+using test::expect_done;
+using test::run;
+
+json info(const std::string& path) {
+  expect_done(run({"info", path}));
+  const test::Result r = run({"info", path, "--json"});
+  expect_done(r);
+  return json::parse(r.out);
+}
+
+// A CLIP of two small towers under OpenAI's names.
+data::NamedTensors small_clip() {
+  nn::ClipImageConfig image{
+      .image_size = 16, .patch_size = 4, .width = 64, .layers = 2, .heads = 1, .embedding = 8};
+  nn::ClipTextConfig text{
+      .context = 7, .vocabulary = 30, .width = 64, .layers = 1, .heads = 1, .embedding = 8};
+  data::NamedTensors out;
+  for (const auto& [name, tensor] : nn::ClipImage(image).state())
+    out.emplace_back("visual." + name, tensor.clone());
+  for (const auto& [name, tensor] : nn::ClipText(text).state()) out.emplace_back(name, tensor.clone());
+  return out;
+}
+
+TEST(Info, OfClipsTowers) {
+  const test::TempDir dir;
+  data::NamedTensors both = small_clip(), image;
+  data::write_safetensors(dir / "clip.safetensors", both);
+  for (auto& [name, tensor] : both) tensor = tensor.cast(DType::float16);
+  data::write_torch_file(dir / "clip.pt", both);
+  for (const char* name : {"clip.safetensors", "clip.pt"}) {
+    const json clip = info(dir / name);
+    EXPECT_EQ(clip["kind"], "weights");
+    EXPECT_TRUE(clip["model"].is_null());
+    EXPECT_EQ(clip["clip"]["image"], (json{{"image_size", 16},
+                                           {"patch_size", 4},
+                                           {"width", 64},
+                                           {"layers", 2},
+                                           {"heads", 1},
+                                           {"embedding", 8}}));
+    EXPECT_EQ(clip["clip"]["text"], (json{{"context", 7},
+                                          {"vocabulary", 30},
+                                          {"width", 64},
+                                          {"layers", 1},
+                                          {"heads", 1},
+                                          {"embedding", 8}}));
+  }
+  // A Hugging Face folder is one of weights, and an image tower may be alone.
+  for (const auto& [name, tensor] : small_clip())
+    if (name.starts_with("visual.")) image.emplace_back(name, tensor);
+  std::filesystem::create_directory(dir / "folder");
+  data::write_torch_file(dir / "folder/pytorch_model.bin", image);
+  const json alone = info(dir / "folder");
+  EXPECT_EQ(alone["kind"], "weights");
+  EXPECT_EQ(alone["read_from"], dir / "folder/pytorch_model.bin");
+  EXPECT_EQ(alone["clip"]["image"]["embedding"], 8);
+  EXPECT_TRUE(alone["clip"]["text"].is_null());
+}
+
+TEST(Info, OfATrainingThatPyTorchBegan) {
+  const json begun = info("tests/golden/run_torch.pt");
+  EXPECT_EQ(begun["model"]["width"], 16);
+  const json& training = begun["training"];
+  EXPECT_EQ(training["optimizer"], "AdamW");
+  EXPECT_EQ(training["step"], 6);
+  EXPECT_EQ(training["last_epoch"], 1);
+  EXPECT_EQ(training["lr"], 1e-3);
+  EXPECT_EQ(training["scheduler"], "ReduceLROnPlateau");
+  EXPECT_EQ(training["bad_epochs"], 1);
+  EXPECT_FALSE(info("tests/golden/run_init.safetensors").contains("training"));
+  EXPECT_FALSE(info("tests/golden/tiny_torchscript.pt").contains("training"));
+  // Of state that cannot go on it says why.
+  const json tiny = info("tests/golden/tiny.pt");
+  EXPECT_TRUE(tiny["training"]["not_resumable"].get<std::string>().starts_with(
+      "tests/golden/tiny.pt: its optimizer has 1 parameters, its model 13 tensors; "));
+}
+
+TEST(Info, OfAnOnnxModel) {
+  const test::TempDir dir;
+  const std::string path = dir / "student.onnx";
+  expect_done(run({"convert", "tests/golden/run_init.safetensors", path}));
+  const json model = info(path);
+  EXPECT_EQ(model["kind"], "ONNX");
+  EXPECT_EQ(model["producer"], "vitral " VITRAL_VERSION);
+  EXPECT_EQ(model["opset"], 17);
+  EXPECT_EQ(model["metadata"]["model.width"], "16");
+  ASSERT_EQ(model["tensors"].size(), 4U);
+  EXPECT_EQ(
+      model["tensors"][0],
+      (json{{"name", "images"}, {"role", "input"}, {"dtype", "float32"}, {"shape", "[batch, 3, 16, 16]"}}));
+  EXPECT_EQ(model["tensors"][3]["role"], "output");
+  const std::string bytes = test::bytes_of_file(path);
+  test::put_file(path, bytes.substr(0, 1000));
+  test::expect_failure(run({"info", path}), 1,
+                       path +
+                           ": a field is cut off or of an unknown kind; it is damaged or not an ONNX model, "
+                           "export it again");
+}
+
+TEST(Info, OfEmbeddingsOfTexts) {
+  const test::TempDir dir;
+  {
+    data::H5File file = data::H5File::create(dir / "t.h5");
+    file.write_strings("/texts", {"a cat", "a dog"});
+    file.write("/embeddings", Tensor::full({2, 8}, 0.5));
+    file.close();
+  }
+  const json texts = info(dir / "t.h5");
+  EXPECT_EQ(texts["kind"], "embeddings of texts");
+  EXPECT_EQ(texts["texts"], 2);
+  EXPECT_EQ(texts["width"], 8);
+}
+
+TEST(Info, OfTheGoldenClip) {
+  VITRAL_NEEDS_SHARED(clip, "golden/clip_tiny_hf.safetensors");
+  const json c = info(clip);
+  EXPECT_TRUE(c["clip"]["image"].is_object());
+  EXPECT_TRUE(c["clip"]["text"].is_object());
+  EXPECT_EQ(c["clip"]["image"]["embedding"], c["clip"]["text"]["embedding"]);
+  EXPECT_EQ(c["clip"]["text"]["vocabulary"], 49408);
+}
+
+}  // namespace
+}  // namespace vitral
