@@ -134,6 +134,25 @@ FileDigest write_file_atomic(const std::string& path, std::string_view text) {
   return file.commit();
 }
 
+void write_file(const std::string& path, std::string_view bytes) {
+  std::error_code ignored;
+  const auto status = fs::status(path, ignored);
+  if (!fs::exists(status) || fs::is_regular_file(status) || fs::is_directory(status)) {
+    write_file_atomic(path, bytes);
+    return;
+  }
+  std::FILE* file = std::fopen(path.c_str(), "wb");
+  if (!file) throw_error("{}: cannot write: {}; choose another name", path, std::strerror(errno));
+  errno = 0;
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+  const int write_error = errno;
+  // Closing flushes: only then is it known whether everything was taken.
+  const bool closed = std::fclose(file) == 0;
+  if (written && closed) return;
+  throw_error("{}: cannot write: {}; choose another name", path,
+              std::strerror(written ? errno : write_error));
+}
+
 AtomicDirectory::AtomicDirectory(std::string path)
     : path_(without_trailing_slash(std::move(path))), temporary_(temporary_name(path_)) {
   if (::mkdir(temporary_.c_str(), 0777) != 0) fail(path_, errno);

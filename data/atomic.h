@@ -46,6 +46,10 @@ class AtomicFile {
 /// One AtomicFile with this text.
 FileDigest write_file_atomic(const std::string& path, std::string_view text);
 
+/// What a program was asked to write: write_file_atomic(), but devices such as /dev/null and pipes are
+/// written to, not replaced. Error "PATH: cannot write: ...; choose another name".
+void write_file(const std::string& path, std::string_view bytes);
+
 /// A folder that appears with all its files or not at all:
 ///
 ///   AtomicDirectory folder("checkpoints/step-000000010");

@@ -75,24 +75,7 @@ Tensor read_image(const std::string& path) {
 
 void write_png(const std::string& path, const Tensor& image) {
   const std::vector<std::uint8_t> bytes = encode_png(image);
-  std::error_code ignored;
-  const auto status = std::filesystem::status(path, ignored);
-  if (!std::filesystem::exists(status) || std::filesystem::is_regular_file(status) ||
-      std::filesystem::is_directory(status)) {
-    write_file_atomic(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-    return;
-  }
-  // A device such as /dev/null, or a pipe: it is written to, not replaced.
-  File file(std::fopen(path.c_str(), "wb"));
-  if (!file) throw_error("{}: cannot write: {}; choose another name", path, std::strerror(errno));
-  errno = 0;
-  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file.get()) == bytes.size();
-  const int write_error = errno;
-  // Closing flushes: only then is it known whether everything was taken.
-  const bool closed = std::fclose(file.release()) == 0;
-  if (written && closed) return;
-  throw_error("{}: cannot write: {}; choose another name", path,
-              std::strerror(written ? errno : write_error));
+  write_file(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
 }  // namespace vitral::data

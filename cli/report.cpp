@@ -1,0 +1,69 @@
+#include "infer/report.h"
+
+#include <cstdio>
+#include <memory>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/common.h"
+#include "data/atomic.h"
+
+namespace vitral::cli {
+
+void add_report(CLI::App& app) {
+  struct Arguments {
+    EncoderArguments encoder;
+    std::vector<std::string> inputs;
+    infer::ReportRequest request;
+    std::string output;
+    bool json = false;
+  };
+  auto a = std::make_shared<Arguments>();
+  auto* command =
+      add_command(app, "report", "writes one HTML page: images, patches, prompts and training curves",
+                  "vitral report runs/shapes shapes/val.h5 -o report.html");
+  a->encoder.add_to(*command);
+  command->add_option("images", a->inputs, "dataset files (HDF5), or images (JPEG, PNG) and folders of them")
+      ->required()
+      ->type_name("IMAGES");
+  command->add_option("-o,--output", a->output, "HTML file to write")->required();
+  command->add_option("--run", a->request.run, "run folder of the curves; default: WEIGHTS where it is one")
+      ->type_name("FOLDER");
+  command->add_option("--image", a->request.images, "images by number; default: the first ones")
+      ->check(at_least(0));
+  command->add_option("--count", a->request.count, "how many images, without --image")
+      ->capture_default_str()
+      ->check(at_least(1));
+  command->add_flag("--json", a->json, "a summary as one JSON object");
+  command->callback([a] {
+    auto inputs = a->inputs;
+    inputs.push_back(a->encoder.weights);
+    check_output(a->output, inputs);
+    const data::ImageSource source = data::ImageSource::open(a->inputs);
+    const infer::Encoder encoder = a->encoder.load();
+    a->request.weights = a->encoder.weights;
+    if (a->request.run.empty() && infer::is_run(a->encoder.weights)) a->request.run = a->encoder.weights;
+    a->request.progress = terminal_counter("looked at");
+    std::int64_t skipped = 0;
+    a->request.skipped = [&](const std::string& line) {
+      ++skipped;
+      std::fprintf(stderr, "%s\n", line.c_str());
+    };
+    const infer::Report report = infer::make_report(encoder, source, a->request);
+    const std::string page = infer::report_page(report);
+    data::write_file(a->output, page);
+    if (!a->json) {
+      fmt::print("{}: {} images, {} prompts{}, {:.1f} MB\n", a->output, report.images.size(),
+                 report.prompts.size(), report.run ? ", training curves" : "",
+                 static_cast<double>(page.size()) / 1e6);
+      return;
+    }
+    const nlohmann::ordered_json out = {{"output", a->output},       {"images", report.images.size()},
+                                        {"found", source.size()},    {"skipped", skipped},
+                                        {"prompts", report.prompts}, {"curves", report.run.has_value()},
+                                        {"bytes", page.size()}};
+    fmt::print("{}\n", out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  });
+}
+
+}  // namespace vitral::cli
