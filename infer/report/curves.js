@@ -61,7 +61,7 @@ function curve(title, unit, series) {
       draw("line", {class: "grid", x1: left, x2: width - right, y1: place.y(v), y2: place.y(v)}, svg);
       draw("text", {x: left - 8, y: place.y(v) + 4, "text-anchor": "end"}, svg, number(v));
     }
-    for (const v of ticks(x.low, x.high, Math.max(2, width / 110)))
+    for (const v of ticks(x.low, x.high, Math.max(3, width / 80)))
       if (Number.isInteger(v)) draw("text", {x: place.x(v), y: height - bottom + 16, "text-anchor": "middle"}, svg, String(v));
     draw("text", {x: width - right, y: height - 4, "text-anchor": "end"}, svg, "step");
     draw("text", {x: 0, y: height - 4}, svg, unit);
