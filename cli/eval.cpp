@@ -1,147 +1,186 @@
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <memory>
 
-#include <nlohmann/json.hpp>
-
 #include "cli/common.h"
-#include "data/input_file.h"
-#include "infer/evaluate.h"
+#include "cli/eval_print.h"
+#include "cli/text.h"
 
 namespace vitral::cli {
 namespace {
 
-using nlohmann::ordered_json;
+struct Arguments {
+  EncoderArguments encoder;
+  TextArguments texts;
+  std::vector<std::string> inputs;
+  infer::EvaluateOptions options;
+  bool zero_shot = false, retrieval = false;
+  std::string classes, captions, teacher, teacher_transform = "clip";
+  EvalStyle style;
+  // Options of the one way to measure that have no meaning for the other.
+  std::vector<CLI::Option*> of_embeddings, of_texts;
 
-ordered_json number(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(); }
+  bool against_texts() const { return zero_shot || retrieval; }
+};
 
-ordered_json to_json(const infer::Retrieval& r) {
-  ordered_json out = {{"queries", r.queries}, {"candidates", r.candidates}};
-  for (std::size_t d = 0; d < r.depths.size(); ++d) {
-    out[fmt::format("recall_at_{}", r.depths[d])] = r.recall[d];
-    out[fmt::format("chance_at_{}", r.depths[d])] = r.chance[d];
-  }
-  return out;
+void skip(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
+
+auto now() { return std::chrono::steady_clock::now(); }
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(now() - start).count();
 }
 
-ordered_json to_json(const infer::SegmentationResult& s, const std::vector<std::string>& names) {
-  ordered_json concepts = ordered_json::array();
-  const auto add = [](const infer::PixelCounts& c) {
-    return ordered_json{{"pixels", c.labelled},
-                        {"predicted", c.predicted},
-                        {"iou", c.labelled > 0 ? ordered_json(c.iou()) : ordered_json()}};
-  };
-  for (std::size_t c = 0; c < names.size(); ++c) {
-    concepts.push_back({{"concept", names[c]}});
-    concepts.back().update(add(s.concepts[c]));
+void check(const Arguments& a) {
+  if (a.against_texts()) {
+    for (const auto* option : a.of_embeddings)
+      VITRAL_CHECK(option->count() == 0,
+                   "{}: is for measuring on a dataset's embeddings, not with --zero-shot or --retrieval",
+                   option->get_name());
+    VITRAL_CHECK(a.captions.empty() || a.retrieval, "--captions: are for --retrieval; add it");
+    VITRAL_CHECK(a.classes.empty() || a.zero_shot || a.captions.empty(),
+                 "--classes: are for --zero-shot, or for --retrieval without --captions");
+    VITRAL_CHECK(a.texts.has_source(),
+                 "--zero-shot and --retrieval need CLIP's weights; name them with --clip");
+    VITRAL_CHECK(!a.texts.has_templates() || a.zero_shot || a.captions.empty(),
+                 "--template: is for the names of classes; captions are taken as they are");
+    return;
   }
-  ordered_json out = {{"mean_iou", s.mean_iou()},
-                      {"chance", s.chance()},
-                      {"pixels", s.pixels},
-                      {"ambiguous_pixels", s.ambiguous},
-                      {"concepts", std::move(concepts)}};
-  if (s.background) out["background"] = add(*s.background);
-  return out;
+  VITRAL_CHECK(a.texts.has_source() || (a.texts.inputs().empty() && !a.texts.has_templates()),
+               "templates and a vocabulary are for CLIP's weights; name them with --clip");
+  for (const auto* option : a.of_texts)
+    VITRAL_CHECK(option->count() == 0, "{}: needs --zero-shot or --retrieval", option->get_name());
 }
 
-ordered_json to_json(const infer::Evaluation& e, double seconds) {
-  ordered_json out = {
-      {"images", e.images},
-      {"skipped", e.skipped},
-      {"loss", number(e.loss)},
-      {"cosine", number(e.cosine)},
-      {"top1_agreement", e.to_teacher.recall[0]},
-      {"top1_candidates", e.to_teacher.candidates},
-      {"retrieval",
-       {{"student_to_teacher", to_json(e.to_teacher)}, {"teacher_to_student", to_json(e.to_student)}}}};
-  if (e.pointing) {
-    out["objects"] = e.pointing->objects;
-    out["pointing_game"] = e.pointing->accuracy();
-    out["pointing_chance"] = e.pointing->chance();
-  }
-  if (e.segmentation) out["segmentation"] = to_json(*e.segmentation, e.concepts);
-  out["seconds"] = seconds;
-  return out;
+void measure_on_embeddings(Arguments& a) {
+  const data::Dataset dataset = data::Dataset::open(a.inputs);
+  const infer::Encoder encoder = a.encoder.load();
+  if (a.texts.has_source())
+    a.options.embed_concepts = [&a](const std::vector<std::string>& names) {
+      return a.texts.embed(names, a.encoder.device).embeddings;
+    };
+  a.options.progress = terminal_counter("evaluated");
+  a.options.skipped = skip;
+  const auto start = now();
+  const infer::Evaluation e = infer::evaluate(encoder, dataset, a.options);
+  print(e, seconds_since(start), a.style);
 }
 
-void row(const std::string& what, const std::string& value) { fmt::print("{:<20} {}\n", what, value); }
-
-std::string recalls(const infer::Retrieval& r) {
-  return fmt::format("{:.4f} / {:.4f} / {:.4f} of {} candidates (chance {:.4f} / {:.4f} / {:.4f})",
-                     r.recall[0], r.recall[1], r.recall[2], r.candidates, r.chance[0], r.chance[1],
-                     r.chance[2]);
+infer::TextTask task_of(const Arguments& a, const data::ImageSource& source) {
+  const auto names = source.names();
+  infer::TextTask task;
+  std::optional<infer::ClassLabels> classes;
+  if (a.zero_shot || a.captions.empty())
+    classes = a.classes.empty() ? infer::classes_of_folders(names, source.path())
+                                : infer::classes_of_list(names, a.classes, source.path());
+  Tensor class_embeddings;
+  if (classes) class_embeddings = a.texts.embed(classes->names, a.encoder.device).embeddings;
+  if (a.retrieval && !a.captions.empty()) {
+    task.captions = infer::read_captions(names, a.captions);
+    task.caption_embeddings = a.texts.embed(task.captions->texts, a.encoder.device, false).embeddings;
+  } else if (a.retrieval) {
+    task.captions = infer::captions_of_classes(*classes);
+    task.caption_embeddings = class_embeddings;
+  }
+  if (a.zero_shot) {
+    task.classes = std::move(classes);
+    task.class_embeddings = class_embeddings;
+  }
+  return task;
 }
 
-void print(const infer::Evaluation& e, double seconds, bool every_concept) {
-  row("images", fmt::format("{}", e.images) + (e.skipped > 0 ? fmt::format(" ({} skipped)", e.skipped) : ""));
-  row("loss", fmt::format("{:.4f}", e.loss));
-  row("cosine", fmt::format("{:.4f}", e.cosine));
-  row("top-1 agreement",
-      fmt::format("{:.4f} of {} candidates", e.to_teacher.recall[0], e.to_teacher.candidates));
-  row("recall@1/5/10", "");
-  row("  student, teacher", recalls(e.to_teacher));
-  row("  teacher, student", recalls(e.to_student));
-  if (e.pointing)
-    row("pointing game", fmt::format("{:.4f} of {} objects (chance {:.4f})", e.pointing->accuracy(),
-                                     e.pointing->objects, e.pointing->chance()));
-  if (e.segmentation) {
-    const infer::SegmentationResult& s = *e.segmentation;
-    row("mean IoU", fmt::format("{:.4f} of {} pixels (chance {:.4f}; {} more in boxes of several concepts)",
-                                s.mean_iou(), s.pixels, s.chance(), s.ambiguous));
-    if (s.background) row("  background", fmt::format("{:.4f}", s.background->iou()));
-    for (std::size_t c = 0; every_concept && c < e.concepts.size(); ++c)
-      if (s.concepts[c].labelled > 0)
-        row("  " + data::shown(e.concepts[c]), fmt::format("{:.4f}", s.concepts[c].iou()));
+void measure_on_texts(const Arguments& a) {
+  const data::ImageSource source = data::ImageSource::open(a.inputs);
+  const infer::Encoder student = a.encoder.load();
+  std::optional<infer::ClipImageEncoder> teacher;
+  std::vector<infer::ImageModel> models{infer::model_of(student)};
+  if (!a.teacher.empty()) {
+    teacher = infer::ClipImageEncoder::load(a.teacher, parse_device(a.encoder.device));
+    models.push_back(infer::model_of(*teacher, a.teacher_transform == "clip"
+                                                   ? infer::PlainTransform::clip
+                                                   : infer::PlainTransform::resize));
   }
-  row("seconds", fmt::format("{:.1f}", seconds));
+  const infer::TextTask task = task_of(a, source);
+  infer::EvaluateTextOptions options;
+  options.batch_size = a.options.batch_size;
+  options.candidates = a.options.candidates;
+  options.progress = terminal_counter("evaluated");
+  options.skipped = skip;
+  const auto start = now();
+  const infer::TextResult r = infer::evaluate_text(models, source, task, options);
+  print(r, task, seconds_since(start), a.style);
+}
+
+void add_options_of_embeddings(CLI::App& command, Arguments& a) {
+  a.of_embeddings = {
+      command.add_option("--workers", a.options.workers, "loader threads")
+          ->capture_default_str()
+          ->check(at_least(0)),
+      command.add_option("--loss-norm", a.options.loss_norm, "factor of the loss")
+          ->capture_default_str()
+          ->check(positive_number()),
+      command
+          .add_option("--background", a.options.background,
+                      "cosine below which a pixel shows no concept: segmentation with background")
+          ->check(CLI::Range(-1.0, 1.0))};
+}
+
+void add_options_of_texts(CLI::App& command, Arguments& a) {
+  command.add_flag("--zero-shot", a.zero_shot,
+                   "instead: classification by the names of classes; images may lie in folders, too");
+  command.add_flag("--retrieval", a.retrieval, "instead: images by their captions, and captions by images");
+  a.of_texts = {
+      command
+          .add_option("--classes", a.classes,
+                      "names of classes, one a line in the order of the sorted folders, or folder<TAB>name; "
+                      "default: the folders' names")
+          ->type_name("FILE"),
+      command
+          .add_option(
+              "--captions", a.captions,
+              "image name<TAB>caption, or JSON lines with name and caption; default: names of classes")
+          ->type_name("FILE"),
+      command.add_option("--teacher", a.teacher, "CLIP's weights: measure its image tower, too")
+          ->type_name("CLIP_WEIGHTS"),
+      command
+          .add_option(
+              "--teacher-transform", a.teacher_transform,
+              "how the teacher sees images: clip (its own: crop the centre) or resize (as the student)")
+          ->capture_default_str()
+          ->check(CLI::IsMember({"clip", "resize"}))};
+  a.texts.add_clip_to(command);
 }
 
 }  // namespace
 
 void add_eval(CLI::App& app) {
-  struct Arguments {
-    EncoderArguments encoder;
-    std::vector<std::string> files;
-    infer::EvaluateOptions options;
-    bool per_class = false, json = false;
-  };
   auto a = std::make_shared<Arguments>();
-  auto* command =
-      add_command(app, "eval", "measures a student on a dataset: loss, cosine, retrieval, localisation",
-                  "vitral eval runs/shapes shapes/val.h5 --json");
+  auto* command = add_command(
+      app, "eval", "measures a student: loss, cosine, retrieval, localisation, zero-shot classification",
+      "vitral eval runs/shapes shapes/val.h5 --json\n"
+      "  vitral eval runs/student photos/ --zero-shot --clip clip-vit-base-patch32 --template 'a photo of a "
+      "{}'");
   a->encoder.add_to(*command);
-  command->add_option("files", a->files, "dataset files (HDF5)")->required()->type_name("FILE");
+  command
+      ->add_option("files", a->inputs,
+                   "dataset files (HDF5); with --zero-shot or --retrieval also images and folders")
+      ->required()
+      ->type_name("FILE");
   command->add_option("--batch", a->options.batch_size, "images at once")
       ->capture_default_str()
       ->check(at_least(1));
-  command->add_option("--workers", a->options.workers, "loader threads")
-      ->capture_default_str()
-      ->check(at_least(0));
-  command->add_option("--loss-norm", a->options.loss_norm, "factor of the loss")
-      ->capture_default_str()
-      ->check(positive_number());
   command->add_option("--candidates", a->options.candidates, "images that retrieval is taken over, at most")
       ->capture_default_str()
       ->check(at_least(1));
-  command
-      ->add_option("--background", a->options.background,
-                   "cosine below which a pixel shows no concept: segmentation with background")
-      ->check(CLI::Range(-1.0, 1.0));
-  command->add_flag("--per-class", a->per_class, "also what was measured of each concept");
-  command->add_flag("--json", a->json, "one JSON object");
+  add_options_of_embeddings(*command, *a);
+  add_options_of_texts(*command, *a);
+  command->add_flag("--per-class", a->style.per_class, "in the table: each class and each concept");
+  command->add_flag("--json", a->style.json, "one JSON object, with each class and each concept");
   command->callback([a] {
-    const data::Dataset dataset = data::Dataset::open(a->files);
-    const infer::Encoder encoder = a->encoder.load();
-    a->options.progress = terminal_counter("evaluated");
-    a->options.skipped = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
-    const auto start = std::chrono::steady_clock::now();
-    const infer::Evaluation e = infer::evaluate(encoder, dataset, a->options);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (a->json)
-      fmt::print("{}\n", to_json(e, seconds).dump(-1, ' ', false, ordered_json::error_handler_t::replace));
+    check(*a);
+    if (a->against_texts())
+      measure_on_texts(*a);
     else
-      print(e, seconds, a->per_class);
+      measure_on_embeddings(*a);
   });
 }
 

@@ -6,13 +6,34 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/common.h"
+#include "cli/text.h"
 #include "data/atomic.h"
 
 namespace vitral::cli {
+namespace {
+
+void add_texts(const TextArguments& texts, const std::string& device, std::int64_t width,
+               infer::ReportRequest& request) {
+  if (!texts.given()) {
+    for (const auto& file : texts.inputs())
+      throw_error<UsageError>("{}: belongs to --text, and no text is given", file);
+    VITRAL_CHECK(!texts.has_templates(), "--template: belongs to --text, and no text is given");
+    return;
+  }
+  const infer::TextEmbeddings embedded = texts.load(device);
+  check_width(embedded, width, request.weights);
+  request.prompts = embedded.texts;
+  request.prompt_embeddings = embedded.embeddings;
+  request.prompts_from =
+      fmt::format("{} texts, {}", embedded.size(), embedded.clip.empty() ? texts.stored : embedded.clip);
+}
+
+}  // namespace
 
 void add_report(CLI::App& app) {
   struct Arguments {
     EncoderArguments encoder;
+    TextArguments texts;
     std::vector<std::string> inputs;
     infer::ReportRequest request;
     std::string output;
@@ -27,6 +48,7 @@ void add_report(CLI::App& app) {
       ->required()
       ->type_name("IMAGES");
   command->add_option("-o,--output", a->output, "HTML file to write")->required();
+  a->texts.add_to(*command);
   command->add_option("--run", a->request.run, "run folder of the curves; default: WEIGHTS where it is one")
       ->type_name("FOLDER");
   command->add_option("--image", a->request.images, "images by number; default: the first ones")
@@ -38,10 +60,12 @@ void add_report(CLI::App& app) {
   command->callback([a] {
     auto inputs = a->inputs;
     inputs.push_back(a->encoder.weights);
+    for (const auto& file : a->texts.inputs()) inputs.push_back(file);
     check_output(a->output, inputs);
     const data::ImageSource source = data::ImageSource::open(a->inputs);
     const infer::Encoder encoder = a->encoder.load();
     a->request.weights = a->encoder.weights;
+    add_texts(a->texts, a->encoder.device, encoder.config().width, a->request);
     if (a->request.run.empty() && infer::is_run(a->encoder.weights)) a->request.run = a->encoder.weights;
     a->request.progress = terminal_counter("looked at");
     std::int64_t skipped = 0;

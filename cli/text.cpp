@@ -35,6 +35,10 @@ void TextArguments::add_to(CLI::App& command, bool stored_texts) {
       ->type_name("PROMPT...")
       ->expected(1, -1);
   command.add_option("--text-file", prompt_file, "more texts, one a line")->type_name("FILE");
+  add_clip_to(command, stored_texts);
+}
+
+void TextArguments::add_clip_to(CLI::App& command, bool stored_texts) {
   command.add_option("--clip", clip, "CLIP's weights: Hugging Face folder, .safetensors or .pt")
       ->type_name("CLIP_WEIGHTS");
   command
@@ -65,19 +69,29 @@ std::vector<std::string> TextArguments::inputs() const {
 
 infer::TextEmbeddings TextArguments::load(const std::string& device) const {
   VITRAL_CHECK(given(), "no texts given; use --text or --text-file");
-  const bool with_templates = !templates.empty() || !template_file.empty();
   const std::vector<std::string> texts = with_file(prompts, prompt_file);
+  if (!texts.empty()) return embed(texts, device);
+  check_stored();
+  return infer::read_texts(stored);
+}
+
+infer::TextEmbeddings TextArguments::embed(const std::vector<std::string>& texts, const std::string& device,
+                                           bool in_templates) const {
   if (!stored.empty()) {
-    VITRAL_CHECK(clip.empty() && vocabulary.empty() && !with_templates,
-                 "--texts holds embeddings already; leave out --clip, --vocab and templates");
-    const infer::TextEmbeddings all = infer::read_texts(stored);
-    return texts.empty() ? all : infer::select_texts(all, texts, stored);
+    check_stored();
+    return infer::select_texts(infer::read_texts(stored), texts, stored);
   }
   VITRAL_CHECK(!clip.empty(), "texts need CLIP's weights; name them with --clip");
-  auto out = infer::embed_texts(infer::ClipTextEncoder::load(clip, vocabulary, parse_device(device)), texts,
-                                with_file(templates, template_file));
+  const auto around = in_templates ? with_file(templates, template_file) : std::vector<std::string>{};
+  auto out =
+      infer::embed_texts(infer::ClipTextEncoder::load(clip, vocabulary, parse_device(device)), texts, around);
   out.clip = clip;
   return out;
+}
+
+void TextArguments::check_stored() const {
+  VITRAL_CHECK(clip.empty() && vocabulary.empty() && !has_templates(),
+               "--texts holds embeddings already; leave out --clip, --vocab and templates");
 }
 
 void check_width(const infer::TextEmbeddings& texts, std::int64_t width, const std::string& whose) {

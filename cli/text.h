@@ -19,11 +19,22 @@ struct TextArguments {
 
   /// stored_texts: whether --texts makes sense for the command.
   void add_to(CLI::App& command, bool stored_texts = true);
+  /// The same without --text and --text-file, for commands that find their texts elsewhere.
+  void add_clip_to(CLI::App& command, bool stored_texts = true);
   bool given() const { return !prompts.empty() || !prompt_file.empty() || !stored.empty(); }
   /// The files that are read, for check_output().
   std::vector<std::string> inputs() const;
   /// UsageError: no texts, options that do not go together, and what the files give.
   infer::TextEmbeddings load(const std::string& device) const;
+  /// The same for texts that come from elsewhere; in_templates: whether they go into the templates.
+  infer::TextEmbeddings embed(const std::vector<std::string>& texts, const std::string& device,
+                              bool in_templates = true) const;
+  /// Whether CLIP or stored embeddings are named.
+  bool has_source() const { return !clip.empty() || !stored.empty(); }
+  bool has_templates() const { return !templates.empty() || !template_file.empty(); }
+
+ private:
+  void check_stored() const;
 };
 
 /// UsageError where texts and `whose` embeddings differ in width.

@@ -59,9 +59,15 @@ Evaluation evaluate(const Encoder& encoder, const data::Dataset& dataset, const 
   VITRAL_CHECK(concepts || !options.background,
                "{}: has no labelled objects; a background cosine is for their segmentation",
                dataset.paths().front());
+  VITRAL_CHECK(concepts || !options.embed_concepts,
+               "{}: has no labelled objects whose concepts could be embedded; leave CLIP out",
+               dataset.paths().front());
   std::optional<LabelledMeasures> labelled;
   if (concepts) {
     if (options.embed_concepts) concepts->embeddings = options.embed_concepts(concepts->names);
+    VITRAL_CHECK(concepts->embeddings.dim(1) == width,
+                 "the embeddings of concepts are {} wide, the student's {}; they must share a teacher",
+                 concepts->embeddings.dim(1), width);
     labelled.emplace(*concepts, encoder.config(), options.background);
   }
 

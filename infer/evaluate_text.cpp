@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "data/input_file.h"
+#include "data/resize.h"
 #include "data/transform.h"
 
 namespace vitral::infer {
@@ -130,6 +131,17 @@ ImageModel model_of(const Encoder& student) {
             return data::validation_transform(image, student.config().image_size);
           },
           [&student](const Tensor& images) { return student.encode(images, images.dim(0)).embeddings; }};
+}
+
+ImageModel model_of(const ClipImageEncoder& teacher, PlainTransform transform) {
+  const int size = teacher.config().image_size;
+  return {"teacher", teacher.config().embedding,
+          [size, transform](const Tensor& image) {
+            return transform == PlainTransform::clip
+                       ? data::resize_shortest_center_crop(image, size, data::Filter::bicubic)
+                       : data::validation_transform(image, size);
+          },
+          [&teacher](const Tensor& images) { return teacher.encode(images, images.dim(0)); }};
 }
 
 TextResult evaluate_text(const std::vector<ImageModel>& models, const data::ImageSource& source,

@@ -14,9 +14,11 @@
 #include <vector>
 
 #include "data/image_source.h"
+#include "infer/clip.h"
 #include "infer/encoder.h"
 #include "infer/labels.h"
 #include "infer/retrieval.h"
+#include "infer/teach.h"
 #include "infer/zero_shot.h"
 
 namespace vitral::infer {
@@ -30,6 +32,8 @@ struct ImageModel {
 };
 /// The student on images resized as in validation; it must outlive the model.
 ImageModel model_of(const Encoder& student);
+/// The teacher itself, as what a student can reach.
+ImageModel model_of(const ClipImageEncoder& teacher, PlainTransform transform = PlainTransform::clip);
 
 struct TextTask {
   std::optional<ClassLabels> classes;  // zero-shot classification
