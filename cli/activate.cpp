@@ -1,50 +1,193 @@
+// vitral activate: what each patch of an image says about texts or concepts, as a picture or numbers.
+#include <algorithm>
+#include <cstdio>
 #include <memory>
 
+#include <nlohmann/json.hpp>
+
 #include "cli/common.h"
+#include "cli/text.h"
+#include "data/hdf5.h"
 #include "data/image.h"
+#include "data/input_file.h"
+#include "data/pack.h"
 #include "infer/activations.h"
 
 namespace vitral::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+// All of them are in memory at once, and in one picture.
+constexpr std::size_t most_images = 256;
+
+struct Arguments {
+  EncoderArguments encoder;
+  TextArguments texts;
+  std::vector<std::string> inputs;
+  infer::ActivationRequest request;
+  infer::ActivationOptions picture;
+  std::string style, teacher, output;
+  bool weights = false, json = false;
+};
+
+infer::ActivationStyle style_of(const Arguments& a) {
+  if (a.style == "softmax") return infer::ActivationStyle::softmax;
+  if (a.style == "both" || (a.style.empty() && a.texts.given())) return infer::ActivationStyle::both;
+  return infer::ActivationStyle::cosine;
+}
+
+bool are_datasets(const std::vector<std::string>& inputs) {
+  const auto is_dataset = [](const std::string& path) { return data::H5File::is_hdf5(path); };
+  const auto count = std::count_if(inputs.begin(), inputs.end(), is_dataset);
+  VITRAL_CHECK(count == 0 || count == static_cast<std::ptrdiff_t>(inputs.size()),
+               "{}: is a dataset beside images; give either datasets or images",
+               *std::find_if(inputs.begin(), inputs.end(), is_dataset));
+  return count > 0;
+}
+
+std::vector<infer::ImageActivations> of_files(const Arguments& a, const infer::Encoder& encoder,
+                                              const std::vector<data::PackSource>& files,
+                                              const std::vector<infer::PatchTarget>& targets,
+                                              const infer::ClipImageEncoder* teacher) {
+  std::vector<infer::ImageActivations> out;
+  for (const auto& file : files) {
+    try {
+      if (!file.problem.empty()) throw_error("{}", file.problem);
+      out.push_back(infer::activations_of(encoder, data::read_image(file.path), file.name, targets, teacher));
+    } catch (const UsageError&) {
+      throw;
+    } catch (const Error& e) {
+      if (files.size() == 1) throw;
+      std::fprintf(stderr, "skipped: %s\n", data::one_line(e.what()).c_str());
+    }
+  }
+  if (out.empty())
+    throw_error("{}: nothing written, none of the {} images can be read", a.output, files.size());
+  return out;
+}
+
+ordered_json grid(const Tensor& values) {
+  ordered_json rows = ordered_json::array();
+  for (std::int64_t r = 0; r < values.dim(0); ++r) {
+    ordered_json row = ordered_json::array();
+    for (std::int64_t c = 0; c < values.dim(1); ++c)
+      row.push_back(values.data<float>()[r * values.dim(1) + c]);
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+ordered_json numbers_of(const infer::ImageActivations& image) {
+  ordered_json out = {{"name", image.title}, {"weights", grid(image.probs)}};
+  if (image.attention.defined()) out["teacher_attention"] = grid(image.attention);
+  out["texts"] = ordered_json::array();
+  for (const auto& t : image.targets)
+    out["texts"].push_back({{"text", t.label}, {"cosines", grid(t.cosines)}, {"softmax", grid(t.softmax)}});
+  return out;
+}
+
+void run(const Arguments& a) {
+  VITRAL_CHECK(!a.output.empty() || a.json, "--output is required, or --json for the numbers alone");
+  if (!a.output.empty()) {
+    std::vector<std::string> inputs = a.inputs;
+    inputs.push_back(a.encoder.weights);
+    for (const auto& file : a.texts.inputs()) inputs.push_back(file);
+    check_output(a.output, inputs);
+    data::check_image_name(a.output);
+  }
+  const bool datasets = are_datasets(a.inputs);
+  data::PackOptions sources;
+  sources.inputs = a.inputs;
+  const auto files = datasets ? std::vector<data::PackSource>() : data::list_images(sources);
+  if (!datasets) {
+    VITRAL_CHECK(a.request.concepts.empty() && a.request.images.empty(),
+                 "{}: --concept and --image choose from datasets; give --text for images", a.inputs.front());
+    VITRAL_CHECK(a.texts.given() || !a.teacher.empty() || a.weights,
+                 "{}: is no dataset with concepts; give --text and --clip, --teacher or --weights",
+                 a.inputs.front());
+    VITRAL_CHECK(!files.empty(), "{}: no images in there (.jpg, .jpeg, .png)", a.inputs.front());
+    VITRAL_CHECK(files.size() <= most_images, "{} images are too many for one picture, the limit is {}",
+                 files.size(), most_images);
+  }
+  VITRAL_CHECK(!a.texts.given() || a.request.concepts.empty(), "--concept and --text exclude each other");
+  const infer::Encoder encoder = a.encoder.load();
+  std::vector<infer::PatchTarget> targets;
+  if (a.texts.given()) {
+    const infer::TextEmbeddings texts = a.texts.load(a.encoder.device);
+    check_width(texts, encoder.config().width, "the student");
+    targets = infer::targets_of(texts);
+  }
+  std::optional<infer::ClipImageEncoder> teacher;
+  if (!a.teacher.empty())
+    teacher.emplace(infer::ClipImageEncoder::load(a.teacher, parse_device(a.encoder.device)));
+  const infer::ClipImageEncoder* other = teacher ? &*teacher : nullptr;
+
+  std::vector<infer::ImageActivations> images;
+  if (!datasets) {
+    images = of_files(a, encoder, files, targets, other);
+  } else {
+    const data::Dataset dataset = data::Dataset::open(a.inputs);
+    images = a.texts.given() ? infer::dataset_activations(encoder, dataset, a.request, targets, other)
+                             : infer::concept_activations(encoder, dataset, a.request, other);
+  }
+  if (!a.output.empty()) {
+    std::vector<infer::ActivationRow> rows;
+    for (const auto& image : images)
+      rows.push_back(infer::activation_row(image, style_of(a), a.weights || teacher));
+    infer::ActivationOptions picture = a.picture;
+    if (a.texts.given()) picture.caption = "cosine of patch and text";
+    data::write_image(a.output, infer::draw_activations(rows, picture));
+  }
+  if (a.json) {
+    ordered_json out = {{"images", ordered_json::array()}};
+    for (const auto& image : images) out["images"].push_back(numbers_of(image));
+    fmt::print("{}\n", out.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
+  } else {
+    fmt::print("{}: activations of {} images\n", a.output, images.size());
+  }
+}
+
+}  // namespace
 
 void add_activate(CLI::App& app) {
-  struct Arguments {
-    EncoderArguments encoder;
-    std::vector<std::string> files;
-    infer::ActivationRequest request;
-    infer::ActivationOptions picture;
-    std::string output;
-  };
   auto a = std::make_shared<Arguments>();
-  auto* command =
-      add_command(app, "activate", "draws what each patch of an image says about a dataset's concepts",
-                  "vitral activate runs/shapes shapes/val.h5 --concept 'red circle' -o activations.png");
+  auto* command = add_command(
+      app, "activate", "draws what each patch of an image says about texts, or about a dataset's concepts",
+      "vitral activate runs/student cat.jpg --text 'a cat' 'a sofa' --clip clip-vit-base-patch32 -o cat.png\n"
+      "  vitral activate runs/shapes shapes/val.h5 --concept 'red circle' -o activations.png");
   a->encoder.add_to(*command);
-  command->add_option("files", a->files, "dataset files (HDF5) with /concepts")
+  command->add_option("inputs", a->inputs, "images (files, folders), or dataset files (HDF5)")
       ->required()
-      ->type_name("FILE");
-  command->add_option("-o,--output", a->output, "PNG to write")->required();
+      ->type_name("IMAGES");
+  command->add_option("-o,--output", a->output, "picture to write: .png, .jpg or .jpeg");
+  a->texts.add_to(*command);
+  command
+      ->add_option("--style", a->style,
+                   "cosine: heat map on a scale; softmax: the image darkened by a softmax over its patches, "
+                   "the original's picture; both. Default: both for texts, cosine for concepts")
+      ->check(CLI::IsMember({"cosine", "softmax", "both"}));
+  command->add_flag("--weights", a->weights, "also the weights with which the student adds its patches up");
+  command
+      ->add_option("--teacher", a->teacher,
+                   "CLIP's weights: also its class token's attention, beside the student's weights")
+      ->type_name("CLIP_WEIGHTS");
   command
       ->add_option("--concept", a->request.concepts,
-                   "names from /concepts/names; default: those of the image's objects")
+                   "of datasets: names from /concepts/names; default: those of the image's objects")
       ->type_name("NAME");
-  command->add_option("--image", a->request.images, "images by number; default: those with most objects")
+  command
+      ->add_option("--image", a->request.images,
+                   "of datasets: images by number; default: those with most objects")
       ->check(at_least(0));
-  command->add_option("--count", a->request.count, "how many images, without --image")
+  command->add_option("--count", a->request.count, "of datasets: how many images, without --image")
       ->capture_default_str()
       ->check(CLI::Range(1, 64));
   command->add_option("--cell", a->picture.cell, "pixels a side of an image in the picture")
       ->capture_default_str()
       ->check(CLI::Range(32, 2048));
-  command->callback([a] {
-    auto inputs = a->files;
-    inputs.push_back(a->encoder.weights);
-    check_output(a->output, inputs);
-    const data::Dataset dataset = data::Dataset::open(a->files);
-    const infer::Encoder encoder = a->encoder.load();
-    const auto rows = infer::concept_activations(encoder, dataset, a->request);
-    data::write_png(a->output, infer::draw_activations(rows, a->picture));
-    fmt::print("{}: activations of {} images\n", a->output, rows.size());
-  });
+  command->add_flag("--json", a->json, "the numbers of every patch as one JSON object");
+  command->callback([a] { run(*a); });
 }
 
 }  // namespace vitral::cli

@@ -1,10 +1,12 @@
 #include "data/image.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <initializer_list>
 #include <memory>
 
 #include "data/atomic.h"
@@ -17,6 +19,18 @@ struct CloseFile {
   void operator()(std::FILE* file) const { std::fclose(file); }
 };
 using File = std::unique_ptr<std::FILE, CloseFile>;
+
+constexpr int jpeg_quality = 92;
+
+bool has_suffix(const std::string& path, std::initializer_list<std::string_view> suffixes) {
+  std::string suffix = std::filesystem::path(path).extension().string();
+  for (char& c : suffix) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return std::find(suffixes.begin(), suffixes.end(), suffix) != suffixes.end();
+}
+
+void write_bytes(const std::string& path, const std::vector<std::uint8_t>& bytes) {
+  write_file(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
 
 }  // namespace
 
@@ -73,9 +87,16 @@ Tensor read_image(const std::string& path) {
   return decode_image(bytes, path);
 }
 
-void write_png(const std::string& path, const Tensor& image) {
-  const std::vector<std::uint8_t> bytes = encode_png(image);
-  write_file(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+void write_png(const std::string& path, const Tensor& image) { write_bytes(path, encode_png(image)); }
+
+void check_image_name(const std::string& path) {
+  if (!has_suffix(path, {".png", ".jpg", ".jpeg"}))
+    throw_error<UsageError>("{}: pictures are PNG or JPEG, name a .png, .jpg or .jpeg file", path);
+}
+
+void write_image(const std::string& path, const Tensor& image) {
+  check_image_name(path);
+  write_bytes(path, has_suffix(path, {".png"}) ? encode_png(image) : encode_jpeg(image, jpeg_quality));
 }
 
 }  // namespace vitral::data

@@ -39,6 +39,10 @@ std::vector<std::uint8_t> encode_jpeg(const Tensor& image, int quality);
 /// Replaces the file, whole or not at all: a failed write (full disk, no such folder) throws Error and leaves
 /// the old file as it was. Devices and pipes are written to.
 void write_png(const std::string& path, const Tensor& image);
+/// The same as PNG or JPEG (quality 92), whichever the name asks for: .png, .jpg, .jpeg.
+void write_image(const std::string& path, const Tensor& image);
+/// UsageError where write_image() does not know what the name asks for.
+void check_image_name(const std::string& path);
 
 /// Throws UsageError unless `image` is uint8 [H,W,3] on the CPU with H, W >= 1; `operation` opens the
 /// message.

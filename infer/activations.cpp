@@ -1,6 +1,8 @@
 #include "infer/activations.h"
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <map>
 
 #include "data/input_file.h"
@@ -17,9 +19,11 @@ struct Wanted {
   std::optional<Box> box;
 };
 
+using Objects = std::map<std::int64_t, std::vector<Wanted>>;
+
 // The labelled objects of each image, in the order of the file.
-std::map<std::int64_t, std::vector<Wanted>> labelled(const data::Concepts& concepts) {
-  std::map<std::int64_t, std::vector<Wanted>> out;
+Objects labelled(const data::Concepts& concepts) {
+  Objects out;
   for (std::size_t m = 0; m < concepts.image.size(); ++m) {
     const float* b = concepts.boxes.data<float>() + 4 * m;
     out[concepts.image[m]].push_back({concepts.concept_index[m], Box{b[0], b[1], b[2], b[3]}});
@@ -37,8 +41,7 @@ std::int64_t find_concept(const data::Concepts& concepts, const std::string& nam
                           concepts.names.size(), some, concepts.names.size() > 4 ? ", ..." : "");
 }
 
-std::vector<std::int64_t> choose_images(const data::Dataset& dataset,
-                                        const std::map<std::int64_t, std::vector<Wanted>>& objects,
+std::vector<std::int64_t> choose_images(const data::Dataset& dataset, const Objects& objects,
                                         std::int64_t count) {
   std::vector<std::int64_t> images;
   images.reserve(objects.size());
@@ -50,60 +53,164 @@ std::vector<std::int64_t> choose_images(const data::Dataset& dataset,
   return images;
 }
 
-}  // namespace
+// What an image is compared with: the concepts that were asked for, with its boxes, else those of its
+// objects, else the first ones of the file.
+std::vector<Wanted> wanted_of(const Objects& objects, std::int64_t image, const data::Concepts& concepts,
+                              const std::vector<std::int64_t>& requested) {
+  const auto here = objects.find(image);
+  std::vector<Wanted> wanted;
+  for (const std::int64_t c : requested) {
+    Wanted w{c, {}};
+    if (here != objects.end())
+      for (const auto& o : here->second)
+        if (o.concept_index == c && !w.box) w.box = o.box;
+    wanted.push_back(w);
+  }
+  if (!requested.empty()) return wanted;
+  if (here != objects.end()) return here->second;
+  const auto all = static_cast<std::int64_t>(concepts.names.size());
+  for (std::int64_t c = 0; c < std::min(panels_without_objects, all); ++c) wanted.push_back({c, {}});
+  return wanted;
+}
 
-std::vector<ActivationRow> concept_activations(const Encoder& encoder, const data::Dataset& dataset,
-                                               const ActivationRequest& request) {
+std::vector<ImageActivations> of_images(
+    const Encoder& encoder, const data::Dataset& dataset, const std::vector<std::int64_t>& images,
+    const std::function<std::vector<PatchTarget>(std::int64_t image)>& targets,
+    const ClipImageEncoder* teacher) {
   const std::string& path = dataset.paths().front();
-  const auto concepts = dataset.concepts();
-  VITRAL_CHECK(concepts && !concepts->names.empty(),
-               "{}: has no /concepts; write /concepts/names and /concepts/embeddings first", path);
-  const std::int64_t width = encoder.config().width, grid = encoder.config().grid();
-  VITRAL_CHECK(concepts->embeddings.dim(1) == width,
-               "{}: /concepts/embeddings are {} wide, the student's {}; they must share a teacher", path,
-               concepts->embeddings.dim(1), width);
-  const auto objects = labelled(*concepts);
-  const auto images =
-      request.images.empty() ? choose_images(dataset, objects, request.count) : request.images;
-
-  std::vector<ActivationRow> rows;
+  std::vector<ImageActivations> out;
   for (const std::int64_t i : images) {
     VITRAL_CHECK(i >= 0 && i < dataset.size(), "{}: has no image {}, they are numbered 0 to {}", path, i,
                  dataset.size() - 1);
-    const auto here = objects.find(i);
-    std::vector<Wanted> wanted;
-    if (!request.concepts.empty()) {
-      for (const auto& name : request.concepts) {
-        Wanted w{find_concept(*concepts, name, path), {}};
-        if (here != objects.end())
-          for (const auto& o : here->second)
-            if (o.concept_index == w.concept_index && !w.box) w.box = o.box;
-        wanted.push_back(w);
-      }
-    } else if (here != objects.end()) {
-      wanted = here->second;
-    } else {
-      const auto all = static_cast<std::int64_t>(concepts->names.size());
-      for (std::int64_t c = 0; c < std::min(panels_without_objects, all); ++c) wanted.push_back({c, {}});
-    }
-
-    const Tensor image = dataset.image(i),
-                 input = data::validation_transform(image, encoder.config().image_size);
-    const Encoded e = encoder.encode(input.reshape({1, input.dim(0), input.dim(1), 3}));
-    ActivationRow row{.image = image, .panels = {}, .title = {}};
     // The file would be the same in every row.
-    row.title = dataset.has_name(i) ? dataset.name(i) : fmt::format("image {}", i);
-    for (const Wanted& w : wanted) {
-      const Tensor embedding =
-          concepts->embeddings.rows(w.concept_index, w.concept_index + 1).reshape({width});
-      row.panels.push_back({concepts->names[static_cast<std::size_t>(w.concept_index)],
-                            patch_cosines(e.patches.reshape({-1, width}), embedding).reshape({grid, grid}),
-                            w.box});
-    }
-    rows.push_back(std::move(row));
+    const std::string title = dataset.has_name(i) ? dataset.name(i) : fmt::format("image {}", i);
+    out.push_back(activations_of(encoder, dataset.image(i), title, targets(i), teacher));
   }
-  VITRAL_CHECK(!rows.empty(), "{}: has no images", path);
-  return rows;
+  VITRAL_CHECK(!out.empty(), "{}: has no images", path);
+  return out;
+}
+
+Tensor one_image(const Tensor& image, int size) {
+  const Tensor input = data::validation_transform(image, size);
+  return input.reshape({1, input.dim(0), input.dim(1), 3});
+}
+
+}  // namespace
+
+std::vector<PatchTarget> targets_of(const TextEmbeddings& texts) {
+  const std::int64_t width = texts.width();
+  std::vector<PatchTarget> out;
+  for (std::int64_t t = 0; t < texts.size(); ++t) {
+    const float* from = texts.embeddings.data<float>() + t * width;
+    double squares = 0;
+    for (std::int64_t i = 0; i < width; ++i) squares += double{from[i]} * from[i];
+    const double factor = double{texts.lengths.data<float>()[t]} / std::sqrt(squares);
+    PatchTarget target{texts.texts[static_cast<std::size_t>(t)], Tensor({width}), {}};
+    for (std::int64_t i = 0; i < width; ++i)
+      target.embedding.data<float>()[i] = static_cast<float>(factor * from[i]);
+    out.push_back(std::move(target));
+  }
+  return out;
+}
+
+Tensor patch_softmax(const Tensor& patch_embeddings, const Tensor& text) {
+  VITRAL_CHECK(patch_embeddings.rank() == 2 && text.rank() == 1 && patch_embeddings.dim(1) == text.dim(0),
+               "patch_softmax: text {} must match last dim of patches {}", text.shape(),
+               patch_embeddings.shape());
+  const std::int64_t patches = patch_embeddings.dim(0), width = patch_embeddings.dim(1);
+  std::vector<double> scores;
+  for (std::int64_t n = 0; n < patches; ++n) {
+    const float *e = patch_embeddings.data<float>() + n * width, *t = text.data<float>();
+    double product = 0;
+    for (std::int64_t i = 0; i < width; ++i) product += double{e[i]} * t[i];
+    scores.push_back(2 * product);
+  }
+  const double highest = *std::max_element(scores.begin(), scores.end());
+  double sum = 0;
+  for (double& s : scores) sum += s = std::exp(s - highest);
+  Tensor out({patches});
+  for (std::int64_t n = 0; n < patches; ++n)
+    out.data<float>()[n] = static_cast<float>(scores[static_cast<std::size_t>(n)] / sum);
+  return out;
+}
+
+ImageActivations activations_of(const Encoder& encoder, const Tensor& image, const std::string& title,
+                                std::span<const PatchTarget> targets, const ClipImageEncoder* teacher) {
+  const std::int64_t width = encoder.config().width, grid = encoder.config().grid();
+  const Encoded e = encoder.encode(one_image(image, encoder.config().image_size));
+  const Tensor patches = e.patches.reshape({-1, width});
+  ImageActivations out{title, image, e.probs.reshape({grid, grid}), {}, {}};
+  if (teacher) {
+    const int side = teacher->config().grid();
+    out.attention =
+        teacher->class_attention(one_image(image, teacher->config().image_size)).reshape({side, side});
+  }
+  for (const PatchTarget& target : targets) {
+    VITRAL_CHECK(target.embedding.shape() == Shape{width},
+                 "'{}': its embedding {} is not as wide as the student's, {}; they must share a teacher",
+                 data::shown(target.label), target.embedding.shape(), width);
+    out.targets.push_back({target.label, patch_cosines(patches, target.embedding).reshape({grid, grid}),
+                           patch_softmax(patches, target.embedding).reshape({grid, grid}), target.box});
+  }
+  return out;
+}
+
+ActivationRow activation_row(const ImageActivations& activations, ActivationStyle style, bool weights) {
+  ActivationRow row{activations.image, {}, activations.title};
+  const auto add = [&](const std::string& label, const Tensor& values, PanelKind kind,
+                       const std::optional<Box>& box = {}) {
+    row.panels.push_back({label, values, box, kind});
+  };
+  if (weights) add("student's weights", activations.probs, PanelKind::weights);
+  if (activations.attention.defined()) add("teacher's attention", activations.attention, PanelKind::weights);
+  for (const PatchActivation& a : activations.targets) {
+    if (style != ActivationStyle::softmax) add(a.label, a.cosines, PanelKind::scores, a.box);
+    if (style != ActivationStyle::cosine) add(a.label, a.softmax, PanelKind::weights, a.box);
+  }
+  return row;
+}
+
+std::vector<ImageActivations> dataset_activations(const Encoder& encoder, const data::Dataset& dataset,
+                                                  const ActivationRequest& request,
+                                                  std::span<const PatchTarget> targets,
+                                                  const ClipImageEncoder* teacher) {
+  const auto concepts = dataset.concepts();
+  const auto images = request.images.empty()
+                          ? choose_images(dataset, concepts ? labelled(*concepts) : Objects{}, request.count)
+                          : request.images;
+  return of_images(
+      encoder, dataset, images,
+      [&](std::int64_t) { return std::vector<PatchTarget>(targets.begin(), targets.end()); }, teacher);
+}
+
+std::vector<ImageActivations> concept_activations(const Encoder& encoder, const data::Dataset& dataset,
+                                                  const ActivationRequest& request,
+                                                  const ClipImageEncoder* teacher) {
+  const std::string& path = dataset.paths().front();
+  const auto concepts = dataset.concepts();
+  VITRAL_CHECK(concepts && !concepts->names.empty(),
+               "{}: has no /concepts; write /concepts/names and /concepts/embeddings first, or give --text",
+               path);
+  const std::int64_t width = encoder.config().width;
+  VITRAL_CHECK(concepts->embeddings.dim(1) == width,
+               "{}: /concepts/embeddings are {} wide, the student's {}; they must share a teacher", path,
+               concepts->embeddings.dim(1), width);
+  const Objects objects = labelled(*concepts);
+  std::vector<std::int64_t> requested;
+  for (const auto& name : request.concepts) requested.push_back(find_concept(*concepts, name, path));
+  const auto images =
+      request.images.empty() ? choose_images(dataset, objects, request.count) : request.images;
+  return of_images(
+      encoder, dataset, images,
+      [&](std::int64_t image) {
+        std::vector<PatchTarget> targets;
+        for (const Wanted& w : wanted_of(objects, image, *concepts, requested))
+          targets.push_back({concepts->names[static_cast<std::size_t>(w.concept_index)],
+                             concepts->embeddings.rows(w.concept_index, w.concept_index + 1).reshape({width}),
+                             w.box});
+        return targets;
+      },
+      teacher);
 }
 
 }  // namespace vitral::infer

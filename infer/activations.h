@@ -1,13 +1,68 @@
-// Activations of a student's patches for the concepts that a dataset stores, as rows of a picture.
+// What each patch of an image says about a text, and the two ways to look at it:
+//
+//   cosine_n  = t . e_n / (|t| |e_n|)          comparable between images and texts: low everywhere where the
+//                                              thing is absent
+//   softmax_n = exp(2 t . e_n) / sum_m exp(2 t . e_m)      the original's picture: something always lights up
+//
+// t [D] is the text's embedding as CLIP gives it (not of unit length; averaged over templates it gets the
+// mean length of CLIP's), e_n [D] the patch embeddings as the student gives them. The softmax and the
+// pictures of weights are those of TinyVolt/multimodal-patch-embeddings, src/notebooks/mm_patch_embed.ipynb
+// (calculate_patch_similarities, compare_attn_probs).
+//
+//   auto a = activations_of(encoder, image, "cat.jpg", targets_of(texts));
+//   data::write_image("cat.png", draw_activations({{activation_row(a, ActivationStyle::both)}}));
 #pragma once
+#include <span>
 #include <string>
 #include <vector>
 
 #include "data/dataset.h"
+#include "infer/clip.h"
 #include "infer/encoder.h"
 #include "infer/picture.h"
+#include "infer/texts.h"
 
 namespace vitral::infer {
+
+/// What patches are compared with.
+struct PatchTarget {
+  std::string label;
+  Tensor embedding;  // float32 [D], as long as CLIP's
+  std::optional<Box> box;
+};
+
+/// One a text; embeddings brought to the length of CLIP's.
+std::vector<PatchTarget> targets_of(const TextEmbeddings& texts);
+
+struct PatchActivation {
+  std::string label;
+  Tensor cosines;  // float32 [G,G], G = patches a side
+  Tensor softmax;  // float32 [G,G], sums to 1
+  std::optional<Box> box;
+};
+
+struct ImageActivations {
+  std::string title;
+  Tensor image;      // uint8 [H,W,3]
+  Tensor probs;      // float32 [G,G]: the student's convex weights
+  Tensor attention;  // float32 [g,g]: what the teacher's class token attends to; undefined without a teacher
+  std::vector<PatchActivation> targets;
+};
+
+/// Student and teacher see the image stretched to their sizes. UsageError: a target of another width.
+ImageActivations activations_of(const Encoder& encoder, const Tensor& image, const std::string& title,
+                                std::span<const PatchTarget> targets,
+                                const ClipImageEncoder* teacher = nullptr);
+
+/// softmax_n above: patch_embeddings float32 [N,D], text float32 [D] -> float32 [N].
+Tensor patch_softmax(const Tensor& patch_embeddings, const Tensor& text);
+
+enum class ActivationStyle { cosine, softmax, both };
+
+/// A row of the picture: with `weights` the student's convex weights, with a teacher its attention, then for
+/// each target what `style` says.
+ActivationRow activation_row(const ImageActivations& activations, ActivationStyle style,
+                             bool weights = false);
 
 struct ActivationRequest {
   std::vector<std::int64_t> images;  // of the dataset; empty: `count` of them, those with most objects first
@@ -16,10 +71,16 @@ struct ActivationRequest {
   std::int64_t count = 4;
 };
 
-/// One row an image, one panel a concept, scored by the cosine of each patch embedding with the concept.
-/// UsageError: a dataset without /concepts, of another width, an image or a concept that it does not have
-/// (naming a near one).
-std::vector<ActivationRow> concept_activations(const Encoder& encoder, const data::Dataset& dataset,
-                                               const ActivationRequest& request);
+/// Of the images of a dataset and the concepts that it stores. UsageError: a dataset without /concepts, of
+/// another width, an image or a concept that it does not have (naming a near one).
+std::vector<ImageActivations> concept_activations(const Encoder& encoder, const data::Dataset& dataset,
+                                                  const ActivationRequest& request,
+                                                  const ClipImageEncoder* teacher = nullptr);
+
+/// Of the images of a dataset and the same targets for each.
+std::vector<ImageActivations> dataset_activations(const Encoder& encoder, const data::Dataset& dataset,
+                                                  const ActivationRequest& request,
+                                                  std::span<const PatchTarget> targets,
+                                                  const ClipImageEncoder* teacher = nullptr);
 
 }  // namespace vitral::infer

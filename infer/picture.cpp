@@ -47,7 +47,9 @@ Range score_range(std::span<const ActivationRow> rows, const ActivationOptions& 
   for (const ActivationRow& row : rows)
     for (const ActivationPanel& panel : row.panels)
       for (const float s :
-           std::span(panel.scores.data<float>(), static_cast<std::size_t>(panel.scores.numel())))
+           panel.kind != PanelKind::scores
+               ? std::span<const float>()
+               : std::span(panel.scores.data<float>(), static_cast<std::size_t>(panel.scores.numel())))
         if (std::isfinite(s)) low = std::min(low, s), high = std::max(high, s);
   if (low > high) low = 0, high = 1;                 // nothing finite
   if (high > 0) low = std::max(low, 0.0F);           // below 0 a cosine says no more than "something else"
@@ -121,15 +123,44 @@ Rect box_in(const Rect& at, const Box& box) {
   return {x0, y0, x1 - x0, y1 - y0};
 }
 
+float largest_weight(const Tensor& weights) {
+  float largest = 0;
+  for (const float w : std::span(weights.data<float>(), static_cast<std::size_t>(weights.numel())))
+    if (std::isfinite(w)) largest = std::max(largest, w);
+  return largest;
+}
+
+// At the size of the rectangle first: what is darkened is what is seen.
+void draw_weights(Canvas& canvas, const Rect& at, const Tensor& image, const Tensor& weights) {
+  Tensor reduced({at.height, at.width, 3}, DType::uint8);
+  std::uint8_t* to = reduced.data<std::uint8_t>();
+  for (std::int64_t y = 0; y < at.height; ++y)
+    for (std::int64_t x = 0; x < at.width; ++x) {
+      const Colour c = image_colour(image, at, x, y);
+      *to++ = c.r, *to++ = c.g, *to++ = c.b;
+    }
+  draw_image(canvas, at, darken(reduced, weights));
+}
+
 void draw_panel(Canvas& canvas, std::int64_t x, std::int64_t y, const Tensor& image,
                 const ActivationPanel& panel, const ActivationOptions& options, const Range& range) {
   const std::int64_t rows = panel.scores.dim(0), columns = panel.scores.dim(1);
   const Rect at = fit(image, x, y + label_height, options.cell);
-  draw_heat(canvas, at, image, panel.scores, range);
+  const bool heat = panel.kind == PanelKind::scores;
+  if (heat)
+    draw_heat(canvas, at, image, panel.scores, range);
+  else
+    draw_weights(canvas, at, image, panel.scores);
   const std::int64_t peak = pointed_patch(panel.scores.reshape({rows * columns}));
   std::int64_t label_width = options.cell;
+  const auto value_over = [&](const std::string& value) {
+    const std::int64_t value_width = text_width(value, Font::small);
+    canvas.text(x + options.cell - value_width, y + 2, value, Font::small, dim_ink);
+    label_width -= value_width + 8;
+  };
   if (panel.box) outline(canvas, box_in(at, *panel.box), 1, box_colour);
-  if (peak >= 0) {
+  if (!heat) value_over(fmt::format("{:.0f}%", 100 * largest_weight(panel.scores)));
+  if (heat && peak >= 0) {
     const std::int64_t r = peak / columns, c = peak % columns;
     outline(canvas,
             box_in(at, {static_cast<float>(c) / static_cast<float>(columns),
@@ -137,17 +168,19 @@ void draw_panel(Canvas& canvas, std::int64_t x, std::int64_t y, const Tensor& im
                         static_cast<float>(c + 1) / static_cast<float>(columns),
                         static_cast<float>(r + 1) / static_cast<float>(rows)}),
             2, peak_colour);
-    const std::string value = fmt::format("{:.2f}", panel.scores.data<float>()[peak]);
-    const std::int64_t value_width = text_width(value, Font::small);
-    canvas.text(x + options.cell - value_width, y + 2, value, Font::small, dim_ink);
-    label_width -= value_width + 8;
+    value_over(fmt::format("{:.2f}", panel.scores.data<float>()[peak]));
   }
   canvas.text(x, y, shortened(panel.label, Font::large, label_width), Font::large, ink);
 }
 
-// Below the rows: the scale bar with its ends, and what the two frames mean.
-void draw_footer(Canvas& canvas, std::int64_t y, std::int64_t width, const Range& range, bool boxes,
-                 const std::string& caption) {
+// What the picture holds, for the footer.
+struct Contents {
+  bool heat = false, weights = false, boxes = false;
+};
+
+// The scale bar with its ends.
+void draw_scale(Canvas& canvas, std::int64_t y, std::int64_t width, const Range& range,
+                const std::string& caption) {
   const std::string low = fmt::format("{:.2f}", range.low), high = fmt::format("{:.2f}", range.high);
   const std::int64_t text_y = y + 2;
   std::int64_t x = margin;
@@ -160,16 +193,27 @@ void draw_footer(Canvas& canvas, std::int64_t y, std::int64_t width, const Range
   canvas.text(x, text_y, high, Font::small, dim_ink);
   x += text_width(high, Font::small) + 12;
   canvas.text(x, text_y, shortened(caption, Font::small, width - margin - x), Font::small, dim_ink);
-  x = margin;
-  y += legend_height;
+}
+
+// Below the rows: the scale bar, and what frames and dark patches mean.
+void draw_footer(Canvas& canvas, std::int64_t y, std::int64_t width, const Range& range, const Contents& has,
+                 const std::string& caption) {
+  if (has.heat) {
+    draw_scale(canvas, y, width, range, caption);
+    y += legend_height;
+  }
+  std::int64_t x = margin;
   const auto entry = [&](Colour colour, std::int64_t thickness, const char* what) {
     if (x + 20 + text_width(what, Font::small) > width - margin) return;  // a narrow picture
     canvas.frame({x, y + 2, 13, 13}, thickness, colour);
     canvas.text(x + 20, y + 2, what, Font::small, dim_ink);
     x += 20 + text_width(what, Font::small) + 24;
   };
-  entry(peak_colour, 2, "highest patch");
-  if (boxes) entry(box_colour, 1, "labelled object");
+  if (has.heat) entry(peak_colour, 2, "highest patch");
+  if (has.boxes) entry(box_colour, 1, "labelled object");
+  if (has.weights)
+    canvas.text(x, y + 2, shortened("brightness: weight of the patch; over it the largest", Font::small, width - margin - x),
+                Font::small, dim_ink);
 }
 
 }  // namespace
@@ -221,14 +265,37 @@ Tensor upsample_scores(const Tensor& scores, std::int64_t height, std::int64_t w
   return fine;
 }
 
+Tensor darken(const Tensor& image, const Tensor& weights) {
+  VITRAL_CHECK(weights.dtype() == DType::float32 && weights.rank() == 2 && weights.numel() > 0,
+               "darken: weights {} {} must be float32 [rows, columns]", weights.dtype(), weights.shape());
+  const std::int64_t height = image.dim(0), width = image.dim(1);
+  const float largest = largest_weight(weights);
+  Tensor out({height, width, 3}, DType::uint8);
+  for (std::int64_t y = 0; y < height; ++y)
+    for (std::int64_t x = 0; x < width; ++x) {
+      const std::int64_t row = y * weights.dim(0) / height, column = x * weights.dim(1) / width;
+      const float w = weights.data<float>()[row * weights.dim(1) + column];
+      const float share = largest > 0 && std::isfinite(w) ? std::max(w, 0.0F) / largest : 0.0F;
+      for (std::int64_t c = 0; c < 3; ++c) {
+        const std::int64_t at = (y * width + x) * 3 + c;
+        out.data<std::uint8_t>()[at] =
+            static_cast<std::uint8_t>(static_cast<float>(image.data<std::uint8_t>()[at]) * share);
+      }
+    }
+  return out;
+}
+
 Tensor draw_activations(std::span<const ActivationRow> rows, const ActivationOptions& options) {
   check(rows, options);
   const Range range = score_range(rows, options);
   std::size_t panels = 0;
-  bool boxes = false;
+  Contents has;
   for (const ActivationRow& row : rows) {
     panels = std::max(panels, row.panels.size());
-    for (const ActivationPanel& panel : row.panels) boxes = boxes || panel.box.has_value();
+    for (const ActivationPanel& panel : row.panels) {
+      has.boxes = has.boxes || panel.box.has_value();
+      (panel.kind == PanelKind::scores ? has.heat : has.weights) = true;
+    }
   }
   const std::int64_t cell = options.cell, count = static_cast<std::int64_t>(rows.size());
   const auto columns = static_cast<std::int64_t>(panels) + 1;
@@ -248,7 +315,7 @@ Tensor draw_activations(std::span<const ActivationRow> rows, const ActivationOpt
     for (const ActivationPanel& panel : row.panels)
       draw_panel(canvas, x += cell + gap, y, row.image, panel, options, range);
   }
-  draw_footer(canvas, margin + count * row_height + 6, width, range, boxes, options.caption);
+  draw_footer(canvas, margin + count * row_height + 6, width, range, has, options.caption);
   return canvas.image();
 }
 

@@ -5,7 +5,9 @@
 //   data::write_png("activations.png", draw_activations({row}));
 //
 // Scores (cosines) are interpolated bilinearly between the middles of patches. All heat maps share one range,
-// shown on the scale bar, so that panels can be compared.
+// shown on the scale bar, so that panels can be compared. Weights (a softmax over patches, attention) are
+// drawn as the original does it: each patch of the image as bright as its share of the largest weight, which
+// stands over the panel.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -20,10 +22,16 @@
 
 namespace vitral::infer {
 
+enum class PanelKind {
+  scores,  // a heat map
+  weights  // the image, darkened; values not below 0
+};
+
 struct ActivationPanel {
   std::string label;       // what the scores are about; UTF-8
   Tensor scores;           // float32 [rows,columns]
   std::optional<Box> box;  // where the concept is, if that is known
+  PanelKind kind = PanelKind::scores;
 };
 
 struct ActivationRow {
@@ -46,6 +54,11 @@ Tensor draw_activations(std::span<const ActivationRow> rows, const ActivationOpt
 /// Black over purple and orange to pale yellow, evenly brighter: t in 0..1. The colour map "inferno" of
 /// matplotlib (Smith and van der Walt 2015, CC0), interpolated between ten of its colours.
 Colour heat_colour(float t);
+
+/// The image with each patch as bright as its share of the largest weight: uint8 [H,W,3], each channel
+/// rounded down, as visualize_attention_patches() of the original's src/utils.py. weights float32
+/// [rows,columns], not below 0; where none is positive and finite the image is black.
+Tensor darken(const Tensor& image, const Tensor& weights);
 
 /// Scores at the pixels of a height x width image, float32 [height,width]: bilinear between the middles of
 /// patches, constant beyond the outermost ones.

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "tensor/random.h"
+#include "tests/data/file_bytes.h"
 #include "tests/data/golden_file.h"
 #include "tests/support.h"
 
@@ -83,6 +84,23 @@ TEST(Image, RefusesWhatIsNoImage) {
               check_image("flip", Tensor({4, 4}, DType::uint8));
             }),
             "flip: an image must be uint8 [H, W, 3] on the CPU, not uint8 [4, 4] on cpu");
+}
+
+TEST(Image, TheNameSaysTheFormat) {
+  const Tensor image = Tensor::full({20, 30, 3}, 77, DType::uint8);
+  const test::TempDir folder;
+  for (const std::string name : {"a.png", "b.PNG", "c.jpg", "d.jpeg", "e.JPG"}) {
+    write_image(folder / name, image);
+    EXPECT_LE(max_difference(read_image(folder / name), image), 1) << name;
+    const bool png = name.find("png") != std::string::npos || name.find("PNG") != std::string::npos;
+    EXPECT_EQ(test::bytes_of_file(folder / name).substr(1, 3) == "PNG", png) << name;
+  }
+  for (const std::string name : {"a.gif", "a", "png", "a.png.h5"}) {
+    const std::string expected =
+        (folder / name) + ": pictures are PNG or JPEG, name a .png, .jpg or .jpeg file";
+    EXPECT_EQ(message_of([&] { write_image(folder / name, image); }), expected);
+    EXPECT_FALSE(std::filesystem::exists(folder / name));
+  }
 }
 
 TEST(Image, UnwritablePlacesAreErrors) {

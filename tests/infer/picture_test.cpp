@@ -179,6 +179,58 @@ TEST(DrawActivations, RangeIsShared) {
   EXPECT_GT(brightness(draw_activations(std::span(&row, 1), wide), x, y), brightness(picture, x, y));
 }
 
+TEST(Darken, EachPatchByItsShareOfTheLargest) {
+  // As numpy: (image * np.kron(w / w.max(), np.ones((2, 2)))[..., None]).astype(np.uint8)
+  Tensor image({2, 4, 3}, DType::uint8);
+  for (std::int64_t i = 0; i < image.numel(); ++i)
+    image.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(10 * i + 9);
+  const Tensor dark = darken(image, Tensor::from(std::vector<float>{0.1F, 0.4F}, {1, 2}));
+  for (std::int64_t i = 0; i < image.numel(); ++i) {
+    const int pixel = image.data<std::uint8_t>()[i];
+    EXPECT_EQ(dark.data<std::uint8_t>()[i], i / 3 % 4 < 2 ? pixel / 4 : pixel) << i;
+  }
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const Tensor odd = darken(image, Tensor::from(std::vector<float>{nan, -3, 0, 2}, {2, 2}));
+  EXPECT_EQ(odd.to_vector()[0], 0);
+  EXPECT_EQ(odd.to_vector()[9], 0);
+  EXPECT_EQ(odd.to_vector()[12], 0);
+  EXPECT_EQ(odd.to_vector()[23], image.to_vector()[23]);
+  for (const double x : darken(image, Tensor::zeros({2, 2})).to_vector()) EXPECT_EQ(x, 0);
+  EXPECT_EQ(message_of([&] { darken(image, Tensor::zeros({4})); }),
+            "darken: weights float32 [4] must be float32 [rows, columns]");
+}
+
+TEST(DrawActivations, WeightsDarkenTheImageAndLeaveTheScaleAlone) {
+  const Tensor image = Tensor::full({64, 64, 3}, 100, DType::uint8);
+  Tensor scores = Tensor::zeros({2, 2}), weights = Tensor::full({2, 2}, 0.2);
+  scores.data<float>()[0] = 0.5F;
+  weights.data<float>()[3] = 0.4F;
+  const ActivationRow row{image, {{"a", scores, {}}, {"a", weights, {}, PanelKind::weights}}, ""};
+  const Tensor picture = draw_activations(std::span(&row, 1), small_cells());
+  const std::int64_t x = margin + 2 * (cell + gap) + cell / 4, y = margin + label + cell / 4;
+  EXPECT_EQ(brightness(picture, x, y), 3 * 50);
+  EXPECT_EQ(brightness(picture, x + cell / 2, y + cell / 2), 3 * 100);
+  EXPECT_EQ(brightness(picture, x + cell / 4, y + cell / 4), 3 * 100);  // no blend between patches
+  // The heat map is drawn as if it were alone.
+  const ActivationRow alone{image, {{"a", scores, {}}}, ""};
+  const Tensor other = draw_activations(std::span(&alone, 1), small_cells());
+  for (std::int64_t i = 0; i < cell; ++i)
+    EXPECT_EQ(brightness(picture, margin + cell + gap + i, margin + label + i),
+              brightness(other, margin + cell + gap + i, margin + label + i));
+  // Without a heat map there is no scale bar.
+  const ActivationRow bare{image, {{"a", weights, {}, PanelKind::weights}}, ""};
+  const Tensor plain = draw_activations(std::span(&bare, 1), small_cells());
+  const std::int64_t bar_y = margin + label + cell + gap + 6 + 8;
+  int brightest = 0, brightest_with = 0;
+  for (std::int64_t i = margin + 40; i < margin + 100; ++i) {
+    brightest = std::max(brightest, brightness(plain, i, bar_y + 3) > 600 ? 1 : 0);
+    brightest_with = std::max(brightest_with, brightness(other, i, bar_y + 3));
+  }
+  EXPECT_GT(brightest_with, 300);
+  EXPECT_NE(plain.to_vector(), other.to_vector());
+  EXPECT_EQ(brightest, 0);
+}
+
 TEST(DrawActivations, OddInputsAreDrawn) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const std::vector<ActivationRow> rows{
