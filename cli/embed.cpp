@@ -1,3 +1,4 @@
+#include <csignal>
 #include <cstdio>
 #include <memory>
 
@@ -6,6 +7,7 @@
 #include "cli/common.h"
 #include "cli/text.h"
 #include "infer/embed_files.h"
+#include "train/signals.h"
 
 namespace vitral::cli {
 namespace {
@@ -34,7 +36,15 @@ void embed_images(Arguments& a) {
   const auto images = data::list_images(a.sources);
   a.options.weights = a.encoder.weights;
   a.options.progress = terminal_counter("embedded");
+  const train::StopSignals signals;
+  a.options.stop = [&] { return signals.requested(); };
   const infer::EmbedSummary s = infer::embed_files(encoder, images, a.options);
+  if (s.resumed > 0)
+    std::fprintf(stderr, "went on after the %lld images of an earlier run\n",
+                 static_cast<long long>(s.resumed));
+  if (s.stopped)
+    throw_error("{}: stopped by {}; what is done is kept, run the same command again to go on",
+                a.options.output, signals.signal() == SIGINT ? "SIGINT" : "SIGTERM");
   for (const auto& file : s.skipped)
     std::fprintf(stderr, "skipped %zu of %lld images: %s\n", s.skipped.size(),
                  static_cast<long long>(s.found), file.reason.c_str());
@@ -49,6 +59,7 @@ void embed_images(Arguments& a) {
   print({{"output", a.options.output},
          {"images", s.embedded},
          {"found", s.found},
+         {"resumed", s.resumed},
          {"skipped", std::move(skipped)}});
 }
 
@@ -86,6 +97,7 @@ void add_embed(CLI::App& app) {
   command->add_option("--batch", a->options.batch_size, "images at once")
       ->capture_default_str()
       ->check(at_least(1));
+  command->add_flag("--restart", a->options.restart, "forget what an interrupted run has done");
   a->texts.add_to(*command, false);
   command->add_flag("--json", a->json, "a summary as one JSON object");
   command->callback([a] {

@@ -2,76 +2,212 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
+#include <map>
+#include <optional>
 
+#include <sys/stat.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "data/embedding_journal.h"
 #include "data/hdf5.h"
-#include "data/image.h"
-#include "data/input_file.h"
 #include "data/output_file.h"
-#include "data/transform.h"
+#include "infer/read_images.h"
 
 namespace vitral::infer {
+namespace {
+
+class Hash {
+ public:
+  Hash() : state_(XXH3_createState()) { XXH3_64bits_reset(state_); }
+  ~Hash() { XXH3_freeState(state_); }
+  Hash(const Hash&) = delete;
+  Hash& operator=(const Hash&) = delete;
+  void add(const void* data, std::size_t bytes) { XXH3_64bits_update(state_, data, bytes); }
+  void add(const std::string& text) { add(text.c_str(), text.size() + 1); }
+  std::string text() const { return fmt::format("{:016x}", XXH3_64bits_digest(state_)); }
+
+ private:
+  XXH3_state_t* state_;
+};
+
+// Everything that the rows depend on.
+std::string identity_of(const Encoder& encoder, const std::vector<data::PackSource>& images, bool patches) {
+  Hash files, student;
+  for (const auto& image : images) {
+    files.add(image.path);
+    struct stat status {};
+    if (::stat(image.path.c_str(), &status) != 0) continue;
+    const std::int64_t state[] = {status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+    files.add(state, sizeof state);
+  }
+  for (const auto& [name, tensor] : encoder.student().state()) {
+    student.add(name);
+    const Tensor host = tensor.to(cpu);
+    student.add(host.raw(), host.bytes());
+  }
+  student.add(encoder.settings());
+  return fmt::format("{} images {}, student {}{}", images.size(), files.text(), student.text(),
+                     patches ? ", with patches" : "");
+}
+
+// A row of the journal: 1 or, for a file that does not decode, 0; then the embedding, the weights of the
+// patches, and their embeddings on request.
+struct Row {
+  std::int64_t width, tokens;
+  bool patches;
+
+  std::int64_t size() const { return 1 + width + tokens + (patches ? tokens * width : 0); }
+
+  void write(float* row, const Encoded& e, std::int64_t i) const {
+    row[0] = 1;
+    std::memcpy(row + 1, e.embeddings.data<float>() + i * width, bytes(width));
+    std::memcpy(row + 1 + width, e.probs.data<float>() + i * tokens, bytes(tokens));
+    if (patches)
+      std::memcpy(row + 1 + width + tokens, e.patches.data<float>() + i * tokens * width,
+                  bytes(tokens * width));
+  }
+
+  // The part [first, first + count) of those rows that are 1.
+  Tensor part(const Tensor& rows, const std::vector<std::int64_t>& usable, std::int64_t first,
+              const Shape& shape) const {
+    const std::int64_t count = shape.numel();
+    Shape all{static_cast<std::int64_t>(usable.size())};
+    for (const auto d : shape) all = all.append(d);
+    Tensor out(all);
+    for (std::size_t r = 0; r < usable.size(); ++r)
+      std::memcpy(out.data<float>() + static_cast<std::int64_t>(r) * count,
+                  rows.data<float>() + usable[r] * size() + first, bytes(count));
+    return out;
+  }
+
+  static std::size_t bytes(std::int64_t count) { return static_cast<std::size_t>(count) * sizeof(float); }
+};
+
+class Embedding {
+ public:
+  Embedding(const Encoder& encoder, const std::vector<data::PackSource>& images, const EmbedOptions& options)
+      : encoder_(encoder),
+        images_(images),
+        options_(options),
+        row_{encoder.config().width, encoder.config().tokens(), options.patches} {
+    summary_.found = static_cast<std::int64_t>(images.size());
+  }
+
+  EmbedSummary run() {
+    data::OutputFile output(options_.output);
+    const std::string kept = output.path() + ".embed";
+    if (options_.restart) std::filesystem::remove(kept);
+    data::EmbeddingJournal journal(kept, identity_of(encoder_, images_, options_.patches), {row_.size()},
+                                   DType::float32);
+    summary_.resumed = std::min(journal.rows(), summary_.found);
+    try {
+      embed(journal);
+    } catch (...) {
+      if (journal.rows() == 0) journal.remove();
+      throw;
+    }
+    if (summary_.stopped) return summary_;
+    write(journal, output);
+    journal.remove();
+    return summary_;
+  }
+
+ private:
+  std::span<const data::PackSource> files(std::int64_t begin, std::int64_t count) const {
+    return std::span(images_).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
+  }
+
+  void embed(data::EmbeddingJournal& journal) {
+    while (journal.rows() < summary_.found) {
+      const std::int64_t begin = journal.rows(),
+                         count = std::min(options_.batch_size, summary_.found - begin);
+      const ImageBatch batch = read_images(files(begin, count), {encoder_.config().image_size});
+      Tensor rows = Tensor::zeros({count, row_.size()});
+      if (!batch.usable.empty()) {
+        const Encoded e = encoder_.encode(batch.pixels[0], options_.batch_size);
+        for (std::size_t r = 0; r < batch.usable.size(); ++r)
+          row_.write(rows.data<float>() + batch.usable[r] * row_.size(), e, static_cast<std::int64_t>(r));
+      }
+      for (std::int64_t i = 0; i < count; ++i)
+        if (const auto& problem = batch.problems[static_cast<std::size_t>(i)]; !problem.empty())
+          problems_[begin + i] = problem;
+      journal.append(rows);
+      if (options_.progress) options_.progress(begin + count, summary_.found);
+      if (begin + count < summary_.found && options_.stop && options_.stop()) {
+        summary_.stopped = true;
+        return;
+      }
+    }
+  }
+
+  void skip(std::int64_t i) {
+    const data::PackSource& file = images_[static_cast<std::size_t>(i)];
+    auto known = problems_.find(i);
+    // The run that found it was interrupted: it is read once more.
+    if (known == problems_.end())
+      known =
+          problems_.emplace(i, read_images(files(i, 1), {encoder_.config().image_size}).problems[0]).first;
+    summary_.skipped.push_back(
+        {file.name, known->second.empty() ? file.path + ": could not be read by the run that was interrupted"
+                                          : known->second});
+  }
+
+  void write(const data::EmbeddingJournal& journal, data::OutputFile& output) {
+    data::H5File file = data::H5File::create(output.partial());
+    file.create_growing("/embeddings", {row_.width}, DType::float32, 256);
+    file.create_growing("/probs", {row_.tokens}, DType::float32, 256);
+    if (row_.patches) file.create_growing("/patch_embeddings", {row_.tokens, row_.width}, DType::float32, 1);
+    std::vector<std::string> names;
+    for (std::int64_t begin = 0; begin < summary_.found; begin += options_.batch_size) {
+      const std::int64_t count = std::min(options_.batch_size, summary_.found - begin);
+      const Tensor rows = journal.read(begin, count);
+      std::vector<std::int64_t> usable;
+      for (std::int64_t i = 0; i < count; ++i) {
+        if (rows.data<float>()[i * row_.size()] == 0) {
+          skip(begin + i);
+          continue;
+        }
+        usable.push_back(i);
+        names.push_back(images_[static_cast<std::size_t>(begin + i)].name);
+      }
+      if (usable.empty()) continue;
+      file.append("/embeddings", row_.part(rows, usable, 1, {row_.width}));
+      file.append("/probs", row_.part(rows, usable, 1 + row_.width, {row_.tokens}));
+      if (row_.patches)
+        file.append("/patch_embeddings",
+                    row_.part(rows, usable, 1 + row_.width + row_.tokens, {row_.tokens, row_.width}));
+    }
+    summary_.embedded = static_cast<std::int64_t>(names.size());
+    if (names.empty()) return;
+    file.write_strings("/names", names);
+    if (!summary_.skipped.empty()) {
+      std::vector<std::string> skipped, reasons;
+      for (const auto& s : summary_.skipped) skipped.push_back(s.name), reasons.push_back(s.reason);
+      file.write_strings("/skipped/names", skipped);
+      file.write_strings("/skipped/reasons", reasons);
+    }
+    file.set_attribute("model", options_.weights);
+    file.set_attribute("transform", "resize");
+    file.close();
+    output.commit();
+  }
+
+  const Encoder& encoder_;
+  const std::vector<data::PackSource>& images_;
+  const EmbedOptions& options_;
+  Row row_;
+  std::map<std::int64_t, std::string> problems_;  // of this run, by number of the file
+  EmbedSummary summary_;
+};
+
+}  // namespace
 
 EmbedSummary embed_files(const Encoder& encoder, const std::vector<data::PackSource>& images,
                          const EmbedOptions& options) {
-  const nn::StudentConfig& config = encoder.config();
-  const std::int64_t size = config.image_size, pixels = size * size * 3;
-  EmbedSummary summary;
-  summary.found = static_cast<std::int64_t>(images.size());
-
-  data::OutputFile output(options.output);
-  data::H5File file = data::H5File::create(output.partial());
-  file.create_growing("/embeddings", {config.width}, DType::float32, 256);
-  file.create_growing("/probs", {config.tokens()}, DType::float32, 256);
-  if (options.patches)
-    file.create_growing("/patch_embeddings", {config.tokens(), config.width}, DType::float32, 1);
-
-  std::vector<std::string> names;
-  for (std::int64_t begin = 0; begin < summary.found; begin += options.batch_size) {
-    const std::int64_t count = std::min(options.batch_size, summary.found - begin);
-    std::vector<Tensor> decoded(static_cast<std::size_t>(count));
-    std::vector<std::string> problems(static_cast<std::size_t>(count));
-#pragma omp parallel for schedule(dynamic)
-    for (std::int64_t i = 0; i < count; ++i) {
-      const auto k = static_cast<std::size_t>(i);
-      try {
-        const std::string& problem = images[static_cast<std::size_t>(begin + i)].problem;
-        if (!problem.empty()) throw_error("{}", problem);
-        decoded[k] = data::validation_transform(
-            data::read_image(images[static_cast<std::size_t>(begin + i)].path), config.image_size);
-      } catch (const std::exception& e) {
-        problems[k] = data::one_line(e.what());
-      }
-    }
-    std::vector<std::size_t> usable;
-    for (std::size_t k = 0; k < decoded.size(); ++k) {
-      const data::PackSource& source = images[static_cast<std::size_t>(begin) + k];
-      if (!decoded[k].defined()) {
-        summary.skipped.push_back({source.name, problems[k]});
-        continue;
-      }
-      usable.push_back(k);
-      names.push_back(source.name);
-    }
-    if (!usable.empty()) {
-      Tensor batch({static_cast<std::int64_t>(usable.size()), size, size, 3}, DType::uint8);
-      for (std::size_t r = 0; r < usable.size(); ++r)
-        std::memcpy(batch.data<std::uint8_t>() + static_cast<std::int64_t>(r) * pixels,
-                    decoded[usable[r]].raw(), static_cast<std::size_t>(pixels));
-      const Encoded e = encoder.encode(batch, options.batch_size);
-      file.append("/embeddings", e.embeddings);
-      file.append("/probs", e.probs);
-      if (options.patches) file.append("/patch_embeddings", e.patches);
-    }
-    if (options.progress) options.progress(begin + count, summary.found);
-  }
-  summary.embedded = static_cast<std::int64_t>(names.size());
-  if (names.empty()) return summary;
-  file.write_strings("/names", names);
-  file.set_attribute("model", options.weights);
-  file.set_attribute("transform", "resize");
-  file.close();
-  output.commit();
-  return summary;
+  return Embedding(encoder, images, options).run();
 }
 
 }  // namespace vitral::infer

@@ -2,6 +2,7 @@
 //
 //   /names utf-8 [N]   /embeddings float32 [N,D]   /probs float32 [N,P]
 //   /patch_embeddings float32 [N,P,D], on request
+//   /skipped/names, /skipped/reasons utf-8 [S]: the files that do not decode, where there are some
 //
 // P = patches of an image. Attributes: model (the weights), transform ("resize").
 #pragma once
@@ -17,17 +18,23 @@ struct EmbedOptions {
   std::string weights;   // for the attribute
   bool patches = false;  // also /patch_embeddings
   std::int64_t batch_size = 64;
-  std::function<void(std::int64_t done, std::int64_t total)> progress;
+  bool restart = false;  // forget what an interrupted run has left
+  std::function<void(std::int64_t done, std::int64_t total)> progress = {};
+  std::function<bool()> stop = {};  // asked after each batch; true: what is done is kept for the next run
 };
 
 struct EmbedSummary {
   std::int64_t found = 0, embedded = 0;
+  std::int64_t resumed = 0;  // files that an interrupted run had done
+  bool stopped = false;
   std::vector<data::SkippedFile> skipped;  // did not decode; never replaced
 };
 
-/// Images are resized to the student's size as in validation (bilinear with antialias, as Pillow). The output
-/// replaces an older one, whole or not at all; nothing is written when no image decodes. UsageError: a place
-/// where it cannot be written (data/output_file.h); Error: the disk is full.
+/// Images are resized to the student's size as in validation (bilinear with antialias, as Pillow). Rows go to
+/// OUTPUT.embed first (data/embedding_journal.h), from where an interrupted run of the same images and
+/// weights goes on; memory holds one batch. The output replaces an older one, whole or not at all; nothing is
+/// written when no image decodes. UsageError: a place where it cannot be written (data/output_file.h),
+/// OUTPUT.embed of another run; Error: the disk is full, what is done is kept.
 EmbedSummary embed_files(const Encoder& encoder, const std::vector<data::PackSource>& images,
                          const EmbedOptions& options);
 

@@ -31,6 +31,11 @@ Encoder Encoder::load(const std::string& path, Device device, const EncoderOverr
   return encoder;
 }
 
+std::string Encoder::settings() const {
+  return fmt::format("{} attention, window {}, same_norm {}, temperature {}", config().attention,
+                     config().window, same_norm_.value_or(config().same_norm), temperature_);
+}
+
 Encoded Encoder::encode(const Tensor& images, std::int64_t batch) const {
   const NoGrad no_grad;
   const std::int64_t count = images.dim(0), n = config().tokens(), w = config().width;

@@ -35,6 +35,8 @@ class Encoder {
   const nn::StudentConfig& config() const { return student_->config(); }
   const nn::Student& student() const { return *student_; }
   Device device() const { return device_; }
+  /// What decides the outputs beside the weights, as text: attention, window, same_norm, temperature.
+  std::string settings() const;
 
   /// images uint8 [B,S,S,3] on the CPU; the results are there, too. Computes in pieces of at most `batch`
   /// images.

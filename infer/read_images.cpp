@@ -1,0 +1,45 @@
+#include "infer/read_images.h"
+
+#include <cstring>
+
+#include "data/image.h"
+#include "data/input_file.h"
+#include "data/transform.h"
+
+namespace vitral::infer {
+
+ImageBatch read_images(std::span<const data::PackSource> files, const std::vector<int>& sizes) {
+  const auto count = static_cast<std::int64_t>(files.size());
+  std::vector<std::vector<Tensor>> decoded(files.size());  // [file][size]
+  ImageBatch out;
+  out.problems.resize(files.size());
+#pragma omp parallel for schedule(dynamic)
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto k = static_cast<std::size_t>(i);
+    try {
+      if (!files[k].problem.empty()) throw_error("{}", files[k].problem);
+      const Tensor image = data::read_image(files[k].path);
+      for (const int size : sizes) decoded[k].push_back(data::validation_transform(image, size));
+    } catch (const std::exception& e) {
+      decoded[k].clear();
+      out.problems[k] = data::one_line(e.what());
+      if (out.problems[k].empty()) out.problems[k] = "cannot be read";
+    }
+  }
+  for (std::int64_t i = 0; i < count; ++i)
+    if (out.problems[static_cast<std::size_t>(i)].empty()) out.usable.push_back(i);
+  const auto usable = static_cast<std::int64_t>(out.usable.size());
+  for (std::size_t s = 0; s < sizes.size(); ++s) {
+    if (usable == 0) break;
+    Tensor batch({usable, sizes[s], sizes[s], 3}, DType::uint8);
+    for (std::int64_t r = 0; r < usable; ++r) {
+      const Tensor& image = decoded[static_cast<std::size_t>(out.usable[static_cast<std::size_t>(r)])][s];
+      std::memcpy(batch.data<std::uint8_t>() + r * image.numel(), image.raw(), image.bytes());
+    }
+    out.pixels.push_back(std::move(batch));
+  }
+  out.pixels.resize(sizes.size());
+  return out;
+}
+
+}  // namespace vitral::infer

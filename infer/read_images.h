@@ -1,0 +1,23 @@
+// Image files as batches of the sizes that models read.
+#pragma once
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "data/pack.h"
+#include "tensor/tensor.h"
+
+namespace vitral::infer {
+
+struct ImageBatch {
+  std::vector<Tensor>
+      pixels;  // one a size: uint8 [n,S,S,3], the images that decode; undefined where none does
+  std::vector<std::int64_t> usable;   // which of the files those are
+  std::vector<std::string> problems;  // one a file: why it does not decode, one line, or ""
+};
+
+/// Decoded on all cores and stretched to each size (data/transform.h), as in validation.
+ImageBatch read_images(std::span<const data::PackSource> files, const std::vector<int>& sizes);
+
+}  // namespace vitral::infer
