@@ -60,8 +60,12 @@ class PickleMachine {
   }
 
   PickleValue* make(Kind kind) {
-    constexpr std::size_t most = 2'000'000;  // some 200 MB; checkpoints of large models have thousands
-    if (pickle_.values_.size() == most) throw_error("{}: more than {} values in the pickle", where_, most);
+    // A value takes some hundred bytes of memory, and in the pickles of PyTorch about seven. Lists of pairs
+    // of small numbers have most.
+    const std::size_t most = std::min<std::size_t>(2'000'000, 10'000 + bytes_.size() / 4 * 3);
+    if (pickle_.values_.size() >= most)
+      throw_error("{}: more than {} values in a pickle of {} bytes; it is damaged", where_, most,
+                  bytes_.size());
     auto& value = pickle_.values_.emplace_back();
     value.kind = kind;
     return &value;
@@ -71,6 +75,14 @@ class PickleMachine {
     return value;
   }
   void push_integer(Kind kind, std::int64_t integer) { push(make(kind))->integer = integer; }
+  // Values that never change and take one byte in the file are made once.
+  void push_shared(PickleValue*& value, Kind kind, std::int64_t integer) {
+    if (!value) {
+      value = make(kind);
+      value->integer = integer;
+    }
+    push(value);
+  }
   void push_text(std::string_view text) { push(make(Kind::text))->text = text; }
   // The stack may not be read below the last mark: what lies there belongs to an outer container.
   PickleValue* pop() {
@@ -100,13 +112,13 @@ class PickleMachine {
   bool constants(unsigned char opcode) {
     switch (opcode) {
       case 'N':
-        push(make(Kind::none));
+        push_shared(none_, Kind::none, 0);
         return true;
       case 0x88:
-        push_integer(Kind::boolean, 1);
+        push_shared(true_, Kind::boolean, 1);
         return true;
       case 0x89:
-        push_integer(Kind::boolean, 0);
+        push_shared(false_, Kind::boolean, 0);
         return true;
       case 'J':
         push_integer(Kind::integer, number<std::int32_t>());
@@ -340,6 +352,7 @@ class PickleMachine {
   const std::string& where_;
   std::size_t at_ = 0;
   std::size_t copied_ = 0;
+  PickleValue *none_ = nullptr, *true_ = nullptr, *false_ = nullptr;
   std::vector<PickleValue*> stack_;
   std::vector<std::size_t> marks_;
   std::unordered_map<std::uint32_t, PickleValue*> memo_;

@@ -40,7 +40,7 @@ struct PickleValue {
 class Pickle {
  public:
   /// Interprets protocols 2 to 5 without out-of-band buffers. Throws Error "WHERE: ..." for anything else,
-  /// for a truncated pickle, and for more than two million values.
+  /// for a truncated pickle, and for more values than three in four bytes (and 10,000) or two million.
   Pickle(std::string_view bytes, std::string where);
 
   const PickleValue& root() const { return *root_; }

@@ -240,7 +240,10 @@ TEST_F(HostileTorchFile, BrokenPickles) {
   EXPECT_SAYS(message("\x80\x02I1\n."), "pickle opcode 0x49 at byte 2 is not supported; save the file again");
   EXPECT_SAYS(message("\x80\x02N."),
               "holds no weights: no dict of tensors at the top or under model_state_dict");
-  EXPECT_SAYS(message("\x80\x02" + std::string(2'100'000, 'N') + "."), "more than 2000000 values");
+  EXPECT_SAYS(message("\x80\x02" + std::string(100'000, ')') + "."),
+              "more than 85000 values in a pickle of 100003 bytes; it is damaged");
+  EXPECT_SAYS(message("\x80\x02" + std::string(4'100'000, ']') + "."), "more than 2000000 values");
+  EXPECT_SAYS(message("\x80\x02" + std::string(2'100'000, 'N') + "."), "holds no weights");
 }
 
 TEST_F(HostileTorchFile, ModulesOfTorchScriptGiveTheirTensors) {
@@ -259,7 +262,7 @@ TEST_F(HostileTorchFile, ModulesOfTorchScriptGiveTheirTensors) {
 }
 
 TEST_F(HostileTorchFile, DeepAndCircularStructuresAreFlat) {
-  EXPECT_SAYS(message("\x80\x02)" + std::string(1'500'000, '\x85') + "."), "holds no weights");
+  EXPECT_SAYS(message("\x80\x02)" + std::string(9'000, '\x85') + "."), "holds no weights");
   EXPECT_SAYS(message("\x80\x02}q\x01" + text_of("model") + "h\x01s."), "holds no weights");
   EXPECT_SAYS(message("\x80\x02]q\x01h\x01"
                       "a."),

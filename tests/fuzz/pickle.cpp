@@ -10,6 +10,6 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
                                             {"a/data/2", ""}});
   const std::string& path =
       fuzz::file_of({reinterpret_cast<const std::uint8_t*>(archive.data()), archive.size()});
-  fuzz::check(archive.size(), 128, [&] { data::read_torch_training(path); });
+  fuzz::check(archive.size(), 96, [&] { data::read_torch_training(path); });
   return 0;
 }

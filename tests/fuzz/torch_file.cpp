@@ -7,6 +7,6 @@
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace vitral;
   const std::string& path = fuzz::file_of({data, size});
-  fuzz::check(size, 128, [&] { data::read_torch_training(path); });
+  fuzz::check(size, 96, [&] { data::read_torch_training(path); });
   return 0;
 }

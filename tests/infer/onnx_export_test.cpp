@@ -131,6 +131,25 @@ TEST(OnnxExport, RuntimeComputesWhatPyTorchComputedUnmasked) {
   check_golden("student_unmasked.h5");
 }
 
+TEST(OnnxSummary, EveryTruncationIsAnErrorOrAWholePrefix) {
+  const TempDir dir;
+  data::OnnxModel model("m");
+  model.input("x", {"batch", std::int64_t{3}});
+  model.node("MatMul", {"x", model.constant("w", Tensor::full({3, 2}, 1))}, {{"axis", std::int64_t{-1}}},
+             "y");
+  model.output("y", {"batch", std::int64_t{2}});
+  model.write(dir / "a.onnx", {{"key", "value"}});
+  const std::string bytes = test::bytes_of_file(dir / "a.onnx");
+  int whole = 0;
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    test::put_file(dir / "cut.onnx", bytes.substr(0, size));
+    const std::string text = message_of([&] { data::read_onnx_summary(dir / "cut.onnx"); });
+    EXPECT_EQ(text.find('\n'), std::string::npos);
+    whole += text == "no error";
+  }
+  EXPECT_EQ(whole, 2);  // without the metadata, and without the version of the operators
+}
+
 TEST(OnnxSummary, DamagedFilesAreOneLine) {
   const TempDir dir;
   const std::string path = dir / "a.onnx";
