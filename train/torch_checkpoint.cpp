@@ -13,45 +13,25 @@ namespace {
 
 using nlohmann::json;
 
-// What the file has otherwise than the configuration.
-class Differences {
- public:
-  Differences(const std::string& path, std::vector<std::string>& warnings)
-      : path_(path), warnings_(warnings) {}
-  ~Differences() {
-    if (!text_.empty())
-      warnings_.push_back(
-          fmt::format("{}: was trained with{}; this configuration says otherwise and counts", path_, text_));
-  }
-  Differences(const Differences&) = delete;
-  Differences& operator=(const Differences&) = delete;
-
-  template <class T>
-  void add(const char* key, const T& then, const T& now) {
-    if (!(then == now)) text_ += fmt::format("{} {}={}", text_.empty() ? "" : ",", key, then);
-  }
-
- private:
-  const std::string& path_;
-  std::vector<std::string>& warnings_;
-  std::string text_;
-};
-
-void compare(const data::TorchTraining& training, const Config& config, Differences& differences) {
-  const data::TorchAdamW& then = *training.optimizer;
-  const OptimizerConfig& now = config.train.optimizer;
-  differences.add("train.optimizer.weight_decay", then.weight_decay, now.weight_decay);
-  differences.add("train.optimizer.eps", then.eps, now.eps);
-  differences.add("train.optimizer.betas[0]", then.betas[0], now.betas[0]);
-  differences.add("train.optimizer.betas[1]", then.betas[1], now.betas[1]);
-  if (!training.scheduler || config.train.scheduler.name != "reduce_on_plateau") return;
+// What the file has otherwise than the configuration: "a=1, b=2", or nothing.
+std::string differences(const data::TorchTraining& training, const TrainConfig& config) {
+  std::string out;
+  const auto compare = [&]<class T>(const char* key, const T& then, const T& now) {
+    if (then != now) out += fmt::format("{}{}={}", out.empty() ? "" : ", ", key, then);
+  };
+  const data::TorchAdamW& optimizer = *training.optimizer;
+  compare("train.optimizer.weight_decay", optimizer.weight_decay, config.optimizer.weight_decay);
+  compare("train.optimizer.eps", optimizer.eps, config.optimizer.eps);
+  compare("train.optimizer.betas[0]", optimizer.betas[0], config.optimizer.betas[0]);
+  compare("train.optimizer.betas[1]", optimizer.betas[1], config.optimizer.betas[1]);
+  if (!training.scheduler || config.scheduler.name != "reduce_on_plateau") return out;
   const data::TorchPlateau& plateau = *training.scheduler;
-  const SchedulerConfig& scheduler = config.train.scheduler;
-  differences.add("train.scheduler.patience", plateau.patience, std::int64_t{scheduler.patience});
-  differences.add("train.scheduler.factor", plateau.factor, scheduler.factor);
-  differences.add("train.scheduler.threshold", plateau.threshold, scheduler.threshold);
-  differences.add("train.scheduler.min_lr", plateau.min_lr, scheduler.min_lr);
-  differences.add("a cooldown", plateau.cooldown, std::int64_t{0});
+  compare("train.scheduler.patience", plateau.patience, std::int64_t{config.scheduler.patience});
+  compare("train.scheduler.factor", plateau.factor, config.scheduler.factor);
+  compare("train.scheduler.threshold", plateau.threshold, config.scheduler.threshold);
+  compare("train.scheduler.min_lr", plateau.min_lr, config.scheduler.min_lr);
+  compare("a cooldown", plateau.cooldown, std::int64_t{0});
+  return out;
 }
 
 json schedule_state(const data::TorchTraining& training, const Config& config) {
@@ -116,8 +96,9 @@ Checkpoint load_torch_checkpoint(const std::string& path, const Config& config, 
   else if (training.scheduler)
     at.epoch = training.scheduler->epochs;
   out.state = {{"trainer", to_json(at, order)}, {"schedule", schedule_state(training, config)}};
-  Differences differences(path, warnings);
-  compare(training, config, differences);
+  if (const std::string other = differences(training, config.train); !other.empty())
+    warnings.push_back(
+        fmt::format("{}: was trained with {}; this configuration says otherwise and counts", path, other));
   return out;
 }
 
