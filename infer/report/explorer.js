@@ -281,9 +281,9 @@ function choose(change, keep = true) {
   if (keep) writeAddress();
   drawStage();
   drawSide();
-  // Many images: those once a frame.
-  cancelAnimationFrame(drawing);
-  drawing = requestAnimationFrame(drawThumbs);
+  // They are many: once a frame is enough.
+  clearTimeout(drawing);
+  drawing = setTimeout(drawThumbs, 16);
 }
 
 if (images.length > 0) {
