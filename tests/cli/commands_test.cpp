@@ -31,7 +31,7 @@ TEST(Help, OfEverySubcommandHasAnExample) {
   const test::Result all = run({"--help"});
   expect_done(all);
   for (const std::string command :
-       {"shapes", "pack", "train", "eval", "embed", "activate", "convert", "info"}) {
+       {"shapes", "pack", "train", "eval", "embed", "activate", "report", "convert", "info"}) {
     SCOPED_TRACE(command);
     EXPECT_NE(all.out.find("\n  " + command + " "), std::string::npos) << all.out;
     const test::Result r = run({command, "--help"});
