@@ -193,8 +193,8 @@ TextResult evaluate_text(const std::vector<ImageModel>& models, const data::Imag
       });
   embed();
   progress();
-  VITRAL_CHECK(out.images > 0, "{}: has no image that can be read and has a class or a caption",
-               source.path());
+  if (out.images == 0)
+    throw_error("{}: none of its images with a class or a caption can be read", source.path());
   for (const Collector& c : collectors) out.models.push_back(c.result(captioned));
   return out;
 }

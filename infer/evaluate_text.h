@@ -63,8 +63,8 @@ struct TextResult {
   std::vector<TextEvaluation> models;
 };
 
-/// UsageError: nothing to measure, text embeddings of another width than a model's, or no image that decodes
-/// and has a class or caption.
+/// UsageError: nothing to measure, text embeddings of another width than a model's. Error: no image that
+/// decodes and has a class or caption.
 TextResult evaluate_text(const std::vector<ImageModel>& models, const data::ImageSource& source,
                          const TextTask& task, const EvaluateTextOptions& options = {});
 

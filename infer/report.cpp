@@ -62,7 +62,7 @@ std::vector<std::int64_t> add_images(const Encoder& student, const data::ImageSo
     }
     if (request.progress) request.progress(static_cast<std::int64_t>(shown.size()), wanted);
   }
-  VITRAL_CHECK(!shown.empty(), "{}: has no image that can be read", source.path());
+  if (shown.empty()) throw_error("{}: none of its images can be read", source.path());
   report.facts.emplace_back("Images",
                             fmt::format("{} of {} from {}", shown.size(), source.size(), source.path()));
   return shown;

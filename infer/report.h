@@ -29,8 +29,8 @@ struct ReportRequest {
   std::function<void(const std::string& line)> skipped;  // an image that did not decode
 };
 
-/// UsageError: prompts or concepts of another width than the student's, a number that no image has, no image
-/// that decodes, no such run.
+/// UsageError: prompts or concepts of another width than the student's, a number that no image has, no such
+/// run. Error: no image that decodes.
 Report make_report(const Encoder& student, const data::ImageSource& source, const ReportRequest& request);
 
 }  // namespace vitral::infer

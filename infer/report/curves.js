@@ -114,11 +114,11 @@ function curve(title, unit, series) {
 }
 
 if (report.run) {
-  byId("training").hidden = false;
   const {train, val} = report.run;
   curve("Loss", "loss", [{kind: "train", label: "training", x: train.step, y: train.loss},
                          {kind: "val", label: "validation", x: val.step, y: val.loss}]);
   curve("Cosine with the teacher", "cosine, validation", [{kind: "val", label: "cosine", x: val.step, y: val.cosine}]);
   curve("Learning rate", "learning rate", [{kind: "train", label: "lr", x: train.step, y: train.lr}]);
   curve("Speed", "images per second", [{kind: "train", label: "images/s", x: train.step, y: train.images_per_second}]);
+  byId("training").hidden = byId("curves").childElementCount === 0;
 }

@@ -22,13 +22,14 @@ function decodeRows(base64, width) {
   const rows = [];
   for (let at = 0; at < values.length; at += width) {
     const row = values.subarray(at, at + width);
-    const length = Math.hypot(...row);
+    const length = Math.sqrt(cosine(row, row));
     if (length > 0) for (let i = 0; i < width; ++i) row[i] /= length;
     rows.push(row);
   }
   return rows;
 }
 
+// Of unit vectors.
 function cosine(a, b) {
   let sum = 0;
   for (let i = 0; i < a.length; ++i) sum += a[i] * b[i];

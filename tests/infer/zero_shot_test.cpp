@@ -157,6 +157,17 @@ TEST_F(Pictures, TextsOfAnotherWidthAreRefused) {
   EXPECT_EQ(message_of([&] { evaluate_text({model()}, source(), {}); }), "evaluate_text: nothing to measure");
 }
 
+TEST_F(Pictures, ThatCannotBeReadAreAnError) {
+  std::filesystem::create_directories(dir_ / "broken/folder");
+  std::ofstream(dir_ / "broken/folder/1.png") << "no picture";
+  const data::ImageSource broken = data::ImageSource::open({dir_ / "broken"});
+  TextTask task;
+  task.classes = classes_of_folders(broken.names(), "");
+  task.class_embeddings = Tensor::full({1, 3}, 1);
+  EXPECT_EQ(message_of([&] { evaluate_text({model()}, broken, task); }),
+            (dir_ / "broken") + ": none of its images with a class or a caption can be read");
+}
+
 TEST_F(Pictures, ComeFromDatasetsToo) {
   data::H5File file = data::H5File::create(dir_ / "d.h5");
   file.write("/images", Tensor::full({2, 5, 4, 3}, 7, DType::uint8), 1);
