@@ -23,6 +23,7 @@ void add_train(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_embed(CLI::App& app);
 void add_activate(CLI::App& app);
+void add_search(CLI::App& app);
 void add_report(CLI::App& app);
 void add_convert(CLI::App& app);
 void add_info(CLI::App& app);

@@ -40,8 +40,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "vitral " VITRAL_VERSION);
   app.require_subcommand(1);
   using namespace vitral::cli;
-  for (auto add : {add_shapes, add_pack, add_teach, add_train, add_eval, add_embed, add_activate, add_report,
-                   add_convert, add_info})
+  for (auto add : {add_shapes, add_pack, add_teach, add_train, add_eval, add_embed, add_activate, add_search,
+                   add_report, add_convert, add_info})
     add(app);
   if (argc > 1 && argv[1][0] != '-') {
     const auto commands = app.get_subcommands({});

@@ -38,20 +38,49 @@ std::vector<HeapObject> resolve_heap_rows(const H5File& file, const FileReader& 
   return resolve_heap(bytes, user_block, read_references(bytes, index, name), name);
 }
 
-std::vector<std::string> read_text_rows(const H5File& file, const FileReader& bytes,
-                                        const std::string& name) {
+namespace {
+
+// `rows` of a dataset of strings, or all of them.
+std::vector<std::string> read_rows(const H5File& file, const FileReader& bytes, const std::string& name,
+                                   const std::vector<std::int64_t>* rows) {
+  const auto chosen = [&](const auto& all, const auto& text_of) {
+    std::vector<std::string> text;
+    if (!rows) {
+      for (const auto& one : all) text.push_back(text_of(one));
+      return text;
+    }
+    for (const std::int64_t row : *rows) {
+      VITRAL_CHECK(row >= 0 && row < static_cast<std::int64_t>(all.size()),
+                   "{}: {} row {} is out of range, there are {}", bytes.path(), name, row, all.size());
+      text.push_back(text_of(all[static_cast<std::size_t>(row)]));
+    }
+    return text;
+  };
   const Handle dataset = open_dataset(file, name);
   const Handle type(H5Dget_type(dataset), H5Tclose);
-  if (H5Tis_variable_str(type) <= 0 || file.shape(name).rank() != 1) return file.read_strings(name);
+  const auto as_it_is = [](const std::string& text) { return text; };
+  if (H5Tis_variable_str(type) <= 0 || file.shape(name).rank() != 1)
+    return chosen(file.read_strings(name), as_it_is);
   const StorageIndex index = index_storage(file, bytes, name);
-  if (!index.obstacle.empty()) return file.read_strings(name);
-  std::vector<std::string> text;
-  for (const HeapObject& object : resolve_heap_rows(file, bytes, index, name)) {
-    std::string& s = text.emplace_back(object.length, '\0');
-    bytes.read(object.offset, s.data(), s.size());
-    s.resize(std::strlen(s.c_str()));  // some writers count the terminating zero
-  }
-  return text;
+  if (!index.obstacle.empty()) return chosen(file.read_strings(name), as_it_is);
+  return chosen(resolve_heap_rows(file, bytes, index, name), [&](const HeapObject& object) {
+    std::string text(object.length, '\0');
+    bytes.read(object.offset, text.data(), text.size());
+    text.resize(std::strlen(text.c_str()));  // some writers count the terminating zero
+    return text;
+  });
+}
+
+}  // namespace
+
+std::vector<std::string> read_text_rows(const H5File& file, const FileReader& bytes,
+                                        const std::string& name) {
+  return read_rows(file, bytes, name, nullptr);
+}
+
+std::vector<std::string> read_text_rows(const H5File& file, const FileReader& bytes, const std::string& name,
+                                        const std::vector<std::int64_t>& rows) {
+  return read_rows(file, bytes, name, &rows);
 }
 
 }  // namespace vitral::data

@@ -17,5 +17,8 @@ std::vector<HeapObject> resolve_heap_rows(const H5File& file, const FileReader& 
 
 /// A dataset of strings [N], of fixed or variable length. UsageError: it does not hold text.
 std::vector<std::string> read_text_rows(const H5File& file, const FileReader& bytes, const std::string& name);
+/// Some rows of it, in this order. UsageError also where one is out of range.
+std::vector<std::string> read_text_rows(const H5File& file, const FileReader& bytes, const std::string& name,
+                                        const std::vector<std::int64_t>& rows);
 
 }  // namespace vitral::data

@@ -1,0 +1,346 @@
+// vitral search: which images are closest to a text or to an image.
+#include "infer/search.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/common.h"
+#include "cli/text.h"
+#include "data/hdf5.h"
+#include "data/image.h"
+#include "data/input_file.h"
+#include "data/pack.h"
+#include "data/transform.h"
+#include "infer/contact_sheet.h"
+#include "infer/read_images.h"
+
+namespace vitral::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct Arguments {
+  EncoderArguments encoder;  // or, as its weights, a file of embeddings
+  std::vector<std::string> images;
+  TextArguments texts;
+  std::vector<std::string> query_images;
+  std::string student, teacher, root, output;
+  std::int64_t k = 10, batch_size = 64;
+  infer::SheetOptions sheet;
+  bool json = false;
+};
+
+// One model's ranking of all images.
+struct Ranking {
+  const char* who;
+  infer::Search search;
+};
+
+// What was searched, for names and pictures of what was found.
+struct Searched {
+  std::vector<std::string> queries;  // as they are shown
+  std::vector<Ranking> rankings;
+  std::int64_t images = 0;
+  std::vector<data::SkippedFile> skipped;
+  std::function<std::vector<std::string>(const std::vector<std::int64_t>&)> names;
+  std::function<Tensor(std::int64_t row, const std::string& name)> image;
+};
+
+// The query images as a model's embeddings, below those of the texts.
+Tensor query_rows(const Arguments& a, const infer::TextEmbeddings* texts, int size, std::int64_t width,
+                  const std::function<Tensor(const Tensor& images)>& encode) {
+  const std::int64_t from_texts = texts ? texts->size() : 0;
+  Tensor out({from_texts + static_cast<std::int64_t>(a.query_images.size()), width});
+  if (texts) out.rows(0, from_texts).copy_from(texts->embeddings);
+  for (std::size_t i = 0; i < a.query_images.size(); ++i) {
+    const Tensor image = data::validation_transform(data::read_image(a.query_images[i]), size);
+    const std::int64_t row = from_texts + static_cast<std::int64_t>(i);
+    out.rows(row, row + 1).copy_from(encode(image.reshape({1, size, size, 3})));
+  }
+  return out;
+}
+
+Ranking ranking_of(const char* who, const std::string& whose, const Arguments& a,
+                   const infer::TextEmbeddings* texts, int size, std::int64_t width,
+                   const std::function<Tensor(const Tensor&)>& encode) {
+  if (texts) check_width(*texts, width, whose);
+  return {who, infer::Search(query_rows(a, texts, size, width, encode), a.k)};
+}
+
+// Images that a student, and a teacher, embed now.
+Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
+  data::PackOptions sources;
+  sources.inputs = a.images;
+  auto files = std::make_shared<std::vector<data::PackSource>>(data::list_images(sources));
+  VITRAL_CHECK(!files->empty(), "{}: no images in there (.jpg, .jpeg, .png)", a.images.front());
+  const infer::Encoder student = a.encoder.load();
+  std::optional<infer::ClipImageEncoder> teacher;
+  if (!a.teacher.empty())
+    teacher.emplace(infer::ClipImageEncoder::load(a.teacher, parse_device(a.encoder.device)));
+
+  Searched out;
+  std::vector<int> sizes{student.config().image_size};
+  out.rankings.push_back(ranking_of("student", a.encoder.weights, a, texts, sizes[0], student.config().width,
+                                    [&](const Tensor& images) { return student.encode(images).embeddings; }));
+  if (teacher) {
+    sizes.push_back(teacher->config().image_size);
+    out.rankings.push_back(ranking_of("teacher", a.teacher, a, texts, sizes[1], teacher->config().embedding,
+                                      [&](const Tensor& images) { return teacher->encode(images); }));
+  }
+  const auto progress = terminal_counter("searched");
+  const auto total = static_cast<std::int64_t>(files->size());
+  auto file_of = std::make_shared<std::vector<std::size_t>>();  // of each row
+  for (std::int64_t begin = 0; begin < total; begin += a.batch_size) {
+    const std::int64_t count = std::min(a.batch_size, total - begin);
+    const auto batch = infer::read_images(
+        std::span(*files).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)), sizes);
+    for (std::size_t i = 0; i < batch.problems.size(); ++i)
+      if (!batch.problems[i].empty())
+        out.skipped.push_back({(*files)[static_cast<std::size_t>(begin) + i].name, batch.problems[i]});
+    if (!batch.usable.empty()) {
+      const auto first = static_cast<std::int64_t>(file_of->size());
+      for (const auto i : batch.usable) file_of->push_back(static_cast<std::size_t>(begin + i));
+      out.rankings[0].search.add(student.encode(batch.pixels[0], a.batch_size).embeddings, first);
+      if (teacher) out.rankings[1].search.add(teacher->encode(batch.pixels[1], a.batch_size), first);
+    }
+    if (progress) progress(begin + count, total);
+  }
+  out.images = static_cast<std::int64_t>(file_of->size());
+  if (out.images == 0) throw_error("{}: none of the {} images can be read", a.images.front(), total);
+  out.names = [files, file_of](const std::vector<std::int64_t>& rows) {
+    std::vector<std::string> names;
+    for (const auto row : rows) names.push_back((*files)[(*file_of)[static_cast<std::size_t>(row)]].name);
+    return names;
+  };
+  out.image = [files, file_of](std::int64_t row, const std::string&) {
+    return data::read_image((*files)[(*file_of)[static_cast<std::size_t>(row)]].path);
+  };
+  return out;
+}
+
+// Embeddings that a file holds, and a teacher's in another one.
+Searched search_stored(const Arguments& a, const infer::TextEmbeddings* texts) {
+  auto stored = std::make_shared<infer::StoredEmbeddings>(a.encoder.weights);
+  std::optional<infer::StoredEmbeddings> teacher;
+  if (!a.teacher.empty()) {
+    VITRAL_CHECK(data::H5File::is_hdf5(a.teacher),
+                 "{}: beside stored embeddings the teacher's must be stored, too; give an HDF5 file",
+                 a.teacher);
+    VITRAL_CHECK(a.query_images.empty(),
+                 "--query-image: a teacher's stored embeddings cannot answer it; "
+                 "search the images themselves, or leave out --teacher");
+    teacher.emplace(a.teacher);
+    VITRAL_CHECK(teacher->size() == stored->size(),
+                 "{}: has {} rows, {} has {}; they must be of the same images", a.teacher, teacher->size(),
+                 a.encoder.weights, stored->size());
+  }
+  VITRAL_CHECK(a.query_images.empty() || !a.student.empty(),
+               "--query-image: name the weights that embed it with --student");
+  std::optional<infer::Encoder> student;
+  if (!a.student.empty()) {
+    EncoderArguments encoder = a.encoder;
+    encoder.weights = a.student;
+    student.emplace(encoder.load());
+    VITRAL_CHECK(student->config().width == stored->width(),
+                 "{}: its embeddings are {} wide, those of {} {}; they must belong together", a.student,
+                 student->config().width, a.encoder.weights, stored->width());
+  }
+  Searched out;
+  out.rankings.push_back(
+      ranking_of("stored", a.encoder.weights, a, texts, student ? student->config().image_size : 0,
+                 stored->width(), [&](const Tensor& images) { return student->encode(images).embeddings; }));
+  if (teacher) out.rankings.push_back(ranking_of("teacher", a.teacher, a, texts, 0, teacher->width(), {}));
+  const auto progress = terminal_counter("searched");
+  stored->each_block([&](const Tensor& rows, std::int64_t first) {
+    out.rankings[0].search.add(rows, first);
+    if (progress) progress(first + rows.dim(0), stored->size());
+  });
+  if (teacher)
+    teacher->each_block(
+        [&](const Tensor& rows, std::int64_t first) { out.rankings[1].search.add(rows, first); });
+  out.images = stored->size();
+  out.names = [stored](const std::vector<std::int64_t>& rows) { return stored->names(rows); };
+  out.image = [stored, root = a.root](std::int64_t row, const std::string& name) {
+    if (root.empty() && stored->has_images()) return stored->image(row);
+    return data::read_image((std::filesystem::path(root) / name).string());
+  };
+  return out;
+}
+
+struct Found {
+  std::int64_t row;
+  float score;
+  std::string name;
+};
+
+std::vector<Found> found_by(const Searched& searched, const Ranking& ranking, std::int64_t query) {
+  const auto hits = ranking.search.hits(query);
+  std::vector<std::int64_t> rows;
+  for (const auto& hit : hits) rows.push_back(hit.index);
+  const auto names = searched.names(rows);
+  std::vector<Found> out;
+  for (std::size_t i = 0; i < hits.size(); ++i) out.push_back({hits[i].index, hits[i].score, names[i]});
+  return out;
+}
+
+using Results = std::vector<std::vector<std::vector<Found>>>;  // [query][ranking]
+
+void print_table(const Searched& searched, const Results& results) {
+  for (std::size_t q = 0; q < results.size(); ++q) {
+    fmt::print("{}{}\n", q > 0 ? "\n" : "", data::one_line(searched.queries[q]));
+    std::size_t lines = 0;
+    std::vector<std::size_t> widths;
+    for (const auto& found : results[q]) {
+      lines = std::max(lines, found.size());
+      widths.push_back(8);
+      for (const auto& f : found) widths.back() = std::max(widths.back(), data::one_line(f.name).size());
+    }
+    std::string head = "  rank";
+    for (std::size_t r = 0; r < widths.size(); ++r)
+      head +=
+          fmt::format("   cosine  {:<{}}", searched.rankings[r].who, r + 1 < widths.size() ? widths[r] : 0);
+    fmt::print("{}\n", head);
+    for (std::size_t i = 0; i < lines; ++i) {
+      std::string line = fmt::format("  {:>4}", i + 1);
+      for (std::size_t r = 0; r < widths.size(); ++r)
+        if (const auto& found = results[q][r]; i < found.size())
+          line += fmt::format("  {:>7.4f}  {:<{}}", found[i].score, data::one_line(found[i].name),
+                              r + 1 < widths.size() ? widths[r] : 0);
+      fmt::print("{}\n", line);
+    }
+  }
+}
+
+void print_json(const Searched& searched, const Results& results, std::size_t from_texts) {
+  ordered_json out = {{"images", searched.images},
+                      {"without_direction", searched.rankings[0].search.skipped()},
+                      {"skipped", ordered_json::array()},
+                      {"queries", ordered_json::array()}};
+  for (const auto& s : searched.skipped) out["skipped"].push_back({{"name", s.name}, {"reason", s.reason}});
+  for (std::size_t q = 0; q < results.size(); ++q) {
+    ordered_json query = {{"query", searched.queries[q]}, {"kind", q < from_texts ? "text" : "image"}};
+    for (std::size_t r = 0; r < results[q].size(); ++r) {
+      ordered_json hits = ordered_json::array();
+      for (const auto& f : results[q][r])
+        hits.push_back({{"index", f.row}, {"name", f.name}, {"score", f.score}});
+      query[r == 0 ? "hits" : "teacher_hits"] = std::move(hits);
+    }
+    out["queries"].push_back(std::move(query));
+  }
+  fmt::print("{}\n", out.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
+}
+
+void write_sheet(const Arguments& a, const Searched& searched, const Results& results) {
+  std::vector<infer::SheetLine> lines;
+  for (std::size_t q = 0; q < results.size(); ++q)
+    for (std::size_t r = 0; r < results[q].size(); ++r) {
+      const bool several = results[q].size() > 1;
+      infer::SheetLine line{several ? fmt::format("{} ({})", searched.queries[q], searched.rankings[r].who)
+                                    : searched.queries[q],
+                            {}};
+      for (const auto& f : results[q][r]) {
+        infer::SheetImage cell{{}, fmt::format("{:.3f} {}", f.score, f.name)};
+        try {
+          cell.image = searched.image(f.row, f.name);
+        } catch (const Error& e) {
+          std::fprintf(stderr, "left empty in %s: %s\n", a.output.c_str(), data::one_line(e.what()).c_str());
+        }
+        line.images.push_back(std::move(cell));
+      }
+      lines.push_back(std::move(line));
+    }
+  data::write_image(a.output, infer::draw_contact_sheet(lines, a.sheet));
+}
+
+void run(const Arguments& a) {
+  const bool stored = data::H5File::is_hdf5(a.encoder.weights);
+  VITRAL_CHECK(a.texts.given() || !a.query_images.empty(),
+               "nothing to search for; give --text or --query-image");
+  VITRAL_CHECK(stored || !a.images.empty(),
+               "{}: is no file of embeddings; as weights of a student it needs IMAGES to search in",
+               a.encoder.weights);
+  VITRAL_CHECK(!stored || a.images.empty(),
+               "{}: holds embeddings, so there is nothing to embed; leave out {}", a.encoder.weights,
+               a.images.front());
+  VITRAL_CHECK(stored || (a.student.empty() && a.root.empty()),
+               "--student and --root belong to stored embeddings, {} are weights", a.encoder.weights);
+  if (!a.output.empty()) {
+    std::vector<std::string> inputs = a.images;
+    for (const auto& file : {a.encoder.weights, a.student, a.teacher}) inputs.push_back(file);
+    inputs.insert(inputs.end(), a.query_images.begin(), a.query_images.end());
+    for (const auto& file : a.texts.inputs()) inputs.push_back(file);
+    check_output(a.output, inputs);
+    data::check_image_name(a.output);
+    if (stored && a.root.empty() && !infer::StoredEmbeddings(a.encoder.weights).has_images())
+      throw_error<UsageError>("{}: holds no images for {}; name the folder of its /names with --root",
+                              a.encoder.weights, a.output);
+  }
+  std::optional<infer::TextEmbeddings> texts;
+  if (a.texts.given()) texts = a.texts.load(a.encoder.device);
+  const infer::TextEmbeddings* given = texts ? &*texts : nullptr;
+  Searched searched = stored ? search_stored(a, given) : search_images(a, given);
+  if (texts) searched.queries = texts->texts;
+  for (const auto& image : a.query_images) searched.queries.push_back(image);
+
+  for (const auto& s : searched.skipped) std::fprintf(stderr, "skipped: %s\n", s.reason.c_str());
+  for (const auto& ranking : searched.rankings)
+    if (ranking.search.skipped() > 0)
+      std::fprintf(stderr, "left out: %lld rows (%s) that are zero or not finite\n",
+                   static_cast<long long>(ranking.search.skipped()), ranking.who);
+  Results results(searched.queries.size());
+  for (std::size_t q = 0; q < results.size(); ++q)
+    for (const auto& ranking : searched.rankings)
+      results[q].push_back(found_by(searched, ranking, static_cast<std::int64_t>(q)));
+  if (!a.output.empty()) write_sheet(a, searched, results);
+  if (a.json)
+    print_json(searched, results, texts ? texts->texts.size() : 0);
+  else
+    print_table(searched, results);
+}
+
+}  // namespace
+
+void add_search(CLI::App& app) {
+  auto a = std::make_shared<Arguments>();
+  auto* command = add_command(
+      app, "search", "finds the images that are closest to texts or to an image",
+      "vitral search runs/student photos/ --text 'a dog jumping' --clip clip-vit-base-patch32 -o found.png\n"
+      "  vitral search photos.h5 --text 'a dog jumping' --clip clip-vit-base-patch32 -k 5 --json");
+  a->encoder.add_to(*command);
+  command->get_option("weights")
+      ->description("a student's weights; or an HDF5 file with /embeddings (vitral embed, vitral teach)")
+      ->type_name("WEIGHTS_OR_EMBEDDINGS");
+  command->add_option("images", a->images, "with weights: folders and files to search (JPEG, PNG)")
+      ->type_name("IMAGES");
+  a->texts.add_to(*command);
+  command->add_option("--query-image", a->query_images, "images like this one")->type_name("FILE");
+  command->add_option("--student", a->student, "of stored embeddings: the weights that embed --query-image")
+      ->type_name("WEIGHTS");
+  command
+      ->add_option(
+          "--teacher", a->teacher,
+          "also the teacher's ranking: CLIP's weights; of stored embeddings an HDF5 file of the same images")
+      ->type_name("CLIP_WEIGHTS");
+  command->add_option("-k", a->k, "images to find")->capture_default_str()->check(CLI::Range(1, 10000));
+  command->add_option("-o,--output", a->output, "contact sheet to write: .png, .jpg or .jpeg");
+  command->add_option("--root", a->root, "of stored embeddings: the folder that /names are relative to")
+      ->type_name("FOLDER");
+  command->add_option("--cell", a->sheet.cell, "pixels a side of an image in the sheet")
+      ->capture_default_str()
+      ->check(CLI::Range(32, 2048));
+  command->add_option("--columns", a->sheet.columns, "images side by side in the sheet")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100));
+  command->add_option("--batch", a->batch_size, "images embedded at once")
+      ->capture_default_str()
+      ->check(at_least(1));
+  command->add_flag("--json", a->json, "one JSON object");
+  command->callback([a] { run(*a); });
+}
+
+}  // namespace vitral::cli

@@ -1,0 +1,117 @@
+#include <algorithm>
+#include <future>
+#include <optional>
+
+#include "data/dataset.h"
+#include "data/file_reader.h"
+#include "data/hdf5.h"
+#include "data/heap_rows.h"
+#include "data/rows.h"
+#include "infer/search.h"
+
+namespace vitral::infer {
+namespace {
+
+constexpr std::int64_t block_numbers = 1 << 22;  // 16 MB of float32
+constexpr std::int64_t most_numbers = 1 << 24;   // in a row
+
+}  // namespace
+
+struct StoredEmbeddings::State {
+  std::string path;
+  std::shared_ptr<const data::H5File> file;
+  std::shared_ptr<const data::FileReader> bytes;
+  std::optional<data::RowReader> rows;  // [N,D] or [N,V,D]
+  std::int64_t views = 0, width = 0;    // views 0: [N,D]
+  std::vector<std::uint64_t> seeds;     // [N,V], or none
+  std::optional<data::Dataset> dataset;
+  bool names = false;
+
+  explicit State(const std::string& where)
+      : path(where),
+        file(std::make_shared<data::H5File>(data::H5File::open(where))),
+        bytes(std::make_shared<data::FileReader>(where)) {
+    if (!file->has("/embeddings") || file->is_group("/embeddings"))
+      throw_error<UsageError>(
+          "{}: has no /embeddings; give a file of `vitral embed`, or a dataset after `vitral teach`", path);
+    const Shape shape = file->shape("/embeddings");
+    const auto dtype = file->dtype("/embeddings");
+    const bool is_float = dtype == DType::float16 || dtype == DType::float32 || dtype == DType::float64;
+    const bool fits = (shape.rank() == 2 || shape.rank() == 3) && shape[1] >= 1 && shape.back() >= 1 &&
+                      shape[1] <= most_numbers && shape.back() <= most_numbers &&
+                      (shape.rank() == 2 || shape[1] * shape[2] <= most_numbers);
+    if (!is_float || !fits)
+      throw_error<UsageError>("{}: /embeddings is {} {}; float [N,D] or [N,V,D] is needed", path,
+                              dtype ? vitral::name(*dtype) : "no number", shape);
+    rows.emplace(file, bytes, "/embeddings");
+    width = shape.back();
+    views = shape.rank() == 3 ? shape[1] : 0;
+    if (views > 0 && file->has("/view_seeds") && file->shape("/view_seeds") == Shape{shape[0], views})
+      seeds = file->read_uint64("/view_seeds");
+    if (file->has("/images") || file->has("/encoded")) dataset = data::Dataset::open(path);
+    names = !dataset && file->has("/names") && file->shape("/names") == Shape{shape[0]};
+  }
+
+  std::int64_t view_of(std::int64_t row) const {
+    if (seeds.empty()) return 0;
+    const auto first = seeds.begin() + row * views;
+    const auto plain = std::find(first, first + views, 0U);
+    return plain == first + views ? 0 : plain - first;
+  }
+
+  Tensor read(std::int64_t first, std::int64_t count) const {
+    if (views == 0) {
+      Tensor out({count, width});
+      rows->read_rows(first, count, out.data<float>());
+      return out;
+    }
+    Tensor all({count, views, width}), out({count, width});
+    rows->read_rows(first, count, all.data<float>());
+    for (std::int64_t i = 0; i < count; ++i)
+      std::copy_n(all.data<float>() + (i * views + view_of(first + i)) * width, width,
+                  out.data<float>() + i * width);
+    return out;
+  }
+};
+
+StoredEmbeddings::StoredEmbeddings(const std::string& path) : state_(std::make_unique<const State>(path)) {}
+StoredEmbeddings::~StoredEmbeddings() = default;
+StoredEmbeddings::StoredEmbeddings(StoredEmbeddings&&) noexcept = default;
+StoredEmbeddings& StoredEmbeddings::operator=(StoredEmbeddings&&) noexcept = default;
+
+const std::string& StoredEmbeddings::path() const { return state_->path; }
+std::int64_t StoredEmbeddings::size() const { return state_->rows->size(); }
+std::int64_t StoredEmbeddings::width() const { return state_->width; }
+bool StoredEmbeddings::has_images() const { return state_->dataset.has_value(); }
+
+void StoredEmbeddings::each_block(
+    const std::function<void(const Tensor& rows, std::int64_t first)>& use) const {
+  const std::int64_t row_numbers = state_->width * std::max<std::int64_t>(state_->views, 1);
+  const std::int64_t block = std::max<std::int64_t>(1, block_numbers / row_numbers);
+  const auto read = [this, block](std::int64_t first) {
+    return state_->read(first, std::min(block, size() - first));
+  };
+  std::future<Tensor> next;
+  if (size() > 0) next = std::async(std::launch::async, read, 0);
+  for (std::int64_t first = 0; first < size(); first += block) {
+    const Tensor rows = next.get();
+    if (first + block < size()) next = std::async(std::launch::async, read, first + block);
+    use(rows, first);
+  }
+}
+
+std::vector<std::string> StoredEmbeddings::names(const std::vector<std::int64_t>& rows) const {
+  if (state_->names) return data::read_text_rows(*state_->file, *state_->bytes, "/names", rows);
+  std::vector<std::string> out;
+  for (const std::int64_t row : rows)
+    out.push_back(state_->dataset && state_->dataset->has_name(row) ? state_->dataset->name(row)
+                                                                    : fmt::format("image {}", row));
+  return out;
+}
+
+Tensor StoredEmbeddings::image(std::int64_t row) const {
+  VITRAL_CHECK(has_images(), "{}: holds embeddings and no images", path());
+  return state_->dataset->image(row);
+}
+
+}  // namespace vitral::infer
