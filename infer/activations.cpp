@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <numeric>
 
 #include "data/input_file.h"
 #include "data/transform.h"
@@ -48,7 +49,10 @@ std::vector<std::int64_t> choose_images(const data::Dataset& dataset, const Obje
   for (const auto& [image, shown] : objects) images.push_back(image);
   const auto shows = [&](std::int64_t i) { return objects.at(i).size(); };
   std::stable_sort(images.begin(), images.end(), [&](auto a, auto b) { return shows(a) > shows(b); });
-  for (std::int64_t i = 0; images.empty() && i < std::min(count, dataset.size()); ++i) images.push_back(i);
+  if (images.empty()) {
+    images.resize(static_cast<std::size_t>(std::min(count, dataset.size())));
+    std::iota(images.begin(), images.end(), 0);
+  }
   if (static_cast<std::int64_t>(images.size()) > count) images.resize(static_cast<std::size_t>(count));
   return images;
 }
