@@ -2,6 +2,8 @@
 // on a GPU 1e-4 for both.
 #include <algorithm>
 
+#include "data/image.h"
+#include "data/transform.h"
 #include "tensor/random.h"
 #include "tests/golden.h"
 
@@ -168,6 +170,37 @@ TEST_P(Student21M, AgreesWithTheOriginal) {
           << p.name;
     }
   }
+}
+
+// The first six photographs, from the files on: decoded, resized, through the full model.
+TEST_P(Student21M, SeesPhotographsAsTheOriginal) {
+  const Device device{GetParam(), 0};
+  VITRAL_NEEDS_DEVICE(device);
+  VITRAL_NEEDS_SHARED(path, "golden/clip_tiny_photos.h5");
+  VITRAL_NEEDS_SHARED(formula, "golden/student_21m.h5");
+  VITRAL_NEEDS_SHARED(photos, "photos");
+  const NoGrad no_grad;
+  const data::H5File file = data::H5File::open(path);
+  const auto names = file.read_strings("/names");
+  ASSERT_GE(names.size(), 6U);
+  Tensor images({6, 224, 224, 3}, DType::uint8);
+  for (std::int64_t i = 0; i < 6; ++i)
+    images.rows(i, i + 1)
+        .reshape({224, 224, 3})
+        .copy_from(data::validation_transform(
+            data::read_image(photos + "/" + names[static_cast<std::size_t>(i)]), 224));
+  Student student(StudentConfig{});
+  fill_by_formula(student, static_cast<std::uint64_t>(
+                               data::H5File::open(formula).number_attribute("stream_base").value()));
+  student.to(device);
+  const StudentOutput out = student.forward(normalize_pixels(images, device));
+  const auto expect = [&](const Variable& got, const std::string& name) {
+    const Tensor expected = file.read("/student_21m/" + name);
+    EXPECT_LE(relative_error(got.value().reshape(expected.shape()), expected), tolerance(device)) << name;
+  };
+  expect(out.embedding, "embeddings");
+  expect(out.probs, "probs");
+  expect(out.patches, "patch_embeddings");
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, Student21M, testing::Values(Device::Kind::cpu, Device::Kind::cuda),
