@@ -178,17 +178,27 @@ struct Found {
   std::string name;
 };
 
-std::vector<Found> found_by(const Searched& searched, const Ranking& ranking, std::int64_t query) {
-  const auto hits = ranking.search.hits(query);
-  std::vector<std::int64_t> rows;
-  for (const auto& hit : hits) rows.push_back(hit.index);
-  const auto names = searched.names(rows);
-  std::vector<Found> out;
-  for (std::size_t i = 0; i < hits.size(); ++i) out.push_back({hits[i].index, hits[i].score, names[i]});
-  return out;
-}
-
 using Results = std::vector<std::vector<std::vector<Found>>>;  // [query][ranking]
+
+// Names are looked up for all hits at once: a file gives up the places of its texts only together.
+Results results_of(const Searched& searched) {
+  Results results(searched.queries.size());
+  std::vector<std::int64_t> rows;
+  for (std::size_t q = 0; q < results.size(); ++q)
+    for (const auto& ranking : searched.rankings) {
+      auto& found = results[q].emplace_back();
+      for (const auto& hit : ranking.search.hits(static_cast<std::int64_t>(q))) {
+        found.push_back({hit.index, hit.score, {}});
+        rows.push_back(hit.index);
+      }
+    }
+  auto names = searched.names(rows);
+  auto next = names.begin();
+  for (auto& query : results)
+    for (auto& found : query)
+      for (auto& one : found) one.name = std::move(*next++);
+  return results;
+}
 
 void print_table(const Searched& searched, const Results& results) {
   for (std::size_t q = 0; q < results.size(); ++q) {
@@ -292,10 +302,7 @@ void run(const Arguments& a) {
     if (ranking.search.skipped() > 0)
       std::fprintf(stderr, "left out: %lld rows (%s) that are zero or not finite\n",
                    static_cast<long long>(ranking.search.skipped()), ranking.who);
-  Results results(searched.queries.size());
-  for (std::size_t q = 0; q < results.size(); ++q)
-    for (const auto& ranking : searched.rankings)
-      results[q].push_back(found_by(searched, ranking, static_cast<std::int64_t>(q)));
+  const Results results = results_of(searched);
   if (!a.output.empty()) write_sheet(a, searched, results);
   if (a.json)
     print_json(searched, results, texts ? texts->texts.size() : 0);
