@@ -15,7 +15,7 @@ namespace vitral::data {
 /// top-level dict itself where it maps names to tensors; of a TorchScript archive (OpenAI's CLIP) its
 /// parameters and buffers. Entries that are no tensors are left out. Storages of any device are read to the
 /// CPU, strided tensors are made contiguous. Dtypes as in read_safetensors(). Metadata: the numbers and texts
-/// of the top-level dict (the original stores `epoch` there).
+/// of the top-level dict (the original stores `epoch` there), and those that write_torch_file() stored.
 ///
 /// Sizes, strides and offsets are checked against the bytes in the archive, whose checksums are checked too.
 /// Throws UsageError for a missing file, Error for its contents, one line each.
