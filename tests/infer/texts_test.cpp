@@ -68,8 +68,8 @@ TEST_F(TinyClipTexts, DependOnTheTextAndNothingElse) {
   const Tensor a = clip.encode({"a photo of a cat", "dog", "a photo of a cat  ", ""}),
                b = clip.encode({"dog"}), cat = a.rows(0, 1);
   EXPECT_EQ(a.shape(), (Shape{4, 16}));
-  EXPECT_EQ(a.rows(2, 3).to_vector(), cat.to_vector());
-  EXPECT_LT(relative_error(b, a.rows(1, 2)), 1e-6);
+  EXPECT_LT(relative_error(a.rows(2, 3), cat), 1e-5);  // the place in the batch moves roundings
+  EXPECT_LT(relative_error(b, a.rows(1, 2)), 1e-5);
   EXPECT_GT(relative_error(a.rows(1, 2), cat), 0.1);
   EXPECT_GT(relative_error(a.rows(3, 4), cat), 0.1);
   // What is cut off makes no difference, what is not does.
