@@ -218,7 +218,8 @@ struct GeluErf {
   template <class A>
   VITRAL_HD static A derivative(const A& x) {
     using S = scalar_t<A>;
-    return normal_cdf(x) + x * S(0.3989422804014327) * Exp::value(A(x * x * S(-0.5)));
+    const A near = bounded(x);  // infinity times the density, which is 0 there, would be no number
+    return normal_cdf(x) + near * S(0.3989422804014327) * Exp::value(A(near * near * S(-0.5)));
   }
   template <class A>
   VITRAL_HD static A normal_cdf(const A& x) {
@@ -228,6 +229,14 @@ struct GeluErf {
       return x.unaryExpr([](S v) { return S(0.5) * (S(1) + std::erf(v * S(0.7071067811865476))); });
     else
       return S(0.5) * (S(1) + erf(x * S(0.7071067811865476)));
+  }
+  template <class A>
+  VITRAL_HD static A bounded(const A& x) {
+    using S = scalar_t<A>;
+    if constexpr (requires { x.max(x); })
+      return x.max(S(-100)).min(S(100));
+    else
+      return x < A(-100) ? A(-100) : x > A(100) ? A(100) : x;
   }
 };
 
