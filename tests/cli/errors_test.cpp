@@ -340,10 +340,10 @@ TEST(OtherErrors, Files) {
   expect_failure(run({"info", text}), 2, text + ": holds no weights that vitral can read; " + kinds);
 
   const std::string picture = dir / "p.png";
-  expect_failure(run({"activate", weights, dataset, "-o", picture}), 2,
-                 dataset + ": has no /concepts; write /concepts/names and /concepts/embeddings first, or give --text");
-  expect_failure(run({"activate", weights, none, "-o", picture}), 2,
-                 none + ": no such file or folder");
+  expect_failure(
+      run({"activate", weights, dataset, "-o", picture}), 2,
+      dataset + ": has no /concepts; write /concepts/names and /concepts/embeddings first, or give --text");
+  expect_failure(run({"activate", weights, none, "-o", picture}), 2, none + ": no such file or folder");
   expect_failure(
       run({"activate", weights, dataset, "-o", dir / "no/p.png"}), 2,
       dir / "no/p.png" + ": cannot be created, there is no folder " + (dir / "no") + "; create it first");

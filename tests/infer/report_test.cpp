@@ -128,7 +128,8 @@ TEST(ReportPage, ShowsHostileTextAsText) {
   const std::size_t data = page.find("id=\"data\">");
   for (std::size_t i = data; i < page.find("</script>", data); ++i)
     ASSERT_LT(static_cast<unsigned char>(page[i]), 0x80U);
-  // What looks like a place of the template is text, too: in title, heading, fact (2), label (2), name, prompt.
+  // What looks like a place of the template is text, too: in title, heading, fact (2), label (2), name,
+  // prompt.
   EXPECT_EQ(count(page, "{{data}}"), 8U);
   EXPECT_EQ(count(page, "id=\"data\">"), 1U);
 }
