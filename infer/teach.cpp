@@ -114,11 +114,14 @@ const char* name_of(PlainTransform transform) {
 }
 
 // Everything that a row of the journal depends on.
-std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int size, std::int64_t width) {
+std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int size,
+                        const nn::ClipImageConfig& teacher) {
   std::error_code ignored;
-  std::string text = fmt::format("{} images in {} bytes, teacher {:016x}, {} [{}]", dataset.size(),
-                                 std::filesystem::file_size(o.file, ignored),
-                                 data::digest_of(data::find_weights(o.teacher)).xxh3, o.dtype, width);
+  std::string text = fmt::format("{} images in {} bytes, teacher {:016x} with {} heads and {}, {} [{}]",
+                                 dataset.size(), std::filesystem::file_size(o.file, ignored),
+                                 data::digest_of(data::find_weights(o.teacher)).xxh3, teacher.heads,
+                                 teacher.activation == nn::Activation::gelu_erf ? "gelu" : "quick_gelu",
+                                 o.dtype, teacher.embedding);
   if (o.views == 0) return text + ", " + name_of(o.transform);
   return text + fmt::format(", {}{} views of {} pixels, seed {}, {}", o.views, o.plain_view ? "+1" : "", size,
                             o.seed, data::transform_name(o.augment));
@@ -213,7 +216,8 @@ TeachSummary teach(const ClipImageEncoder& teacher, const TeachOptions& o) {
   const std::string path = output.path() + ".teach";
   if (o.restart) std::filesystem::remove(path);
   const Shape row = row_shape(o, width);
-  data::EmbeddingJournal journal(path, identity_of(o, *dataset, source.size(), width), row, o.dtype);
+  data::EmbeddingJournal journal(path, identity_of(o, *dataset, source.size(), teacher.config()), row,
+                                 o.dtype);
   summary.images = dataset->size();
   summary.views = stored_views(o);
   summary.resumed = journal.rows();

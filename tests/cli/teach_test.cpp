@@ -167,6 +167,10 @@ TEST_F(Teach, GoesOnAfterAnInterruption) {
   EXPECT_NE(other.err.find("; finish it with its own options, or start again with --restart\n"),
             std::string::npos)
       << other.err;
+  // So are the same weights read otherwise.
+  Program::Arguments heads = options;
+  heads.insert(heads.end(), {"--heads", "2"});
+  EXPECT_NE(teach(heads).err.find(" with 2 heads and quick_gelu, "), std::string::npos);
   const Result r = teach(options);
   expect_done(r);
   EXPECT_EQ(r.err.substr(0, 15), "went on after t");
