@@ -140,8 +140,8 @@ Tensor Saved::get() const { return recipe_ ? recipe_->compute() : value_; }
 
 void check_input(const char* operation, const Variable& x) {
   VITRAL_CHECK(x.defined(), "{}: an input is undefined", operation);
-  const bool known = x.dtype() == DType::float32 || x.dtype() == DType::float64 ||
-                     (x.dtype() == DType::bfloat16 && !x.device().is_cpu());
+  const bool known =
+      x.dtype() == DType::float32 || x.dtype() == DType::float64 || x.dtype() == DType::bfloat16;
   VITRAL_CHECK(known, "{}: input {} is {}, cast it to float32 or float64", operation, x.shape(), x.dtype());
 }
 

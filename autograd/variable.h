@@ -100,8 +100,8 @@ class Saved {
   std::shared_ptr<const detail::Recipe> recipe_;
 };
 
-/// UsageError with the operation's name unless x is defined and of a floating dtype that operations know
-/// (bfloat16 on a GPU only).
+/// UsageError with the operation's name unless x is defined and of a floating dtype that operations know:
+/// float32, float64 or bfloat16.
 void check_input(const char* operation, const Variable& x);
 /// The same for all of them, which must have one dtype.
 void check_inputs(const char* operation, std::initializer_list<const Variable*> inputs);

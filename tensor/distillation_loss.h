@@ -1,4 +1,4 @@
-// The distillation loss and its gradient in one pass. GPU only; autograd/loss.cpp has the composition.
+// The distillation loss and its gradient in one pass; autograd/loss.cpp has the composition.
 //   loss = norm * mean over all elements of | y/|y| - t/|t| |
 #pragma once
 #include "tensor/kernel.h"

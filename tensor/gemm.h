@@ -11,6 +11,10 @@ enum class MatmulPrecision : unsigned char { float32, tf32 };
 void set_matmul_precision(MatmulPrecision precision);
 MatmulPrecision matmul_precision();
 
+/// Whether the CPU multiplies bfloat16 faster than float32: processors with AVX512_BF16 or AMX, in a build
+/// with oneDNN. All others can do it, slower than float32.
+bool cpu_has_bfloat16();
+
 namespace kernel {
 
 struct GemmOptions {
@@ -20,8 +24,8 @@ struct GemmOptions {
 };
 
 /// C[M,N] = A[M,K] B[K,N] for the last two dimensions of each; the leading dimensions are a batch and the
-/// same for all three, or absent from b (one b for the whole batch). One dtype; on a GPU also bfloat16 A and
-/// B with a float32 C. Sums are made in float32, of float64 in float64.
+/// same for all three, or absent from b (one b for the whole batch). One dtype, or bfloat16 A and B with a
+/// float32 C. Sums are made in float32, of float64 in float64.
 inline constinit Kernel<void(Tensor& c, const Tensor& a, const Tensor& b, GemmOptions options)> gemm{"gemm"};
 
 }  // namespace kernel

@@ -13,7 +13,7 @@ inline constinit Kernel<void(Tensor& y, Tensor& mean, Tensor& rstd, const Tensor
                              const Tensor& bias, double eps)>
     layer_norm{"layer_norm"};
 /// The same of sum = x + delta, which is written, too: x, sum [R,W] in one pass. delta [P,W] with P dividing
-/// R: row r gets row r % P; its dtype is that of x or of weight. GPU only, autograd/ has the composition.
+/// R: row r gets row r % P; its dtype is that of x or of weight.
 inline constinit Kernel<void(Tensor& sum, Tensor& y, Tensor& mean, Tensor& rstd, const Tensor& x,
                              const Tensor& delta, const Tensor& weight, const Tensor& bias, double eps)>
     add_layer_norm{"add_layer_norm"};

@@ -13,4 +13,13 @@ inline constinit Kernel<void(Tensor& y, const Tensor& x, const Tensor& weight, c
 inline constinit Kernel<void(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x)>
     linear_backward{"linear_backward"};
 
+/// The same with a weight that was packed before: for weights that stay, as in inference. `packed` is made
+/// here, bytes in an order of the library's; it stays undefined where packing is no use. pack_weight and
+/// linear_packed are implemented in a build with oneDNN, on the CPU. With quick_gelu, y is that of the
+/// result.
+inline constinit Kernel<void(Tensor& packed, const Tensor& weight)> pack_weight{"pack_weight"};
+inline constinit Kernel<void(Tensor& y, const Tensor& x, const Tensor& packed, const Tensor& bias,
+                             bool quick_gelu)>
+    linear_packed{"linear_packed"};
+
 }  // namespace vitral::kernel

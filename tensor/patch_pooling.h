@@ -1,5 +1,5 @@
 // The student's head in one kernel: split, softmax over tokens, same-norm and convex sum. After
-// TinyVolt/multimodal-patch-embeddings. GPU only; autograd/patch_pooling.cpp has the composition.
+// TinyVolt/multimodal-patch-embeddings. autograd/patch_pooling.cpp has the same as a composition.
 //
 // x [B,N,H (D+1)], each token H heads of D + 1 numbers:
 //   logit_n = mean over heads of the last of the D + 1;  p = softmax_N(logits / temperature)

@@ -190,22 +190,21 @@ struct Swish {
 using Silu = Swish<1000>;
 using QuickGelu = Swish<1702>;
 
-/// GELU in its tanh form: x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+/// GELU in its tanh form: x/2 (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3), which is x sigmoid(2 u).
 struct Gelu {
   template <class A>
   VITRAL_HD static A value(const A& x) {
-    return scalar_t<A>(0.5) * x * (scalar_t<A>(1) + Tanh::value(inner(x)));
+    return x * Sigmoid::value(twice_inner(x));
   }
   template <class A>
   VITRAL_HD static A derivative(const A& x) {
     using S = scalar_t<A>;
-    const A t = Tanh::value(inner(x));
-    return S(0.5) * (S(1) + t) +
-           S(0.5) * x * (S(1) - t * t) * S(0.7978845608028654) * (S(1) + S(3 * 0.044715) * x * x);
+    const A u = twice_inner(x), s = Sigmoid::value(u);
+    return s + x * s * Sigmoid::value(A(-u)) * S(2 * 0.7978845608028654) * (S(1) + S(3 * 0.044715) * x * x);
   }
   template <class A>
-  VITRAL_HD static A inner(const A& x) {
-    return scalar_t<A>(0.7978845608028654) * (x + scalar_t<A>(0.044715) * x * x * x);
+  VITRAL_HD static A twice_inner(const A& x) {
+    return scalar_t<A>(2 * 0.7978845608028654) * (x + scalar_t<A>(0.044715) * x * x * x);
   }
 };
 
@@ -269,7 +268,7 @@ VITRAL_POINTWISE_OPS(VITRAL_DECLARE)
 #undef VITRAL_DECLARE
 
 /// y = quick_gelu(x) and dx = dy quick_gelu'(x) in one pass over x, for the backward of a layer behind it. dx
-/// may be the same memory as dy. GPU only.
+/// may be the same memory as dy.
 inline constinit Kernel<void(Tensor& y, Tensor& dx, const Tensor& dy, const Tensor& x)> quick_gelu_both{
     "quick_gelu_both"};
 

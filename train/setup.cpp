@@ -1,14 +1,22 @@
 #include "train/setup.h"
 
+#include "tensor/gemm.h"
+
 namespace vitral::train {
 
 Device choose_device(const TrainConfig& config, std::string& note) {
   std::string why;
   const Device device = parse_device(config.device, &why);
   if (!why.empty()) note = "train.device auto: training on the CPU, " + why;
-  VITRAL_CHECK(!device.is_cpu() || config.precision == "fp32",
-               "train.precision: {} needs a GPU, on the CPU choose fp32{}", config.precision,
-               why.empty() ? "" : " (" + why + ")");
+  if (!device.is_cpu()) return device;
+  const std::string reason = why.empty() ? "" : " (" + why + ")";
+  VITRAL_CHECK(config.precision != "tf32", "train.precision: tf32 needs a GPU, on the CPU choose fp32{}",
+               reason);
+  VITRAL_CHECK(
+      config.precision != "bf16" || cpu_has_bfloat16(),
+      "train.precision: bf16 needs a GPU, or a processor with AVX512_BF16 or AMX in a build with oneDNN; "
+      "choose fp32{}",
+      reason);
   return device;
 }
 

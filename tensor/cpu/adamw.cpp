@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include <Eigen/Core>
-
+#include "tensor/cpu/number.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/reduce.h"
 
@@ -36,35 +35,50 @@ void begin_update(Tensor& control, Tensor& steps, std::span<const AdamWItem> ite
 }
 
 template <class T>
+struct Coefficients {
+  T decay, beta1, beta2, rest1, rest2, eps, step, root, scale, average_weight;
+};
+
+template <class T>
+VITRAL_CLONES void update_chunk(T* __restrict p, T* __restrict m, T* __restrict v, const T* __restrict g,
+                                T* __restrict average, cpu_kernels::BFloat16* __restrict copy,
+                                Coefficients<T> c, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) {
+    const T gi = g[i] * c.scale;
+    const T mi = c.beta1 * m[i] + c.rest1 * gi, vi = c.beta2 * v[i] + c.rest2 * gi * gi;
+    m[i] = mi;
+    v[i] = vi;
+    p[i] = p[i] * c.decay - c.step * (mi / (std::sqrt(vi) / c.root + c.eps));
+  }
+  if (average)
+    for (std::int64_t i = 0; i < n; ++i) average[i] += c.average_weight * (p[i] - average[i]);
+  if (copy)
+    for (std::int64_t i = 0; i < n; ++i) cpu_kernels::store(copy[i], static_cast<float>(p[i]));
+}
+
+template <class T>
 void update(const AdamWItem& item, double lr, double gradient_scale, std::int64_t t, AdamWOptions o,
             double average_weight) {
-  T *pp = item.p.data<T>(), *pm = item.m.data<T>(), *pv = item.v.data<T>();
-  const T* pg = item.g.data<T>();
-  const T decay = static_cast<T>(1 - lr * o.weight_decay), b1 = static_cast<T>(o.beta1),
-          b2 = static_cast<T>(o.beta2);
-  const T c1 = static_cast<T>(1 - o.beta1), c2 = static_cast<T>(1 - o.beta2), eps = static_cast<T>(o.eps);
-  const T step = static_cast<T>(lr / (1 - std::pow(o.beta1, static_cast<double>(t))));
-  const T root = static_cast<T>(std::sqrt(1 - std::pow(o.beta2, static_cast<double>(t))));
-  const T scale = static_cast<T>(gradient_scale), w = static_cast<T>(average_weight);
+  const auto steps = static_cast<double>(t);
+  const Coefficients<T> c{.decay = static_cast<T>(1 - lr * o.weight_decay),
+                          .beta1 = static_cast<T>(o.beta1),
+                          .beta2 = static_cast<T>(o.beta2),
+                          .rest1 = static_cast<T>(1 - o.beta1),
+                          .rest2 = static_cast<T>(1 - o.beta2),
+                          .eps = static_cast<T>(o.eps),
+                          .step = static_cast<T>(lr / (1 - std::pow(o.beta1, steps))),
+                          .root = static_cast<T>(std::sqrt(1 - std::pow(o.beta2, steps))),
+                          .scale = static_cast<T>(gradient_scale),
+                          .average_weight = static_cast<T>(average_weight)};
+  T *p = item.p.data<T>(), *m = item.m.data<T>(), *v = item.v.data<T>();
+  const T* g = item.g.data<T>();
   T* average = item.average.defined() ? item.average.data<T>() : nullptr;
-  auto* copy = item.copy.defined() ? static_cast<Eigen::bfloat16*>(item.copy.raw()) : nullptr;
-  cpu_kernels::parallel_chunks(item.p.numel(), grain,
-                               [&](std::int64_t, std::int64_t begin, std::int64_t end) {
-#pragma omp simd
-                                 for (std::int64_t i = begin; i < end; ++i) {
-                                   const T gi = pg[i] * scale;
-                                   const T mi = b1 * pm[i] + c1 * gi, vi = b2 * pv[i] + c2 * gi * gi;
-                                   pm[i] = mi;
-                                   pv[i] = vi;
-                                   pp[i] = pp[i] * decay - step * (mi / (std::sqrt(vi) / root + eps));
-                                 }
-                                 if (average)
-                                   for (std::int64_t i = begin; i < end; ++i)
-                                     average[i] += w * (pp[i] - average[i]);
-                                 if (copy)
-                                   for (std::int64_t i = begin; i < end; ++i)
-                                     copy[i] = static_cast<Eigen::bfloat16>(static_cast<float>(pp[i]));
-                               });
+  auto* copy = item.copy.defined() ? cpu_kernels::elements<cpu_kernels::BFloat16>(item.copy) : nullptr;
+  cpu_kernels::parallel_chunks(item.p.numel(), grain, [&](std::int64_t, std::int64_t i, std::int64_t end) {
+    update_chunk<T>(p + i, m + i, v + i, g + i, average ? average + i : nullptr, copy ? copy + i : nullptr, c,
+                    end - i);
+  });
 }
 
 void adamw(std::span<const AdamWItem> items, const Tensor& control, const Tensor& steps, AdamWOptions options,

@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include <Eigen/Core>
-
+#include "tensor/cpu/eigen_product.h"
+#include "tensor/cpu/number.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/scratch.h"
 
@@ -21,55 +21,68 @@ struct HeadLayout {
 
 /// Copies head h of part (0 q, 1 k, 2 v) of one batch element, whose rows are `stride` numbers apart, times
 /// `factor`.
-template <class T>
-void load_head(T* to, const T* from, std::int64_t stride, HeadLayout l, T factor = T(1)) {
+template <class T, class C>
+VITRAL_CLONES void load_head(C* to, const T* from, std::int64_t stride, HeadLayout l, C factor) {
   const std::int64_t dp = padded(l.size);
   for (std::int64_t n = 0; n < l.tokens; ++n) {
-    for (std::int64_t d = 0; d < l.size; ++d) to[n * dp + d] = factor * from[n * stride + d];
+    for (std::int64_t d = 0; d < l.size; ++d)
+      to[n * dp + d] = factor * cpu_kernels::load(from[n * stride + d]);
     for (std::int64_t d = l.size; d < dp; ++d) to[n * dp + d] = 0;
   }
 }
 
-template <class T>
-void store_head(T* to, std::int64_t stride, const T* from, HeadLayout l, T factor = T(1)) {
+template <class T, class C>
+VITRAL_CLONES void store_head(T* to, std::int64_t stride, const C* from, HeadLayout l, C factor) {
   const std::int64_t dp = padded(l.size);
   for (std::int64_t n = 0; n < l.tokens; ++n)
-    for (std::int64_t d = 0; d < l.size; ++d) to[n * stride + d] = factor * from[n * dp + d];
+    for (std::int64_t d = 0; d < l.size; ++d)
+      cpu_kernels::store(to[n * stride + d], factor * from[n * dp + d]);
 }
 
-template <class T>
-using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-template <class T>
-using Map = Eigen::Map<Matrix<T>>;
+// Each of n rows of n numbers.
+template <class C>
+VITRAL_CLONES void softmax_rows(C* p, std::int64_t n) {
+  for (std::int64_t r = 0; r < n; ++r, p += n) {
+    C most = p[0], sum = 0;
+#pragma omp simd reduction(max : most)
+    for (std::int64_t i = 0; i < n; ++i) most = most < p[i] ? p[i] : most;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t i = 0; i < n; ++i) sum += p[i] = cpu_kernels::exponential(p[i] - most);
+    const C share = C(1) / sum;
+    for (std::int64_t i = 0; i < n; ++i) p[i] *= share;
+  }
+}
 
-template <class T>
-void softmax_rows(Map<T>& s) {
-  for (Eigen::Index r = 0; r < s.rows(); ++r) {
-    auto row = s.row(r).array();
-    row = (row - row.maxCoeff()).exp();
-    row /= row.sum();
+// ds = p (dp - sum p dp), in place of dp.
+template <class C>
+VITRAL_CLONES void softmax_rows_backward(C* dp, const C* p, std::int64_t n) {
+  for (std::int64_t r = 0; r < n; ++r, p += n, dp += n) {
+    C mean = 0;
+#pragma omp simd reduction(+ : mean)
+    for (std::int64_t i = 0; i < n; ++i) mean += p[i] * dp[i];
+    for (std::int64_t i = 0; i < n; ++i) dp[i] = p[i] * (dp[i] - mean);
   }
 }
 
 // Backward computes the weights again: the log-sum-exp is not needed.
 void forward(Tensor& out, Tensor&, const Tensor& qkv, std::int64_t heads) {
   const HeadLayout l{qkv.dim(1), heads, qkv.dim(2) / 3 / heads};
-  dispatch_float("attention", qkv.dtype(), [&]<class T>(T) {
+  cpu_kernels::dispatch_number("attention", qkv.dtype(), [&]<class T>(T) {
+    using C = cpu_kernels::Compute<T>;
     const std::int64_t n = l.tokens, dp = padded(l.size), block = n * dp, stride = 3 * l.width();
-    const T scale = T(1) / std::sqrt(static_cast<T>(l.size));
+    const C scale = C(1) / std::sqrt(static_cast<C>(l.size));
     cpu_kernels::parallel_chunks(qkv.dim(0) * heads, 1, [&](std::int64_t i, std::int64_t, std::int64_t) {
       const std::int64_t b = i / heads, h = i % heads;
-      T* memory = cpu_kernels::scratch<T>(static_cast<std::size_t>(4 * block + n * n));
-      const T* from = qkv.data<T>() + b * n * stride + h * l.size;
-      Map<T> q(memory, n, dp), k(memory + block, n, dp), v(memory + 2 * block, n, dp),
-          o(memory + 3 * block, n, dp), p(memory + 4 * block, n, n);
-      load_head(q.data(), from, stride, l, scale);
-      load_head(k.data(), from + l.width(), stride, l);
-      load_head(v.data(), from + 2 * l.width(), stride, l);
-      p.noalias() = q * k.transpose();
-      softmax_rows(p);
-      o.noalias() = p * v;
-      store_head(out.data<T>() + b * n * l.width() + h * l.size, l.width(), o.data(), l);
+      C* q = cpu_kernels::scratch<C>(static_cast<std::size_t>(4 * block + n * n));
+      C *k = q + block, *v = k + block, *o = v + block, *p = o + block;
+      const T* from = cpu_kernels::elements<T>(qkv) + b * n * stride + h * l.size;
+      load_head(q, from, stride, l, scale);
+      load_head(k, from + l.width(), stride, l, C(1));
+      load_head(v, from + 2 * l.width(), stride, l, C(1));
+      cpu_kernels::multiply(p, q, k, {.m = n, .n = n, .k = dp, .transpose_b = true});
+      softmax_rows(p, n);
+      cpu_kernels::multiply(o, p, v, {.m = n, .n = dp, .k = n});
+      store_head(cpu_kernels::elements<T>(out) + b * n * l.width() + h * l.size, l.width(), o, l, C(1));
     });
   });
 }
@@ -77,35 +90,31 @@ void forward(Tensor& out, Tensor&, const Tensor& qkv, std::int64_t heads) {
 void backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const Tensor&, const Tensor&,
               std::int64_t heads) {
   const HeadLayout l{qkv.dim(1), heads, qkv.dim(2) / 3 / heads};
-  dispatch_float("attention_backward", qkv.dtype(), [&]<class T>(T) {
+  cpu_kernels::dispatch_number("attention_backward", qkv.dtype(), [&]<class T>(T) {
+    using C = cpu_kernels::Compute<T>;
     const std::int64_t n = l.tokens, dp = padded(l.size), block = n * dp, stride = 3 * l.width();
-    const T scale = T(1) / std::sqrt(static_cast<T>(l.size));
+    const C scale = C(1) / std::sqrt(static_cast<C>(l.size));
     cpu_kernels::parallel_chunks(qkv.dim(0) * heads, 1, [&](std::int64_t i, std::int64_t, std::int64_t) {
       const std::int64_t b = i / heads, h = i % heads, at = b * n * stride + h * l.size;
-      T* memory = cpu_kernels::scratch<T>(static_cast<std::size_t>(5 * block + 2 * n * n));
-      const T* from = qkv.data<T>() + at;
-      T* to = dqkv.data<T>() + at;
-      Map<T> q(memory, n, dp), k(memory + block, n, dp), v(memory + 2 * block, n, dp),
-          g(memory + 3 * block, n, dp), d(memory + 4 * block, n, dp), p(memory + 5 * block, n, n),
-          dp_(memory + 5 * block + n * n, n, n);
-      load_head(q.data(), from, stride, l, scale);
-      load_head(k.data(), from + l.width(), stride, l);
-      load_head(v.data(), from + 2 * l.width(), stride, l);
-      load_head(g.data(), dout.data<T>() + b * n * l.width() + h * l.size, l.width(), l);
-      p.noalias() = q * k.transpose();
-      softmax_rows(p);
-      d.noalias() = p.transpose() * g;  // dv
-      store_head(to + 2 * l.width(), stride, d.data(), l);
-      dp_.noalias() = g * v.transpose();
-      for (Eigen::Index r = 0; r < n; ++r) {  // ds = p (dp - sum p dp)
-        auto row = dp_.row(r).array();
-        const auto weights = p.row(r).array();
-        row = weights * (row - (row * weights).sum());
-      }
-      d.noalias() = dp_ * k;
-      store_head(to, stride, d.data(), l, scale);
-      d.noalias() = dp_.transpose() * q;  // q carries the scale already
-      store_head(to + l.width(), stride, d.data(), l);
+      C* q = cpu_kernels::scratch<C>(static_cast<std::size_t>(5 * block + 2 * n * n));
+      C *k = q + block, *v = k + block, *g = v + block, *d = g + block, *p = d + block, *ds = p + n * n;
+      const T* from = cpu_kernels::elements<T>(qkv) + at;
+      T* to = cpu_kernels::elements<T>(dqkv) + at;
+      load_head(q, from, stride, l, scale);
+      load_head(k, from + l.width(), stride, l, C(1));
+      load_head(v, from + 2 * l.width(), stride, l, C(1));
+      load_head(g, cpu_kernels::elements<T>(dout) + b * n * l.width() + h * l.size, l.width(), l, C(1));
+      cpu_kernels::multiply(p, q, k, {.m = n, .n = n, .k = dp, .transpose_b = true});
+      softmax_rows(p, n);
+      cpu_kernels::multiply(d, p, g, {.m = n, .n = dp, .k = n, .transpose_a = true});  // dv
+      store_head(to + 2 * l.width(), stride, d, l, C(1));
+      cpu_kernels::multiply(ds, g, v, {.m = n, .n = n, .k = dp, .transpose_b = true});  // dp
+      softmax_rows_backward(ds, p, n);
+      cpu_kernels::multiply(d, ds, k, {.m = n, .n = dp, .k = n});
+      store_head(to, stride, d, l, scale);
+      // q carries the scale already
+      cpu_kernels::multiply(d, ds, q, {.m = n, .n = dp, .k = n, .transpose_a = true});
+      store_head(to + l.width(), stride, d, l, C(1));
     });
   });
 }

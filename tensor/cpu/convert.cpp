@@ -4,6 +4,9 @@
 
 #include <Eigen/Core>
 
+#include "tensor/cpu/number.h"
+#include "tensor/cpu/parallel.h"
+
 namespace vitral {
 namespace {
 
@@ -37,7 +40,26 @@ To convert_one(From x) {
     return static_cast<To>(x);
 }
 
+template <class To, class From>
+VITRAL_CLONES void convert_floats(To* to, const From* from, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) cpu_kernels::store(to[i], cpu_kernels::load(from[i]));
+}
+
+template <class To, class From>
+void convert_parallel(Tensor& y, const Tensor& x) {
+  auto* to = cpu_kernels::elements<To>(y);
+  const auto* from = cpu_kernels::elements<From>(x);
+  cpu_kernels::parallel_chunks(x.numel(), 65536, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
+    convert_floats<To, From>(to + begin, from + begin, end - begin);
+  });
+}
+
 void convert(Tensor& y, const Tensor& x) {
+  // What training converts all the time.
+  if (y.dtype() == DType::bfloat16 && x.dtype() == DType::float32)
+    return convert_parallel<cpu_kernels::BFloat16, float>(y, x);
+  if (y.dtype() == DType::float32 && x.dtype() == DType::bfloat16)
+    return convert_parallel<float, cpu_kernels::BFloat16>(y, x);
   with_type(y.dtype(), [&]<class To>(To) {
     with_type(x.dtype(), [&]<class From>(From) {
       const auto* from = static_cast<const From*>(x.raw());

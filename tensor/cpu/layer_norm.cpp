@@ -1,100 +1,214 @@
 #include "tensor/layer_norm.h"
 
-#include <cmath>
+#include <algorithm>
 
-#include <Eigen/Core>
-
+#include "tensor/cpu/number.h"
 #include "tensor/cpu/parallel.h"
-#include "tensor/cpu/scratch.h"
 
 namespace vitral {
 namespace {
 
-template <class T>
-using Map = Eigen::Map<Eigen::Array<T, Eigen::Dynamic, 1>>;
-template <class T>
-using ConstMap = Eigen::Map<const Eigen::Array<T, Eigen::Dynamic, 1>>;
+using cpu_kernels::BFloat16;
+using cpu_kernels::elements;
+using cpu_kernels::load;
+using cpu_kernels::store;
 
 constexpr std::int64_t rows_a_chunk = 32;
 
-template <class T>
-void apply_row(Map<T> y, ConstMap<T> x, ConstMap<T> weight, ConstMap<T> bias, T mean, T rstd) {
-  y = (x - mean) * rstd * weight + bias;
+// Written once, so that backward's recomputation gives the same bits.
+template <class T, class P>
+VITRAL_INLINE void apply_row(T* y, const T* x, const P* weight, const P* bias, P mean, P rstd,
+                             std::int64_t width) {
+  using C = cpu_kernels::Compute<T>;
+  const C m = load(mean), s = load(rstd);
+#pragma omp simd
+  for (std::int64_t i = 0; i < width; ++i)
+    store(y[i], (load(x[i]) - m) * s * load(weight[i]) + load(bias[i]));
+}
+
+template <class T, class P>
+struct ForwardRows {
+  T* y;
+  P *mean, *rstd;
+  const T* x;
+  const P *weight, *bias;
+  double eps;
+  std::int64_t width;
+};
+
+template <class T, class P>
+VITRAL_CLONES void forward_rows(ForwardRows<T, P> a, std::int64_t begin, std::int64_t end) {
+  using C = cpu_kernels::Compute<T>;
+  const C n = static_cast<C>(a.width);
+  for (std::int64_t r = begin; r < end; ++r) {
+    const T* x = a.x + r * a.width;
+    C sum = 0, rest = 0, squares = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t i = 0; i < a.width; ++i) sum += load(x[i]);
+    // Differences to a mean that is right but for its rounding, which rstd would magnify where a row hardly
+    // varies: what they still have of a mean is taken away.
+    const C near = sum / n;
+#pragma omp simd reduction(+ : rest, squares)
+    for (std::int64_t i = 0; i < a.width; ++i) {
+      const C d = load(x[i]) - near;
+      rest += d;
+      squares += d * d;
+    }
+    const C mean = near + rest / n, variance = squares / n - (rest / n) * (rest / n);
+    store(a.mean[r], mean);
+    store(a.rstd[r], C(1) / std::sqrt(std::max(variance, C(0)) + static_cast<C>(a.eps)));
+    apply_row<T, P>(a.y + r * a.width, x, a.weight, a.bias, a.mean[r], a.rstd[r], a.width);
+  }
 }
 
 void forward(Tensor& y, Tensor& mean, Tensor& rstd, const Tensor& x, const Tensor& weight, const Tensor& bias,
              double eps) {
-  const std::int64_t width = weight.numel(), rows = mean.numel();
-  dispatch_float("layer_norm", x.dtype(), [&]<class T>(T) {
-    const ConstMap<T> w(weight.data<T>(), width), b(bias.data<T>(), width);
-    cpu_kernels::parallel_chunks(rows, rows_a_chunk, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
-      for (std::int64_t r = begin; r < end; ++r) {
-        const ConstMap<T> in(x.data<T>() + r * width, width);
-        // The second mean takes away the rounding of the first, which rstd would magnify where a row hardly
-        // varies.
-        T m = in.mean();
-        m += (in - m).mean();
-        const T s = T(1) / std::sqrt((in - m).square().mean() + static_cast<T>(eps));
-        mean.data<T>()[r] = m;
-        rstd.data<T>()[r] = s;
-        apply_row<T>({y.data<T>() + r * width, width}, in, w, b, m, s);
-      }
-    });
+  cpu_kernels::dispatch_with_weights("layer_norm", x, weight, [&]<class T, class P>(T, P) {
+    const ForwardRows<T, P> a{elements<T>(y),
+                              elements<P>(mean),
+                              elements<P>(rstd),
+                              elements<T>(x),
+                              elements<P>(weight),
+                              elements<P>(bias),
+                              eps,
+                              weight.numel()};
+    cpu_kernels::parallel_chunks(
+        mean.numel(), rows_a_chunk,
+        [&](std::int64_t, std::int64_t begin, std::int64_t end) { forward_rows<T, P>(a, begin, end); });
   });
+}
+
+template <class T, class D>
+VITRAL_CLONES void add_row(T* sum, const T* x, const D* delta, std::int64_t width) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < width; ++i) store(sum[i], load(x[i]) + load(delta[i]));
+}
+
+void add(Tensor& sum, Tensor& y, Tensor& mean, Tensor& rstd, const Tensor& x, const Tensor& delta,
+         const Tensor& weight, const Tensor& bias, double eps) {
+  cpu_kernels::dispatch_with_weights("add_layer_norm", x, weight, [&]<class T, class P>(T, P) {
+    const std::int64_t width = weight.numel(), period = delta.dim(0);
+    const ForwardRows<T, P> a{elements<T>(y),
+                              elements<P>(mean),
+                              elements<P>(rstd),
+                              elements<T>(sum),
+                              elements<P>(weight),
+                              elements<P>(bias),
+                              eps,
+                              width};
+    const auto run = [&]<class D>(D) {
+      cpu_kernels::parallel_chunks(mean.numel(), rows_a_chunk,
+                                   [&](std::int64_t, std::int64_t begin, std::int64_t end) {
+                                     for (std::int64_t r = begin; r < end; ++r) {
+                                       add_row<T, D>(elements<T>(sum) + r * width, elements<T>(x) + r * width,
+                                                     elements<D>(delta) + r % period * width, width);
+                                       forward_rows<T, P>(a, r, r + 1);
+                                     }
+                                   });
+    };
+    if (delta.dtype() == x.dtype())
+      run(T{});
+    else
+      run(P{});
+  });
+}
+
+template <class T, class P>
+VITRAL_CLONES void apply_rows(T* y, const T* x, const P* weight, const P* bias, const P* mean, const P* rstd,
+                              std::int64_t width, std::int64_t begin, std::int64_t end) {
+  for (std::int64_t r = begin; r < end; ++r)
+    apply_row<T, P>(y + r * width, x + r * width, weight, bias, mean[r], rstd[r], width);
 }
 
 void apply(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& mean,
            const Tensor& rstd) {
-  const std::int64_t width = weight.numel(), rows = mean.numel();
-  dispatch_float("layer_norm", x.dtype(), [&]<class T>(T) {
-    const ConstMap<T> w(weight.data<T>(), width), b(bias.data<T>(), width);
-    cpu_kernels::parallel_chunks(rows, rows_a_chunk, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
-      for (std::int64_t r = begin; r < end; ++r)
-        apply_row<T>({y.data<T>() + r * width, width}, {x.data<T>() + r * width, width}, w, b,
-                     mean.data<T>()[r], rstd.data<T>()[r]);
-    });
+  cpu_kernels::dispatch_with_weights("layer_norm_apply", x, weight, [&]<class T, class P>(T, P) {
+    cpu_kernels::parallel_chunks(
+        mean.numel(), rows_a_chunk, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
+          apply_rows<T, P>(elements<T>(y), elements<T>(x), elements<P>(weight), elements<P>(bias),
+                           elements<P>(mean), elements<P>(rstd), weight.numel(), begin, end);
+        });
   });
+}
+
+template <class T, class P>
+struct BackwardRows {
+  T* dx;
+  const T *dy, *x, *residual;  // residual is null where there is none
+  const P *weight, *mean, *rstd;
+  std::int64_t width;
+};
+
+// sums: those over these rows of dy xhat, and of dy, [2,W].
+template <class T, class P>
+VITRAL_CLONES void backward_rows(BackwardRows<T, P> a, cpu_kernels::Compute<T>* sums, std::int64_t begin,
+                                 std::int64_t end) {
+  using C = cpu_kernels::Compute<T>;
+  C *sum_w = sums, *sum_b = sums + a.width;
+  std::fill(sums, sums + 2 * a.width, C(0));
+  for (std::int64_t r = begin; r < end; ++r) {
+    const T *x = a.x + r * a.width, *dy = a.dy + r * a.width;
+    T* dx = a.dx + r * a.width;
+    const C m = load(a.mean[r]), s = load(a.rstd[r]);
+    C mean_g = 0, mean_gx = 0;
+#pragma omp simd reduction(+ : mean_g, mean_gx)
+    for (std::int64_t i = 0; i < a.width; ++i) {
+      const C xhat = (load(x[i]) - m) * s, g = load(dy[i]), gw = g * load(a.weight[i]);
+      sum_w[i] += g * xhat;
+      sum_b[i] += g;
+      mean_g += gw;
+      mean_gx += gw * xhat;
+    }
+    mean_g /= static_cast<C>(a.width);
+    mean_gx /= static_cast<C>(a.width);
+    if (a.residual) {
+      const T* residual = a.residual + r * a.width;
+#pragma omp simd
+      for (std::int64_t i = 0; i < a.width; ++i)
+        store(dx[i], load(residual[i]) +
+                         s * (load(dy[i]) * load(a.weight[i]) - mean_g - (load(x[i]) - m) * s * mean_gx));
+    } else {
+#pragma omp simd
+      for (std::int64_t i = 0; i < a.width; ++i)
+        store(dx[i], s * (load(dy[i]) * load(a.weight[i]) - mean_g - (load(x[i]) - m) * s * mean_gx));
+    }
+  }
+}
+
+// Adds the sums of all chunks to those of the first, in order.
+template <class C>
+VITRAL_CLONES void sum_chunks(C* parts, std::int64_t chunks, std::int64_t numbers) {
+  for (std::int64_t c = 1; c < chunks; ++c)
+    for (std::int64_t i = 0; i < numbers; ++i) parts[i] += parts[c * numbers + i];
 }
 
 void backward(Tensor& dx, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
               const Tensor& weight, const Tensor& mean, const Tensor& rstd, const Tensor& residual) {
   const std::int64_t width = weight.numel(), rows = mean.numel();
-  dispatch_float("layer_norm_backward", x.dtype(), [&]<class T>(T) {
+  cpu_kernels::dispatch_with_weights("layer_norm_backward", x, weight, [&]<class T, class P>(T, P) {
+    using C = cpu_kernels::Compute<T>;
     const std::int64_t chunks = cpu_kernels::chunk_count(rows, rows_a_chunk);
-    Tensor partial({chunks, 2, width}, dtype_of<T>);
-    const ConstMap<T> w(weight.data<T>(), width);
-    cpu_kernels::parallel_chunks(
-        rows, rows_a_chunk, [&](std::int64_t chunk, std::int64_t begin, std::int64_t end) {
-          Map<T> sum_w(partial.data<T>() + chunk * 2 * width, width), sum_b(sum_w.data() + width, width);
-          sum_w.setZero();
-          sum_b.setZero();
-          for (std::int64_t r = begin; r < end; ++r) {
-            const ConstMap<T> in(x.data<T>() + r * width, width), g(dy.data<T>() + r * width, width);
-            Map<T> out(dx.data<T>() + r * width, width);
-            const T m = mean.data<T>()[r], s = rstd.data<T>()[r];
-            Map<T> xhat(cpu_kernels::scratch<T>(static_cast<std::size_t>(width)), width);
-            xhat = (in - m) * s;
-            sum_w += g * xhat;
-            sum_b += g;
-            const T mean_g = (g * w).mean(), mean_gx = (g * w * xhat).mean();
-            if (residual.defined())
-              out =
-                  ConstMap<T>(residual.data<T>() + r * width, width) + s * (g * w - mean_g - xhat * mean_gx);
-            else
-              out = s * (g * w - mean_g - xhat * mean_gx);
-          }
-        });
-    Map<T> dw(dweight.data<T>(), width), db(dbias.data<T>(), width);
-    dw.setZero();
-    db.setZero();
-    for (std::int64_t c = 0; c < chunks; ++c) {
-      dw += ConstMap<T>(partial.data<T>() + c * 2 * width, width);
-      db += ConstMap<T>(partial.data<T>() + (c * 2 + 1) * width, width);
+    Tensor partial({std::max<std::int64_t>(1, chunks), 2, width}, dtype_of<C>);
+    const BackwardRows<T, P> a{elements<T>(dx),     elements<T>(dy),
+                               elements<T>(x),      residual.defined() ? elements<T>(residual) : nullptr,
+                               elements<P>(weight), elements<P>(mean),
+                               elements<P>(rstd),   width};
+    C* parts = partial.data<C>();
+    cpu_kernels::parallel_chunks(rows, rows_a_chunk,
+                                 [&](std::int64_t chunk, std::int64_t begin, std::int64_t end) {
+                                   backward_rows<T, P>(a, parts + chunk * 2 * width, begin, end);
+                                 });
+    if (chunks == 0) std::fill_n(parts, 2 * width, C(0));
+    sum_chunks(parts, chunks, 2 * width);
+    for (std::int64_t i = 0; i < width; ++i) {
+      store(elements<P>(dweight)[i], parts[i]);
+      store(elements<P>(dbias)[i], parts[width + i]);
     }
   });
 }
 
 const bool implemented = kernel::layer_norm.implement(Device::Kind::cpu, forward) &&
+                         kernel::add_layer_norm.implement(Device::Kind::cpu, add) &&
                          kernel::layer_norm_apply.implement(Device::Kind::cpu, apply) &&
                          kernel::layer_norm_backward.implement(Device::Kind::cpu, backward);
 

@@ -1,21 +1,71 @@
 #include "tensor/linear.h"
 
 #include "tensor/binary.h"
+#include "tensor/cpu/number.h"
 #include "tensor/reduce.h"
+
+#ifdef VITRAL_ONEDNN
+#include "tensor/cpu/onednn.h"
+#endif
 
 namespace vitral {
 namespace {
 
+#ifdef VITRAL_ONEDNN
+namespace onednn = cpu_kernels::onednn;
+
+bool by_onednn(DType dtype) {
+  return dtype == DType::float32 || (dtype == DType::bfloat16 && onednn::has_bfloat16());
+}
+
+onednn::Linear linear_of(const Tensor& y, const Tensor& x, const Tensor& bias) {
+  return {.rows = x.dim(0),
+          .in = x.dim(1),
+          .out = y.dim(1),
+          .dtype = x.dtype(),
+          .result = y.dtype(),
+          .bias = bias.defined()};
+}
+#endif
+
+const void* data_of(const Tensor& t) { return t.defined() ? t.raw() : nullptr; }
+
 void linear(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  if (y.numel() == 0) return;
+#ifdef VITRAL_ONEDNN
+  // A single product with few rows would be dearer to pack than to do.
+  if (by_onednn(x.dtype()) && x.dim(1) > 0 && (x.dim(0) >= 32 || x.dtype() == DType::bfloat16))
+    return onednn::linear(y.raw(), x.raw(), weight.raw(), true, data_of(bias), linear_of(y, x, bias));
+#endif
   // The bias is written first and the product added to it: one pass over y less than adding it after.
   if (bias.defined()) kernel::binary(y, Tensor::zeros({y.dim(0), 1}, y.dtype()), bias, BinaryOp::add);
   kernel::gemm(y, x, weight, {.transpose_b = true, .accumulate = bias.defined()});
 }
 
 void backward(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x) {
-  kernel::gemm(dweight, dy, x, {.transpose_a = true});
+  if (dweight.numel() > 0) kernel::gemm(dweight, dy, x, {.transpose_a = true});
   if (dbias.defined()) kernel::sum_axis(dbias, dy, 1, dy.dim(0), dy.dim(1), 1);
 }
+
+#ifdef VITRAL_ONEDNN
+void pack(Tensor& packed, const Tensor& weight) {
+  packed = {};
+  const std::int64_t in = weight.dim(1), out = weight.dim(0);
+  if (!by_onednn(weight.dtype()) || weight.numel() == 0) return;
+  packed = Tensor({onednn::packed_bytes(in, out, weight.dtype())}, DType::uint8);
+  onednn::pack(packed.raw(), weight.raw(), true, in, out, weight.dtype());
+}
+
+void packed_linear(Tensor& y, const Tensor& x, const Tensor& packed, const Tensor& bias, bool quick_gelu) {
+  if (y.numel() == 0) return;
+  onednn::Linear l = linear_of(y, x, bias);
+  l.quick_gelu = quick_gelu;
+  onednn::linear_packed(y.raw(), x.raw(), packed.raw(), data_of(bias), l);
+}
+
+const bool packs = kernel::pack_weight.implement(Device::Kind::cpu, pack) &&
+                   kernel::linear_packed.implement(Device::Kind::cpu, packed_linear);
+#endif
 
 const bool implemented = kernel::linear.implement(Device::Kind::cpu, linear) &&
                          kernel::linear_backward.implement(Device::Kind::cpu, backward);

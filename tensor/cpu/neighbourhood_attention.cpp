@@ -5,25 +5,22 @@
 // mask takes their weight away.
 #include <algorithm>
 #include <cmath>
-#include <limits>
-
-#include <Eigen/Core>
+#include <vector>
 
 #include "tensor/attention.h"
+#include "tensor/cpu/number.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/scratch.h"
 
 namespace vitral {
 namespace {
 
-constexpr int lanes = 16;
-template <class T>
-using Lanes = Eigen::Array<T, lanes, 1>;
-template <class T>
-using Load = Eigen::Map<const Lanes<T>>;
-template <class T>
-using Store = Eigen::Map<Lanes<T>>;
+using cpu_kernels::Compute;
+using cpu_kernels::elements;
+using cpu_kernels::load;
+using cpu_kernels::store;
 
+constexpr std::int64_t lanes = 16;
 std::int64_t rounded(std::int64_t n) { return (n + lanes - 1) / lanes * lanes; }
 
 struct Layout {
@@ -57,9 +54,9 @@ struct Layout {
 };
 
 // 0 where there is a neighbour, a number that leaves no weight where not: [count, span].
-template <class T>
-std::vector<T> make_mask(const Layout& l) {
-  std::vector<T> mask(static_cast<std::size_t>(l.count() * l.span), T(-1e30));
+template <class C>
+std::vector<C> make_mask(const Layout& l) {
+  std::vector<C> mask(static_cast<std::size_t>(l.count() * l.span), C(-1e30));
   const std::int64_t used = l.grid.rows * l.stride;
   for (std::int64_t o = 0; o < l.count(); ++o)
     for (std::int64_t i = 0; i < used; ++i)
@@ -67,113 +64,166 @@ std::vector<T> make_mask(const Layout& l) {
   return mask;
 }
 
+// What the loops below read of a Layout: numbers in registers.
+struct Positions {
+  explicit Positions(const Layout& l)
+      : rows(l.grid.rows),
+        columns(l.grid.columns),
+        size(l.size),
+        stride(l.stride),
+        margin(l.margin),
+        span(l.span),
+        length(l.length),
+        count(l.count()),
+        shifts(l.shifts.data()) {}
+  std::int64_t rows, columns, size, stride, margin, span, length, count;
+  const std::int64_t* shifts;
+};
+
 // Head h of q, k or v, whose tokens are `width` numbers apart, times factor; and back.
-template <class T>
-void load_head(T* to, const T* from, std::int64_t width, const Layout& l, T factor = T(1)) {
-  std::fill(to, to + l.head(), T(0));
-  for (std::int64_t r = 0; r < l.grid.rows; ++r)
-    for (std::int64_t c = 0; c < l.grid.columns; ++c, from += width) {
-      T* position = to + l.margin + r * l.stride + c;
-      for (std::int64_t d = 0; d < l.size; ++d) position[d * l.length] = factor * from[d];
+template <class T, class C>
+VITRAL_CLONES void load_head(C* __restrict to, const T* __restrict from, std::int64_t width, Positions l,
+                             C factor) {
+  std::fill(to, to + l.size * l.length, C(0));
+  for (std::int64_t r = 0; r < l.rows; ++r)
+    for (std::int64_t c = 0; c < l.columns; ++c, from += width) {
+      C* position = to + l.margin + r * l.stride + c;
+      for (std::int64_t d = 0; d < l.size; ++d) position[d * l.length] = factor * load(from[d]);
     }
 }
 
-template <class T>
-void store_head(T* to, std::int64_t width, const T* from, const Layout& l, T factor = T(1)) {
-  for (std::int64_t r = 0; r < l.grid.rows; ++r)
-    for (std::int64_t c = 0; c < l.grid.columns; ++c, to += width) {
-      const T* position = from + l.margin + r * l.stride + c;
-      for (std::int64_t d = 0; d < l.size; ++d) to[d] = factor * position[d * l.length];
+template <class T, class C>
+VITRAL_CLONES void store_head(T* __restrict to, std::int64_t width, const C* __restrict from, Positions l,
+                              C factor) {
+  for (std::int64_t r = 0; r < l.rows; ++r)
+    for (std::int64_t c = 0; c < l.columns; ++c, to += width) {
+      const C* position = from + l.margin + r * l.stride + c;
+      for (std::int64_t d = 0; d < l.size; ++d) store(to[d], factor * position[d * l.length]);
     }
 }
 
-// out[o] = sum_d a[d] b[d, shifted by o], for `places` neighbouring places of the window at once.
-template <int places, class T>
-void dot_places(T* out, const T* a, const T* b, std::int64_t o, const Layout& l) {
-  for (std::int64_t i = l.margin; i < l.margin + l.span; i += lanes) {
-    Lanes<T> sums[places];
-    for (auto& s : sums) s.setZero();
-    for (std::int64_t d = 0; d < l.size; ++d) {
-      const Lanes<T> left = Load<T>(a + d * l.length + i);
-      for (int k = 0; k < places; ++k)
-        sums[k] += left * Load<T>(b + d * l.length + i + l.shifts[static_cast<std::size_t>(o + k)]);
+// out[o] = sum_d a[d] b[d, shifted by o]. Four dimensions a pass: the sums are read and written less often.
+template <class C>
+VITRAL_CLONES void dots(C* __restrict out, const C* __restrict a, const C* __restrict b, Positions l) {
+  for (std::int64_t o = 0; o < l.count; ++o) {
+    C* __restrict sums = out + o * l.length + l.margin;
+    const C *x = a + l.margin, *y = b + l.margin + l.shifts[o];
+    for (std::int64_t i = 0; i < l.span; ++i) sums[i] = x[i] * y[i];
+    std::int64_t d = 1;
+    for (; d + 4 <= l.size; d += 4) {
+      const C *x0 = x + d * l.length, *x1 = x0 + l.length, *x2 = x1 + l.length, *x3 = x2 + l.length;
+      const C *y0 = y + d * l.length, *y1 = y0 + l.length, *y2 = y1 + l.length, *y3 = y2 + l.length;
+      for (std::int64_t i = 0; i < l.span; ++i)
+        sums[i] += (x0[i] * y0[i] + x1[i] * y1[i]) + (x2[i] * y2[i] + x3[i] * y3[i]);
     }
-    for (int k = 0; k < places; ++k) Store<T>(out + (o + k) * l.length + i) = sums[k];
+    for (; d < l.size; ++d)
+      for (std::int64_t i = 0; i < l.span; ++i) sums[i] += x[d * l.length + i] * y[d * l.length + i];
   }
 }
 
-template <class T>
-void dots(T* out, const T* a, const T* b, const Layout& l) {
-  std::int64_t o = 0;
-  for (; o + 3 <= l.count(); o += 3) dot_places<3>(out, a, b, o, l);
-  for (; o < l.count(); ++o) dot_places<1>(out, a, b, o, l);
+// y[d] = sum_o w[o] x[d, shifted by o]. With `transposed`, the transpose: y[d] = sum_o (w[o] x[d]) shifted by
+// minus o, which the opposite place turns into reading.
+template <class C>
+VITRAL_INLINE void add_places(C* __restrict y, const C* const* w, const C* const* x, std::int64_t n,
+                              int count, bool first) {
+  const C *w0 = w[0], *w1 = w[1], *w2 = w[2], *x0 = x[0], *x1 = x[1], *x2 = x[2];
+  if (count == 3) {
+    if (first)
+      for (std::int64_t i = 0; i < n; ++i) y[i] = w0[i] * x0[i] + w1[i] * x1[i] + w2[i] * x2[i];
+    else
+      for (std::int64_t i = 0; i < n; ++i) y[i] += w0[i] * x0[i] + w1[i] * x1[i] + w2[i] * x2[i];
+  } else if (first) {
+    for (std::int64_t i = 0; i < n; ++i) y[i] = w0[i] * x0[i];
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) y[i] += w0[i] * x0[i];
+  }
 }
 
-// y[d] = sum_o w[o] x[d, shifted by o]
-template <class T>
-void weighted_sum(T* y, const T* w, const T* x, const Layout& l) {
-  for (std::int64_t d = 0; d < l.size; ++d)
-    for (std::int64_t i = l.margin; i < l.margin + l.span; i += lanes) {
-      Lanes<T> sum = Lanes<T>::Zero();
-      for (std::int64_t o = 0; o < l.count(); ++o)
-        sum += Load<T>(w + o * l.length + i) *
-               Load<T>(x + d * l.length + i + l.shifts[static_cast<std::size_t>(o)]);
-      Store<T>(y + d * l.length + i) = sum;
-    }
-}
-
-// The transpose: y[d] = sum_o (w[o] x[d]) shifted by minus o. The opposite place turns it into reading.
-template <class T>
-void weighted_sum_transposed(T* y, const T* w, const T* x, const Layout& l) {
-  for (std::int64_t d = 0; d < l.size; ++d)
-    for (std::int64_t i = l.margin; i < l.margin + l.span; i += lanes) {
-      Lanes<T> sum = Lanes<T>::Zero();
-      for (std::int64_t o = 0; o < l.count(); ++o) {
-        const std::int64_t at = i + l.shifts[static_cast<std::size_t>(o)];
-        sum += Load<T>(w + (l.count() - 1 - o) * l.length + at) * Load<T>(x + d * l.length + at);
+template <class C>
+VITRAL_CLONES void weighted_sum(C* __restrict y, const C* __restrict w, const C* __restrict x, Positions l,
+                                bool transposed) {
+  for (std::int64_t d = 0; d < l.size; ++d) {
+    C* out = y + d * l.length + l.margin;
+    const C* in = x + d * l.length + l.margin;
+    for (std::int64_t o = 0; o < l.count;) {
+      const int many = o + 3 <= l.count ? 3 : 1;
+      const C *ws[3] = {}, *xs[3] = {};
+      for (int k = 0; k < many; ++k) {
+        const std::int64_t shift = l.shifts[o + k];
+        ws[k] = transposed ? w + (l.count - 1 - o - k) * l.length + l.margin + shift
+                           : w + (o + k) * l.length + l.margin;
+        xs[k] = in + shift;
       }
-      Store<T>(y + d * l.length + i) = sum;
+      add_places(out, ws, xs, l.span, many, o == 0);
+      o += many;
     }
+  }
 }
 
 // p[o] = softmax over the places of q . k + mask; q carries the scale.
-template <class T>
-void weights(T* p, const T* q, const T* k, const std::vector<T>& mask, const Layout& l) {
-  dots(p, q, k, l);
-  for (std::int64_t i = 0; i < l.span; i += lanes) {
-    T* s = p + l.margin + i;
-    Lanes<T> most = Lanes<T>::Constant(-std::numeric_limits<T>::infinity()), sum = Lanes<T>::Zero();
-    for (std::int64_t o = 0; o < l.count(); ++o) {
-      Store<T> score(s + o * l.length);
-      score += Load<T>(mask.data() + o * l.span + i);
-      most = most.max(score);
+template <class C>
+VITRAL_CLONES void softmax_places(C* __restrict p, C* __restrict most, C* __restrict sum,
+                                  const C* __restrict mask, Positions l) {
+  for (std::int64_t o = 0; o < l.count; ++o) {
+    C* score = p + o * l.length + l.margin;
+    const C* masked = mask + o * l.span;
+    for (std::int64_t i = 0; i < l.span; ++i) score[i] += masked[i];
+    if (o == 0)
+      for (std::int64_t i = 0; i < l.span; ++i) most[i] = score[i], sum[i] = 0;
+    else
+      for (std::int64_t i = 0; i < l.span; ++i) most[i] = most[i] < score[i] ? score[i] : most[i];
+  }
+  for (std::int64_t o = 0; o < l.count; ++o) {
+    C* score = p + o * l.length + l.margin;
+#pragma omp simd
+    for (std::int64_t i = 0; i < l.span; ++i) {
+      score[i] = cpu_kernels::exponential(score[i] - most[i]);
+      sum[i] += score[i];
     }
-    for (std::int64_t o = 0; o < l.count(); ++o) {
-      Store<T> score(s + o * l.length);
-      score = (score - most).exp();
-      sum += score;
-    }
-    for (std::int64_t o = 0; o < l.count(); ++o) Store<T>(s + o * l.length) /= sum;
+  }
+  for (std::int64_t i = 0; i < l.span; ++i) sum[i] = C(1) / sum[i];
+  for (std::int64_t o = 0; o < l.count; ++o) {
+    C* score = p + o * l.length + l.margin;
+    for (std::int64_t i = 0; i < l.span; ++i) score[i] *= sum[i];
+  }
+}
+
+// ds = p (dp - sum_o p dp), in place of dp.
+template <class C>
+VITRAL_CLONES void softmax_places_backward(C* __restrict dp, const C* __restrict p, C* __restrict mean,
+                                           Positions l) {
+  std::fill(mean, mean + l.span, C(0));
+  for (std::int64_t o = 0; o < l.count; ++o) {
+    const C *weight = p + o * l.length + l.margin, *slope = dp + o * l.length + l.margin;
+    for (std::int64_t i = 0; i < l.span; ++i) mean[i] += weight[i] * slope[i];
+  }
+  for (std::int64_t o = 0; o < l.count; ++o) {
+    const C* weight = p + o * l.length + l.margin;
+    C* slope = dp + o * l.length + l.margin;
+    for (std::int64_t i = 0; i < l.span; ++i) slope[i] = weight[i] * (slope[i] - mean[i]);
   }
 }
 
 void forward(Tensor& out, const Tensor& qkv, std::int64_t heads, TokenGrid grid, std::int64_t window) {
   const std::int64_t n = qkv.dim(1), width = qkv.dim(2) / 3;
   const Layout l(grid, window, width / heads);
-  dispatch_float("neighbourhood_attention", qkv.dtype(), [&]<class T>(T) {
-    const std::vector<T> mask = make_mask<T>(l);
-    const T scale = T(1) / std::sqrt(static_cast<T>(l.size));
+  const Positions at(l);
+  cpu_kernels::dispatch_number("neighbourhood_attention", qkv.dtype(), [&]<class T>(T) {
+    using C = Compute<T>;
+    const std::vector<C> mask = make_mask<C>(l);
+    const C scale = C(1) / std::sqrt(static_cast<C>(l.size));
     cpu_kernels::parallel_chunks(qkv.dim(0) * heads, 1, [&](std::int64_t i, std::int64_t, std::int64_t) {
       const std::int64_t b = i / heads, h = i % heads;
-      T* q = cpu_kernels::scratch<T>(static_cast<std::size_t>(4 * l.head() + l.places()));
-      T *k = q + l.head(), *v = k + l.head(), *o = v + l.head(), *p = o + l.head();
-      const T* from = qkv.data<T>() + b * n * 3 * width + h * l.size;
-      load_head(q, from, 3 * width, l, scale);
-      load_head(k, from + width, 3 * width, l);
-      load_head(v, from + 2 * width, 3 * width, l);
-      weights(p, q, k, mask, l);
-      weighted_sum(o, p, v, l);
-      store_head(out.data<T>() + b * n * width + h * l.size, width, o, l);
+      C* q = cpu_kernels::scratch<C>(static_cast<std::size_t>(4 * l.head() + l.places() + 2 * l.span));
+      C *k = q + l.head(), *v = k + l.head(), *o = v + l.head(), *p = o + l.head(), *most = p + l.places();
+      const T* from = elements<T>(qkv) + b * n * 3 * width + h * l.size;
+      load_head(q, from, 3 * width, at, scale);
+      load_head(k, from + width, 3 * width, at, C(1));
+      load_head(v, from + 2 * width, 3 * width, at, C(1));
+      dots(p, q, k, at);
+      softmax_places(p, most, most + l.span, mask.data(), at);
+      weighted_sum(o, p, v, at, false);
+      store_head(elements<T>(out) + b * n * width + h * l.size, width, o, at, C(1));
     });
   });
 }
@@ -182,38 +232,33 @@ void backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, std::int64_t 
               std::int64_t window) {
   const std::int64_t n = qkv.dim(1), width = qkv.dim(2) / 3;
   const Layout l(grid, window, width / heads);
-  dispatch_float("neighbourhood_attention_backward", qkv.dtype(), [&]<class T>(T) {
-    const std::vector<T> mask = make_mask<T>(l);
-    const T scale = T(1) / std::sqrt(static_cast<T>(l.size));
+  const Positions at(l);
+  cpu_kernels::dispatch_number("neighbourhood_attention_backward", qkv.dtype(), [&]<class T>(T) {
+    using C = Compute<T>;
+    const std::vector<C> mask = make_mask<C>(l);
+    const C scale = C(1) / std::sqrt(static_cast<C>(l.size));
     cpu_kernels::parallel_chunks(qkv.dim(0) * heads, 1, [&](std::int64_t i, std::int64_t, std::int64_t) {
-      const std::int64_t b = i / heads, h = i % heads, at = b * n * 3 * width + h * l.size;
-      T* q = cpu_kernels::scratch<T>(static_cast<std::size_t>(5 * l.head() + 2 * l.places()));
-      T *k = q + l.head(), *v = k + l.head(), *g = v + l.head(), *d = g + l.head(), *p = d + l.head(),
-        *ds = p + l.places();
-      const T* from = qkv.data<T>() + at;
-      T* to = dqkv.data<T>() + at;
-      load_head(q, from, 3 * width, l, scale);
-      load_head(k, from + width, 3 * width, l);
-      load_head(v, from + 2 * width, 3 * width, l);
-      load_head(g, dout.data<T>() + b * n * width + h * l.size, width, l);
-      std::fill(p, p + 2 * l.places(), T(0));  // the margins are read
-      weights(p, q, k, mask, l);
-      weighted_sum_transposed(d, p, g, l);
-      store_head(to + 2 * width, 3 * width, d, l);
-      dots(ds, g, v, l);  // dp; then ds = p (dp - sum p dp)
-      for (std::int64_t t = l.margin; t < l.margin + l.span; t += lanes) {
-        Lanes<T> mean = Lanes<T>::Zero();
-        for (std::int64_t o = 0; o < l.count(); ++o)
-          mean += Load<T>(p + o * l.length + t) * Load<T>(ds + o * l.length + t);
-        for (std::int64_t o = 0; o < l.count(); ++o) {
-          Store<T> dp(ds + o * l.length + t);
-          dp = Load<T>(p + o * l.length + t) * (dp - mean);
-        }
-      }
-      weighted_sum(d, ds, k, l);
-      store_head(to, 3 * width, d, l, scale);
-      weighted_sum_transposed(d, ds, q, l);  // q carried the scale already
-      store_head(to + width, 3 * width, d, l);
+      const std::int64_t b = i / heads, h = i % heads, first = b * n * 3 * width + h * l.size;
+      C* q = cpu_kernels::scratch<C>(static_cast<std::size_t>(5 * l.head() + 2 * l.places() + 2 * l.span));
+      C *k = q + l.head(), *v = k + l.head(), *g = v + l.head(), *d = g + l.head(), *p = d + l.head(),
+        *ds = p + l.places(), *most = ds + l.places();
+      const T* from = elements<T>(qkv) + first;
+      T* to = elements<T>(dqkv) + first;
+      load_head(q, from, 3 * width, at, scale);
+      load_head(k, from + width, 3 * width, at, C(1));
+      load_head(v, from + 2 * width, 3 * width, at, C(1));
+      load_head(g, elements<T>(dout) + b * n * width + h * l.size, width, at, C(1));
+      std::fill(p, p + 2 * l.places(), C(0));  // the margins are read
+      dots(p, q, k, at);
+      softmax_places(p, most, most + l.span, mask.data(), at);
+      weighted_sum(d, p, g, at, true);
+      store_head(to + 2 * width, 3 * width, d, at, C(1));
+      dots(ds, g, v, at);
+      softmax_places_backward(ds, p, most, at);
+      weighted_sum(d, ds, k, at, false);
+      store_head(to, 3 * width, d, at, scale);
+      weighted_sum(d, ds, q, at, true);  // q carried the scale already
+      store_head(to + width, 3 * width, d, at, C(1));
     });
   });
 }

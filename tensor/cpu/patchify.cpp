@@ -3,6 +3,7 @@
 #include <cstring>
 #include <vector>
 
+#include "tensor/cpu/number.h"
 #include "tensor/cpu/parallel.h"
 
 namespace vitral {
@@ -18,39 +19,41 @@ void for_runs(const Tensor& images, const Tensor& patches, std::int64_t patch, F
     for (std::int64_t y = 0; y < height; ++y)
       for (std::int64_t c = 0; c < columns; ++c) {
         const std::int64_t token = (b * (height / patch) + y / patch) * columns + c;
-        f(images.data<T>() + (i * height + y) * width + c * patch,
-          patches.data<T>() + token * row_size + (ch * patch + y % patch) * patch);
+        f(cpu_kernels::elements<T>(images) + (i * height + y) * width + c * patch,
+          cpu_kernels::elements<T>(patches) + token * row_size + (ch * patch + y % patch) * patch);
       }
   });
 }
 
 void patchify(Tensor& patches, const Tensor& images, std::int64_t patch) {
-  dispatch_float("patchify", images.dtype(), [&]<class T>(T) {
+  cpu_kernels::dispatch_number("patchify", images.dtype(), [&]<class T>(T) {
     const auto bytes = static_cast<std::size_t>(patch) * sizeof(T);
     for_runs<T>(images, patches, patch, [=](T* pixels, T* tokens) { std::memcpy(tokens, pixels, bytes); });
   });
 }
 
 void unpatchify(Tensor& images, const Tensor& patches, std::int64_t patch) {
-  dispatch_float("unpatchify", images.dtype(), [&]<class T>(T) {
+  cpu_kernels::dispatch_number("unpatchify", images.dtype(), [&]<class T>(T) {
     const auto bytes = static_cast<std::size_t>(patch) * sizeof(T);
     for_runs<T>(images, patches, patch, [=](T* pixels, T* tokens) { std::memcpy(pixels, tokens, bytes); });
   });
 }
 
 // A byte has 256 values: the division is done once for each.
+template <class T>
 struct NormalizedBytes {
   explicit NormalizedBytes(const ChannelStatistics& statistics) {
     for (std::size_t ch = 0; ch < 3; ++ch)
       for (int v = 0; v < 256; ++v)
-        table[ch][v] = (static_cast<float>(v) / 255.0F - statistics.mean[ch]) / statistics.std[ch];
+        cpu_kernels::store(table[ch][v],
+                           (static_cast<float>(v) / 255.0F - statistics.mean[ch]) / statistics.std[ch]);
   }
-  float table[3][256];
+  T table[3][256];
 };
 
 void normalize_images(Tensor& y, const Tensor& x, ChannelStatistics statistics) {
   const std::int64_t pixels = x.dim(1) * x.dim(2);
-  const NormalizedBytes normalized(statistics);
+  const NormalizedBytes<float> normalized(statistics);
   cpu_kernels::parallel_chunks(x.dim(0), 1, [&](std::int64_t b, std::int64_t, std::int64_t) {
     const std::uint8_t* in = x.data<std::uint8_t>() + b * pixels * 3;
     float* out = y.data<float>() + b * pixels * 3;
@@ -82,7 +85,7 @@ std::vector<Crop> read_crops(const Tensor& crops, const Tensor& images, std::int
 // One image: `corner` is the first pixel of its square.
 template <class T>
 void cut_patches(T* patches, const std::uint8_t* corner, std::int64_t row_bytes, bool mirrored,
-                 PatchGrid grid, std::int64_t patch, const NormalizedBytes& normalized) {
+                 PatchGrid grid, std::int64_t patch, const NormalizedBytes<T>& normalized) {
   const std::int64_t step = mirrored ? -3 : 3, size = 3 * patch * patch;
   for (std::int64_t row = 0; row < grid.side; ++row)
     for (std::int64_t c = 0; c < grid.columns; ++c) {
@@ -100,14 +103,14 @@ void image_patches(Tensor& patches, const Tensor& images, const Tensor& crops, C
                    std::int64_t patch) {
   const PatchGrid grid = patch_grid(images, crops.defined(), patches.dim(1), patch);
   const std::vector<Crop> read = read_crops(crops, images, grid.side);
-  const NormalizedBytes normalized(statistics);
   const std::int64_t row_bytes = images.dim(2) * 3;
-  dispatch_float("image_patches", patches.dtype(), [&]<class T>(T) {
+  cpu_kernels::dispatch_number("image_patches", patches.dtype(), [&]<class T>(T) {
+    const NormalizedBytes<T> normalized(statistics);
     cpu_kernels::parallel_chunks(images.dim(0), 1, [&](std::int64_t b, std::int64_t, std::int64_t) {
       const Crop& crop = read[static_cast<std::size_t>(b)];
       const std::int64_t corner = (b * images.dim(1) + crop.top) * row_bytes + crop.left * 3;
-      cut_patches(patches.data<T>() + b * grid.side * grid.side * 3, images.data<std::uint8_t>() + corner,
-                  row_bytes, crop.mirrored, grid, patch, normalized);
+      cut_patches(cpu_kernels::elements<T>(patches) + b * grid.side * grid.side * 3,
+                  images.data<std::uint8_t>() + corner, row_bytes, crop.mirrored, grid, patch, normalized);
     });
   });
 }

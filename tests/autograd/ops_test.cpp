@@ -85,6 +85,20 @@ TEST_P(Op, Float32AgreesWithFloat64) {
               evaluate(GetParam().f, inputs, DType::float64, cpu), 2e-5);
 }
 
+// bfloat16 has 8 bits: each step of an operation rounds by up to 2^-9 of its size.
+void expect_bfloat16(const OpRow& row, Device device) {
+  std::vector<Tensor> inputs = make_inputs(row);
+  for (Tensor& x : inputs) x = x.cast(DType::bfloat16).cast(DType::float64);
+  const Evaluated exact = evaluate(row.f, inputs, DType::float64, cpu);
+  expect_same(evaluate(row.f, inputs, DType::bfloat16, device), exact, row.bfloat16_tolerance);
+  if (row.parameters_from == 0) return;
+  SCOPED_TRACE("parameters in float32");
+  expect_same(evaluate(row.f, inputs, DType::bfloat16, device, row.parameters_from), exact,
+              row.bfloat16_tolerance);
+}
+
+TEST_P(Op, Bfloat16AgreesWithFloat64) { expect_bfloat16(GetParam(), cpu); }
+
 class OpOnCuda : public Op {};
 
 TEST_P(OpOnCuda, AgreesWithCpuInFloat32) {
@@ -101,17 +115,9 @@ TEST_P(OpOnCuda, AgreesWithCpuInFloat64) {
               evaluate(GetParam().f, inputs, DType::float64, cpu), 1e-11);
 }
 
-// bfloat16 has 8 bits: each step of an operation rounds by up to 2^-9 of its size.
 TEST_P(OpOnCuda, AgreesWithCpuInBfloat16) {
   VITRAL_NEEDS_DEVICE(gpu);
-  std::vector<Tensor> inputs = make_inputs(GetParam());
-  for (Tensor& x : inputs) x = x.cast(DType::bfloat16).cast(DType::float64);
-  const Evaluated exact = evaluate(GetParam().f, inputs, DType::float64, cpu);
-  expect_same(evaluate(GetParam().f, inputs, DType::bfloat16, gpu), exact, GetParam().bfloat16_tolerance);
-  if (GetParam().parameters_from == 0) return;
-  SCOPED_TRACE("parameters in float32");
-  expect_same(evaluate(GetParam().f, inputs, DType::bfloat16, gpu, GetParam().parameters_from), exact,
-              GetParam().bfloat16_tolerance);
+  expect_bfloat16(GetParam(), gpu);
 }
 
 TEST_P(OpOnCuda, GivesTheSameBitsEachTime) {

@@ -41,8 +41,7 @@ void check_pointwise(const Op& op, DType dtype, std::int64_t n, std::int64_t off
   EXPECT_TRUE(near(got_dx, dx, t)) << op.name << " backward, offset " << offset;
 }
 
-TEST(PointwiseOnCuda, AnySizeAndPlace) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(Pointwise, AnySizeAndPlace) {
   for (const Op& op : pointwise_ops())
     for (const DType dtype : float_types) {
       for (const std::int64_t n : {1, 9, 255, 4100})
@@ -51,8 +50,7 @@ TEST(PointwiseOnCuda, AnySizeAndPlace) {
     }
 }
 
-TEST(PointwiseOnCuda, NothingToDo) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(Pointwise, NothingToDo) {
   for (const Op& op : pointwise_ops()) check_pointwise(op, DType::float32, 0, 0);
 }
 
@@ -103,8 +101,7 @@ void check_quick_gelu_both(DType dtype, std::int64_t n, std::int64_t offset, boo
   EXPECT_TRUE(gradient.guards_hold());
 }
 
-TEST(QuickGeluBothOnCuda, AlsoInPlace) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(QuickGeluBoth, AlsoInPlace) {
   for (const DType dtype : float_types)
     for (const bool in_place : {false, true}) {
       for (const std::int64_t n : {0, 1, 7, 16, 4095, 4103})
@@ -124,8 +121,7 @@ void check_binary(const Shape& a_shape, const Shape& b_shape, DType dtype, Binar
       << a_shape.str() << b_shape.str() << " operation " << static_cast<int>(op) << ", offset " << offset;
 }
 
-TEST(BinaryOnCuda, BroadcastsAnyShapes) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(Binary, BroadcastsAnyShapes) {
   const std::vector<std::pair<Shape, Shape>> shapes{{{2, 3}, {2, 3}},
                                                     {{4, 64}, {64}},
                                                     {{64}, {4, 64}},
@@ -160,8 +156,7 @@ TEST(BinaryOnCuda, BroadcastsAnyShapes) {
       for (const std::int64_t offset : {0, 1}) check_binary(a, b, dtype, BinaryOp::add, offset);
 }
 
-TEST(BinaryOnCuda, EqualAndNoNumbers) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(Binary, EqualAndNoNumbers) {
   for (const DType dtype : float_types) {
     const Tensor a = Tensor::from(Values{nan, 1, nan, 2, 3, inf, -inf, 0}, {8}).cast(dtype),
                  b = Tensor::from(Values{1, nan, nan, 1, 3, inf, inf, -0.}, {8}).cast(dtype);
@@ -175,8 +170,7 @@ TEST(BinaryOnCuda, EqualAndNoNumbers) {
   }
 }
 
-TEST(BinaryOnCuda, AffineAndAddTo) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(Binary, AffineAndAddTo) {
   for (const DType dtype : float_types)
     for (const std::int64_t n : {0, 1, 9, 4096, 4099})
       for (const std::int64_t offset : {0, 1}) {
@@ -198,8 +192,7 @@ TEST(BinaryOnCuda, AffineAndAddTo) {
 constexpr DType all_types[] = {DType::float32,  DType::float64, DType::float16,
                                DType::bfloat16, DType::uint8,   DType::int64};
 
-TEST(ConvertOnCuda, BetweenAllTypes) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(Convert, BetweenAllTypes) {
   for (const DType from : all_types)
     for (const DType to : all_types) {
       const bool small = to == DType::uint8 || to == DType::int64 || from == DType::uint8;
@@ -247,8 +240,7 @@ void expect_converted_alike(const Tensor& x, DType to) {
         << name(x.dtype()) << " to " << name(to) << " at " << i << ": " << a[i] << ", not " << b[i];
 }
 
-TEST(ConvertOnCuda, EveryHalfAndItsNeighbours) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(Convert, EveryHalfAndItsNeighbours) {
   for (const DType half : {DType::float16, DType::bfloat16}) {
     Tensor every({65536}, half);
     for (int i = 0; i < 65536; ++i)
@@ -259,8 +251,7 @@ TEST(ConvertOnCuda, EveryHalfAndItsNeighbours) {
   }
 }
 
-TEST(FillOnCuda, AnyTypeSizeAndPlace) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(Fill, AnyTypeSizeAndPlace) {
   for (const DType dtype : all_types)
     for (const double value : {0.0, 3.7, 200.0})
       for (const std::int64_t n : {1, 15, 16, 5000})

@@ -177,23 +177,20 @@ void check(Types types, std::int64_t rows, std::int64_t width, std::int64_t offs
   if (rows % 2 == 0) c.check_add(rows / 2, types.weight);
 }
 
-TEST(LayerNormOnCuda, AnyWidth) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(LayerNorm, AnyWidth) {
   for (const Types types : all_types)
     for (const std::int64_t width : {1, 2, 4, 9, 47, 66, 72, 128, 132, 384, 390, 528, 640, 644, 1024, 1028})
       for (const std::int64_t rows : {1, 26}) check(types, rows, width);
 }
 
-TEST(LayerNormOnCuda, AnyPlace) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(LayerNorm, AnyPlace) {
   for (const Types types : all_types)
     for (const std::int64_t width : {8, 72, 528})
       for (const std::int64_t offset : {1, 2, 4, 8}) check(types, 10, width, offset);
 }
 
 // More than backward has warps for: each walks over several.
-TEST(LayerNormOnCuda, ManyRows) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(LayerNorm, ManyRows) {
   for (const Types types : all_types)
     for (const std::int64_t width : {9, 24}) {
       const Case c(types, 2150, width, 0);
@@ -204,16 +201,14 @@ TEST(LayerNormOnCuda, ManyRows) {
 }
 
 // Up to where the sums of a block no longer fit in shared memory.
-TEST(LayerNormOnCuda, LongRows) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(LayerNorm, LongRows) {
   check(all_types[0], 5, 4100);
   check(all_types[1], 1, 16000);
   check(all_types[2], 1, 40000);
   check(all_types[0], 2, 30001);
 }
 
-TEST(LayerNormOnCuda, ConstantRowsAreTheBias) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(LayerNorm, ConstantRowsAreTheBias) {
   for (const Types types : all_types)
     for (const std::int64_t width : {9, 72, 528, 1500})
       for (const double constant : {1000.1, 1e6, 3.3e7, -1e-4, 0.1}) {
@@ -231,8 +226,7 @@ TEST(LayerNormOnCuda, ConstantRowsAreTheBias) {
 }
 
 // A mean that is large beside what rows vary by must not cost more than the input's own rounding.
-TEST(LayerNormOnCuda, LargeMean) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(LayerNorm, LargeMean) {
   for (const std::int64_t width : {72, 528, 1500}) {
     const Tensor x = random_tensor({5, width}, DType::float32, 1, 9999.9, 10000.1),
                  ones = Tensor::full({width}, 1), zeros = Tensor::zeros({width});
@@ -245,8 +239,7 @@ TEST(LayerNormOnCuda, LargeMean) {
   }
 }
 
-TEST(LayerNormOnCuda, NotFiniteStaysInItsRow) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(LayerNorm, NotFiniteStaysInItsRow) {
   const std::int64_t rows = 6, width = 528;
   for (const DType dtype : {DType::float32, DType::bfloat16}) {
     Tensor x = random_tensor({rows, width}, DType::float32, 1);
@@ -269,8 +262,7 @@ TEST(LayerNormOnCuda, NotFiniteStaysInItsRow) {
   }
 }
 
-TEST(LayerNormOnCuda, NothingToNormalize) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(LayerNorm, NothingToNormalize) {
   for (const Types types : all_types) {
     Placed x({0, 8}, types.x), mean({0}, types.weight), dweight({8}, types.weight), dbias({8}, types.weight);
     const Placed weight(Tensor::full({8}, 1, types.weight));

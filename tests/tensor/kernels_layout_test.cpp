@@ -29,8 +29,7 @@ void check_slice(const Slice& s, DType dtype, std::int64_t offset) {
   EXPECT_TRUE(same_bits(on_gpu, whole)) << "write_slice";
 }
 
-TEST(SliceOnCuda, AnyPartAndPlace) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(Slice, AnyPartAndPlace) {
   const std::vector<Slice> slices{{1, 10, 1, 2, 5},   {3, 10, 1, 2, 5},   {4, 16, 8, 8, 8},
                                   {4, 16, 8, 3, 5},   {2, 3, 528, 1, 1},  {16, 528, 1, 0, 512},
                                   {64, 33, 1, 32, 1}, {64, 33, 1, 0, 32}, {5, 1584, 1, 528, 528},
@@ -56,8 +55,7 @@ void check_permute(const Shape& shape, const std::vector<int>& order, DType dtyp
   EXPECT_TRUE(same_bits(got, y)) << shape.str() << " to " << permuted.str() << ", offset " << offset;
 }
 
-TEST(PermuteOnCuda, AnyAxesAndPlace) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(Permute, AnyAxesAndPlace) {
   const std::vector<std::pair<Shape, std::vector<int>>> permutations{
       {{5}, {0}},
       {{3, 4}, {1, 0}},
@@ -100,8 +98,7 @@ struct Grid {
   std::int64_t batch, channels, rows, columns, patch;
 };
 
-TEST(PatchifyOnCuda, ThereAndBack) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(Patchify, ThereAndBack) {
   for (const Grid& g : std::vector<Grid>{{1, 3, 8, 8, 28},
                                          {2, 3, 2, 3, 8},
                                          {1, 1, 1, 1, 5},

@@ -133,8 +133,7 @@ void check(const Case& c, DType dtype) {
   EXPECT_TRUE(same_bits(dx_again, dx)) << "the second time";
 }
 
-TEST(PatchPoolingOnCuda, AnyShape) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(PatchPooling, AnyShape) {
   for (const DType dtype : float_types) {
     for (Case c : std::vector<Case>{{2, 64, 16, 32},
                                     {2, 64, 8, 8},
@@ -158,8 +157,7 @@ TEST(PatchPoolingOnCuda, AnyShape) {
   }
 }
 
-TEST(PatchPoolingOnCuda, AnyPlace) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(PatchPooling, AnyPlace) {
   for (const DType dtype : float_types)
     for (const std::int64_t offset : {1, 3, 8}) {
       check({3, 9, 3, 4, true, 2, 1, offset}, dtype);
@@ -168,16 +166,14 @@ TEST(PatchPoolingOnCuda, AnyPlace) {
     }
 }
 
-TEST(PatchPoolingOnCuda, NothingToPool) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(PatchPooling, NothingToPool) {
   for (const DType dtype : float_types)
     for (const bool scaled : {true, false})
       check({.batch = 0, .tokens = 4, .heads = 2, .size = 3, .scaled = scaled}, dtype);
 }
 
 // A token of zeros has no direction: NaN, as in the composition, but only where lengths are made equal.
-TEST(PatchPoolingOnCuda, NotFiniteStaysInItsImage) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(PatchPooling, NotFiniteStaysInItsImage) {
   for (const DType dtype : float_types) {
     Tensor numbers = random_tensor({2, 4, 8}, DType::float64, 1);
     std::fill_n(numbers.data<double>(), 8, 0.0);
@@ -197,8 +193,7 @@ TEST(PatchPoolingOnCuda, NotFiniteStaysInItsImage) {
 }
 
 // The gradient of the scale is not the embedding's divided by it.
-TEST(PatchPoolingOnCuda, AScaleOfZeroHasAGradient) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(PatchPooling, AScaleOfZeroHasAGradient) {
   const Tensor x = random_tensor({2, 4, 8}, DType::float64, 1), g = random_tensor({2, 6}, DType::float64, 2);
   const Placed x_there(x), scale(Tensor::zeros({1}, DType::float64));
   Placed embedding({2, 6}, DType::float64), probs({2, 4}, DType::float64), dx(x.shape(), DType::float64),

@@ -26,8 +26,7 @@ void check_sum_axis(const View& v, DType from, DType to, std::int64_t offset) {
   EXPECT_TRUE(same_bits(again, got)) << x.shape().str() << " the second time";
 }
 
-TEST(SumAxisOnCuda, AnyShapeAndPlace) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(SumAxis, AnyShapeAndPlace) {
   const std::vector<View> views{// columns
                                 {1, 64, 528},
                                 {1, 200, 1584},
@@ -72,8 +71,7 @@ TEST(SumAxisOnCuda, RefusesAnotherResult) {
   EXPECT_THROW(kernel::sum_axis(y, Placed({4, 4}, DType::float64), 1, 4, 4, 1), UsageError);
 }
 
-TEST(SumOfSquaresOnCuda, AddsInDouble) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(SumOfSquares, AddsInDouble) {
   for (const DType dtype : float_types)
     for (const std::int64_t n : {0, 1, 9, 4096, 4097, 40003})
       for (const std::int64_t offset : {0, 1}) {
@@ -89,8 +87,7 @@ TEST(SumOfSquaresOnCuda, AddsInDouble) {
   EXPECT_NEAR(large.item(), 3e60, 1e54);
 }
 
-TEST(SumOfSquaresOnCuda, ShowsWhatIsNotFinite) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(SumOfSquares, ShowsWhatIsNotFinite) {
   for (const double bad : {nan, inf, -inf}) {
     Tensor x = Tensor::full({30000}, 1);
     x.data<float>()[21234] = static_cast<float>(bad);
@@ -124,8 +121,7 @@ void check_rows(std::int64_t rows, std::int64_t width, DType dtype, std::int64_t
   EXPECT_TRUE(near(gradient, y, t)) << "l2_normalize_backward";
 }
 
-TEST(RowsOnCuda, AnyWidthAndPlace) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(Rows, AnyWidthAndPlace) {
   for (const std::int64_t width :
        {0, 1, 2, 9, 31, 32, 33, 47, 64, 65, 256, 257, 512, 528, 1024, 1025, 2112, 5000})
     for (const DType dtype : float_types)
@@ -136,8 +132,7 @@ TEST(RowsOnCuda, AnyWidthAndPlace) {
   for (const DType dtype : float_types) check_rows(0, 9, dtype, 0);
 }
 
-TEST(RowsOnCuda, NotFinite) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(Rows, NotFinite) {
   for (const std::int64_t width : {5, 40, 300, 1200})
     for (const double bad : {nan, inf, -inf, 0.0}) {
       Tensor x = random_tensor({2, width}, DType::float32, 1), y({2, width});
@@ -201,8 +196,7 @@ void check_loss(std::int64_t rows, std::int64_t width, DType dtype, std::int64_t
   EXPECT_TRUE(same_bits(again, loss)) << "alone";
 }
 
-TEST(DistillationLossOnCuda, AnySizeAndPlace) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(DistillationLoss, AnySizeAndPlace) {
   for (const DType dtype : {DType::float32, DType::float64}) {
     for (const std::int64_t rows : {1, 7, 9, 64})
       for (const std::int64_t width : {1, 2, 31, 64, 512, 513})
@@ -211,8 +205,7 @@ TEST(DistillationLossOnCuda, AnySizeAndPlace) {
   }
 }
 
-TEST(DistillationLossOnCuda, EqualDirectionsAreZero) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(DistillationLoss, EqualDirectionsAreZero) {
   const Tensor t = random_tensor({3, 512}, DType::float32, 1);
   Tensor y({3, 512});
   for (std::int64_t i = 0; i < t.numel(); ++i) y.data<float>()[i] = 4 * t.data<float>()[i];
@@ -222,8 +215,7 @@ TEST(DistillationLossOnCuda, EqualDirectionsAreZero) {
   EXPECT_EQ(dy.to_vector(), Values(3 * 512, 0));
 }
 
-TEST(DistillationLossOnCuda, ShowsWhatIsNotFinite) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(DistillationLoss, ShowsWhatIsNotFinite) {
   for (const double bad : {nan, inf, 0.0})
     for (const bool in_target : {false, true}) {
       const Tensor good = random_tensor({3, 8}, DType::float32, 1);
@@ -237,8 +229,7 @@ TEST(DistillationLossOnCuda, ShowsWhatIsNotFinite) {
     }
 }
 
-TEST(DistillationLossOnCuda, RefusesBfloat16) {
-  VITRAL_NEEDS_DEVICE(gpu);
+VITRAL_KERNEL_TEST(DistillationLoss, RefusesBfloat16) {
   Placed loss({1}, DType::bfloat16), y({2, 8}, DType::bfloat16);
   EXPECT_EQ(message_of([&] { kernel::distillation_loss(loss, y, y, y, 1); }),
             "distillation_loss: dtype bfloat16 is not supported, use float32 or float64");

@@ -19,6 +19,23 @@ namespace vitral::test {
 
 using Values = std::vector<double>;
 
+/// Where tensors of a VITRAL_KERNEL_TEST are placed.
+inline Device device_under_test = gpu;
+
+/// A test that runs twice: as SUITE.NAME on the CPU and as SUITEOnCuda.NAME on a GPU.
+#define VITRAL_KERNEL_TEST(suite, name)                      \
+  void suite##_##name();                                     \
+  TEST(suite, name) {                                        \
+    ::vitral::test::device_under_test = ::vitral::cpu;       \
+    suite##_##name();                                        \
+    ::vitral::test::device_under_test = ::vitral::test::gpu; \
+  }                                                          \
+  TEST(suite##OnCuda, name) {                                \
+    VITRAL_NEEDS_DEVICE(::vitral::test::gpu);                \
+    suite##_##name();                                        \
+  }                                                          \
+  void suite##_##name()
+
 inline constexpr double inf = std::numeric_limits<double>::infinity();
 inline constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 inline constexpr DType float_types[] = {DType::float32, DType::float64, DType::bfloat16};
@@ -49,9 +66,9 @@ inline Tensor wide(const Tensor& t) { return t.cast(DType::float64); }
 /// set, NaN: a kernel that reads a guard computes NaN, and one that writes there is found.
 class Placed : public Tensor {
  public:
-  Placed(const Shape& shape, DType dtype, std::int64_t offset = 0, Device device = gpu)
+  Placed(const Shape& shape, DType dtype, std::int64_t offset = 0, Device device = device_under_test)
       : Placed(filled(shape.numel() + offset + 2 * guard, dtype).to(device), shape, guard + offset) {}
-  explicit Placed(const Tensor& values, std::int64_t offset = 0, Device device = gpu)
+  explicit Placed(const Tensor& values, std::int64_t offset = 0, Device device = device_under_test)
       : Placed(values.shape(), values.dtype(), offset, device) {
     copy_from(values);
   }
