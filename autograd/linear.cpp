@@ -65,9 +65,15 @@ struct LinearShapes {
   Shape x_shape;
 };
 
-Tensor linear_forward(const LinearShapes& l, const Tensor& x, const Tensor& weight, const Variable& bias) {
+// `packed`: the weight as pack_weight made it, or undefined.
+Tensor linear_forward(const LinearShapes& l, const Tensor& x, const Tensor& weight, const Variable& bias,
+                      const Tensor& packed = {}) {
   Tensor y({l.rows, l.out}, x.dtype(), x.device());
-  kernel::linear(y, x.reshape({l.rows, l.in}), weight, l.biased ? bias.value_as(x.dtype()) : Tensor());
+  const Tensor rows = x.reshape({l.rows, l.in}), b = l.biased ? bias.value_as(x.dtype()) : Tensor();
+  if (packed.defined())
+    kernel::linear_packed(y, rows, packed, b);
+  else
+    kernel::linear(y, rows, weight, b);
   return y.reshape(l.x_shape.with(-1, l.out));
 }
 
@@ -81,10 +87,16 @@ void linear_parameter_gradients(const LinearShapes& l, const Tensor& dy, const T
                                 Gradients& gradients) {
   const bool wants_bias = l.biased && gradients.needs(2);
   Tensor dbias;
+  // Another micro-batch was here before.
+  if (Tensor collected = gradients.needs(1) ? gradients.collected(1) : Tensor(); collected.defined()) {
+    if (wants_bias) dbias = gradients.collected(2);
+    if (!wants_bias || dbias.defined())
+      return kernel::linear_backward(collected, dbias, dy, x.reshape({l.rows, l.in}), true);
+  }
   if (wants_bias) dbias = Tensor({l.out}, l.dtype, dy.device());
   if (gradients.needs(1)) {
     Tensor dweight({l.out, l.in}, l.dtype, dy.device());
-    kernel::linear_backward(dweight, dbias, dy, x.reshape({l.rows, l.in}));
+    kernel::linear_backward(dweight, dbias, dy, x.reshape({l.rows, l.in}), false);
     gradients.add(1, std::move(dweight));
   } else if (wants_bias) {
     kernel::sum_axis(dbias, dy, 1, l.rows, l.out, 1);
@@ -106,6 +118,8 @@ std::vector<Variable> linear_inputs(const Variable& x, const Variable& weight, c
 
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
   const LinearShapes l("linear", x, weight, bias);
+  if (const Tensor packed = weight.packed(x.dtype()); packed.defined() && !grad_enabled())
+    return Variable(linear_forward(l, x.value(), {}, bias, packed));
   const Saved kw = product_weight(x, weight);
   return make_result("linear", linear_forward(l, x.value(), kw.get(), bias), linear_inputs(x, weight, bias),
                      [l, kx = Saved(x), kw](const Tensor& dy, Gradients& gradients) {
@@ -116,7 +130,8 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias)
 }
 
 Variable quick_gelu_linear(const Variable& h, const Variable& weight, const Variable& bias) {
-  if (!kernel::quick_gelu_both.implemented(h.device().kind)) return linear(quick_gelu(h), weight, bias);
+  if (!grad_enabled() || !kernel::quick_gelu_both.implemented(h.device().kind))
+    return linear(quick_gelu(h), weight, bias);
   const LinearShapes l("quick_gelu_linear", h, weight, bias);
   const Saved kw = product_weight(h, weight);
   Tensor activation(h.shape(), h.dtype(), h.device());

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "tensor/binary.h"
+#include "tensor/linear.h"
 
 namespace vitral {
 
@@ -79,6 +80,14 @@ Variable::Variable(Tensor value, bool requires_grad) : value_(std::move(value)) 
 
 Tensor Variable::value_as(DType dtype) const {
   return copy_.defined() && copy_.dtype() == dtype ? copy_ : value_.cast(dtype);
+}
+
+void Variable::keep_packed(DType dtype) {
+  packed_ = {};
+  packed_dtype_ = dtype;
+  if (!kernel::pack_weight.implemented(device().kind)) return;
+  const Tensor value = value_as(dtype);
+  kernel::pack_weight(packed_, value.reshape({value.dim(0), -1}));
 }
 
 const Tensor& Variable::grad() const {
@@ -174,6 +183,11 @@ void Gradients::add(std::size_t input, Tensor gradient) {
   VITRAL_CHECK(gradient.shape() == node->shape, "{}: gradient {} of input {} does not have its shape {}",
                node_.operation, gradient.shape(), input, node->shape);
   node->accumulate(std::move(gradient));
+}
+
+Tensor Gradients::collected(std::size_t input) const {
+  const auto& node = node_.inputs[input];
+  return node && node->leaf && node->grad.defined() && node->grad.exclusive() ? node->grad : Tensor();
 }
 
 Tensor Gradients::take(std::size_t input) {

@@ -48,6 +48,17 @@ class Variable {
   /// the value changes the copy.
   void keep_copy(Tensor copy) { copy_ = std::move(copy); }
   const Tensor& kept_copy() const { return copy_; }
+  /// Keeps a weight [O,...] as products read it fastest in `dtype` (kernel::pack_weight), for linear()
+  /// without gradients. Whoever changes the value drops it or keeps it anew.
+  void keep_packed(DType dtype);
+  /// What was kept for `dtype`, or undefined.
+  Tensor packed(DType dtype) const { return dtype == packed_dtype_ ? packed_ : Tensor(); }
+  void drop_packed() { packed_ = {}; }
+  /// Takes over what `other`, the same numbers in another shape [O,...], keeps.
+  void keep_packed_of(const Variable& other) {
+    packed_ = other.packed_;
+    packed_dtype_ = other.packed_dtype_;
+  }
 
   bool requires_grad() const { return node_ != nullptr; }
   /// The gradient collected so far; undefined before any backward() reached this leaf.
@@ -66,7 +77,9 @@ class Variable {
   friend Variable make_result(const char*, Tensor, std::vector<Variable>,
                               std::function<void(const Tensor&, Gradients&)>, std::function<Tensor()>);
   Tensor value_;
-  Tensor copy_;                         // in another dtype, or undefined
+  Tensor copy_;    // in another dtype, or undefined
+  Tensor packed_;  // for products in packed_dtype_, or undefined
+  DType packed_dtype_ = DType::float32;
   std::shared_ptr<detail::Node> node_;  // null: no gradient wanted
 };
 
@@ -117,6 +130,9 @@ class Gradients {
   /// Adds a gradient of the input's shape. It may share memory with other tensors: then it is never written
   /// to.
   void add(std::size_t input, Tensor gradient);
+  /// The gradient that an input has collected already, where it is a leaf's and nobody else holds it, for an
+  /// operation that adds its own part to it in place and does not add() it. Else undefined.
+  Tensor collected(std::size_t input) const;
   /// Takes away what this input has got from its other consumers so far (undefined where that is nothing, or
   /// the input is a leaf), for an operation that adds its own part in the same pass: it must then add() the
   /// sum.

@@ -10,6 +10,7 @@ ClipImageEncoder ClipImageEncoder::load(const std::string& path, Device device, 
   const data::WeightsFile weights = data::read_clip_weights(path);
   auto tower = nn::load_clip_image(weights.tensors, weights.metadata, path, heads);
   tower->to(device);
+  tower->pack_weights();
   return {std::move(tower), device};
 }
 

@@ -63,6 +63,7 @@ ClipTextEncoder ClipTextEncoder::load(const std::string& path, const std::string
       "{}: has {} tokens, the text tower of {} knows {}; give the vocabulary that belongs to it (--vocab)",
       data::find_vocabulary(place), tokenizer.size(), path, tower->config().vocabulary);
   tower->to(device);
+  tower->pack_weights();
   return {std::move(tower), std::move(tokenizer), device};
 }
 

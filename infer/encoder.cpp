@@ -24,6 +24,7 @@ Encoder Encoder::load(const std::string& path, Device device, const EncoderOverr
   auto student = std::make_unique<nn::Student>(config);
   student->load_state(weights.tensors, path);
   student->to(device);
+  student->pack_weights();
   Encoder encoder(std::move(student), device, overrides.temperature);
   encoder.same_norm_ = overrides.same_norm;
   VITRAL_CHECK(!overrides.same_norm.value_or(false) || stored.same_norm,
@@ -42,8 +43,9 @@ Encoded Encoder::encode(const Tensor& images, std::int64_t batch) const {
   Encoded out{Tensor({count, w}), Tensor({count, n}), Tensor({count, n, w})};
   for (std::int64_t begin = 0; begin < count; begin += batch) {
     const std::int64_t end = std::min(count, begin + batch);
-    const nn::StudentOutput y = student_->forward(nn::normalize_pixels(images.rows(begin, end), device_),
-                                                  {.temperature = temperature_, .same_norm = same_norm_});
+    const Variable patches = nn::pixel_patches(config(), images.rows(begin, end).to(device_));
+    const nn::StudentOutput y =
+        student_->of_patches(patches, {.temperature = temperature_, .same_norm = same_norm_});
     out.embeddings.rows(begin, end).copy_from(y.embedding.value());
     out.probs.rows(begin, end).copy_from(y.probs.value().reshape({end - begin, n}));
     out.patches.rows(begin, end).copy_from(y.patches.value());

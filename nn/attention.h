@@ -28,6 +28,9 @@ class Attention : public Module {
   Variable& in_proj_bias;    // [3 W]
   Linear& out_proj;
 
+ protected:
+  void pack_own_weights(DType dtype) override { in_proj_weight.keep_packed(dtype); }
+
  private:
   std::int64_t heads_;
   AttentionMask mask_;

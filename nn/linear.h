@@ -17,6 +17,9 @@ class Linear : public Module {
 
   Variable& weight;
   Variable& bias;
+
+ protected:
+  void pack_own_weights(DType dtype) override { weight.keep_packed(dtype); }
 };
 
 }  // namespace vitral::nn

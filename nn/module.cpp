@@ -38,6 +38,11 @@ void Module::to(DType dtype) {
   for (const auto& p : parameters()) *p.value = Variable(p.value->value().cast(dtype), true);
 }
 
+void Module::pack_weights(DType dtype) {
+  pack_own_weights(dtype);
+  for (const auto& child : children_) child.second->pack_weights(dtype);
+}
+
 std::vector<std::pair<std::string, Tensor>> Module::state() const {
   std::vector<std::pair<std::string, Tensor>> out;
   for (const auto& p : parameters()) out.emplace_back(p.name, p.value->value());
@@ -63,6 +68,7 @@ void Module::load_state(const std::vector<std::pair<std::string, Tensor>>& state
   for (const auto& [name, tensor] : state) given[name] = &tensor;
   for (const auto& p : mine) {
     Tensor value = p.value->value();
+    p.value->drop_packed();
     value.copy_from(given[p.name]->to(cpu).cast(value.dtype()));
   }
 }

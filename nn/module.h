@@ -36,6 +36,9 @@ class Module {
   /// Moves all parameters; gradients are dropped.
   void to(Device device);
   void to(DType dtype);
+  /// For inference: keeps weights as products in `dtype` read them fastest, where the device has such an
+  /// order. load_state() and to() drop them; whoever changes weights otherwise packs again.
+  void pack_weights(DType dtype = DType::float32);
 
   /// The values themselves (shared memory, no copies), under their names.
   std::vector<std::pair<std::string, Tensor>> state() const;
@@ -47,6 +50,8 @@ class Module {
   std::string describe() const;
 
  protected:
+  /// Packs the weights that this module itself gives to linear().
+  virtual void pack_own_weights(DType) {}
   /// UsageError where the name is taken.
   Variable& parameter(std::string name, Tensor initial);
   template <class M, class... Args>

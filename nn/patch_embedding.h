@@ -26,6 +26,9 @@ class PatchEmbedding : public Module {
 
   Variable& weight;
 
+ protected:
+  void pack_own_weights(DType dtype) override { weight.keep_packed(dtype); }
+
  private:
   std::int64_t patch_;
 };

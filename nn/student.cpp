@@ -61,12 +61,16 @@ StudentOutput Student::forward(const Variable& images, const ForwardOptions& opt
                    images.dim(3) == config_.image_size,
                "student: images {} must be [B, 3, {}, {}]", images.shape(), config_.image_size,
                config_.image_size);
+  return of_patches(patchify(images, config_.patch_size), options);
+}
+
+StudentOutput Student::of_patches(const Variable& patches, const ForwardOptions& options) const {
   const bool same_norm = options.same_norm.value_or(config_.same_norm);
   VITRAL_CHECK(!same_norm || scale_,
                "student: same_norm needs the weights 'scale', which this model does not have");
-  const PooledPatches out = pool_patches(trunk(conv1_(images)), same_norm ? *scale_ : Variable(),
+  const PooledPatches out = pool_patches(trunk(conv1_.of_patches(patches)), same_norm ? *scale_ : Variable(),
                                          config_.heads, options.temperature);
-  return {out.embedding, reshape(out.probs, {images.dim(0), 1, config_.tokens()}), out.patches};
+  return {out.embedding, reshape(out.probs, {patches.dim(0), 1, config_.tokens()}), out.patches};
 }
 
 Variable Student::embed(const Variable& patches) const {

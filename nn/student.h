@@ -77,6 +77,8 @@ class Student : public Module {
   explicit Student(const StudentConfig& config, std::uint64_t seed = 0);
 
   StudentOutput forward(const Variable& images, const ForwardOptions& options = {}) const;
+  /// The same from pixel_patches().
+  StudentOutput of_patches(const Variable& patches, const ForwardOptions& options = {}) const;
   /// The embedding [B,W] alone, from pixel_patches(): what training needs, fused on a GPU. In the dtype of
   /// the patches; bfloat16 gives a float32 embedding.
   Variable embed(const Variable& patches) const;

@@ -9,17 +9,17 @@ namespace vitral::kernel {
 inline constinit Kernel<void(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias)> linear{
     "linear"};
 /// dweight = dy^T x;  dbias = sum_R dy, where it is defined;  dy [R,O], x [R,I] of one dtype, dweight [O,I]
-/// and dbias [O] of that dtype, or float32 beside bfloat16. Overwrites.
-inline constinit Kernel<void(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x)>
+/// and dbias [O] of that dtype, or float32 beside bfloat16. Overwrites, or with `accumulate` adds: gradients
+/// of several micro-batches are then summed in the product itself.
+inline constinit Kernel<void(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
+                             bool accumulate)>
     linear_backward{"linear_backward"};
 
 /// The same with a weight that was packed before: for weights that stay, as in inference. `packed` is made
-/// here, bytes in an order of the library's; it stays undefined where packing is no use. pack_weight and
-/// linear_packed are implemented in a build with oneDNN, on the CPU. With quick_gelu, y is that of the
-/// result.
+/// here, bytes in an order of the library's; it stays undefined where packing is no use. Implemented on the
+/// CPU, in a build with oneDNN.
 inline constinit Kernel<void(Tensor& packed, const Tensor& weight)> pack_weight{"pack_weight"};
-inline constinit Kernel<void(Tensor& y, const Tensor& x, const Tensor& packed, const Tensor& bias,
-                             bool quick_gelu)>
+inline constinit Kernel<void(Tensor& y, const Tensor& x, const Tensor& packed, const Tensor& bias)>
     linear_packed{"linear_packed"};
 
 }  // namespace vitral::kernel

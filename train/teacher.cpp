@@ -20,6 +20,7 @@ Teacher::Teacher(const TeacherConfig& config, const ModelConfig& student, Device
                "teacher.weights: {}: its embeddings are {} wide, model.width is {}; set model.width={}",
                config.weights, tower_->config().embedding, student.width, tower_->config().embedding);
   tower_->to(device);
+  tower_->pack_weights();
 }
 
 Tensor Teacher::embed(const Tensor& images) const {

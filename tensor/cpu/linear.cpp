@@ -42,9 +42,12 @@ void linear(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias
   kernel::gemm(y, x, weight, {.transpose_b = true, .accumulate = bias.defined()});
 }
 
-void backward(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x) {
-  if (dweight.numel() > 0) kernel::gemm(dweight, dy, x, {.transpose_a = true});
-  if (dbias.defined()) kernel::sum_axis(dbias, dy, 1, dy.dim(0), dy.dim(1), 1);
+void backward(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x, bool accumulate) {
+  if (dweight.numel() > 0) kernel::gemm(dweight, dy, x, {.transpose_a = true, .accumulate = accumulate});
+  if (!dbias.defined()) return;
+  Tensor sum = accumulate ? Tensor(dbias.shape(), dbias.dtype()) : dbias;
+  kernel::sum_axis(sum, dy, 1, dy.dim(0), dy.dim(1), 1);
+  if (accumulate) kernel::add_to(dbias, sum);
 }
 
 #ifdef VITRAL_ONEDNN
@@ -56,11 +59,9 @@ void pack(Tensor& packed, const Tensor& weight) {
   onednn::pack(packed.raw(), weight.raw(), true, in, out, weight.dtype());
 }
 
-void packed_linear(Tensor& y, const Tensor& x, const Tensor& packed, const Tensor& bias, bool quick_gelu) {
+void packed_linear(Tensor& y, const Tensor& x, const Tensor& packed, const Tensor& bias) {
   if (y.numel() == 0) return;
-  onednn::Linear l = linear_of(y, x, bias);
-  l.quick_gelu = quick_gelu;
-  onednn::linear_packed(y.raw(), x.raw(), packed.raw(), data_of(bias), l);
+  onednn::linear_packed(y.raw(), x.raw(), packed.raw(), data_of(bias), linear_of(y, x, bias));
 }
 
 const bool packs = kernel::pack_weight.implement(Device::Kind::cpu, pack) &&

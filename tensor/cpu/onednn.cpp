@@ -14,8 +14,6 @@ namespace {
 
 using dnnl::memory;
 
-constexpr float quick_gelu_slope = 1.702F;
-
 const dnnl::engine& engine() {
   static const dnnl::engine cpu_engine(dnnl::engine::kind::cpu, 0);
   return cpu_engine;
@@ -39,24 +37,14 @@ memory view(const memory::desc& desc, const void* data) {
 }
 
 dnnl::matmul::primitive_desc describe(const Linear& l, const memory::desc& weight) {
-  dnnl::primitive_attr attributes;
-  if (l.quick_gelu) {
-    dnnl::post_ops after;
-#if DNNL_VERSION_MAJOR >= 3
-    after.append_eltwise(dnnl::algorithm::eltwise_swish, quick_gelu_slope, 0);
-#else
-    after.append_eltwise(1, dnnl::algorithm::eltwise_swish, quick_gelu_slope, 0);
-#endif
-    attributes.set_post_ops(after);
-  }
   const memory::desc x = matrix(l.rows, l.in, l.dtype), y = matrix(l.rows, l.out, l.result);
   const memory::desc bias({1, l.out}, type_of(l.dtype), memory::format_tag::ab);
 #if DNNL_VERSION_MAJOR >= 3
-  if (l.bias) return {engine(), x, weight, bias, y, attributes};
-  return {engine(), x, weight, y, attributes};
+  if (l.bias) return {engine(), x, weight, bias, y};
+  return {engine(), x, weight, y};
 #else
-  if (l.bias) return {{x, weight, bias, y}, attributes, engine()};
-  return {{x, weight, y}, attributes, engine()};
+  if (l.bias) return {{x, weight, bias, y}, engine()};
+  return {{x, weight, y}, engine()};
 #endif
 }
 
@@ -112,9 +100,7 @@ void guarded(const char* operation, F&& f) {
 }  // namespace
 
 bool Linear::operator<(const Linear& other) const {
-  const auto key = [](const Linear& l) {
-    return std::tuple(l.rows, l.in, l.out, l.dtype, l.result, l.bias, l.quick_gelu);
-  };
+  const auto key = [](const Linear& l) { return std::tuple(l.rows, l.in, l.out, l.dtype, l.result, l.bias); };
   return key(*this) < key(other);
 }
 

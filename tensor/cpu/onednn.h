@@ -19,7 +19,6 @@ struct Linear {
   std::int64_t rows = 0, in = 0, out = 0;
   DType dtype = DType::float32, result = DType::float32;
   bool bias = false;
-  bool quick_gelu = false;  // of the result
   bool operator<(const Linear& other) const;
 };
 void linear_packed(void* y, const void* x, const void* packed, const void* bias, const Linear& l);

@@ -33,8 +33,17 @@ void linear(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias
   if (p.k > 0) cuda::multiply("linear", p, y, x, weight);
 }
 
-void backward(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x) {
+void backward(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x, bool accumulate) {
   Product p{.m = dy.dim(1), .n = x.dim(1), .k = dy.dim(0), .transpose_a = true};
+  if (accumulate) {
+    if (p.k == 0) return;
+    p.accumulate = true;
+    if (dweight.numel() > 0) cuda::multiply("linear_backward", p, dweight, dy, x);
+    if (!dbias.defined()) return;
+    Tensor sum(dbias.shape(), dbias.dtype(), dbias.device());
+    kernel::sum_axis(sum, dy, 1, p.k, p.m, 1);
+    return kernel::add_to(dbias, sum);
+  }
   if (p.k == 0) {
     zero(dweight);
     if (dbias.defined()) zero(dbias);

@@ -163,7 +163,7 @@ Case linear_backward_case(std::int64_t in, std::int64_t out, const char* name) {
           2.0 * tokens * static_cast<double>(in * out), [=](std::int64_t b, DType t, Device d) {
             const Tensor x = normal({b * tokens, in}, 1, t, d), dy = normal({b * tokens, out}, 2, t, d);
             Tensor dw({out, in}, master(t), d), db({out}, master(t), d);
-            return Work{{dw, db}, [=]() mutable { kernel::linear_backward(dw, db, dy, x); }};
+            return Work{{dw, db}, [=]() mutable { kernel::linear_backward(dw, db, dy, x, false); }};
           }};
 }
 

@@ -29,7 +29,7 @@ inline double product_seconds(const nn::StudentConfig& c, std::int64_t batch, DT
     if (biased) bias = Tensor::zeros({out}, dtype, device), dbias = Tensor::zeros({out}, master, device);
     return seconds_of(device, [&] {
       kernel::linear(y, x, weight, bias);
-      kernel::linear_backward(dweight, dbias, y, x);
+      kernel::linear_backward(dweight, dbias, y, x, false);
       if (input_gradient) kernel::gemm(x, y, weight, {});
     });
   };

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "data/image.h"
+#include "tensor/gemm.h"
 #include "tests/cli/small_run.h"
 
 namespace vitral {
@@ -81,8 +82,12 @@ TEST(TrainErrors, Configuration) {
   expect_no_run(small, {"model.patch_size=15"}, 2,
                 "override model.patch_size=15: 15 must divide image_size 64");
   expect_no_run(small, {"model.heads=3"}, 2, "override model.heads=3: 3 must divide width 16");
-  expect_no_run(small, {"train.precision=bf16"}, 2,
-                "train.precision: bf16 needs a GPU, on the CPU choose fp32");
+  expect_no_run(small, {"train.precision=tf32"}, 2,
+                "train.precision: tf32 needs a GPU, on the CPU choose fp32");
+  if (!cpu_has_bfloat16())
+    expect_no_run(small, {"train.precision=bf16"}, 2,
+                  "train.precision: bf16 needs a GPU, or a processor with AVX512_BF16 or AMX in a build with "
+                  "oneDNN; choose fp32");
   expect_no_run(small, {"--device", "gpu"}, 2,
                 "override train.device=gpu: must be cpu, cuda, cuda:N or auto, not gpu");
   std::ofstream(small / "broken.yaml") << "model:\n  width: [\n";

@@ -119,11 +119,25 @@ void check_linear(Device device, Types types, const Layer& l, bool biased, DType
   kernel::linear(got, x_there, Placed(w, offset, device), bias);
   EXPECT_TRUE(near(got, y, tolerance_of(types.in, l.in))) << "linear";
   Tensor no_dbias;
-  kernel::linear_backward(dweight, biased ? dbias : no_dbias, dy_there, x_there);
+  kernel::linear_backward(dweight, biased ? dbias : no_dbias, dy_there, x_there, false);
   EXPECT_TRUE(near(dweight, dw, tolerance_of(types.out, l.rows))) << "dweight";
   if (biased) {
     EXPECT_TRUE(near(dbias, db, tolerance_of(bias_type, l.rows))) << "dbias";
   }
+  kernel::linear_backward(dweight, biased ? dbias : no_dbias, dy_there, x_there, true);
+  for (double& v : dw) v *= 2;
+  for (double& v : db) v *= 2;
+  EXPECT_TRUE(near(dweight, dw, tolerance_of(types.out, l.rows))) << "dweight accumulated";
+  if (biased) {
+    EXPECT_TRUE(near(dbias, db, tolerance_of(bias_type, l.rows))) << "dbias accumulated";
+  }
+  if (!kernel::pack_weight.implemented(device.kind)) return;
+  Tensor packed;
+  kernel::pack_weight(packed, Placed(w, offset, device));
+  if (!packed.defined()) return;
+  Placed again({l.rows, l.out}, types.in, offset, device);
+  kernel::linear_packed(again, x_there, packed, bias);
+  EXPECT_TRUE(near(again, y, tolerance_of(types.in, l.in))) << "linear_packed";
 }
 
 void check_all_linear(Device device) {
@@ -157,11 +171,11 @@ TEST(LinearOnCuda, AGraphGivesTheSameBits) {
   const Placed x(random_tensor({200, 66}, DType::bfloat16, 1)),
       dy(random_tensor({200, 47}, DType::bfloat16, 2));
   Placed dweight({47, 66}, DType::float32), dbias({47}, DType::float32);
-  kernel::linear_backward(dweight, dbias, dy, x);
+  kernel::linear_backward(dweight, dbias, dy, x, false);
   const MemoryPool pool(gpu);
   const MemoryPool::Use use(pool);
   Placed again({47, 66}, DType::float32), bias_again({47}, DType::float32);
-  const Graph graph(gpu, [&] { kernel::linear_backward(again, bias_again, dy, x); });
+  const Graph graph(gpu, [&] { kernel::linear_backward(again, bias_again, dy, x, false); });
   for (int launch = 0; launch < 2; ++launch) {
     again.fill(0);
     bias_again.fill(0);

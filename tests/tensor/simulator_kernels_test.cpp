@@ -65,13 +65,13 @@ TEST(LinearBackward, SumsBiasGradientsItselfWhereCublasDoesNot) {
                x = random_tensor({37, 21}, DType::bfloat16, 2);
   const Placed dy_there(dy), x_there(x);
   Tensor dweight({13, 21}, DType::float64), dbias({13}, DType::float64);
-  kernel::linear_backward(dweight, dbias, wide(dy), wide(x));
+  kernel::linear_backward(dweight, dbias, wide(dy), wide(x), false);
   const NoEpilogues missing;
   Placed got({13, 21}, DType::float32), got_bias({13}, DType::float32);
   EXPECT_FALSE(cuda::multiply(
       "test", {.m = 13, .n = 21, .k = 37, .transpose_a = true, .epilogue = cuda::Epilogue::sum_of_a}, got,
       dy_there, x_there, got_bias));
-  kernel::linear_backward(got, got_bias, dy_there, x_there);
+  kernel::linear_backward(got, got_bias, dy_there, x_there, false);
   EXPECT_TRUE(near(got, dweight, {1e-5}));
   EXPECT_TRUE(near(got_bias, dbias, {1e-5}));
 }

@@ -7,63 +7,16 @@
 
 #include "data/loader.h"
 #include "tensor/gemm.h"
-#include "tests/cli/small_run.h"
-#include "train/step.h"
+#include "tests/train/train_steps.h"
 #include "train/trainer.h"
 
 namespace vitral::train {
 namespace {
 
-struct Batches {
-  explicit Batches(std::int64_t size, std::int64_t side = test::small_size)
-      : images(test::noise({size, side, side, 3}, 1, DType::uint8)),
-        targets(test::noise({size, test::small_width}, 2, DType::float32)) {}
-  Tensor images, targets;
-};
-
-double difference(const data::NamedTensors& a, const data::NamedTensors& b) {
-  double most = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    if (a[i].first.find("scale") != std::string::npos) continue;  // rounding noise, see adamw_test.cpp
-    const auto x = a[i].second.to_vector(), y = b[i].second.to_vector();
-    for (std::size_t k = 0; k < x.size(); ++k) most = std::max(most, std::abs(x[k] - y[k]));
-  }
-  return most;
-}
-
 class TrainStepOnCuda : public testing::Test {
  protected:
   void SetUp() override { VITRAL_NEEDS_DEVICE(test::gpu); }
 };
-
-struct Trained {
-  std::vector<double> losses, norms;
-  data::NamedTensors weights, state;
-};
-
-// Steps of whole batches and, in the fourth, a smaller one, with as many in flight as may be.
-Trained train_steps(const TrainConfig& config, const nn::StudentConfig& model, Device device, int steps) {
-  const Batches whole(8), part(5);
-  nn::Student student(model);
-  student.to(device);
-  TrainStep step(student, config, device);
-  Trained out;
-  const auto take = [&] {
-    const StepResult r = step.take();
-    EXPECT_FALSE(r.skipped);
-    out.losses.push_back(r.loss);
-    out.norms.push_back(r.gradient_norm);
-  };
-  for (int i = 0; i < steps; ++i) {
-    if (step.pending() == TrainStep::most_pending) take();
-    const Batches& b = i == 3 ? part : whole;
-    step.submit({.images = b.images, .targets = b.targets, .lr = 1e-3 / (1 + i)});
-  }
-  while (step.pending() > 0) take();
-  for (const auto& [name, t] : step.weights()) out.weights.emplace_back(name, t.to(cpu).clone());
-  for (const auto& [name, t] : step.state()) out.state.emplace_back(name, t.to(cpu).clone());
-  return out;
-}
 
 TEST_F(TrainStepOnCuda, AgreesWithTheCpu) {
   TrainConfig plain, rich;
@@ -85,39 +38,6 @@ TEST_F(TrainStepOnCuda, AgreesWithTheCpu) {
       // by at most the sum of all lr, in the one direction or the other.
       EXPECT_LE(difference(a.weights, b.weights), 2 * 2.6e-3);
     }
-}
-
-TEST_F(TrainStepOnCuda, GivesTheSameBitsEachTime) {
-  for (const char* precision : {"fp32", "tf32", "bf16"}) {
-    TrainConfig config;
-    config.batch_size = 8;
-    config.precision = precision;
-    const Trained a = train_steps(config, test::small_student(2), test::gpu, 6),
-                  b = train_steps(config, test::small_student(2), test::gpu, 6);
-    EXPECT_EQ(a.losses, b.losses) << precision;
-    EXPECT_EQ(difference(a.weights, b.weights), 0) << precision;
-    EXPECT_EQ(difference(a.state, b.state), 0) << precision;
-  }
-}
-
-TEST_F(TrainStepOnCuda, LowerPrecisionStaysNear) {
-  TrainConfig config;
-  config.batch_size = 8;
-  const Trained exact = train_steps(config, test::small_student(2), test::gpu, 6);
-  for (const auto& [precision, most] : {std::pair{"tf32", 1e-3}, std::pair{"bf16", 5e-3}}) {
-    config.precision = precision;
-    const Trained near = train_steps(config, test::small_student(2), test::gpu, 6);
-    double changed = 0;
-    for (std::size_t i = 0; i < near.losses.size(); ++i) {
-      // Each step of AdamW amplifies what the steps before have rounded.
-      EXPECT_NEAR(near.losses[i] / exact.losses[i], 1, i == 0 ? most : 10 * most)
-          << precision << " step " << i;
-      changed += std::abs(near.losses[i] - exact.losses[i]);
-    }
-    EXPECT_GT(changed, 0) << precision << " has no effect";
-    for (const auto& [name, t] : near.weights) EXPECT_EQ(t.dtype(), DType::float32) << name;
-  }
-  set_matmul_precision(MatmulPrecision::float32);
 }
 
 TEST_F(TrainStepOnCuda, SkipsWithoutATrace) {

@@ -148,10 +148,10 @@ TEST(Trainer, AutoTakesTheCpuWhereThereIsNoGpuAndSaysWhyOnce) {
       << text;
   EXPECT_EQ(text.find(note, at + 1), std::string::npos) << text;
   EXPECT_EQ(test::message_of([&] {
-              train(load_config(small.config(), {"train.device=auto", "train.precision=bf16",
-                                                 "train.output=" + small.output("half")}),
+              train(load_config(small.config(), {"train.device=auto", "train.precision=tf32",
+                                                 "train.output=" + small.output("tf32")}),
                     "", stderr);
-            }).find("train.precision: bf16 needs a GPU, on the CPU choose fp32 ("),
+            }).find("train.precision: tf32 needs a GPU, on the CPU choose fp32 ("),
             0U);
 }
 
