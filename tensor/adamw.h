@@ -37,6 +37,10 @@ enum UpdateSlot : int {
 struct AdamWItem {
   Tensor p, m, v, g, average, copy;
   std::int64_t slot = 0;  // in steps
+
+  std::size_t bytes() const {
+    return p.bytes() + m.bytes() + v.bytes() + g.bytes() + average.bytes() + copy.bytes();
+  }
 };
 
 namespace kernel {

@@ -23,10 +23,15 @@ struct GemmOptions {
   bool accumulate = false;   // C += A B instead of C = A B
 };
 
+inline double gemm_flops(Tensor& c, const Tensor& a, const Tensor&, GemmOptions options) {
+  return 2.0 * static_cast<double>(c.numel()) * static_cast<double>(a.dim(options.transpose_a ? -2 : -1));
+}
+
 /// C[M,N] = A[M,K] B[K,N] for the last two dimensions of each; the leading dimensions are a batch and the
 /// same for all three, or absent from b (one b for the whole batch). One dtype, or bfloat16 A and B with a
 /// float32 C. Sums are made in float32, of float64 in float64.
-inline constinit Kernel<void(Tensor& c, const Tensor& a, const Tensor& b, GemmOptions options)> gemm{"gemm"};
+inline constinit Kernel<void(Tensor& c, const Tensor& a, const Tensor& b, GemmOptions options)> gemm{
+    "gemm", gemm_flops};
 
 }  // namespace kernel
 }  // namespace vitral

@@ -10,11 +10,16 @@
 // Convention: outputs first, as Tensor&, allocated by the caller; then inputs, as const Tensor&; then plain
 // numbers. Kernels trust their caller (autograd/ checks shapes) and overwrite outputs unless the contract
 // says "accumulates". An optional tensor may be undefined.
+//
+// A contract may say how many floating-point operations a call is, for profiles (tensor/profile.h): a
+// function of the same arguments beside the name.
 #pragma once
 #include <array>
 #include <cstddef>
+#include <ranges>
 #include <type_traits>
 
+#include "tensor/profile.h"
 #include "tensor/tensor.h"
 
 namespace vitral {
@@ -31,6 +36,21 @@ void find_device(const char* operation, const Tensor*& first, const T& argument)
   }
 }
 
+// Bytes of the tensors in an argument: a tensor, something that knows its bytes() (AdamWItem), a span of
+// them.
+template <class T>
+double bytes_of(const T& argument) {
+  if constexpr (requires { argument.bytes(); }) {
+    return static_cast<double>(argument.bytes());
+  } else if constexpr (std::ranges::range<const T>) {
+    double sum = 0;
+    for (const auto& element : argument) sum += bytes_of(element);
+    return sum;
+  } else {
+    return 0;
+  }
+}
+
 }  // namespace detail
 
 template <class Signature>
@@ -40,8 +60,9 @@ template <class... Args>
 class Kernel<void(Args...)> {
  public:
   using Function = void (*)(Args...);
+  using Flops = double (*)(Args...);
 
-  explicit constexpr Kernel(const char* name) : name_(name) {}
+  explicit constexpr Kernel(const char* name, Flops flops = nullptr) : name_(name), flops_(flops) {}
 
   bool implement(Device::Kind kind, Function function) {
     functions_[static_cast<std::size_t>(kind)] = function;
@@ -54,6 +75,8 @@ class Kernel<void(Args...)> {
     const Device device = first ? first->device() : cpu;
     const Function function = functions_[static_cast<std::size_t>(device.kind)];
     VITRAL_CHECK(function, "{}: built without {}", name_, device.is_cpu() ? "a CPU kernel" : "CUDA");
+    if (current_profile) [[unlikely]]
+      return profiled(function, device, args...);
     function(args...);
   }
 
@@ -61,7 +84,15 @@ class Kernel<void(Args...)> {
   bool implemented(Device::Kind kind) const { return functions_[static_cast<std::size_t>(kind)] != nullptr; }
 
  private:
+  void profiled(Function function, Device device, Args... args) const {
+    Profile::Call call(*current_profile, name_, device, flops_ ? flops_(args...) : 0,
+                       (detail::bytes_of(args) + ... + 0.0));
+    function(args...);
+    call.end();
+  }
+
   const char* name_;
+  Flops flops_;
   std::array<Function, 2> functions_{};
 };
 

@@ -2,6 +2,7 @@
 
 #include "tensor/backend.h"
 #include "tensor/error.h"
+#include "tensor/profile.h"
 #include "tensor/tensor.h"
 
 namespace vitral {
@@ -49,6 +50,7 @@ bool Graph::supported(Device device) { return backend(device.kind).begin_capture
 Graph::Graph(Device device, const std::function<void()>& work) : device_(device) {
   const Backend& b = backend(device.kind);
   VITRAL_CHECK(b.begin_capture, "graph: {} does not record graphs", device.str());
+  VITRAL_CHECK(!current_profile, "graph: a profile waits for each kernel; record the graph without one");
   release_cached(device);  // now: memory that runs short later cannot be given back while recording
   b.begin_capture(device.index);
   try {

@@ -5,6 +5,7 @@
 
 #include "tensor/convert.h"
 #include "tensor/gemm.h"
+#include "tensor/profile.h"
 
 namespace vitral::train {
 
@@ -141,12 +142,13 @@ void TrainStep::submit(const StepInput& input) {
   {
     std::optional<MemoryPool::Use> use;
     if (pool_) use.emplace(*pool_);
+    const bool graphs = pool_ && !current_profile;  // a profile tells kernels apart
     // The first step of a size runs as it comes: whatever is made only once is made there.
-    if (pool_ && batch > slot.graph_batch && batch == last_batch_) {
+    if (graphs && batch > slot.graph_batch && batch == last_batch_) {
       slot.graph.emplace(device_, [&] { compute(slot, batch, micro); });
       slot.graph_batch = batch;
     }
-    if (batch == slot.graph_batch) {
+    if (graphs && batch == slot.graph_batch) {
       slot.graph->launch();
     } else {
       compute(slot, batch, batch < slot.graph_batch ? std::min(micro, piece) : micro);

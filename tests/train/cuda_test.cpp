@@ -7,6 +7,7 @@
 
 #include "data/loader.h"
 #include "tensor/gemm.h"
+#include "tensor/profile.h"
 #include "tests/train/train_steps.h"
 #include "train/trainer.h"
 
@@ -181,6 +182,35 @@ TEST_F(TrainStepOnCuda, GoesOnFromAStateWithoutMoments) {
     return out;
   };
   EXPECT_EQ(difference(weights(false), weights(true)), 0);
+}
+
+// A step that runs as a graph would show no kernels.
+TEST_F(TrainStepOnCuda, ShowsItsKernelsToAProfile) {
+  TrainConfig config;
+  config.batch_size = 8;
+  const Batches b(8);
+  const auto losses = [&](int profiled) {
+    nn::Student student(test::small_student());
+    student.to(test::gpu);
+    TrainStep step(student, config, test::gpu);
+    std::vector<double> out;
+    Profile profile;
+    for (int i = 0; i < 6; ++i) {
+      std::optional<Profile::Use> use;
+      if (i >= 6 - profiled) use.emplace(profile);
+      out.push_back(step.run(b.images, b.targets, 1e-3).loss);
+    }
+    const auto operations = profile.operations();
+    const auto calls_of = [&](const char* name) {
+      const auto found = std::find_if(operations.begin(), operations.end(),
+                                      [&](const OperationProfile& o) { return o.name == name; });
+      return found == operations.end() ? 0 : found->calls;
+    };
+    EXPECT_EQ(calls_of("neighbourhood_attention"), profiled);
+    EXPECT_EQ(calls_of("adamw"), profiled);
+    return out;
+  };
+  EXPECT_EQ(losses(2), losses(0));  // also behind steps that did run as a graph
 }
 
 TEST_F(TrainStepOnCuda, NamesTheMisuse) {
