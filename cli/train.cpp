@@ -1,21 +1,58 @@
+#include <cmath>
 #include <csignal>
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/profile_print.h"
 #include "train/signals.h"
 #include "train/trainer.h"
 
 namespace vitral::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+const char* signal_name(const train::RunSummary& s) { return s.signal == SIGINT ? "SIGINT" : "SIGTERM"; }
+
+void print_line(const train::RunSummary& s, const std::string& output) {
+  std::string line = fmt::format("{}: step {}, {} in {:.1f} s, waited for data {:.1f} %", output, s.step,
+                                 s.steps_now == 1 ? "1 step" : fmt::format("{} steps", s.steps_now),
+                                 s.seconds, 100 * s.data_wait);
+  if (s.val_loss) line += fmt::format(", validation loss {:.4f}, cosine {:.4f}", *s.val_loss, *s.val_cosine);
+  if (s.skipped_samples > 0) line += fmt::format(", {} images skipped", s.skipped_samples);
+  if (s.end == train::RunEnd::stopped)
+    line += fmt::format("; stopped by {}, continue with --resume auto", signal_name(s));
+  fmt::print("{}\n", line);
+}
+
+ordered_json to_json(const train::RunSummary& s, const std::string& output) {
+  const auto number = [](const std::optional<double>& value) {
+    return value && std::isfinite(*value) ? ordered_json(*value) : ordered_json();
+  };
+  return {{"output", output},
+          {"step", s.step},
+          {"steps_now", s.steps_now},
+          {"seconds", s.seconds},
+          {"data_wait", s.data_wait},
+          {"val_loss", number(s.val_loss)},
+          {"val_cosine", number(s.val_cosine)},
+          {"skipped_images", s.skipped_samples},
+          {"stopped_by", s.end == train::RunEnd::stopped ? ordered_json(signal_name(s)) : ordered_json()}};
+}
+
+}  // namespace
 
 void add_train(CLI::App& app) {
   struct Arguments {
     std::string config, resume, device;
     std::vector<std::string> overrides;
+    bool profile = false, json = false;
   };
   auto a = std::make_shared<Arguments>();
-  auto* command =
-      add_command(app, "train", "trains a student on a dataset, into a run folder",
-                  "vitral train configs/shapes.yaml train.epochs=4 train.output=runs/short --resume auto");
+  auto* command = add_command(
+      app, "train", "trains a student on a dataset, into a run folder",
+      "vitral train configs/shapes.yaml train.epochs=4 train.output=runs/short --resume auto\n"
+      "  vitral train configs/shapes.yaml train.max_steps=20 train.output=runs/profile --profile");
   command->add_option("config", a->config, "YAML file; docs/config.md has every key")
       ->required()
       ->type_name("CONFIG");
@@ -26,6 +63,9 @@ void add_train(CLI::App& app) {
                    "AdamW's state")
       ->type_name("auto|PATH");
   command->add_option("--device", a->device, "short for train.device=...")->type_name("cpu|cuda|cuda:N|auto");
+  command->add_flag("--profile", a->profile,
+                    "at the end: calls, time, and GFLOP/s or GB/s of each operation of the training steps");
+  command->add_flag("--json", a->json, "the summary, with --profile also that, as one JSON object");
   command->callback([a] {
     // Until the process ends, so that a second signal cannot interrupt the end of a run that the first
     // stopped.
@@ -36,17 +76,16 @@ void add_train(CLI::App& app) {
     if (!a->device.empty()) overrides.push_back("train.device=" + a->device);
     const train::Config config = train::load_config(
         a->config, overrides, a->resume.empty() ? train::CheckFiles::all : train::CheckFiles::data);
-    const train::RunSummary s = train::train(config, a->resume);
-    std::string line = fmt::format(
-        "{}: step {}, {} in {:.1f} s, waited for data {:.1f} %", config.train.output, s.step,
-        s.steps_now == 1 ? "1 step" : fmt::format("{} steps", s.steps_now), s.seconds, 100 * s.data_wait);
-    if (s.val_loss)
-      line += fmt::format(", validation loss {:.4f}, cosine {:.4f}", *s.val_loss, *s.val_cosine);
-    if (s.skipped_samples > 0) line += fmt::format(", {} images skipped", s.skipped_samples);
-    if (s.end == train::RunEnd::stopped)
-      line += fmt::format("; stopped by {}, continue with --resume auto",
-                          s.signal == SIGINT ? "SIGINT" : "SIGTERM");
-    fmt::print("{}\n", line);
+    Profile profile;
+    const train::RunSummary s = train::train(config, a->resume, stderr, a->profile ? &profile : nullptr);
+    if (!a->json) {
+      print_line(s, config.train.output);
+      if (a->profile) print_table(profile, s);
+      return;
+    }
+    ordered_json out = to_json(s, config.train.output);
+    if (a->profile) out["profile"] = to_json(profile, s);
+    fmt::print("{}\n", out.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
   });
 }
 

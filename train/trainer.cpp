@@ -39,8 +39,9 @@ double now() {
 
 class Run {
  public:
-  Run(const Config& config, const std::string& resume, std::FILE* out)
+  Run(const Config& config, const std::string& resume, std::FILE* out, Profile* profile)
       : config_(config),
+        profile_(profile),
         device_(choose_device(config.train, device_note_)),
         train_data_(open_training_data(config.data.train, config)),
         student_(config.model, static_cast<std::uint64_t>(config.train.seed)),
@@ -242,6 +243,8 @@ class Run {
   };
 
   void train_batch() {
+    std::optional<Profile::Use> use;
+    if (profile_) use.emplace(*profile_);
     const auto ahead = static_cast<std::int64_t>(in_flight_.size());
     if (!loading_) loader_.begin_epoch(at_.epoch, at_.batch + ahead);
     std::optional<data::Batch> batch = loader_.next();
@@ -386,6 +389,7 @@ class Run {
   }
 
   const Config config_;
+  Profile* profile_;  // null where none is taken
   std::string device_note_;
   Device device_;
   data::Dataset train_data_;
@@ -412,8 +416,8 @@ class Run {
 
 }  // namespace
 
-RunSummary train(const Config& config, const std::string& resume, std::FILE* out) {
-  return Run(config, resume, out).run();
+RunSummary train(const Config& config, const std::string& resume, std::FILE* out, Profile* profile) {
+  return Run(config, resume, out, profile).run();
 }
 
 }  // namespace vitral::train

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "tensor/profile.h"
 #include "train/config.h"
 
 namespace vitral::train {
@@ -21,7 +22,7 @@ struct RunSummary {
   std::int64_t step = 0;                       // optimiser steps done, over all resumes
   std::int64_t steps_now = 0;                  // in this process
   double seconds = 0;                          // training and validation in this process
-  double data_wait = 0;                        // part of it (0 to 1) that waited for data
+  double data_wait = 0;                        // part of it (0 to 1) that waited for training data
   std::optional<double> val_loss, val_cosine;  // of the last validation
   std::int64_t skipped_samples = 0;            // images that did not decode
 };
@@ -30,7 +31,9 @@ struct RunSummary {
 /// is none), else a checkpoint, a run folder or a checkpoint of the original PyTorch code. Progress goes to
 /// `out`. Throws UsageError for a request that does not fit (files, sizes, a folder that holds a run already)
 /// and Error for work that fails: full disk, a file that cannot be read, three steps in a row without a
-/// finite loss and gradient. The checkpoints written before stay.
-RunSummary train(const Config& config, const std::string& resume, std::FILE* out = stderr);
+/// finite loss and gradient. The checkpoints written before stay. `profile` is taken of the training steps,
+/// waiting for their data included; validations and checkpoints are not in it.
+RunSummary train(const Config& config, const std::string& resume, std::FILE* out = stderr,
+                 Profile* profile = nullptr);
 
 }  // namespace vitral::train
