@@ -13,10 +13,14 @@ inline double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// Median seconds of one call, over `rounds` of as many calls as last `least` seconds; on a GPU the device's
-/// own clock between two events around each round.
-inline double seconds_of(Device device, const std::function<void()>& work, int rounds = 5,
-                         double least = 0.02) {
+struct Times {
+  double median, least;  // seconds of one call
+};
+
+/// Over `rounds` of as many calls as last `shortest` seconds; on a GPU by the device's own clock between two
+/// events around each round.
+inline Times times_of(Device device, const std::function<void()>& work, int rounds = 5,
+                      double shortest = 0.02) {
   const auto round = [&](int calls) {
     if (device.is_cpu()) {
       const double start = now();
@@ -32,11 +36,15 @@ inline double seconds_of(Device device, const std::function<void()>& work, int r
   };
   round(2);  // warm: kernels loaded, algorithms chosen
   const double once = std::max(round(1), 1e-7);
-  const int calls = static_cast<int>(std::clamp(least / once, 1.0, 1000.0));
+  const int calls = static_cast<int>(std::clamp(shortest / once, 1.0, 1000.0));
   std::vector<double> times;
   for (int i = 0; i < rounds; ++i) times.push_back(round(calls) / calls);
   std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
+  return {times[times.size() / 2], times.front()};
+}
+
+inline double seconds_of(Device device, const std::function<void()>& work) {
+  return times_of(device, work).median;
 }
 
 }  // namespace vitral::bench

@@ -10,12 +10,12 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include "data/loader.h"
 #include "tensor/backend.h"
-#include "tensor/random.h"
+#include "tests/bench/process.h"
 #include "tests/bench/products.h"
+#include "tests/bench/student.h"
 #include "train/setup.h"
 #include "train/step.h"
 
@@ -25,6 +25,7 @@ using namespace vitral;
 
 struct Measured {
   double median = 0, least = 0;  // seconds of a step
+  double first = 0;              // seconds from the start of the process to the end of the first one
   double data_wait = 0;          // part of the time that the host waited for the loader
 };
 
@@ -32,7 +33,7 @@ struct Measured {
 Measured measure(train::TrainStep& step, Device device, int warmup, int steps,
                  const std::function<train::StepInput()>& next, const std::function<double()>& waited) {
   std::vector<double> seconds;
-  double start = bench::now(), wait = waited();
+  double start = bench::now(), wait = waited(), first = 0;
   const auto take = [&] {
     if (step.take().skipped) throw_error("a step was skipped: its loss is not finite");
   };
@@ -44,14 +45,16 @@ Measured measure(train::TrainStep& step, Device device, int warmup, int steps,
     }
     if (step.pending() == train::TrainStep::most_pending) take();
     step.submit(next());
-    if (!device.is_cpu()) continue;
+    if (i > 0 && !device.is_cpu()) continue;
     take();
+    if (i == 0) first = bench::seconds_since_start();
+    if (!device.is_cpu()) continue;
     if (i >= warmup) seconds.push_back(bench::now() - start);
   }
   while (step.pending() > 0) take();
   if (!device.is_cpu()) seconds.push_back((bench::now() - start) / steps);
   std::sort(seconds.begin(), seconds.end());
-  Measured m{.median = seconds[seconds.size() / 2], .least = seconds.front()};
+  Measured m{.median = seconds[seconds.size() / 2], .least = seconds.front(), .first = first};
   m.data_wait = (waited() - wait) / (m.median * steps);
   return m;
 }
@@ -83,17 +86,11 @@ class Batches {
 };
 
 train::StepInput noise(const train::Config& config) {
-  const std::int64_t batch = config.train.batch_size, size = config.model.image_size;
-  Random random(1);
-  train::StepInput input{.images = Tensor::pinned({batch, size, size, 3}, DType::uint8),
+  const std::int64_t batch = config.train.batch_size;
+  train::StepInput input{.images = bench::noise(batch, config.model.image_size),
                          .targets = Tensor::pinned({batch, config.model.width}),
                          .lr = 1e-4};
-  // Random bytes for the first image; others are this one from another place on.
-  std::uint8_t* pixels = input.images.data<std::uint8_t>();
-  const std::int64_t image = size * size * 3;
-  for (std::int64_t i = 0; i < image; ++i) pixels[i] = static_cast<std::uint8_t>(random.next());
-  for (std::int64_t b = 1; b < batch; ++b)
-    std::rotate_copy(pixels, pixels + (b * 7919) % image, pixels + image, pixels + b * image);
+  Random random(2);
   for (std::int64_t i = 0; i < input.targets.numel(); ++i)
     input.targets.data<float>()[i] = static_cast<float>(random.normal());
   return input;
@@ -122,31 +119,34 @@ void run(const Arguments& a) {
     const Measured with_data = measure(
         *step, device, a.warmup, a.steps, [&] { return batches.next(); }, [&] { return batches.waited(); });
     exposed = std::max(0.0, 1 - m.median / with_data.median);
+    const double first = m.first;  // of the process, which is no longer at its start
     m = with_data;
+    m.first = first;
   }
   const double peak = static_cast<double>(allocator_stats(device).peak_in_use) / 1e9;
   const double reserved = static_cast<double>(allocator_stats(device).bytes_reserved) / 1e9;
+  const double resident = bench::peak_resident_gb();  // before the products take memory of their own
   const DType dtype = step->compute_dtype();
   step.reset();
   release_cached(device);
 
   const double batch = config.train.batch_size, rate = batch / m.median,
-               flops = bench::product_flops(config.model);
-  const double products = bench::product_seconds(config.model, config.train.batch_size, dtype, device);
+               flops = bench::product_flops(config.model, bench::Products::training);
+  const double products =
+      bench::product_seconds(config.model, config.train.batch_size, bench::Products::training, dtype, device);
   const double share = products / m.median;
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const double resident = static_cast<double>(usage.ru_maxrss) / 1e6;
   const std::string name = backend(device.kind).name(device.index);
   if (a.json) {
     fmt::print(
         "{{\"seconds_median\": {:.6f}, \"seconds_min\": {:.6f}, \"images_per_second\": {:.3f}, \"batch\": "
         "{}, "
-        "\"device\": \"{}\", \"precision\": \"{}\", \"threads\": {}, \"matrix_tflops\": {:.3f}, "
+        "\"device\": \"{}\", \"precision\": \"{}\", \"threads\": {}, \"product_seconds\": {:.6f}, "
+        "\"matrix_tflops\": {:.6f}, \"seconds_to_first\": {:.3f}, "
         "\"share_of_matrix_rate\": {:.4f}, \"peak_rss_gb\": {:.3f}, \"peak_tensors_gb\": {:.3f}, "
         "\"reserved_gb\": {:.3f}, \"data_wait\": {:.4f}, \"exposed_data_wait\": {:.4f}}}\n",
         m.median, m.least, rate, config.train.batch_size, name, config.train.precision, cpu_threads(),
-        flops * batch / products / 1e12, share, resident, peak, reserved, m.data_wait, exposed);
+        products, flops * batch / products / 1e12, m.first, share, resident, peak, reserved, m.data_wait,
+        exposed);
     return;
   }
   fmt::print("{} parameters, batch {}, {}, {} ({} threads)\n", student.parameter_count(),
@@ -155,6 +155,7 @@ void run(const Arguments& a) {
              rate);
   fmt::print("  products alone    {:.4f} s, {:.3f} TFLOP/s: the step is at {:.1f} % of the matrix rate\n",
              products, flops * batch / products / 1e12, 100 * share);
+  fmt::print("  first step        {:.2f} s after the start of the process\n", m.first);
   fmt::print("  memory            {:.2f} GB of tensors at the peak, {:.2f} GB reserved; {:.2f} GB resident\n",
              peak, reserved, resident);
   if (!a.data.empty())
@@ -168,22 +169,10 @@ int main(int argc, char** argv) {
   CLI::App app{"Times a training step of the student."};
   Arguments a;
   train::Config& config = a.config;
-  config.train.device = "cpu";
-  config.data.augment = {};
-  app.add_option("--batch", config.train.batch_size)->capture_default_str()->check(CLI::PositiveNumber);
+  bench::add_options(app, config);
   app.add_option("--accumulate", config.train.accumulate)->capture_default_str();
   app.add_option("--steps", a.steps)->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--warmup", a.warmup)->capture_default_str();
-  app.add_option("--image", config.model.image_size)->capture_default_str();
-  app.add_option("--patch", config.model.patch_size)->capture_default_str();
-  app.add_option("--width", config.model.width)->capture_default_str();
-  app.add_option("--heads", config.model.heads)->capture_default_str();
-  app.add_option("--layers", config.model.layers)->capture_default_str();
-  app.add_option("--attention", config.model.attention)->capture_default_str();
-  app.add_option("--device", config.train.device)->capture_default_str();
-  app.add_option("--precision", config.train.precision, "fp32, tf32 or bf16")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
+  app.add_option("--warmup", a.warmup)->capture_default_str()->check(CLI::NonNegativeNumber);
   app.add_option("--data", a.data, "HDF5 dataset to train from, instead of one batch of noise");
   app.add_option("--workers", config.data.workers, "threads that read it")->capture_default_str();
   app.add_flag("--json", a.json, "one JSON line");

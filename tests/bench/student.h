@@ -1,0 +1,44 @@
+// The student that the programs of this folder time, and pictures for it.
+#pragma once
+#include <algorithm>
+
+#include <CLI/CLI.hpp>
+
+#include "tensor/random.h"
+#include "train/config.h"
+
+namespace vitral::bench {
+
+/// Options for the student's sizes (default: the real model's), the batch, the device and the precision.
+inline void add_options(CLI::App& app, train::Config& config) {
+  config.train.device = "cpu";
+  config.data.augment = {};
+  const auto add = [&](const char* name, auto& value) {
+    app.add_option(name, value)->capture_default_str()->check(CLI::PositiveNumber);
+  };
+  add("--batch", config.train.batch_size);
+  add("--image", config.model.image_size);
+  add("--patch", config.model.patch_size);
+  add("--width", config.model.width);
+  add("--heads", config.model.heads);
+  add("--layers", config.model.layers);
+  app.add_option("--attention", config.model.attention)->capture_default_str();
+  app.add_option("--device", config.train.device)->capture_default_str();
+  app.add_option("--precision", config.train.precision, "fp32, tf32 or bf16")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
+}
+
+/// uint8 [B,S,S,3], pinned: random bytes for the first image; others are this one from another place on.
+inline Tensor noise(std::int64_t batch, std::int64_t size) {
+  Tensor images = Tensor::pinned({batch, size, size, 3}, DType::uint8);
+  Random random(1);
+  std::uint8_t* pixels = images.data<std::uint8_t>();
+  const std::int64_t image = size * size * 3;
+  for (std::int64_t i = 0; i < image; ++i) pixels[i] = static_cast<std::uint8_t>(random.next());
+  for (std::int64_t b = 1; b < batch; ++b)
+    std::rotate_copy(pixels, pixels + (b * 7919) % image, pixels + image, pixels + b * image);
+  return images;
+}
+
+}  // namespace vitral::bench
