@@ -39,6 +39,7 @@ Measured measure(const Arguments& a, Device device, DType dtype) {
   student.to(device);
   if (dtype != DType::float32)
     for (const auto& p : student.parameters()) p.value->keep_copy(p.value->value().cast(dtype));
+  student.pack_weights(dtype);
   const Tensor images = bench::noise(config.train.batch_size, config.model.image_size);
   const NoGrad no_grad;
   Measured m;
