@@ -147,62 +147,94 @@ VITRAL_CLONES void store_head(T* __restrict to, std::int64_t width, const C* __r
   }
 }
 
-// out[o] = sum_d a[d] b[d, shifted by o]. Four dimensions a pass: the sums are read and written less often.
+// out[o] = sum_d a[d] b[d, shifted by o] for `places` neighbouring places at once: what is loaded of a serves
+// all of them. Four dimensions a pass: the sums are read and written less often.
+template <int places, class C>
+VITRAL_INLINE void dot_places(C* __restrict out, const C* __restrict a, const C* __restrict b, std::int64_t o,
+                              const Positions& l) {
+  C* sums[places];
+  const C *x = a + l.margin, *y[places];
+  for (int k = 0; k < places; ++k) {
+    sums[k] = out + (o + k) * l.length + l.margin;
+    y[k] = b + l.margin + l.shifts[o + k];
+#pragma omp simd
+    for (std::int64_t i = 0; i < l.span; ++i) sums[k][i] = x[i] * y[k][i];
+  }
+  std::int64_t d = 1;
+  for (; d + 4 <= l.size; d += 4) {
+    const std::int64_t d0 = d * l.length, d1 = d0 + l.length, d2 = d1 + l.length, d3 = d2 + l.length;
+#pragma omp simd
+    for (std::int64_t i = 0; i < l.span; ++i) {
+      const C x0 = x[d0 + i], x1 = x[d1 + i], x2 = x[d2 + i], x3 = x[d3 + i];
+      for (int k = 0; k < places; ++k)
+        sums[k][i] += (x0 * y[k][d0 + i] + x1 * y[k][d1 + i]) + (x2 * y[k][d2 + i] + x3 * y[k][d3 + i]);
+    }
+  }
+  for (; d < l.size; ++d)
+    for (int k = 0; k < places; ++k) {
+#pragma omp simd
+      for (std::int64_t i = 0; i < l.span; ++i) sums[k][i] += x[d * l.length + i] * y[k][d * l.length + i];
+    }
+}
+
 template <class C>
 VITRAL_CLONES void dots(C* __restrict out, const C* __restrict a, const C* __restrict b, Positions l) {
-  for (std::int64_t o = 0; o < l.count; ++o) {
-    C* __restrict sums = out + o * l.length + l.margin;
-    const C *x = a + l.margin, *y = b + l.margin + l.shifts[o];
-    for (std::int64_t i = 0; i < l.span; ++i) sums[i] = x[i] * y[i];
-    std::int64_t d = 1;
-    for (; d + 4 <= l.size; d += 4) {
-      const C *x0 = x + d * l.length, *x1 = x0 + l.length, *x2 = x1 + l.length, *x3 = x2 + l.length;
-      const C *y0 = y + d * l.length, *y1 = y0 + l.length, *y2 = y1 + l.length, *y3 = y2 + l.length;
-      for (std::int64_t i = 0; i < l.span; ++i)
-        sums[i] += (x0[i] * y0[i] + x1[i] * y1[i]) + (x2[i] * y2[i] + x3[i] * y3[i]);
-    }
-    for (; d < l.size; ++d)
-      for (std::int64_t i = 0; i < l.span; ++i) sums[i] += x[d * l.length + i] * y[d * l.length + i];
+  std::int64_t o = 0;
+  for (; o + 3 <= l.count; o += 3) dot_places<3>(out, a, b, o, l);
+  for (; o < l.count; ++o) dot_places<1>(out, a, b, o, l);
+}
+
+// Of `dims` dimensions at once, of which each weight serves all: y[d] (+)= sum_o w[o] x[d, shifted by o].
+template <int places, int dims, class C>
+VITRAL_INLINE void add_places(C* __restrict y, const C* const* w, const C* const* x, std::int64_t length,
+                              std::int64_t span, bool first) {
+  if (first) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < span; ++i)
+      for (int d = 0; d < dims; ++d) {
+        C sum = w[0][i] * x[0][d * length + i];
+        for (int k = 1; k < places; ++k) sum += w[k][i] * x[k][d * length + i];
+        y[d * length + i] = sum;
+      }
+  } else {
+#pragma omp simd
+    for (std::int64_t i = 0; i < span; ++i)
+      for (int d = 0; d < dims; ++d) {
+        C sum = w[0][i] * x[0][d * length + i];
+        for (int k = 1; k < places; ++k) sum += w[k][i] * x[k][d * length + i];
+        y[d * length + i] += sum;
+      }
   }
 }
 
-// y[d] = sum_o w[o] x[d, shifted by o]. With `transposed`, the transpose: y[d] = sum_o (w[o] x[d]) shifted by
-// minus o, which the opposite place turns into reading.
-template <class C>
-VITRAL_INLINE void add_places(C* __restrict y, const C* const* w, const C* const* x, std::int64_t n,
-                              int count, bool first) {
-  const C *w0 = w[0], *w1 = w[1], *w2 = w[2], *x0 = x[0], *x1 = x[1], *x2 = x[2];
-  if (count == 3) {
-    if (first)
-      for (std::int64_t i = 0; i < n; ++i) y[i] = w0[i] * x0[i] + w1[i] * x1[i] + w2[i] * x2[i];
+// With `transposed`, the transpose: y[d] = sum_o (w[o] x[d]) shifted by minus o, which the opposite place
+// turns into reading.
+template <int dims, class C>
+VITRAL_INLINE void weighted_dims(C* __restrict y, const C* __restrict w, const C* __restrict x,
+                                 const Positions& l, bool transposed) {
+  for (std::int64_t o = 0; o < l.count;) {
+    const std::int64_t many = o + 9 <= l.count ? 9 : 1;
+    const C *ws[9] = {}, *xs[9] = {};
+    for (std::int64_t k = 0; k < many; ++k) {
+      const std::int64_t shift = l.shifts[o + k];
+      ws[k] = transposed ? w + (l.count - 1 - o - k) * l.length + l.margin + shift
+                         : w + (o + k) * l.length + l.margin;
+      xs[k] = x + l.margin + shift;
+    }
+    if (many == 9)
+      add_places<9, dims>(y + l.margin, ws, xs, l.length, l.span, o == 0);
     else
-      for (std::int64_t i = 0; i < n; ++i) y[i] += w0[i] * x0[i] + w1[i] * x1[i] + w2[i] * x2[i];
-  } else if (first) {
-    for (std::int64_t i = 0; i < n; ++i) y[i] = w0[i] * x0[i];
-  } else {
-    for (std::int64_t i = 0; i < n; ++i) y[i] += w0[i] * x0[i];
+      add_places<1, dims>(y + l.margin, ws, xs, l.length, l.span, o == 0);
+    o += many;
   }
 }
 
 template <class C>
 VITRAL_CLONES void weighted_sum(C* __restrict y, const C* __restrict w, const C* __restrict x, Positions l,
                                 bool transposed) {
-  for (std::int64_t d = 0; d < l.size; ++d) {
-    C* out = y + d * l.length + l.margin;
-    const C* in = x + d * l.length + l.margin;
-    for (std::int64_t o = 0; o < l.count;) {
-      const int many = o + 3 <= l.count ? 3 : 1;
-      const C *ws[3] = {}, *xs[3] = {};
-      for (int k = 0; k < many; ++k) {
-        const std::int64_t shift = l.shifts[o + k];
-        ws[k] = transposed ? w + (l.count - 1 - o - k) * l.length + l.margin + shift
-                           : w + (o + k) * l.length + l.margin;
-        xs[k] = in + shift;
-      }
-      add_places(out, ws, xs, l.span, many, o == 0);
-      o += many;
-    }
-  }
+  std::int64_t d = 0;
+  for (; d + 2 <= l.size; d += 2) weighted_dims<2>(y + d * l.length, w, x + d * l.length, l, transposed);
+  for (; d < l.size; ++d) weighted_dims<1>(y + d * l.length, w, x + d * l.length, l, transposed);
 }
 
 // p[o] = softmax over the places of q . k + mask; q carries the scale.

@@ -1,10 +1,12 @@
 #include "tensor/patchify.h"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
 #include "tensor/cpu/number.h"
 #include "tensor/cpu/parallel.h"
+#include "tensor/cpu/scratch.h"
 
 namespace vitral {
 namespace {
@@ -39,26 +41,20 @@ void unpatchify(Tensor& images, const Tensor& patches, std::int64_t patch) {
   });
 }
 
-// A byte has 256 values: the division is done once for each.
+// One channel of `count` neighbouring pixels, whose bytes are 3 apart.
 template <class T>
-struct NormalizedBytes {
-  explicit NormalizedBytes(const ChannelStatistics& statistics) {
-    for (std::size_t ch = 0; ch < 3; ++ch)
-      for (int v = 0; v < 256; ++v)
-        cpu_kernels::store(table[ch][v],
-                           (static_cast<float>(v) / 255.0F - statistics.mean[ch]) / statistics.std[ch]);
-  }
-  T table[3][256];
-};
+VITRAL_CLONES void normalize_run(T* __restrict to, const std::uint8_t* __restrict from, float mean, float std,
+                                 std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i)
+    cpu_kernels::store(to[i], (static_cast<float>(from[3 * i]) / 255.0F - mean) / std);
+}
 
 void normalize_images(Tensor& y, const Tensor& x, ChannelStatistics statistics) {
   const std::int64_t pixels = x.dim(1) * x.dim(2);
-  const NormalizedBytes<float> normalized(statistics);
-  cpu_kernels::parallel_chunks(x.dim(0), 1, [&](std::int64_t b, std::int64_t, std::int64_t) {
-    const std::uint8_t* in = x.data<std::uint8_t>() + b * pixels * 3;
-    float* out = y.data<float>() + b * pixels * 3;
-    for (std::int64_t i = 0; i < pixels; ++i)
-      for (std::int64_t ch = 0; ch < 3; ++ch) out[ch * pixels + i] = normalized.table[ch][in[i * 3 + ch]];
+  cpu_kernels::parallel_chunks(x.dim(0) * 3, 1, [&](std::int64_t plane, std::int64_t, std::int64_t) {
+    const auto ch = static_cast<std::size_t>(plane % 3);
+    normalize_run(y.data<float>() + plane * pixels, x.data<std::uint8_t>() + plane / 3 * pixels * 3 + ch,
+                  statistics.mean[ch], statistics.std[ch], pixels);
   });
 }
 
@@ -82,20 +78,21 @@ std::vector<Crop> read_crops(const Tensor& crops, const Tensor& images, std::int
   return read;
 }
 
-// One image: `corner` is the first pixel of its square.
+// One image: `corner` is the first pixel of its square. A row of a channel is normalised as a whole, then
+// cut.
 template <class T>
 void cut_patches(T* patches, const std::uint8_t* corner, std::int64_t row_bytes, bool mirrored,
-                 PatchGrid grid, std::int64_t patch, const NormalizedBytes<T>& normalized) {
-  const std::int64_t step = mirrored ? -3 : 3, size = 3 * patch * patch;
+                 PatchGrid grid, std::int64_t patch, const ChannelStatistics& statistics) {
+  const std::int64_t size = 3 * patch * patch;
+  T* line = cpu_kernels::scratch<T>(static_cast<std::size_t>(grid.side));
   for (std::int64_t row = 0; row < grid.side; ++row)
-    for (std::int64_t c = 0; c < grid.columns; ++c) {
-      const std::int64_t first = mirrored ? grid.side - 1 - c * patch : c * patch;
-      T* token = patches + (row / patch * grid.columns + c) * size;
-      for (std::int64_t ch = 0; ch < 3; ++ch) {
-        const std::uint8_t* pixel = corner + row * row_bytes + first * 3 + ch;
-        T* out = token + (ch * patch + row % patch) * patch;
-        for (std::int64_t x = 0; x < patch; ++x) out[x] = normalized.table[ch][pixel[x * step]];
-      }
+    for (std::int64_t ch = 0; ch < 3; ++ch) {
+      const auto c = static_cast<std::size_t>(ch);
+      normalize_run(line, corner + row * row_bytes + ch, statistics.mean[c], statistics.std[c], grid.side);
+      if (mirrored) std::reverse(line, line + grid.side);
+      T* first = patches + row / patch * grid.columns * size + (ch * patch + row % patch) * patch;
+      for (std::int64_t column = 0; column < grid.columns; ++column)
+        std::copy_n(line + column * patch, patch, first + column * size);
     }
 }
 
@@ -105,12 +102,11 @@ void image_patches(Tensor& patches, const Tensor& images, const Tensor& crops, C
   const std::vector<Crop> read = read_crops(crops, images, grid.side);
   const std::int64_t row_bytes = images.dim(2) * 3;
   cpu_kernels::dispatch_number("image_patches", patches.dtype(), [&]<class T>(T) {
-    const NormalizedBytes<T> normalized(statistics);
     cpu_kernels::parallel_chunks(images.dim(0), 1, [&](std::int64_t b, std::int64_t, std::int64_t) {
       const Crop& crop = read[static_cast<std::size_t>(b)];
       const std::int64_t corner = (b * images.dim(1) + crop.top) * row_bytes + crop.left * 3;
       cut_patches(cpu_kernels::elements<T>(patches) + b * grid.side * grid.side * 3,
-                  images.data<std::uint8_t>() + corner, row_bytes, crop.mirrored, grid, patch, normalized);
+                  images.data<std::uint8_t>() + corner, row_bytes, crop.mirrored, grid, patch, statistics);
     });
   });
 }
