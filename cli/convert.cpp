@@ -82,8 +82,9 @@ void cast(data::NamedTensors& tensors, const std::string& name) {
 void write(const Arguments& a, Target target, const data::WeightsFile& weights,
            const std::optional<nn::StudentConfig>& config) {
   if (target == Target::onnx) {
+    const nn::NoInit no_init;
     nn::Student student(*config);
-    student.load_state(weights.tensors, a.in);
+    student.share_state(weights.tensors, a.in);
     infer::export_onnx(a.out, student, weights.metadata);
   } else if (target == Target::torch) {
     data::write_torch_file(a.out, weights.tensors, weights.metadata);
@@ -99,7 +100,7 @@ void convert(const Arguments& a) {
   if (target == Target::onnx && !a.dtype.empty() && a.dtype != "float32")
     throw_error<UsageError>("--dtype {}: an ONNX model is float32; leave the option out", a.dtype);
   check_files(a);
-  data::WeightsFile weights = data::read_weights(a.in);
+  data::WeightsFile weights = data::read_weights(a.in, data::TensorMemory::mapped);
   const auto config = student_in(weights, a, target);
   if (config)
     for (const auto& [key, value] : nn::to_metadata(*config)) weights.metadata[key] = value;

@@ -67,6 +67,7 @@ void embed_texts(const Arguments& a) {
   VITRAL_CHECK(a.encoder.weights.empty() && a.sources.inputs.empty(),
                "{}: texts are embedded by CLIP alone; leave out WEIGHTS and IMAGES, or --text",
                a.encoder.weights);
+  VITRAL_CHECK(!a.options.scaled_decode, "--scaled-decode: texts have no pixels; leave it out");
   VITRAL_CHECK(!a.options.patches, "--patches: texts have no patches; leave it out");
   check_output(a.options.output, a.texts.inputs());
   const infer::TextEmbeddings texts = a.texts.load(a.encoder.device);
@@ -94,6 +95,9 @@ void add_embed(CLI::App& app) {
                    "HDF5 file to write: /names, /embeddings, /probs; for texts /texts, /embeddings")
       ->required();
   command->add_flag("--patches", a->options.patches, "also /patch_embeddings");
+  command->add_flag(
+      "--scaled-decode", a->options.scaled_decode,
+      "decode large JPEG files at 1/2, 1/4 or 1/8 of their size: faster, not exactly Pillow's pixels");
   command->add_option("--batch", a->options.batch_size, "images at once")
       ->capture_default_str()
       ->check(at_least(1));

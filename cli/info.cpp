@@ -115,7 +115,7 @@ ordered_json describe_onnx(const std::string& path) {
 }
 
 ordered_json describe_weights(const std::string& path) {
-  const data::WeightsFile weights = data::read_clip_weights(path);
+  const data::WeightsFile weights = data::read_clip_weights(path, data::TensorMemory::mapped);
   const std::string file = data::find_weights(path);
   std::int64_t parameters = 0;
   ordered_json tensors = ordered_json::array();

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <string_view>
 
 #include <unistd.h>
 
@@ -29,11 +30,22 @@ void limit_openmp_spinning(char** argv) {
   execv("/proc/self/exe", argv);  // returns only when it failed: then it stays as it was
 }
 
+// Weights are used where their files are mapped into memory. Bytes that are not there any more are no error
+// of a call that could be caught, but this signal.
+void lost_bytes(int) {
+  constexpr std::string_view line =
+      "vitral: a file in use was shortened by another program or cannot be read; copy it again and run this "
+      "again\n";
+  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
+  ::_exit(1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   limit_openmp_spinning(argv);
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error of the write, as a full disk is
+  std::signal(SIGBUS, lost_bytes);
   CLI::App app{
       "Trains, without PyTorch, a vision transformer whose patch embeddings live in CLIP's image-text "
       "space."};

@@ -70,6 +70,11 @@ void add_pack(CLI::App& app) {
                    ->capture_default_str();
   command->add_flag("--encoded", args->pack.encoded, "store the JPEG and PNG files as they are")
       ->excludes(size);
+  command
+      ->add_flag(
+          "--scaled-decode", args->pack.scaled_decode,
+          "decode large JPEG files at 1/2, 1/4 or 1/8 of their size: faster, not exactly Pillow's pixels")
+      ->excludes("--encoded");
   command->add_option("--limit", args->limits, "PATTERN=N: at most N files whose name matches (repeatable)")
       ->allow_extra_args(false);
   command->add_option("--val", args->pack.val_fraction, "fraction of the images for validation");

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <iterator>
 #include <utility>
+#include <vector>
 
 #include "data/blur.h"
 #include "data/color.h"
@@ -40,6 +43,41 @@ Tensor adjust(const Tensor& image, AugmentDraw::Jitter what, float factor) {
   }
 }
 
+struct Operation {
+  enum Kind : std::uint8_t {
+    pixelwise,  // a pixel's new value depends on its old one alone
+    mirror,
+    others,  // it depends on pixels that a crop may have cut off
+  };
+  Kind kind;
+  std::function<Tensor(const Tensor&)> apply;
+};
+
+std::vector<Operation> drawn_operations(const AugmentConfig& config, const AugmentDraw& draw) {
+  std::vector<Operation> out;
+  const std::array<float, 3> strengths{config.brightness, config.contrast, config.saturation};
+  for (const AugmentDraw::Jitter what : draw.order)
+    if (strengths[what] > 0)
+      out.push_back({what == AugmentDraw::contrast ? Operation::others : Operation::pixelwise,
+                     [what, &draw](const Tensor& x) { return adjust(x, what, draw.factors[what]); }});
+  if (draw.grayscale) out.push_back({Operation::pixelwise, grayscale});
+  if (draw.flip) out.push_back({Operation::mirror, horizontal_flip});
+  if (draw.blur)
+    out.push_back({Operation::others,
+                   [&](const Tensor& x) { return gaussian_blur(x, config.blur_kernel, draw.sigma); }});
+  if (draw.posterize)
+    out.push_back(
+        {Operation::pixelwise, [&](const Tensor& x) { return posterize(x, config.posterize_bits); }});
+  if (draw.autocontrast) out.push_back({Operation::others, autocontrast});
+  return out;
+}
+
+// What random_crop takes from an image; from one that is still to be mirrored, what becomes the same.
+Tensor random_crop(const Tensor& x, const AugmentDraw& draw, int size, bool mirrored_later) {
+  const int left = place(draw.crop_x, x.dim(1) - size + 1), top = place(draw.crop_y, x.dim(0) - size + 1);
+  return crop(x, mirrored_later ? static_cast<int>(x.dim(1)) - size - left : left, top, size, size);
+}
+
 }  // namespace
 
 AugmentDraw::AugmentDraw(const AugmentConfig& config, std::uint64_t seed) {
@@ -68,21 +106,33 @@ Tensor augment(const Tensor& image, const AugmentConfig& config, int size, std::
 
   Tensor x = image;
   if (config.resize > 0) x = resize(x, config.resize, config.resize, Filter::bilinear);
-  const std::array<float, 3> strengths{config.brightness, config.contrast, config.saturation};
-  for (const AugmentDraw::Jitter what : draw.order)
-    if (strengths[what] > 0) x = adjust(x, what, draw.factors[what]);
-  if (draw.grayscale) x = grayscale(x);
-  if (draw.flip) x = horizontal_flip(x);
-  if (draw.blur) x = gaussian_blur(x, config.blur_kernel, draw.sigma);
-  if (draw.posterize) x = posterize(x, config.posterize_bits);
-  if (draw.autocontrast) x = autocontrast(x);
-  if (!config.random_crop) return validation_transform(x, size);
+  if (config.random_crop)
+    VITRAL_CHECK(
+        size <= x.dim(0) && size <= x.dim(1),
+        "augment: a crop of {} x {} pixels does not fit an image of {} x {}; set resize to {} or more", size,
+        size, x.dim(1), x.dim(0), size);
 
-  VITRAL_CHECK(size <= x.dim(0) && size <= x.dim(1),
-               "augment: a crop of {} x {} pixels does not fit an image of {} x {}; set resize to {} or more",
-               size, size, x.dim(1), x.dim(0), size);
-  return crop(x, place(draw.crop_x, x.dim(1) - size + 1), place(draw.crop_y, x.dim(0) - size + 1), size,
-              size);
+  const std::vector<Operation> operations = drawn_operations(config, draw);
+  if (!config.random_crop) {
+    for (const Operation& operation : operations) x = operation.apply(x);
+    return validation_transform(x, size);
+  }
+  // The crop comes last. What changes each pixel by itself is done after it: to the same pixels, fewer of
+  // them.
+  auto first_after = operations.end();
+  bool mirrored_later = false;
+  while (first_after != operations.begin() && std::prev(first_after)->kind != Operation::others)
+    mirrored_later = (--first_after)->kind == Operation::mirror || mirrored_later;
+  for (auto operation = operations.begin(); operation != first_after; ++operation) x = operation->apply(x);
+  x = random_crop(x, draw, size, mirrored_later);
+  for (auto operation = first_after; operation != operations.end(); ++operation) x = operation->apply(x);
+  return x;
+}
+
+std::int64_t decode_least(const AugmentConfig& config, int size, std::uint64_t seed) {
+  if (!config.scaled_decode || seed == 0) return 0;
+  if (config.resize > 0) return least_for(config.resize);
+  return config.random_crop ? 0 : least_for(size);  // a crop is cut from all pixels that there are
 }
 
 bool only_crops(const AugmentConfig& config) {
@@ -107,6 +157,7 @@ std::string transform_name(const AugmentConfig& config) {
   const auto add = [&name](const char* field, auto value) {
     if (value > 0) name += fmt::format("{}{}={}", name.empty() ? "" : ",", field, value);
   };
+  if (decode_least(config, 1, 1) > 0) name = "scaled_decode";
   add("resize", config.resize);
   add("brightness", config.brightness);
   add("contrast", config.contrast);

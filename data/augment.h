@@ -22,6 +22,10 @@ namespace vitral::data {
 /// `image`.
 Tensor augment(const Tensor& image, const AugmentConfig& config, int size, std::uint64_t seed);
 
+/// What decode_image() takes as `least` for an image that augment(image, config, size, seed) gets: 0 where
+/// the whole image is needed, as for seed 0.
+std::int64_t decode_least(const AugmentConfig& config, int size, std::uint64_t seed);
+
 /// Where a random crop lies in an image, and whether it is then mirrored left to right.
 struct CropPlace {
   std::int64_t top = 0, left = 0;

@@ -21,6 +21,10 @@ struct AugmentConfig {
   int posterize_bits = 3;
   float autocontrast = 0;    // probability
   bool random_crop = false;  // crop the model's size at a random place; false: stretch to the model's size
+  /// Before all that: JPEG files are decoded at a fraction of their size where that is at least twice the
+  /// size that they are stretched to (decode_image()). Faster for large photographs, but not the pixels that
+  /// Pillow gives.
+  bool scaled_decode = false;
 
   bool operator==(const AugmentConfig&) const = default;
   bool none() const { return *this == AugmentConfig{}; }

@@ -6,6 +6,7 @@
 
 #include "data/exact_float.h"
 #include "data/image.h"
+#include "data/simd.h"
 
 namespace vitral::data {
 namespace {
@@ -23,6 +24,22 @@ std::vector<float> gaussian(int kernel, float sigma) {
 }
 
 int mirror(int i, int length) { return i < 0 ? -i : i < length ? i : 2 * (length - 1) - i; }
+
+// sums += weight * row
+VITRAL_CLONES void add_scaled(float* __restrict sums, const float* __restrict row, std::size_t count,
+                              float weight) {
+  for (std::size_t i = 0; i < count; ++i) sums[i] += weight * row[i];
+}
+
+// Rounded to nearest, halves to even.
+VITRAL_CLONES void round_to_bytes(std::uint8_t* __restrict to, const float* __restrict from,
+                                  std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const float positive = from[i] < 0.0F ? 0.0F : from[i];
+    to[i] =
+        static_cast<std::uint8_t>(static_cast<int>(std::nearbyint(positive > 255.0F ? 255.0F : positive)));
+  }
+}
 
 }  // namespace
 
@@ -51,13 +68,8 @@ Tensor gaussian_blur(const Tensor& image, int kernel, float sigma) {
         padded[static_cast<std::size_t>((border + width - 1 + x) * 3 + c)] =
             from[mirror(width - 1 + x, width) * 3 + c];
       }
-    float* __restrict to = slot(y);
-    const float* __restrict in = padded.data();
-    std::fill_n(to, bytes, 0.0F);
-    for (std::size_t k = 0; k < taps; ++k) {
-      const float w = weights[k];
-      for (std::size_t i = 0; i < bytes; ++i) to[i] += w * in[i + 3 * k];
-    }
+    std::fill_n(slot(y), bytes, 0.0F);
+    for (std::size_t k = 0; k < taps; ++k) add_scaled(slot(y), padded.data() + 3 * k, bytes, weights[k]);
   };
 
   Tensor result(image.shape(), DType::uint8);
@@ -65,15 +77,9 @@ Tensor gaussian_blur(const Tensor& image, int kernel, float sigma) {
   for (int y = 0; y < height; ++y) {
     if (y + border < height) blur_along_x(y + border);
     std::fill(sums.begin(), sums.end(), 0.0F);
-    float* __restrict sum = sums.data();
-    for (std::size_t k = 0; k < taps; ++k) {
-      const float w = weights[k];
-      const float* __restrict row = slot(mirror(y + static_cast<int>(k) - border, height));
-      for (std::size_t i = 0; i < bytes; ++i) sum[i] += w * row[i];
-    }
-    std::uint8_t* to = result.data<std::uint8_t>() + static_cast<std::size_t>(y) * bytes;
-    for (std::size_t i = 0; i < bytes; ++i)
-      to[i] = static_cast<std::uint8_t>(static_cast<int>(std::clamp(std::nearbyint(sum[i]), 0.0F, 255.0F)));
+    for (std::size_t k = 0; k < taps; ++k)
+      add_scaled(sums.data(), slot(mirror(y + static_cast<int>(k) - border, height)), bytes, weights[k]);
+    round_to_bytes(result.data<std::uint8_t>() + static_cast<std::size_t>(y) * bytes, sums.data(), bytes);
   }
   return result;
 }

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -36,8 +37,10 @@ std::optional<std::string> named_checkpoint(const std::string& run_folder, const
 std::string format_checkpoint_state(std::int64_t step, const std::map<std::string, FileDigest>& files,
                                     const nlohmann::json& state);
 
-/// Checks state.json against its checksum, and size and checksum of the files that it lists, and returns it.
-/// Throws Error for what is missing, truncated or damaged.
-nlohmann::json verify_checkpoint(const std::string& folder);
+/// Checks state.json against its checksum, the sizes of the files that it lists, and the checksums of those
+/// among them that the caller is going to read, and returns it. Throws Error for what is missing, truncated
+/// or damaged.
+nlohmann::json verify_checkpoint(const std::string& folder,
+                                 const std::vector<std::string>& to_read = {model_file, optimizer_file});
 
 }  // namespace vitral::data

@@ -39,8 +39,8 @@ void read_config(const std::string& path, std::map<std::string, std::string>& me
 
 }  // namespace
 
-WeightsFile read_clip_weights(const std::string& path) {
-  WeightsFile weights = read_weights(path);
+WeightsFile read_clip_weights(const std::string& path, TensorMemory memory) {
+  WeightsFile weights = read_weights(path, memory);
   std::error_code ignored;
   const std::string config = path + "/config.json";
   if (std::filesystem::is_directory(path, ignored) && std::filesystem::is_regular_file(config, ignored))

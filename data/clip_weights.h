@@ -9,6 +9,6 @@ namespace vitral::data {
 /// As read_weights(): a .safetensors file, a .pt or .bin file of torch.save, OpenAI's TorchScript archive, or
 /// a Hugging Face folder (model.safetensors or pytorch_model.bin). Of a folder with config.json the metadata
 /// also holds its numbers, texts and booleans under dotted names: "vision_config.num_attention_heads" = "12".
-WeightsFile read_clip_weights(const std::string& path);
+WeightsFile read_clip_weights(const std::string& path, TensorMemory memory = TensorMemory::own);
 
 }  // namespace vitral::data

@@ -5,35 +5,61 @@
 
 #include "data/exact_float.h"
 #include "data/image.h"
+#include "data/simd.h"
 
 namespace vitral::data {
 namespace {
 
 using Table = std::array<std::uint8_t, 256>;
 
-Tensor look_up(const Table& table, const Tensor& image) {
-  Tensor result(image.shape(), DType::uint8);
-  const std::uint8_t* from = image.data<std::uint8_t>();
-  std::uint8_t* to = result.data<std::uint8_t>();
-  const std::int64_t count = image.numel();
-  for (std::int64_t i = 0; i < count; ++i) to[i] = table[from[i]];
-  return result;
-}
-
-int luma(const std::uint8_t* rgb) {
+VITRAL_INLINE int luma(const std::uint8_t* rgb) {
   return static_cast<int>((rgb[0] * 19595U + rgb[1] * 38470U + rgb[2] * 7471U + 0x8000U) >> 16);
 }
 
 // Pillow's Blend.c in float32: the product and the sum round apart, the result towards zero.
-std::uint8_t blend(int base, int value, float factor) {
+VITRAL_INLINE std::uint8_t blend(int base, int value, float factor) {
   const float mixed = static_cast<float>(base) + factor * static_cast<float>(value - base);
-  return static_cast<std::uint8_t>(static_cast<int>(std::clamp(mixed, 0.0F, 255.0F)));
+  const float positive = mixed < 0.0F ? 0.0F : mixed;
+  return static_cast<std::uint8_t>(static_cast<int>(positive > 255.0F ? 255.0F : positive));
+}
+
+// At most 2^24 pixels: 32 bits hold their sum.
+VITRAL_CLONES std::uint32_t sum_of_luma(const std::uint8_t* rgb, std::int64_t pixels) {
+  std::uint32_t sum = 0;
+  for (std::int64_t i = 0; i < pixels; ++i) sum += static_cast<std::uint32_t>(luma(rgb + 3 * i));
+  return sum;
+}
+
+VITRAL_CLONES void blend_with_luma(std::uint8_t* __restrict to, const std::uint8_t* __restrict from,
+                                   std::int64_t pixels, float factor) {
+  for (std::int64_t i = 0; i < pixels; ++i) {
+    const int gray = luma(from + 3 * i);
+    for (int c = 0; c < 3; ++c) to[3 * i + c] = blend(gray, from[3 * i + c], factor);
+  }
+}
+
+VITRAL_CLONES void to_luma(std::uint8_t* __restrict to, const std::uint8_t* __restrict from,
+                           std::int64_t pixels) {
+  for (std::int64_t i = 0; i < pixels; ++i) {
+    const auto gray = static_cast<std::uint8_t>(luma(from + 3 * i));
+    for (int c = 0; c < 3; ++c) to[3 * i + c] = gray;
+  }
+}
+
+VITRAL_CLONES void blend_with_constant(std::uint8_t* __restrict to, const std::uint8_t* __restrict from,
+                                       std::int64_t count, int base, float factor) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = blend(base, from[i], factor);
+}
+
+VITRAL_CLONES void keep_bits(std::uint8_t* __restrict to, const std::uint8_t* __restrict from,
+                             std::int64_t count, std::uint8_t mask) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = from[i] & mask;
 }
 
 Tensor blend_with_constant(const Tensor& image, int base, float factor) {
-  Table table;
-  for (std::size_t v = 0; v < 256; ++v) table[v] = blend(base, static_cast<int>(v), factor);
-  return look_up(table, image);
+  Tensor result(image.shape(), DType::uint8);
+  blend_with_constant(result.data<std::uint8_t>(), image.data<std::uint8_t>(), image.numel(), base, factor);
+  return result;
 }
 
 void check_factor(const char* operation, float factor) {
@@ -53,13 +79,10 @@ Tensor adjust_contrast(const Tensor& image, float factor) {
   check_factor("adjust_contrast", factor);
   const std::uint8_t* rgb = image.data<std::uint8_t>();
   const std::int64_t pixels = image.numel() / 3;
+  constexpr std::int64_t block = 1 << 20;
   std::int64_t sum = 0;
-  for (std::int64_t begin = 0; begin < pixels; begin += 1 << 20) {
-    const std::int64_t end = std::min<std::int64_t>(pixels, begin + (1 << 20));
-    std::uint32_t part = 0;  // 32 bits hold what 2^20 pixels add up to
-    for (std::int64_t i = begin; i < end; ++i) part += static_cast<std::uint32_t>(luma(rgb + 3 * i));
-    sum += part;
-  }
+  for (std::int64_t begin = 0; begin < pixels; begin += block)
+    sum += sum_of_luma(rgb + 3 * begin, std::min(block, pixels - begin));
   const double mean = static_cast<double>(sum) / static_cast<double>(pixels);
   return blend_with_constant(image, static_cast<int>(mean + 0.5), factor);
 }
@@ -68,35 +91,24 @@ Tensor adjust_saturation(const Tensor& image, float factor) {
   check_image("adjust_saturation", image);
   check_factor("adjust_saturation", factor);
   Tensor result(image.shape(), DType::uint8);
-  const std::uint8_t* __restrict from = image.data<std::uint8_t>();
-  std::uint8_t* __restrict to = result.data<std::uint8_t>();
-  const std::int64_t count = image.numel() / 3;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const int gray = luma(from + 3 * i);
-    for (int c = 0; c < 3; ++c) to[3 * i + c] = blend(gray, from[3 * i + c], factor);
-  }
+  blend_with_luma(result.data<std::uint8_t>(), image.data<std::uint8_t>(), image.numel() / 3, factor);
   return result;
 }
 
 Tensor grayscale(const Tensor& image) {
   check_image("grayscale", image);
   Tensor result(image.shape(), DType::uint8);
-  const std::uint8_t* __restrict from = image.data<std::uint8_t>();
-  std::uint8_t* __restrict to = result.data<std::uint8_t>();
-  const std::int64_t count = image.numel() / 3;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const auto gray = static_cast<std::uint8_t>(luma(from + 3 * i));
-    for (int c = 0; c < 3; ++c) to[3 * i + c] = gray;
-  }
+  to_luma(result.data<std::uint8_t>(), image.data<std::uint8_t>(), image.numel() / 3);
   return result;
 }
 
 Tensor posterize(const Tensor& image, int bits) {
   check_image("posterize", image);
   VITRAL_CHECK(bits >= 1 && bits <= 8, "posterize: bits {} must be 1..8", bits);
-  Table table;
-  for (std::size_t v = 0; v < 256; ++v) table[v] = static_cast<std::uint8_t>(v & (0xFFU << (8 - bits)));
-  return look_up(table, image);
+  Tensor result(image.shape(), DType::uint8);
+  keep_bits(result.data<std::uint8_t>(), image.data<std::uint8_t>(), image.numel(),
+            static_cast<std::uint8_t>(0xFFU << (8 - bits)));
+  return result;
 }
 
 Tensor autocontrast(const Tensor& image) {

@@ -56,14 +56,14 @@ void check_image_size(const std::string& name, const char* format, std::int64_t 
 
 bool looks_like_image(std::span<const std::uint8_t> bytes) { return is_jpeg(bytes) || is_png(bytes); }
 
-Tensor decode_image(std::span<const std::uint8_t> bytes, const std::string& name) {
+Tensor decode_image(std::span<const std::uint8_t> bytes, const std::string& name, std::int64_t least) {
   if (bytes.empty()) throw_error("{}: empty, not a JPEG or PNG image", name);
-  if (is_jpeg(bytes)) return decode_jpeg(bytes, name);
+  if (is_jpeg(bytes)) return decode_jpeg(bytes, name, least);
   if (is_png(bytes)) return decode_png(bytes, name);
   throw_error("{}: not a JPEG or PNG image", name);
 }
 
-Tensor read_image(const std::string& path) {
+Tensor read_image(const std::string& path, std::int64_t least) {
   std::error_code failure;
   const auto status = std::filesystem::status(path, failure);
   if (status.type() == std::filesystem::file_type::not_found)
@@ -84,7 +84,7 @@ Tensor read_image(const std::string& path) {
     bytes.resize(begin + std::fread(bytes.data() + begin, 1, size - begin, file.get()));
   }
   if (std::ferror(file.get()) || bytes.size() > size) throw_error("{}: cannot be read", path);
-  return decode_image(bytes, path);
+  return decode_image(bytes, path, least);
 }
 
 void write_png(const std::string& path, const Tensor& image) { write_bytes(path, encode_png(image)); }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -47,6 +48,15 @@ void InputFile::read(std::uint64_t offset, void* to, std::size_t bytes) const {
     offset += static_cast<std::uint64_t>(n);
     bytes -= static_cast<std::size_t>(n);
   }
+}
+
+std::shared_ptr<char> InputFile::map() const {
+  VITRAL_CHECK(size_ > 0, "{}: is empty; copy it again", path_);
+  const std::uint64_t bytes = size_;
+  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor_, 0);
+  if (data == MAP_FAILED)
+    throw_error("{}: cannot be mapped into memory: {}; copy it to another disk", path_, std::strerror(errno));
+  return {static_cast<char*>(data), [bytes](char* p) { ::munmap(p, bytes); }};
 }
 
 std::string one_line(std::string_view text) {

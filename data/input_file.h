@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -20,6 +21,10 @@ class InputFile {
   std::uint64_t size() const { return size_; }
   /// Fills `to` with exactly `bytes` bytes from `offset`. Throws Error when the file ends before.
   void read(std::uint64_t offset, void* to, std::size_t bytes) const;
+  /// The whole file as memory, which must not be empty: pages come from the disk when they are touched, what
+  /// is written into them stays in this process. It remains as it was when the file is removed or another
+  /// takes its name; where another program shortens this very file, touching what is gone raises SIGBUS.
+  std::shared_ptr<char> map() const;
 
  private:
   std::string path_;

@@ -243,7 +243,8 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
     thread_local std::vector<std::uint8_t> bytes;
     dataset.read_encoded(i, bytes);
     try {
-      image = decode_image(bytes, one_line(dataset.name(i)));
+      const std::int64_t least = o.training ? decode_least(o.augment, o.image_size, seed) : 0;
+      image = decode_image(bytes, one_line(dataset.name(i)), least);
     } catch (const Error& e) {
       p.reasons[static_cast<std::size_t>(row)] = e.what();
       return;

@@ -113,7 +113,8 @@ Packed load(const PackSource& source, const PackOptions& options) {
     if (reader.size() > std::uint64_t{1} << 30) throw_error("{}: is larger than 2^30 bytes", source.name);
     packed.file.resize(static_cast<std::size_t>(reader.size()));
     reader.read(0, packed.file.data(), packed.file.size());
-    const Tensor image = decode_image(packed.file, source.name);
+    const bool scaled = options.scaled_decode && !options.encoded;
+    const Tensor image = decode_image(packed.file, source.name, scaled ? least_for(options.size) : 0);
     if (options.encoded) return packed;
     packed.image = resize(image, options.size, options.size, Filter::bilinear);
     packed.file = {};

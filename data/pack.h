@@ -13,7 +13,10 @@ struct PackOptions {
   /// Folders (searched for .jpg, .jpeg and .png to any depth, sorted by name) and files, in this order.
   std::vector<std::string> inputs;
   std::string output;
-  int size = 300;        // stretched to size x size (bilinear, as Pillow) and stored plain
+  int size = 300;  // stretched to size x size (bilinear, as Pillow) and stored plain
+  /// JPEG files are decoded at a fraction of their size where that is at least 2 size a side
+  /// (decode_image()).
+  bool scaled_decode = false;
   bool encoded = false;  // instead: the files as they are, after checking that they decode
   /// At most N of the files whose name matches the glob pattern, the first ones; `*` matches `/` too. A file
   /// must be within the limit of every pattern that it matches.

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <type_traits>
 #include <vector>
 
 #include "data/exact_float.h"
 #include "data/image.h"
+#include "data/simd.h"
 
 namespace vitral::data {
 namespace {
@@ -75,95 +75,114 @@ struct Taps {
   }
 };
 
-std::uint8_t clip(std::int32_t sum) {
-  return static_cast<std::uint8_t>(std::clamp(sum >> precision_bits, 0, 255));
-}
-
-// Calls f with the number of taps as a constant where it is small, so that the loop over them unrolls.
-template <class F>
-void with_taps(int taps, F&& f) {
-  switch (taps) {
-    case 2:
-      return f(std::integral_constant<int, 2>{});
-    case 3:
-      return f(std::integral_constant<int, 3>{});
-    case 4:
-      return f(std::integral_constant<int, 4>{});
-    case 5:
-      return f(std::integral_constant<int, 5>{});
-    case 6:
-      return f(std::integral_constant<int, 6>{});
-    default:
-      return f(taps);
-  }
+VITRAL_INLINE std::uint8_t clip(std::int32_t sum) {
+  const std::int32_t value = sum >> precision_bits;
+  return static_cast<std::uint8_t>(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
 // One vector register a pixel: three colours and a lane that is not used.
 using Pixel = std::int32_t __attribute__((vector_size(16)));
 using Bytes = std::uint8_t __attribute__((vector_size(16)));
+using Words = std::uint16_t __attribute__((vector_size(16)));
 
 // Bytes to int32 lanes; the fourth lane is not used.
-void widen(Pixel* to, const std::uint8_t* rgb, int pixels) {
+VITRAL_CLONES void widen(Pixel* to, const std::uint8_t* rgb, int pixels) {
   for (int i = 0; i + 1 < pixels; ++i, rgb += 3) {
     std::int32_t four = 0;  // one byte of the next pixel
     std::memcpy(&four, rgb, 4);
     const Pixel first = {four, 0, 0, 0};
-    const Bytes low = reinterpret_cast<Bytes>(first);
-    const Bytes spread =
-        __builtin_shufflevector(low, Bytes{}, 0, 16, 16, 16, 1, 16, 16, 16, 2, 16, 16, 16, 3, 16, 16, 16);
-    to[i] = reinterpret_cast<Pixel>(spread);
+    // In two steps, each of which is one instruction of any x86-64.
+    const auto words = reinterpret_cast<Words>(__builtin_shufflevector(
+        reinterpret_cast<Bytes>(first), Bytes{}, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23));
+    to[i] = reinterpret_cast<Pixel>(__builtin_shufflevector(words, Words{}, 0, 8, 1, 9, 2, 10, 3, 11));
   }
   to[pixels - 1] = Pixel{rgb[0], rgb[1], rgb[2], 0};
 }
 
-// One row along x. `from` holds the row's pixels from column `origin` on and taps.most more of any value; one
-// byte is written behind the end of `to`.
-void row_along_x(std::uint8_t* to, const Pixel* from, int origin, const Taps& taps) {
-  with_taps(taps.most, [&](auto count) {
-    const int width = static_cast<int>(taps.spans.size());
-    for (int x = 0; x < width; ++x, to += 3) {
-      const std::int32_t* weights = taps.at(x);
-      const Pixel* pixels = from + (taps.spans[static_cast<std::size_t>(x)].first - origin);
-      Pixel sum = {half, half, half, half};
-      for (int k = 0; k < count; ++k) sum += pixels[k] * weights[k];
-      sum >>= precision_bits;
-      sum = sum < 0 ? Pixel{} : sum;
-      sum = sum > 255 ? Pixel{255, 255, 255, 255} : sum;
-      const Bytes low = reinterpret_cast<Bytes>(sum);
-      const Bytes packed =
-          __builtin_shufflevector(low, low, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
-      std::memcpy(to, &packed, 4);  // the next pixel overwrites the fourth byte
+// The loops over taps are compiled for each of the small numbers, so that they unroll; N = 0: any number.
+
+template <int N>
+VITRAL_INLINE void sum_along_x(std::uint8_t* to, const Pixel* from, int origin, const Taps::Span* spans,
+                               const std::int32_t* weights, int stride, int width, int taps) {
+  for (int x = 0; x < width; ++x, to += 3, weights += stride) {
+    const Pixel* pixels = from + (spans[x].first - origin);
+    Pixel sum = {half, half, half, half};
+    for (int k = 0; k < (N ? N : taps); ++k) sum += pixels[k] * weights[k];
+    sum >>= precision_bits;
+    sum = sum < 0 ? Pixel{} : sum;
+    sum = sum > 255 ? Pixel{255, 255, 255, 255} : sum;
+    const Bytes low = reinterpret_cast<Bytes>(sum);
+    const Bytes packed =
+        __builtin_shufflevector(low, low, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12, 0, 4, 8, 12);
+    std::memcpy(to, &packed, 4);  // the next pixel overwrites the fourth byte
+  }
+}
+
+// One row along x: to[x] is the sum of from[spans[x].first - origin + k] * weights[x * stride + k], k < taps.
+// One byte is written behind the end of `to`.
+VITRAL_CLONES void row_along_x(std::uint8_t* to, const Pixel* from, int origin, const Taps::Span* spans,
+                               const std::int32_t* weights, int stride, int width, int taps) {
+  switch (taps) {
+    case 2:
+      return sum_along_x<2>(to, from, origin, spans, weights, stride, width, taps);
+    case 3:
+      return sum_along_x<3>(to, from, origin, spans, weights, stride, width, taps);
+    case 4:
+      return sum_along_x<4>(to, from, origin, spans, weights, stride, width, taps);
+    case 5:
+      return sum_along_x<5>(to, from, origin, spans, weights, stride, width, taps);
+    case 6:
+      return sum_along_x<6>(to, from, origin, spans, weights, stride, width, taps);
+    default:
+      return sum_along_x<0>(to, from, origin, spans, weights, stride, width, taps);
+  }
+}
+
+template <int N>
+VITRAL_INLINE void sum_along_y(std::uint8_t* __restrict to, const std::uint8_t* __restrict rows,
+                               std::int64_t width, const std::int32_t* weights) {
+  std::int32_t w[N];
+  for (int k = 0; k < N; ++k) w[k] = weights[k];
+  for (std::int64_t i = 0; i < width; ++i) {
+    std::int32_t sum = half;
+    for (int k = 0; k < N; ++k) sum += w[k] * rows[k * width + i];
+    to[i] = clip(sum);
+  }
+}
+
+VITRAL_INLINE void sum_along_y(std::uint8_t* __restrict to, const std::uint8_t* __restrict rows,
+                               std::int64_t width, const std::int32_t* weights, int taps) {
+  constexpr std::int64_t block = 1024;  // sums stay in the first cache
+  std::int32_t sums[block];
+  for (std::int64_t begin = 0; begin < width; begin += block) {
+    const std::int64_t n = begin + block < width ? block : width - begin;
+    for (std::int64_t i = 0; i < n; ++i) sums[i] = half;
+    for (int k = 0; k < taps; ++k) {
+      const std::uint8_t* row = rows + k * width + begin;
+      const std::int32_t weight = weights[k];
+      for (std::int64_t i = 0; i < n; ++i) sums[i] += weight * row[i];
     }
-  });
+    for (std::int64_t i = 0; i < n; ++i) to[begin + i] = clip(sums[i]);
+  }
 }
 
 // One row along y: the weighted sum of `taps` rows of `width` bytes each.
-void row_along_y(std::uint8_t* __restrict to, const std::uint8_t* __restrict rows, std::size_t width,
-                 const std::int32_t* weights, int taps) {
-  with_taps(taps, [=](auto count) {
-    constexpr std::size_t block = 1024;  // sums stay in the first cache
-    std::int32_t sums[block];
-    for (std::size_t begin = 0; begin < width; begin += block) {
-      const std::size_t n = std::min(block, width - begin);
-      if constexpr (std::is_same_v<decltype(count), int>) {
-        std::fill_n(sums, n, half);
-        for (int k = 0; k < count; ++k) {
-          const std::uint8_t* row = rows + static_cast<std::size_t>(k) * width + begin;
-          const std::int32_t weight = weights[k];
-          for (std::size_t i = 0; i < n; ++i) sums[i] += weight * row[i];
-        }
-        for (std::size_t i = 0; i < n; ++i) to[begin + i] = clip(sums[i]);
-      } else {
-        std::int32_t w[count];
-        std::copy_n(weights, count, w);
-        for (std::size_t i = begin; i < begin + n; ++i) {
-          std::int32_t sum = half;
-          for (std::size_t k = 0; k < count; ++k) sum += w[k] * rows[k * width + i];
-          to[i] = clip(sum);
-        }
-      }
-    }
-  });
+VITRAL_CLONES void row_along_y(std::uint8_t* to, const std::uint8_t* rows, std::int64_t width,
+                               const std::int32_t* weights, int taps) {
+  switch (taps) {
+    case 2:
+      return sum_along_y<2>(to, rows, width, weights);
+    case 3:
+      return sum_along_y<3>(to, rows, width, weights);
+    case 4:
+      return sum_along_y<4>(to, rows, width, weights);
+    case 5:
+      return sum_along_y<5>(to, rows, width, weights);
+    case 6:
+      return sum_along_y<6>(to, rows, width, weights);
+    default:
+      return sum_along_y(to, rows, width, weights, taps);
+  }
 }
 
 // The window of width x height pixels at (x, y) of the image scaled to full_width x full_height.
@@ -198,7 +217,8 @@ Tensor resample(const Tensor& image, int full_width, int full_height, int x, int
     rows = Tensor({row_count, width, 3}, DType::uint8);
     for (std::int64_t row = 0; row < row_count; ++row) {
       widen(from.data(), image.data<std::uint8_t>() + ((first_row + row) * in_width + origin) * 3, used);
-      row_along_x(to.data(), from.data(), origin, along_x);
+      row_along_x(to.data(), from.data(), origin, along_x.spans.data(), along_x.weights.data(),
+                  along_x.stride, width, along_x.most);
       std::memcpy(rows.data<std::uint8_t>() + static_cast<std::size_t>(row) * row_bytes, to.data(),
                   row_bytes);
     }
@@ -212,7 +232,7 @@ Tensor resample(const Tensor& image, int full_width, int full_height, int x, int
     const auto [first, count] = along_y.spans[static_cast<std::size_t>(i)];
     row_along_y(result.data<std::uint8_t>() + static_cast<std::size_t>(i) * row_bytes,
                 rows.data<std::uint8_t>() + static_cast<std::size_t>(first - first_row) * row_bytes,
-                row_bytes, along_y.at(i), count);
+                static_cast<std::int64_t>(row_bytes), along_y.at(i), count);
   }
   return result;
 }

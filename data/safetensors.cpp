@@ -97,7 +97,7 @@ std::uint64_t header_length(const InputFile& file) {
 
 }  // namespace
 
-WeightsFile read_safetensors(const std::string& path, std::uint64_t max_header) {
+WeightsFile read_safetensors(const std::string& path, std::uint64_t max_header, TensorMemory memory) {
   const InputFile file(path);
   if (file.size() < 8)
     throw_error("{}: {} bytes are too few for a safetensors file; it is truncated or of another kind", path,
@@ -124,11 +124,20 @@ WeightsFile read_safetensors(const std::string& path, std::uint64_t max_header) 
   check_coverage(path, header.tensors, data_bytes);
   WeightsFile weights;
   weights.metadata = std::move(header.metadata);
+  std::shared_ptr<char> mapping;
+  if (memory == TensorMemory::mapped) mapping = file.map();
   for (std::size_t i = 0; i < dtypes.size(); ++i) {
     auto& entry = header.tensors[i];
     const std::vector<std::int64_t> sizes(entry.shape.begin(), entry.shape.end());
-    Tensor tensor(Shape(std::span<const std::int64_t>(sizes)), dtypes[i]);
-    file.read(data_begin + entry.offsets[0], tensor.raw(), tensor.bytes());
+    const Shape shape{std::span<const std::int64_t>(sizes)};
+    const std::uint64_t begin = data_begin + entry.offsets[0];
+    Tensor tensor;
+    if (mapping && begin % size_of(dtypes[i]) == 0) {
+      tensor = Tensor::over(mapping.get() + begin, shape, dtypes[i], mapping);
+    } else {
+      tensor = Tensor(shape, dtypes[i]);
+      file.read(begin, tensor.raw(), tensor.bytes());
+    }
     weights.tensors.emplace_back(std::move(entry.name), std::move(tensor));
   }
   return weights;

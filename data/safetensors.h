@@ -24,11 +24,18 @@ struct WeightsFile {
 /// The longest headers: of files that vitral wrote, and of any (the reference implementation's limit).
 inline constexpr std::uint64_t own_header_bytes = 1'000'000, foreign_header_bytes = 100'000'000;
 
+/// Where the elements of read tensors lie: copied into memory of their own, or where the file is mapped into
+/// memory (InputFile::map()), for weights that are only read: nothing is copied, and what is never used is
+/// never read from the disk.
+enum class TensorMemory { own, mapped };
+
 /// Reads F32, F64, F16, BF16, U8 and I64 as they are; any other dtype is an error that names the tensor.
 /// Nothing in the file is trusted: a header of at most `max_header` bytes, tensors that cover the data
 /// exactly, at most 8 dimensions, no name twice, at most 100,000 tensors. Memory: the tensors and a bounded
-/// part of the header. Throws UsageError for a missing file, Error for its contents, one line each.
-WeightsFile read_safetensors(const std::string& path, std::uint64_t max_header = foreign_header_bytes);
+/// part of the header. A tensor that does not lie at a multiple of its element size is copied in any case.
+/// Throws UsageError for a missing file, Error for its contents, one line each.
+WeightsFile read_safetensors(const std::string& path, std::uint64_t max_header = foreign_header_bytes,
+                             TensorMemory memory = TensorMemory::own);
 
 /// True when the file starts as a safetensors file does: a header length that fits, then '{'.
 bool looks_like_safetensors(const std::string& path);

@@ -193,7 +193,8 @@ std::string format_safetensors_header(const std::string& path, const Safetensors
                         tensor.dtype, fmt::join(tensor.shape, ","), fmt::join(tensor.offsets, ","));
   }
   text += '}';
-  text.resize((text.size() + 7) / 8 * 8, ' ');
+  // With the 8 bytes before it the header ends at a multiple of a cache line.
+  text.resize((text.size() + 8 + 63) / 64 * 64 - 8, ' ');
   return text;
 }
 

@@ -25,7 +25,7 @@ struct SafetensorsHeader {
 /// not yet checked.
 SafetensorsHeader parse_safetensors_header(const std::string& path, std::string_view text);
 
-/// The header of these entries, padded with spaces so that the data starts at a multiple of 8. Throws
+/// The header of these entries, padded with spaces so that the data starts at a multiple of 64. Throws
 /// UsageError, with `path` in front, for text that is not UTF-8.
 std::string format_safetensors_header(const std::string& path, const SafetensorsHeader& header);
 

@@ -49,20 +49,20 @@ std::string find_weights(const std::string& path) {
       model_file, torch_model_file, kinds);
 }
 
-WeightsFile read_weights(const std::string& path) {
+WeightsFile read_weights(const std::string& path, TensorMemory memory) {
   const std::string file = find_weights(path);
   if (file != path) {
     const std::string folder = fs::path(file).parent_path().string();
     const bool ours = is_file(folder + "/" + state_file);
-    if (ours) verify_checkpoint(folder);
+    if (ours) verify_checkpoint(folder, {model_file});
     if (file.ends_with(model_file))
-      return read_safetensors(file, ours ? own_header_bytes : foreign_header_bytes);
+      return read_safetensors(file, ours ? own_header_bytes : foreign_header_bytes, memory);
   }
   if (looks_like_torch_file(file)) return read_torch_file(file);
-  if (looks_like_safetensors(file)) return read_safetensors(file);
+  if (looks_like_safetensors(file)) return read_safetensors(file, foreign_header_bytes, memory);
   // Neither: the reader that the name asks for says best what is wrong.
   const std::string extension = fs::path(file).extension().string();
-  if (extension == ".safetensors") return read_safetensors(file);
+  if (extension == ".safetensors") return read_safetensors(file, foreign_header_bytes, memory);
   if (extension == ".pt" || extension == ".pth" || extension == ".bin") return read_torch_file(file);
   throw_error<UsageError>("{}: holds no weights that vitral can read; give {}", path, kinds);
 }

@@ -11,9 +11,9 @@ namespace vitral::data {
 ///   a folder with model.safetensors (a checkpoint, checked against its state.json where it has one; Hugging
 ///   Face's folders) or else pytorch_model.bin,
 ///   a .safetensors file; a .pt, .pth or .bin file of torch.save or torch.jit.save.
-/// Files are told apart by their contents. Throws UsageError for a path that is none of these, Error for one
-/// that is damaged.
-WeightsFile read_weights(const std::string& path);
+/// Files are told apart by their contents. `memory`: of .safetensors; others are always copied. Throws
+/// UsageError for a path that is none of these, Error for one that is damaged.
+WeightsFile read_weights(const std::string& path, TensorMemory memory = TensorMemory::own);
 
 /// The file that read_weights() would read: the path itself, or the one in the folder or in the checkpoint
 /// that it chooses.

@@ -7,7 +7,7 @@
 namespace vitral::infer {
 
 ClipImageEncoder ClipImageEncoder::load(const std::string& path, Device device, int heads) {
-  const data::WeightsFile weights = data::read_clip_weights(path);
+  const data::WeightsFile weights = data::read_clip_weights(path, data::TensorMemory::mapped);
   auto tower = nn::load_clip_image(weights.tensors, weights.metadata, path, heads);
   tower->to(device);
   tower->pack_weights();

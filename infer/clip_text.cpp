@@ -54,7 +54,7 @@ double length_of(const float* row, std::int64_t width) {
 }  // namespace
 
 ClipTextEncoder ClipTextEncoder::load(const std::string& path, const std::string& vocabulary, Device device) {
-  const data::WeightsFile weights = data::read_clip_weights(path);
+  const data::WeightsFile weights = data::read_clip_weights(path, data::TensorMemory::mapped);
   auto tower = nn::load_clip_text(weights.tensors, weights.metadata, path);
   const std::string place = vocabulary.empty() ? folder_of(path) : vocabulary;
   auto tokenizer = data::Tokenizer::load(place);

@@ -34,7 +34,8 @@ class Hash {
 };
 
 // Everything that the rows depend on.
-std::string identity_of(const Encoder& encoder, const std::vector<data::PackSource>& images, bool patches) {
+std::string identity_of(const Encoder& encoder, const std::vector<data::PackSource>& images,
+                        const EmbedOptions& options) {
   Hash files, student;
   for (const auto& image : images) {
     files.add(image.path);
@@ -49,8 +50,8 @@ std::string identity_of(const Encoder& encoder, const std::vector<data::PackSour
     student.add(host.raw(), host.bytes());
   }
   student.add(encoder.settings());
-  return fmt::format("{} images {}, student {}{}", images.size(), files.text(), student.text(),
-                     patches ? ", with patches" : "");
+  return fmt::format("{} images {}, student {}{}{}", images.size(), files.text(), student.text(),
+                     options.patches ? ", with patches" : "", options.scaled_decode ? ", scaled decode" : "");
 }
 
 // A row of the journal: 1 or, for a file that does not decode, 0; then the embedding, the weights of the
@@ -100,7 +101,7 @@ class Embedding {
     data::OutputFile output(options_.output);
     const std::string kept = output.path() + ".embed";
     if (options_.restart) std::filesystem::remove(kept);
-    data::EmbeddingJournal journal(kept, identity_of(encoder_, images_, options_.patches), {row_.size()},
+    data::EmbeddingJournal journal(kept, identity_of(encoder_, images_, options_), {row_.size()},
                                    DType::float32);
     summary_.resumed = std::min(journal.rows(), summary_.found);
     try {
@@ -120,11 +121,15 @@ class Embedding {
     return std::span(images_).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
   }
 
+  ImageBatch read(std::span<const data::PackSource> some) const {
+    return read_images(some, {encoder_.config().image_size}, options_.scaled_decode);
+  }
+
   void embed(data::EmbeddingJournal& journal) {
     while (journal.rows() < summary_.found) {
       const std::int64_t begin = journal.rows(),
                          count = std::min(options_.batch_size, summary_.found - begin);
-      const ImageBatch batch = read_images(files(begin, count), {encoder_.config().image_size});
+      const ImageBatch batch = read(files(begin, count));
       Tensor rows = Tensor::zeros({count, row_.size()});
       if (!batch.usable.empty()) {
         const Encoded e = encoder_.encode(batch.pixels[0], options_.batch_size);
@@ -147,9 +152,7 @@ class Embedding {
     const data::PackSource& file = images_[static_cast<std::size_t>(i)];
     auto known = problems_.find(i);
     // The run that found it was interrupted: it is read once more.
-    if (known == problems_.end())
-      known =
-          problems_.emplace(i, read_images(files(i, 1), {encoder_.config().image_size}).problems[0]).first;
+    if (known == problems_.end()) known = problems_.emplace(i, read(files(i, 1)).problems[0]).first;
     summary_.skipped.push_back(
         {file.name, known->second.empty() ? file.path + ": could not be read by the run that was interrupted"
                                           : known->second});
@@ -190,7 +193,7 @@ class Embedding {
       file.write_strings("/skipped/reasons", reasons);
     }
     file.set_attribute("model", options_.weights);
-    file.set_attribute("transform", "resize");
+    file.set_attribute("transform", options_.scaled_decode ? "scaled_decode,resize" : "resize");
     file.close();
     output.commit();
   }

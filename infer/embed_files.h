@@ -4,7 +4,7 @@
 //   /patch_embeddings float32 [N,P,D], on request
 //   /skipped/names, /skipped/reasons utf-8 [S]: the files that do not decode, where there are some
 //
-// P = patches of an image. Attributes: model (the weights), transform ("resize").
+// P = patches of an image. Attributes: model (the weights), transform ("resize", or "scaled_decode,resize").
 #pragma once
 #include <functional>
 
@@ -15,8 +15,9 @@ namespace vitral::infer {
 
 struct EmbedOptions {
   std::string output;
-  std::string weights;   // for the attribute
-  bool patches = false;  // also /patch_embeddings
+  std::string weights;         // for the attribute
+  bool patches = false;        // also /patch_embeddings
+  bool scaled_decode = false;  // of JPEG files, see read_images()
   std::int64_t batch_size = 64;
   bool restart = false;  // forget what an interrupted run has left
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};

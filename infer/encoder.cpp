@@ -14,15 +14,16 @@ nn::StudentConfig config_of_weights(const std::vector<std::pair<std::string, Ten
 }
 
 Encoder Encoder::load(const std::string& path, Device device, const EncoderOverrides& overrides) {
-  const data::WeightsFile weights = data::read_weights(path);
+  const data::WeightsFile weights = data::read_weights(path, data::TensorMemory::mapped);
   const nn::StudentConfig stored = config_of_weights(weights.tensors, weights.metadata, path);
   nn::StudentConfig config = stored;
   if (overrides.attention) config.attention = *overrides.attention;
   if (overrides.window) config.window = *overrides.window;
   // `scale` is there or not whatever the flags say: the tensors decide the architecture, the flag only the
   // forward pass.
+  const nn::NoInit no_init;
   auto student = std::make_unique<nn::Student>(config);
-  student->load_state(weights.tensors, path);
+  student->share_state(weights.tensors, path);
   student->to(device);
   student->pack_weights();
   Encoder encoder(std::move(student), device, overrides.temperature);

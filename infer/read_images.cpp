@@ -1,5 +1,6 @@
 #include "infer/read_images.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "data/image.h"
@@ -8,7 +9,10 @@
 
 namespace vitral::infer {
 
-ImageBatch read_images(std::span<const data::PackSource> files, const std::vector<int>& sizes) {
+ImageBatch read_images(std::span<const data::PackSource> files, const std::vector<int>& sizes,
+                       bool scaled_decode) {
+  const std::int64_t least =
+      scaled_decode ? data::least_for(*std::max_element(sizes.begin(), sizes.end())) : 0;
   const auto count = static_cast<std::int64_t>(files.size());
   std::vector<std::vector<Tensor>> decoded(files.size());  // [file][size]
   ImageBatch out;
@@ -18,7 +22,7 @@ ImageBatch read_images(std::span<const data::PackSource> files, const std::vecto
     const auto k = static_cast<std::size_t>(i);
     try {
       if (!files[k].problem.empty()) throw_error("{}", files[k].problem);
-      const Tensor image = data::read_image(files[k].path);
+      const Tensor image = data::read_image(files[k].path, least);
       for (const int size : sizes) decoded[k].push_back(data::validation_transform(image, size));
     } catch (const std::exception& e) {
       decoded[k].clear();

@@ -251,7 +251,7 @@ std::unique_ptr<ClipImage> load_clip_image(const State& state, const Metadata& m
   const State image = split_clip_state(state, where).image;
   const NoInit no_init;
   auto tower = std::make_unique<ClipImage>(infer_clip_image_config(image, metadata, where, heads));
-  tower->load_state(image, where);
+  tower->share_state(image, where);
   return tower;
 }
 
@@ -260,7 +260,7 @@ std::unique_ptr<ClipText> load_clip_text(const State& state, const Metadata& met
   const State text_state = split_clip_state(state, where).text;
   const NoInit no_init;
   auto tower = std::make_unique<ClipText>(infer_clip_text_config(text_state, metadata, where, heads));
-  tower->load_state(text_state, where);
+  tower->share_state(text_state, where);
   return tower;
 }
 

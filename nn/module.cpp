@@ -49,28 +49,39 @@ std::vector<std::pair<std::string, Tensor>> Module::state() const {
   return out;
 }
 
-void Module::load_state(const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) {
+// Each parameter with the tensor of its name.
+std::vector<std::pair<NamedParameter, Tensor>> Module::matched(
+    const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) const {
   std::map<std::string, const Tensor*> given;
   for (const auto& [name, tensor] : state) given[name] = &tensor;
-  const auto mine = parameters();
-  for (const auto& p : mine) {
+  std::vector<std::pair<NamedParameter, Tensor>> out;
+  for (const auto& p : parameters()) {
     const auto found = given.find(p.name);
     VITRAL_CHECK(found != given.end(), "{}: has no weights '{}'; it belongs to another architecture", where,
                  p.name);
     VITRAL_CHECK(found->second->shape() == p.value->shape(),
                  "{}: weights '{}' have shape {}, this model needs {}; it belongs to another architecture",
                  where, p.name, found->second->shape(), p.value->shape());
+    out.emplace_back(p, *found->second);
     given.erase(found);
   }
   VITRAL_CHECK(given.empty(),
                "{}: has weights '{}' that this model does not know; it belongs to another architecture",
                where, given.begin()->first);
-  for (const auto& [name, tensor] : state) given[name] = &tensor;
-  for (const auto& p : mine) {
+  return out;
+}
+
+void Module::load_state(const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) {
+  for (const auto& [p, tensor] : matched(state, where)) {
     Tensor value = p.value->value();
     p.value->drop_packed();
-    value.copy_from(given[p.name]->to(cpu).cast(value.dtype()));
+    value.copy_from(tensor.to(cpu).cast(value.dtype()));
   }
+}
+
+void Module::share_state(const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) {
+  for (const auto& [p, tensor] : matched(state, where))
+    *p.value = Variable(tensor.to(cpu).cast(p.value->value().dtype()), true);
 }
 
 std::string Module::describe() const {

@@ -45,6 +45,9 @@ class Module {
   /// Copies values in by name, converting the dtype. UsageError, saying which, when a name is missing,
   /// unknown or of another shape; nothing is changed then.
   void load_state(const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where);
+  /// The same without copies, for weights that are only read: parameters become the given tensors, those of
+  /// their dtype share the memory.
+  void share_state(const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where);
 
   /// One line a parameter: name, shape, count.
   std::string describe() const;
@@ -64,6 +67,8 @@ class Module {
 
  private:
   void collect(const std::string& prefix, std::vector<NamedParameter>& out) const;
+  std::vector<std::pair<NamedParameter, Tensor>> matched(
+      const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) const;
 
   mutable std::deque<std::pair<std::string, Variable>> own_;  // a deque: references stay valid
   std::vector<std::pair<std::string, std::unique_ptr<Module>>> children_;

@@ -194,7 +194,12 @@ Storage::Storage(std::size_t bytes, Device device, HostMemory memory) : bytes_(b
   data_ = allocator_->allocate(bytes);
 }
 
-Storage::~Storage() { allocator_->release(data_, bytes_); }
+Storage::Storage(void* data, std::size_t bytes, std::shared_ptr<const void> owner)
+    : owner_(std::move(owner)), data_(data), bytes_(bytes), device_(cpu) {}
+
+Storage::~Storage() {
+  if (allocator_) allocator_->release(data_, bytes_);
+}
 
 MemoryPool::MemoryPool(Device device)
     : allocator_(std::make_shared<Allocator>(device, Allocator::Kind::pool, memory_of(device).shared)) {}

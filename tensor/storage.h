@@ -30,6 +30,8 @@ enum class HostMemory : unsigned char { plain, pinned };
 class Storage {
  public:
   Storage(std::size_t bytes, Device device, HostMemory memory = HostMemory::plain);
+  /// Host memory that `owner` keeps: a mapped file, say. It is not counted in AllocatorStats.
+  Storage(void* data, std::size_t bytes, std::shared_ptr<const void> owner);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -40,7 +42,8 @@ class Storage {
   bool pinned() const { return pinned_; }
 
  private:
-  std::shared_ptr<detail::Allocator> allocator_;
+  std::shared_ptr<detail::Allocator> allocator_;  // none where an owner keeps the memory
+  std::shared_ptr<const void> owner_;
   void* data_ = nullptr;
   std::size_t bytes_ = 0;
   Device device_;

@@ -32,6 +32,18 @@ Tensor Tensor::pinned(const Shape& shape, DType dtype) {
   return t;
 }
 
+Tensor Tensor::over(void* data, const Shape& shape, DType dtype, std::shared_ptr<const void> owner) {
+  VITRAL_CHECK(reinterpret_cast<std::uintptr_t>(data) % size_of(dtype) == 0,
+               "tensor: memory of {} elements must lie at a multiple of {} bytes", name(dtype),
+               size_of(dtype));
+  Tensor t;
+  t.shape_ = shape;
+  t.dtype_ = dtype;
+  t.storage_ = std::make_shared<Storage>(data, static_cast<std::size_t>(shape.numel()) * size_of(dtype),
+                                         std::move(owner));
+  return t;
+}
+
 void* Tensor::raw() const {
   VITRAL_CHECK(defined(), "tensor: data of an undefined tensor");
   return static_cast<char*>(storage_->data()) + offset_;

@@ -28,6 +28,9 @@ class Tensor {
   /// In host memory that a GPU copies from and to while the host goes on (copy_async, tensor/stream.h); plain
   /// memory where there is no GPU.
   static Tensor pinned(const Shape& shape, DType dtype = DType::float32);
+  /// Over memory on the CPU that `owner` keeps: it lives until the last tensor in it is gone. `data` holds
+  /// all elements, and lies at a multiple of their size (or UsageError).
+  static Tensor over(void* data, const Shape& shape, DType dtype, std::shared_ptr<const void> owner);
   /// Copies `values` (as many as the shape holds, or UsageError).
   template <class T>
   static Tensor from(std::span<const T> values, const Shape& shape) {

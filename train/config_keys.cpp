@@ -287,6 +287,7 @@ const std::vector<Key>& key_table() {
       KEY(data.augment.posterize_bits, Integer{1, 8}),
       KEY(data.augment.autocontrast, fraction()),
       KEY(data.augment.random_crop, Truth{}),
+      KEY(data.augment.scaled_decode, Truth{}),
       KEY(data.shuffle, Truth{}),
       KEY(data.workers, Integer{1, 256}),
 
@@ -350,6 +351,10 @@ std::optional<Conflict> find_conflict(const Config& config) {
                     "model.image_size",
                     fmt::format("{} must be at most data.augment.resize {}, from which random_crop cuts it",
                                 model.image_size, augment.resize)};
+  if (augment.scaled_decode && augment.random_crop && augment.resize == 0)
+    return Conflict{"data.augment.scaled_decode", "needs data.augment.resize, or no random_crop",
+                    "data.augment.random_crop",
+                    "cuts from the whole image, but data.augment.scaled_decode is set; set resize, too"};
   if (augment.blur_sigma_min > augment.blur_sigma_max)
     return Conflict{"data.augment.blur_sigma_min",
                     fmt::format("{} must not exceed blur_sigma_max {}", yaml_number(augment.blur_sigma_min),

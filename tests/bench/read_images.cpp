@@ -1,15 +1,29 @@
-// Random reads of 300x300x3 images, chunked one image a chunk: pread at chunk addresses (Dataset) against
-// H5Dread, on one thread. The file (1,000 images, 270 MB) is written first and stays in the page cache.
+// What images cost before the model sees them, on one thread.
 //
-//   ninja -C build tests/bench_read_images && build/tests/bench_read_images [FOLDER]
+// Random reads of 300x300x3 images, chunked one image a chunk: pread at chunk addresses (Dataset) against
+// H5Dread. The file (1,000 images, 270 MB) is written into FOLDER first and stays in the page cache.
+// Then decoding and transforms of JPEG files: those given, or one made up.
+//
+//   ninja -C build tests/bench_read_images && build/tests/bench_read_images [FOLDER [PHOTO.jpg...]]
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <string>
+#include <vector>
 
+#include <fmt/format.h>
 #include <hdf5.h>
 
+#include "data/augment.h"
+#include "data/blur.h"
+#include "data/color.h"
 #include "data/dataset.h"
 #include "data/dataset_writer.h"
+#include "data/image.h"
+#include "data/input_file.h"
+#include "data/resize.h"
 #include "tensor/random.h"
 #include "tests/bench/timing.h"
 
@@ -49,10 +63,93 @@ void write(const std::string& path) {
   writer.finish();
 }
 
-}  // namespace
+using Bytes = std::vector<std::uint8_t>;
 
-int main(int argc, char** argv) {
-  const auto folder = argc > 1 ? std::filesystem::path(argv[1]) : std::filesystem::temp_directory_path();
+// Waves of several lengths and some noise: about as hard to decode as a photograph.
+Tensor made_up_image(std::int64_t height, std::int64_t width) {
+  Random random(2);
+  Tensor image({height, width, 3}, vitral::DType::uint8);
+  std::uint8_t* to = image.data<std::uint8_t>();
+  for (std::int64_t y = 0; y < height; ++y)
+    for (std::int64_t x = 0; x < width; ++x)
+      for (int c = 0; c < 3; ++c) {
+        const auto u = static_cast<double>(x), v = static_cast<double>(y);
+        const double wave = std::sin(u / 31 + c) + std::sin(v / 17 - u / 53) + 0.5 * std::sin((u + v) / 5);
+        *to++ = static_cast<std::uint8_t>(std::clamp(128 + 40 * wave + 4 * random.normal(), 0.0, 255.0));
+      }
+  return image;
+}
+
+Bytes read_bytes(const std::string& path) {
+  const vitral::data::InputFile file(path);
+  Bytes bytes(file.size());
+  file.read(0, bytes.data(), bytes.size());
+  return bytes;
+}
+
+// The least time of a call, over many calls: what else runs on the machine only adds.
+template <class Work>
+double least_seconds(double duration, Work&& work) {
+  work();
+  double least = 1e9;
+  for (const double start = vitral::bench::now(); vitral::bench::now() - start < duration;) {
+    const double begin = vitral::bench::now();
+    work();
+    least = std::min(least, vitral::bench::now() - begin);
+  }
+  return least;
+}
+
+// The mean over `count` calls work(i), each at its least time.
+template <class Work>
+void print_mean(const char* what, int count, Work&& work) {
+  double seconds = 0;
+  for (int i = 0; i < count; ++i) seconds += least_seconds(count > 1 ? 0.03 : 0.3, [&] { work(i); });
+  seconds /= count;
+  std::printf("  %-36s %9.1f us  %8.0f images/s\n", what, 1e6 * seconds, 1 / seconds);
+}
+
+void measure_transforms(const Bytes& file) {
+  using namespace vitral::data;
+  const Tensor image = decode_image(file, "image");
+  const Tensor square = resize(image, 300, 300, Filter::bilinear);
+  const Bytes small = encode_jpeg(square, 90);
+  std::printf("%lld x %lld pixels, %zu bytes; at 300 x 300 %zu bytes\n", static_cast<long long>(image.dim(1)),
+              static_cast<long long>(image.dim(0)), file.size(), small.size());
+  print_mean("decode", 1, [&](auto) { decode_image(file, "image"); });
+  for (const int size : {300, 224})
+    print_mean(fmt::format("decode scaled, for {}", size).c_str(), 1,
+               [&](auto) { decode_image(file, "image", least_for(size)); });
+  for (const int size : {300, 224})
+    print_mean(fmt::format("decode and resize to {}", size).c_str(), 1,
+               [&](auto) { resize(decode_image(file, "image"), size, size, Filter::bilinear); });
+  for (const int size : {300, 224})
+    print_mean(fmt::format("decode scaled and resize to {}", size).c_str(), 1, [&](auto) {
+      resize(decode_image(file, "image", least_for(size)), size, size, Filter::bilinear);
+    });
+  print_mean("resize to 300", 1, [&](auto) { resize(image, 300, 300, Filter::bilinear); });
+  print_mean("resize to 224", 1, [&](auto) { resize(image, 224, 224, Filter::bilinear); });
+  print_mean("resize to 224, bicubic", 1, [&](auto) { resize(image, 224, 224, Filter::bicubic); });
+  std::printf("at 300 x 300:\n");
+  print_mean("decode", 1, [&](auto) { decode_image(small, "image"); });
+  print_mean("resize to 224", 1, [&](auto) { resize(square, 224, 224, Filter::bilinear); });
+  print_mean("brightness", 1, [&](auto) { adjust_brightness(square, 1.2F); });
+  print_mean("contrast", 1, [&](auto) { adjust_contrast(square, 1.2F); });
+  print_mean("saturation", 1, [&](auto) { adjust_saturation(square, 1.2F); });
+  print_mean("greyscale", 1, [&](auto) { grayscale(square); });
+  print_mean("flip", 1, [&](auto) { horizontal_flip(square); });
+  print_mean("blur", 1, [&](auto) { gaussian_blur(square, 5, 1.0F); });
+  print_mean("posterise", 1, [&](auto) { posterize(square, 3); });
+  print_mean("autocontrast", 1, [&](auto) { autocontrast(square); });
+  const AugmentConfig clip = AugmentConfig::clip();
+  const auto seed = [](int i) { return static_cast<std::uint64_t>(i) + 1; };
+  constexpr int seeds = 60;
+  print_mean("augment: clip", seeds, [&](int i) { augment(square, clip, 224, seed(i)); });
+  print_mean("decode and augment: clip", seeds,
+             [&](int i) { augment(decode_image(small, "image"), clip, 224, seed(i)); });
+}
+
+void measure_reads(const std::filesystem::path& folder) {
   const std::string path = (folder / "vitral-read-images.h5").string();
   write(path);
   std::vector<std::uint8_t> pixels(image_bytes);
@@ -82,4 +179,16 @@ int main(int argc, char** argv) {
   const double gb = static_cast<double>(image_bytes) / 1e9;
   std::printf("pread   %8.0f images/s  %5.1f GB/s\nH5Dread %8.0f images/s  %5.1f GB/s\n", direct, direct * gb,
               library, library * gb);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  measure_reads(arguments.empty() ? std::filesystem::temp_directory_path()
+                                  : std::filesystem::path(arguments[0]));
+  if (arguments.size() < 2)
+    for (const int height : {480, 3000})
+      measure_transforms(vitral::data::encode_jpeg(made_up_image(height, height * 4 / 3), 90));
+  for (std::size_t i = 1; i < arguments.size(); ++i) measure_transforms(read_bytes(arguments[i]));
 }

@@ -98,6 +98,43 @@ TEST_F(Teach, StoredViewsAreReplayedExactly) {
   EXPECT_NE(loader.next()->targets.to_vector(), first);
 }
 
+// The same with large JPEG files that both decode smaller, but for the plain view.
+TEST_F(Teach, ViewsOfScaledPhotographsAreReplayedExactly) {
+  {
+    data::DatasetWriter writer(file(), std::nullopt);
+    for (std::uint64_t i = 0; i < 8; ++i)
+      writer.add_encoded(data::encode_jpeg(noise({340, 350, 3}, i + 1, DType::uint8), 90),
+                         fmt::format("{}.jpg", i));
+    writer.finish();
+  }
+  const Program::Arguments views{"--views", "2", "--plain-view", "--config", config()};
+  expect_done(teach(views));
+  const std::string whole = data::Dataset::open(file()).transform().value();
+  std::string text = bytes_of_file(config());
+  text.insert(text.find("resize: 80"), "scaled_decode: true, ");
+  put_file(config(), text);
+  fail(train({}), 2,
+       file() + ": its views were made with transform " + whole +
+           " but data.augment is vitral-augment-1:scaled_decode," + whole.substr(whole.find(':') + 1) +
+           "; use the same");
+  auto again = views;
+  again.push_back("--force");
+  expect_done(teach(again));
+  const data::Dataset dataset = data::Dataset::open(file());
+  const auto encoder = infer::ClipImageEncoder::load(clip());
+  data::LoaderOptions o{
+      .batch_size = 8, .image_size = 64, .augment = train::load_config(config()).data.augment, .seed = 11};
+  for (const bool training : {true, false}) {
+    o.training = training;
+    data::Loader loader(dataset, o);
+    for (int epoch = 0; epoch < 3; ++epoch) {
+      loader.begin_epoch(epoch);
+      const auto batch = loader.next();
+      EXPECT_LE(relative_error(encoder.encode(batch->images), batch->targets), 1e-6);
+    }
+  }
+}
+
 TEST_F(Teach, ReplayTrainsAsATeacherInTheLoopDoes) {
   write_images(24);
   expect_done(train({"teacher.weights=" + clip(), "train.output=" + folder_ / "loop"}));

@@ -1,6 +1,8 @@
 #include "data/image.h"
 
+#include <array>
 #include <atomic>
+#include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -9,6 +11,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include "data/resize.h"
 #include "tensor/random.h"
 #include "tests/data/file_bytes.h"
 #include "tests/data/golden_file.h"
@@ -66,6 +69,73 @@ TEST(Image, JpegEncodesAsPillow) {
   EXPECT_EQ(max_difference(decode_image(encode_jpeg(image, 80), "memory"), read_golden(golden, "jpeg_80")),
             0);
   EXPECT_EQ(message_of([&] { encode_jpeg(image, 101); }), "encode_jpeg: quality 101 must be 1..100");
+}
+
+// Gentle waves: what is left of them does not depend on how they are scaled down.
+Tensor waves(std::int64_t height, std::int64_t width) {
+  Tensor image({height, width, 3}, DType::uint8);
+  std::uint8_t* to = image.data<std::uint8_t>();
+  for (std::int64_t y = 0; y < height; ++y)
+    for (std::int64_t x = 0; x < width; ++x)
+      for (int c = 0; c < 3; ++c)
+        *to++ = static_cast<std::uint8_t>(128 + 100 * std::sin(static_cast<double>(x) / 40 + c) *
+                                                    std::cos(static_cast<double>(y) / 30));
+  return image;
+}
+
+double mean_difference(const Tensor& a, const Tensor& b) {
+  EXPECT_EQ(a.shape(), b.shape());
+  double sum = 0;
+  for (std::int64_t i = 0; i < a.numel(); ++i)
+    sum += std::abs(a.data<std::uint8_t>()[i] - b.data<std::uint8_t>()[i]);
+  return sum / static_cast<double>(a.numel());
+}
+
+std::array<double, 3> mean_colour(const Tensor& image) {
+  std::array<double, 3> sums{};
+  for (std::int64_t i = 0; i < image.numel(); ++i)
+    sums[static_cast<std::size_t>(i % 3)] += image.data<std::uint8_t>()[i];
+  for (double& sum : sums) sum /= static_cast<double>(image.numel() / 3);
+  return sums;
+}
+
+TEST(Image, AJpegIsDecodedSmallerWhereThatLeavesEnough) {
+  const Tensor image = waves(403, 610);
+  const auto jpeg = encode_jpeg(image, 95), png = encode_png(image);
+  struct Case {
+    std::int64_t least, height, width;
+  };
+  for (const auto& c : {Case{0, 403, 610},
+                        {403, 403, 610},
+                        {203, 403, 610},
+                        {202, 202, 305},
+                        {102, 202, 305},
+                        {101, 101, 153},
+                        {52, 101, 153},
+                        {51, 51, 77},
+                        {1, 51, 77}}) {
+    const Tensor scaled = decode_image(jpeg, "image", c.least);
+    EXPECT_EQ(scaled.shape(), (Shape{c.height, c.width, 3})) << c.least;
+    EXPECT_EQ(decode_image(png, "image", c.least).shape(), image.shape()) << c.least;
+    const Tensor expected = resize(decode_image(jpeg, "image"), 40, 30, Filter::bilinear);
+    EXPECT_LT(mean_difference(resize(scaled, 40, 30, Filter::bilinear), expected), c.height < 60 ? 6 : 2)
+        << c.least;
+  }
+  const test::TempDir folder;
+  write_file(folder / "a.jpg", jpeg);
+  EXPECT_EQ(max_difference(read_image(folder / "a.jpg", 202), decode_image(jpeg, "image", 202)), 0);
+  EXPECT_EQ(least_for(101), 202);
+}
+
+TEST(Image, EveryKindOfJpegIsDecodedSmaller) {
+  for (const std::string& name : golden_names(golden, "encoded")) {
+    if (!name.starts_with("jpeg")) continue;
+    const Tensor whole = read_golden(golden, "decoded/" + name);
+    const Tensor half = decode_image(encoded(name), name, std::min(whole.dim(0), whole.dim(1)) / 2);
+    EXPECT_EQ(half.shape(), (Shape{(whole.dim(0) + 1) / 2, (whole.dim(1) + 1) / 2, 3})) << name;
+    const std::array<double, 3> expected = mean_colour(whole), colour = mean_colour(half);
+    for (std::size_t c = 0; c < 3; ++c) EXPECT_NEAR(colour[c], expected[c], 5) << name << c;
+  }
 }
 
 TEST(Image, RefusesWhatIsNoImage) {

@@ -210,6 +210,34 @@ std::string write_views(const std::string& path, const std::vector<std::uint64_t
   return path;
 }
 
+TEST(Loader, LargeJpegsAreDecodedSmallerWhereAsked) {
+  const TempDir folder;
+  DatasetWriter w(folder / "a.h5", std::nullopt);
+  std::vector<std::vector<std::uint8_t>> files;
+  for (int i = 0; i < 6; ++i) {
+    files.push_back(encode_jpeg(noise(130, 100 + i, i), 90));
+    w.add_encoded(files.back(), fmt::format("{}.jpg", i), embedding(i));
+  }
+  w.finish();
+  LoaderOptions o{.batch_size = 6, .image_size = 20, .shuffle = false, .workers = 2};
+  o.augment.scaled_decode = true;
+  o.augment.resize = 24;
+  o.augment.brightness = 0.4F;
+  o.augment.random_crop = true;
+  for (const bool training : {true, false}) {
+    o.training = training;
+    const auto batch = Loader(Dataset::open(folder / "a.h5"), o).next();
+    ASSERT_EQ(batch->size(), 6);
+    for (int i = 0; i < 6; ++i) {
+      const auto k = static_cast<std::size_t>(i);
+      const std::uint64_t seed = training ? random_key(0, 0, i) : 0;
+      const Tensor image = decode_image(files[k], "image", training ? 48 : 0);
+      EXPECT_EQ(image.dim(0), training ? 65 : 130);
+      EXPECT_EQ(batch->images.rows(i, i + 1).to_vector(), augment(image, o.augment, 20, seed).to_vector());
+    }
+  }
+}
+
 TEST(Loader, StoredViewsAreReplayed) {
   const TempDir dir;
   const std::string path = write_views(dir / "a.h5", {100, 0, 300}, transform_name(strong()));

@@ -79,6 +79,27 @@ TEST(Pack, FoldersToPlainImages) {
   EXPECT_EQ(d.width(), 0);
 }
 
+TEST(Pack, LargeJpegsAreDecodedSmallerWhereAsked) {
+  const TempDir dir;
+  Tensor image({90, 70, 3}, DType::uint8);
+  for (std::int64_t i = 0; i < image.numel(); ++i)
+    image.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(splitmix64(static_cast<std::uint64_t>(i)));
+  write_image(dir / "a.jpg", image);
+  PackOptions o = options(dir);
+  o.inputs = {dir / "a.jpg"};
+  std::vector<Tensor> packed;
+  for (const bool scaled : {false, true}) {
+    o.scaled_decode = scaled;
+    o.output = dir / (scaled ? "scaled.h5" : "whole.h5");
+    EXPECT_EQ(pack(o).train, 1);
+    packed.push_back(Dataset::open(o.output).image(0));
+    const Tensor read = read_image(dir / "a.jpg", scaled ? 16 : 0);
+    EXPECT_EQ(read.dim(0), scaled ? 23 : 90);
+    EXPECT_EQ(packed.back().to_vector(), resize(read, 8, 8, Filter::bilinear).to_vector());
+  }
+  EXPECT_NE(packed[0].to_vector(), packed[1].to_vector());
+}
+
 TEST(Pack, EncodedKeepsTheBytes) {
   const TempDir dir;
   write_folder(dir);

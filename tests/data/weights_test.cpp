@@ -72,6 +72,34 @@ TEST(Weights, ADamagedCheckpointIsNoticed) {
                         file, bytes.size() - 1, bytes.size()));
 }
 
+// The optimiser's file belongs to a complete checkpoint, but only who reads its contents reads all of it.
+TEST(Weights, OfACheckpointTheModelsChecksumCounts) {
+  const TempDir folder;
+  const std::string run = folder / "run";
+  put_checkpoint(run, 10, 1);
+  const std::string checkpoint = checkpoints_folder(run) + "/step-000000010",
+                    model = checkpoint + "/" + model_file, optimizer = checkpoint + "/" + optimizer_file;
+  const auto value = [&] {
+    return read_weights(checkpoint, TensorMemory::mapped).tensors.at(0).second.to_vector().at(0);
+  };
+  std::string bytes = bytes_of_file(optimizer);
+  bytes.back() ^= 1;
+  put_file(optimizer, bytes);
+  EXPECT_EQ(value(), 1);
+  EXPECT_EQ(message_of([&] { verify_checkpoint(checkpoint); }),
+            optimizer + ": damaged: its checksum is not the one in state.json; use another checkpoint");
+  put_file(optimizer, bytes.substr(1));
+  EXPECT_EQ(message_of([&] { value(); }),
+            fmt::format("{}: truncated or damaged: {} bytes, state.json says {}; use another checkpoint",
+                        optimizer, bytes.size() - 1, bytes.size()));
+  put_file(optimizer, bytes);
+  bytes = bytes_of_file(model);
+  bytes.back() ^= 1;
+  put_file(model, bytes);
+  EXPECT_EQ(message_of([&] { value(); }),
+            model + ": damaged: its checksum is not the one in state.json; use another checkpoint");
+}
+
 TEST(Weights, FilesAreToldApartByContents) {
   const TempDir folder;
   const std::string a = folder / "weights.pt", b = folder / "weights.bin", c = folder / "x";

@@ -5,6 +5,7 @@
 
 #include "data/hdf5.h"
 #include "data/image.h"
+#include "data/transform.h"
 #include "tests/data/file_bytes.h"
 #include "tests/golden.h"
 
@@ -81,6 +82,27 @@ TEST_F(EmbedFiles, GoesOnWhereItWasInterrupted) {
     EXPECT_LT(test::relative_error(found.read(name), expected.read(name)), 1e-6) << name;
   EXPECT_EQ(found.read_strings("/names"), expected.read_strings("/names"));
   EXPECT_EQ(found.read_strings("/skipped/reasons"), expected.read_strings("/skipped/reasons"));
+}
+
+TEST_F(EmbedFiles, LargeJpegsAreDecodedSmallerWhereAsked) {
+  Tensor image({150, 170, 3}, DType::uint8);
+  for (std::int64_t p = 0; p < image.numel(); ++p)
+    image.data<std::uint8_t>()[p] = static_cast<std::uint8_t>((p / 97 * 41) % 253);
+  data::write_image(folder_ / "a.jpg", image);
+  data::PackSource file;
+  file.path = folder_ / "a.jpg";
+  file.name = "a.jpg";
+  EmbedOptions o = options("e.h5");
+  for (const bool scaled : {false, true}) {
+    o.scaled_decode = scaled;
+    EXPECT_EQ(embed_files(encoder_, {file}, o).embedded, 1);
+    const data::H5File written = data::H5File::open(o.output);
+    EXPECT_EQ(written.attribute("transform"), scaled ? "scaled_decode,resize" : "resize");
+    const Tensor pixels =
+        data::validation_transform(data::read_image(folder_ / "a.jpg", scaled ? 32 : 0), 16);
+    EXPECT_EQ(written.read("/embeddings").to_vector(),
+              encoder_.encode(pixels.reshape({1, 16, 16, 3})).embeddings.to_vector());
+  }
 }
 
 TEST_F(EmbedFiles, SkippedFilesOfTheInterruptedRunKeepTheirReason) {

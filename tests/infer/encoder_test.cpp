@@ -57,6 +57,39 @@ TEST(Encoder, OverridesComeLast) {
   EXPECT_GT(*std::max_element(probs.begin(), probs.end()), 0.5);
 }
 
+// Weights are used where their file is mapped; what happens to its name afterwards is no concern of theirs.
+TEST(Encoder, OutlivesItsFile) {
+  const test::TempDir folder;
+  const std::string path = folder / "student.safetensors";
+  std::filesystem::copy_file("tests/golden/run_init.safetensors", path);
+  Tensor images({2, 16, 16, 3}, DType::uint8);
+  for (std::int64_t i = 0; i < images.numel(); ++i)
+    images.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 37);
+  const Encoder encoder = Encoder::load(path);
+  const auto expected = encoder.encode(images).embeddings.to_vector();
+  data::write_safetensors(path, {{"w", Tensor::full({2}, 1)}});
+  std::filesystem::remove(path);
+  EXPECT_EQ(encoder.encode(images).embeddings.to_vector(), expected);
+}
+
+TEST(Encoder, HalfPrecisionOnDiskIsCloseToWhole) {
+  const test::TempDir folder;
+  const std::string path = "tests/golden/run_init.safetensors";
+  Tensor images({4, 16, 16, 3}, DType::uint8);
+  for (std::int64_t i = 0; i < images.numel(); ++i)
+    images.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 29 + i / 768 * 11);
+  const Encoded whole = Encoder::load(path).encode(images);
+  for (const auto& [dtype, tolerance] : {std::pair{DType::float16, 2e-3}, {DType::bfloat16, 2e-2}}) {
+    data::NamedTensors tensors = data::read_weights(path).tensors;
+    for (auto& [name, tensor] : tensors) tensor = tensor.cast(dtype);
+    data::write_safetensors(folder / "half.safetensors", tensors);
+    const Encoded half = Encoder::load(folder / "half.safetensors").encode(images);
+    EXPECT_LT(relative_error(half.embeddings, whole.embeddings), tolerance) << name(dtype);
+    EXPECT_LT(relative_error(half.patches, whole.patches), tolerance) << name(dtype);
+    EXPECT_GT(relative_error(half.embeddings, whole.embeddings), tolerance / 1000) << name(dtype);
+  }
+}
+
 TEST(Encoder, WhatDoesNotGiveAStudent) {
   EXPECT_EQ(test::message_of([] {
               Encoder::load("tests/golden/run_init.safetensors", cpu,

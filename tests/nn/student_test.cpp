@@ -205,6 +205,33 @@ TEST(Module, LoadingIsStrictAndAllOrNothing) {
   EXPECT_EQ(a.parameters()[2].value->value().to_vector(), b.parameters()[2].value->value().to_vector());
 }
 
+TEST(Module, SharedStateIsTheGivenTensors) {
+  Student a(tiny(), 1);
+  const Student b(tiny(), 2);
+  auto state = b.state();
+  const Tensor half = state[1].second.cast(DType::float16);
+  state[1].second = half;
+  state.emplace_back("more", Tensor::zeros({1}));
+  const auto before = a.parameters()[0].value->value();
+  EXPECT_EQ(
+      message_of([&] { a.share_state(state, "x.safetensors"); }),
+      "x.safetensors: has weights 'more' that this model does not know; it belongs to another architecture");
+  EXPECT_TRUE(a.parameters()[0].value->value().shares_memory_with(before));
+  state.pop_back();
+  a.share_state(state, "x.safetensors");
+  const auto mine = a.parameters();
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    const Tensor& value = mine[i].value->value();
+    EXPECT_EQ(value.dtype(), DType::float32);
+    EXPECT_EQ(value.to_vector(), state[i].second.to_vector());
+    EXPECT_EQ(value.shares_memory_with(state[i].second), i != 1) << mine[i].name;
+  }
+  const NoGrad no_grad;
+  const Variable images(Tensor::full({2, 3, 12, 12}, 0.5));
+  EXPECT_LT(test::relative_error(a.forward(images).embedding.value(), b.forward(images).embedding.value()),
+            1e-2);
+}
+
 TEST(Module, ANameIsTakenOnce) {
   struct Twice : Module {
     Variable &a = parameter("w", Tensor::zeros({1})), &b = parameter("w", Tensor::zeros({1}));

@@ -36,6 +36,28 @@ TEST(Tensor, ConvertsBetweenAllTypes) {
     EXPECT_EQ(a.cast(t).to_vector(), a.to_vector()) << name(t);
 }
 
+TEST(Tensor, LiesOverMemoryOfAnOwner) {
+  auto owner = std::make_shared<std::vector<float>>(std::vector<float>{1, 2, 3, 4, 5, 6});
+  const std::weak_ptr<std::vector<float>> alive = owner;
+  float* memory = owner->data();
+  const std::size_t in_use = allocator_stats(cpu).bytes_in_use;
+  Tensor whole = Tensor::over(memory, {3, 2}, DType::float32, std::move(owner));
+  EXPECT_EQ(whole.raw(), memory);
+  EXPECT_EQ(whole.device(), cpu);
+  EXPECT_EQ(allocator_stats(cpu).bytes_in_use, in_use);
+  Tensor row = whole.rows(1, 2);
+  EXPECT_EQ(row.to_vector(), (std::vector<double>{3, 4}));
+  EXPECT_TRUE(row.shares_memory_with(whole));
+  whole = {};
+  EXPECT_FALSE(alive.expired());
+  EXPECT_TRUE(row.exclusive());
+  row = {};
+  EXPECT_TRUE(alive.expired());
+  alignas(8) char bytes[16] = {};
+  EXPECT_EQ(test::message_of([&] { Tensor::over(bytes + 2, {1}, DType::float32, nullptr); }),
+            "tensor: memory of float32 elements must lie at a multiple of 4 bytes");
+}
+
 TEST(Tensor, DataAsksForItsOwnType) {
   EXPECT_EQ(message_of([] { Tensor({2}).data<double>(); }),
             "tensor: asked for float64 data of a float32 tensor");

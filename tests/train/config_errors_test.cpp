@@ -76,7 +76,7 @@ const std::vector<Case>& cases() {
        "resize, "
        "brightness, contrast, saturation, grayscale, flip, blur, blur_kernel, blur_sigma_min, "
        "blur_sigma_max, "
-       "posterize, posterize_bits, autocontrast, random_crop"},
+       "posterize, posterize_bits, autocontrast, random_crop, scaled_decode"},
       {"data: {[a]: 1}\n", {}, "config.yaml:1: data: a key must be a name, not [a]"},
       {"train:\n  epochs: 3\n  epochs: 4\n", {}, "config.yaml:3: train.epochs: is given twice; keep one"},
       {"train: {epochs: 3}\nmodel: {}\ntrain: {}\n", {}, "config.yaml:3: train: is given twice; keep one"},
@@ -223,6 +223,13 @@ const std::vector<Case>& cases() {
        {},
        "config.yaml:2: data.augment.resize: 100 must be at least model.image_size 224, which random_crop "
        "cuts from it"},
+      {"data:\n  augment: {scaled_decode: true, random_crop: true}\n",
+       {},
+       "config.yaml:2: data.augment.scaled_decode: needs data.augment.resize, or no random_crop"},
+      {"data: {augment: {scaled_decode: true}}",
+       {"data.augment.random_crop=true"},
+       "override data.augment.random_crop=true: cuts from the whole image, but data.augment.scaled_decode is "
+       "set; set resize, too"},
       {"data: {augment: {blur_sigma_min: 3}}",
        {},
        "config.yaml:1: data.augment.blur_sigma_min: 3 must not exceed blur_sigma_max 2"},

@@ -35,7 +35,7 @@ TEST(Config, ReadsEveryKey) {
 model: {image_size: 60, patch_size: 6, width: 96, layers: 2, heads: 3, attention: full, window: 5, same_norm: False, init_from: a.pt}
 data: {train: one.h5, val: [], augment: {resize: 70, brightness: 0.1, contrast: 0.2, saturation: 0.3, grayscale: 0.4, flip: 0.5,
        blur: 0.6, blur_kernel: 7, blur_sigma_min: 1, blur_sigma_max: 3, posterize: 0.7, posterize_bits: 4, autocontrast: 0.8,
-       random_crop: true}, shuffle: false, workers: 8}
+       random_crop: true, scaled_decode: true}, shuffle: false, workers: 8}
 train: {batch_size: 12, accumulate: 3, epochs: 5, max_steps: 9, loss_norm: 2.5, seed: 9223372036854775807, device: "cuda:3",
         precision: bf16, clip_norm: 1, ema: 0.999, optimizer: {name: adamw, lr: .01, weight_decay: 0, betas: [0, +0.5], eps: 1e-6},
         scheduler: {name: one_cycle, warmup_fraction: 0.1, start_factor: 2, end_factor: 3},
@@ -45,7 +45,7 @@ train: {batch_size: 12, accumulate: 3, epochs: 5, max_steps: 9, loss_norm: 2.5, 
   static_cast<nn::StudentConfig&>(e.model) = {60, 6, 96, 2, 3, "full", 5, false};
   e.model.init_from = "a.pt";
   e.data = {{"one.h5"}, {}, {}, false, 8};
-  e.data.augment = {70, 0.1F, 0.2F, 0.3F, 0.4F, 0.5F, 0.6F, 7, 1, 3, 0.7F, 4, 0.8F, true};
+  e.data.augment = {70, 0.1F, 0.2F, 0.3F, 0.4F, 0.5F, 0.6F, 7, 1, 3, 0.7F, 4, 0.8F, true, true};
   e.train.batch_size = 12;
   e.train.accumulate = 3;
   e.train.epochs = 5;
