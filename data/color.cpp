@@ -5,7 +5,7 @@
 
 #include "data/exact_float.h"
 #include "data/image.h"
-#include "data/simd.h"
+#include "tensor/clones.h"
 
 namespace vitral::data {
 namespace {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "autograd/gradcheck.h"
+#include "tests/golden.h"
 #include "tests/support.h"
 
 namespace vitral::nn {

@@ -81,7 +81,7 @@ TEST(Profile, KnowsTheWorkOfProducts) {
   Tensor bias = Tensor::zeros({7}), dweight({7, 3}), dbias({7});
   EXPECT_EQ(flops([&] { kernel::linear(c, a, bt, {}); }), one);
   EXPECT_EQ(flops([&] { kernel::linear(c, a, bt, bias); }), one);
-  EXPECT_EQ(flops([&] { kernel::linear_backward(dweight, dbias, c, a); }), one);
+  EXPECT_EQ(flops([&] { kernel::linear_backward(dweight, dbias, c, a, false); }), one);
   const Tensor many = Tensor::full({4, 5, 3}, 1);
   Tensor products({4, 5, 7});
   EXPECT_EQ(flops([&] { kernel::gemm(products, many, b, {}); }), 4 * one);
