@@ -76,13 +76,12 @@ TEST(Safetensors, MappedTensorsAreThoseOfTheFile) {
     EXPECT_EQ(mapped.tensors[i].second.to_vector(), copied.tensors[i].second.to_vector());
   }
   // What is written into them stays here, and what happens to the file's name is of no concern to them.
-  Tensor doubles = mapped.tensors[0].second;
-  ASSERT_EQ(doubles.dtype(), DType::float64);
-  doubles.fill(7);
+  Tensor first = mapped.tensors[0].second;
+  first.fill(7);
   EXPECT_EQ(bytes_of_file(path), before);
   write_safetensors(path, {{"other", Tensor::full({100000}, 1)}});
   std::filesystem::remove(path);
-  EXPECT_EQ(doubles.to_vector(), std::vector<double>(6, 7));
+  EXPECT_EQ(first.to_vector(), std::vector<double>(6, 7));
   for (std::size_t i = 1; i < copied.tensors.size(); ++i)
     EXPECT_EQ(mapped.tensors[i].second.to_vector(), copied.tensors[i].second.to_vector());
 }
