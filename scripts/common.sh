@@ -7,8 +7,10 @@ BUILD=${BUILD:-build}
 export LC_ALL=C # numbers with a point, sorting by bytes
 
 packages=(g++ meson ninja-build pkg-config libeigen3-dev libhdf5-dev libyaml-cpp-dev libgtest-dev nlohmann-json3-dev
-  libcli11-dev libfmt-dev libturbojpeg0-dev libspng-dev libopenblas-openmp-dev libzip-dev zlib1g-dev libxxhash-dev libgd-dev
+  libcli11-dev libfmt-dev libturbojpeg0-dev libspng-dev libzip-dev zlib1g-dev libxxhash-dev libgd-dev
   libpcre2-dev libutf8proc-dev)
+# Who multiplies matrices: the choice of meson.build, -Dblas=auto.
+case $(uname -m) in x86_64) packages+=(libdnnl-dev) ;; *) packages+=(libopenblas-openmp-dev) ;; esac
 
 die() {
   echo "${0##*/}: $1" >&2
@@ -30,6 +32,10 @@ install_missing() {
   fi
   echo "installing ${missing[*]}"
   "${as_root[@]}" apt-get update -qq || die "apt-get update failed; is there a network?"
+  # A release without oneDNN gets a BLAS.
+  if [[ " ${missing[*]} " == *" libdnnl-dev "* && -z $(apt-cache policy libdnnl-dev | sed -n '/Candidate: [0-9]/p') ]]; then
+    missing=("${missing[@]/libdnnl-dev/libopenblas-openmp-dev}")
+  fi
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
     die "apt-get could not install ${missing[*]}"
 }

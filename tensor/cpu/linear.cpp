@@ -18,6 +18,8 @@ bool by_onednn(DType dtype) {
   return dtype == DType::float32 || (dtype == DType::bfloat16 && onednn::has_bfloat16());
 }
 
+const void* data_of(const Tensor& t) { return t.defined() ? t.raw() : nullptr; }
+
 onednn::Linear linear_of(const Tensor& y, const Tensor& x, const Tensor& bias) {
   return {.rows = x.dim(0),
           .in = x.dim(1),
@@ -27,8 +29,6 @@ onednn::Linear linear_of(const Tensor& y, const Tensor& x, const Tensor& bias) {
           .bias = bias.defined()};
 }
 #endif
-
-const void* data_of(const Tensor& t) { return t.defined() ? t.raw() : nullptr; }
 
 void linear(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (y.numel() == 0) return;
