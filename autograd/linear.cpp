@@ -82,26 +82,31 @@ Saved product_weight(const Variable& x, const Variable& weight) {
   return weight.dtype() == x.dtype() ? Saved(weight) : Saved(weight.value_as(x.dtype()));
 }
 
-// The gradients of weight and bias, inputs 1 and 2 of the node. x is needed for that of the weight only.
+// The gradients of weight and bias, inputs 1 and 2 of the node, by compute(dweight, dbias, accumulate): new
+// ones or, where another micro-batch was here before, added to what it left.
+template <class F>
+void parameter_gradients(const LinearShapes& l, Device device, Gradients& gradients, F&& compute) {
+  const bool wants_bias = l.biased && gradients.needs(2);
+  Tensor dweight = gradients.collected(1), dbias = wants_bias ? gradients.collected(2) : Tensor();
+  if (dweight.defined() && (!wants_bias || dbias.defined())) return compute(dweight, dbias, true);
+  dweight = Tensor({l.out, l.in}, l.dtype, device);
+  if (wants_bias) dbias = Tensor({l.out}, l.dtype, device);
+  compute(dweight, dbias, false);
+  gradients.add(1, std::move(dweight));
+  if (wants_bias) gradients.add(2, std::move(dbias));
+}
+
+// x is needed for the gradient of the weight only.
 void linear_parameter_gradients(const LinearShapes& l, const Tensor& dy, const Tensor& x,
                                 Gradients& gradients) {
-  const bool wants_bias = l.biased && gradients.needs(2);
-  Tensor dbias;
-  // Another micro-batch was here before.
-  if (Tensor collected = gradients.needs(1) ? gradients.collected(1) : Tensor(); collected.defined()) {
-    if (wants_bias) dbias = gradients.collected(2);
-    if (!wants_bias || dbias.defined())
-      return kernel::linear_backward(collected, dbias, dy, x.reshape({l.rows, l.in}), true);
-  }
-  if (wants_bias) dbias = Tensor({l.out}, l.dtype, dy.device());
-  if (gradients.needs(1)) {
-    Tensor dweight({l.out, l.in}, l.dtype, dy.device());
-    kernel::linear_backward(dweight, dbias, dy, x.reshape({l.rows, l.in}), false);
-    gradients.add(1, std::move(dweight));
-  } else if (wants_bias) {
-    kernel::sum_axis(dbias, dy, 1, l.rows, l.out, 1);
-  }
-  if (wants_bias) gradients.add(2, std::move(dbias));
+  if (gradients.needs(1))
+    return parameter_gradients(l, dy.device(), gradients, [&](Tensor& dw, Tensor& db, bool accumulate) {
+      kernel::linear_backward(dw, db, dy, x.reshape({l.rows, l.in}), accumulate);
+    });
+  if (!l.biased || !gradients.needs(2)) return;
+  Tensor dbias({l.out}, l.dtype, dy.device());
+  kernel::sum_axis(dbias, dy, 1, l.rows, l.out, 1);
+  gradients.add(2, std::move(dbias));
 }
 
 Tensor linear_input_gradient(const LinearShapes& l, const Tensor& dy, const Tensor& weight) {
@@ -130,22 +135,42 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias)
 }
 
 Variable quick_gelu_linear(const Variable& h, const Variable& weight, const Variable& bias) {
-  if (!grad_enabled() || !kernel::quick_gelu_both.implemented(h.device().kind))
-    return linear(quick_gelu(h), weight, bias);
   const LinearShapes l("quick_gelu_linear", h, weight, bias);
+  const bool fused = kernel::quick_gelu_linear.implemented(h.device().kind);
+  if (!grad_enabled() && !fused) return linear(quick_gelu(h), weight, bias);
   const Saved kw = product_weight(h, weight);
-  Tensor activation(h.shape(), h.dtype(), h.device());
-  kernel::quick_gelu(activation, h.value());
-  return make_result("quick_gelu_linear", linear_forward(l, activation, kw.get(), bias),
-                     linear_inputs(h, weight, bias),
-                     [l, kh = Saved(h), kw](const Tensor& dy, Gradients& gradients) {
+  Tensor y;
+  if (fused) {
+    y = Tensor({l.rows, l.out}, h.dtype(), h.device());
+    kernel::quick_gelu_linear(y, h.value().reshape({l.rows, l.in}), kw.get(),
+                              l.biased ? bias.value_as(h.dtype()) : Tensor(),
+                              grad_enabled() ? Tensor() : weight.packed(h.dtype()));
+    y = y.reshape(l.x_shape.with(-1, l.out));
+  } else {
+    Tensor activation(h.shape(), h.dtype(), h.device());
+    kernel::quick_gelu(activation, h.value());
+    y = linear_forward(l, activation, kw.get(), bias);
+  }
+  return make_result("quick_gelu_linear", std::move(y), linear_inputs(h, weight, bias),
+                     [l, kh = Saved(h), kw, fused](const Tensor& dy, Gradients& gradients) {
                        const Tensor g = dy.reshape({l.rows, l.out}), vh = kh.get();
-                       // The gradient goes through the product first, so that one pass over h gives what
-                       // backward needs of the activation and of its derivative.
-                       Tensor dh = linear_input_gradient(l, g, kw.get());
-                       Tensor again(vh.shape(), vh.dtype(), vh.device());
-                       kernel::quick_gelu_both(again, dh, dh, vh);
-                       linear_parameter_gradients(l, g, again, gradients);
+                       Tensor dh;
+                       if (fused && gradients.needs(1)) {
+                         dh = Tensor(vh.shape(), vh.dtype(), vh.device());
+                         Tensor rows = dh.reshape({l.rows, l.in});
+                         parameter_gradients(
+                             l, g.device(), gradients, [&](Tensor& dw, Tensor& db, bool accumulate) {
+                               kernel::quick_gelu_linear_backward(rows, dw, db, g, vh.reshape({l.rows, l.in}),
+                                                                  kw.get(), accumulate);
+                             });
+                       } else {
+                         // The gradient goes through the product first, so that one pass over h gives what
+                         // backward needs of the activation and of its derivative.
+                         dh = linear_input_gradient(l, g, kw.get());
+                         Tensor again(vh.shape(), vh.dtype(), vh.device());
+                         kernel::quick_gelu_both(again, dh, dh, vh);
+                         linear_parameter_gradients(l, g, again, gradients);
+                       }
                        if (gradients.needs(0)) gradients.add(0, std::move(dh));
                      });
 }

@@ -70,12 +70,6 @@ SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variab
   bool fits = delta.rank() >= 1 && delta.rank() <= x.rank();
   for (int i = 1; fits && i <= delta.rank(); ++i) fits = delta.dim(-i) == x.dim(-i);
   VITRAL_CHECK(fits, "add_layer_norm: delta {} must be the last dimensions of x {}", delta.shape(), shape);
-  if (!kernel::add_layer_norm.implemented(x.device().kind)) {
-    SumAndNorm out;
-    out.sum = add(x, delta);
-    out.norm = layer_norm(out.sum, weight, bias, eps);
-    return out;
-  }
   const std::int64_t width = x.dim(-1);
   Normalized n(x, weight);
   Tensor sum(shape, x.dtype(), x.device());

@@ -1,7 +1,6 @@
 // The differentiable operations. Shapes are row-major and batch-first; a leading "..." stands for any number
-// of dimensions. All work on float32 and float64, on a GPU also on bfloat16, where parameters (weight, bias,
-// scale) may be float32 beside it. Wrong shapes throw UsageError with the operation, both shapes and the
-// rule.
+// of dimensions. All work on float32, float64 and bfloat16, where parameters (weight, bias, scale) may be
+// float32 beside it. Wrong shapes throw UsageError with the operation, both shapes and the rule.
 #pragma once
 #include <initializer_list>
 #include <vector>
@@ -51,7 +50,7 @@ Variable matmul(const Variable& a, const Variable& b, bool transpose_b = false);
 /// y = x weight^T + bias;  x [...,I], weight [O,I], bias [O] or undefined  ->  [...,O].
 Variable linear(const Variable& x, const Variable& weight, const Variable& bias);
 
-/// linear(quick_gelu(h), weight, bias); on a GPU the backward is fused.
+/// linear(quick_gelu(h), weight, bias) with a fused backward.
 Variable quick_gelu_linear(const Variable& h, const Variable& weight, const Variable& bias);
 
 // --- normalisation ---
@@ -61,7 +60,7 @@ Variable layer_norm(const Variable& x, const Variable& weight, const Variable& b
 struct SumAndNorm {
   Variable sum, norm;
 };
-/// sum = x + delta, norm = layer_norm(sum), in one pass on a GPU: what happens between two halves of a
+/// sum = x + delta, norm = layer_norm(sum), in one pass: what happens between two halves of a
 /// residual block. delta has the last dimensions of x, as many as it has.
 SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variable& weight,
                           const Variable& bias, double eps = 1e-5);
@@ -88,7 +87,7 @@ struct PooledPatches {
 };
 PooledPatches pool_patches(const Variable& x, const Variable& scale, std::int64_t heads,
                            double temperature = 1);
-/// The embedding alone, one kernel on a GPU; float32 for a bfloat16 x.
+/// The embedding alone, one kernel; float32 for a bfloat16 x.
 Variable patch_pooling(const Variable& x, const Variable& scale, std::int64_t heads, double temperature = 1);
 
 // --- images ---

@@ -37,8 +37,6 @@ PooledPatches pool_patches(const Variable& x, const Variable& scale, std::int64_
 
 Variable patch_pooling(const Variable& x, const Variable& scale, std::int64_t heads, double temperature) {
   check_pooling("patch_pooling", x, scale, heads, temperature);
-  if (!kernel::patch_pooling.implemented(x.device().kind))
-    return pool_patches(x, scale, heads, temperature).embedding;
   const std::int64_t b = x.dim(0), n = x.dim(1), w = x.dim(2) - heads;
   const DType dtype = x.dtype() == DType::float64 ? DType::float64 : DType::float32;
   Tensor embedding({b, w}, dtype, x.device()), probs({b, n}, dtype, x.device()), patches;

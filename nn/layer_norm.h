@@ -13,7 +13,7 @@ class LayerNorm : public Module {
   /// x [...,W] -> [...,W]
   Variable operator()(const Variable& x) const { return layer_norm(x, weight, bias, 1e-5); }
 
-  /// sum = x + delta and its norm, one pass on a GPU (add_layer_norm in autograd/ops.h).
+  /// sum = x + delta and its norm, one pass (add_layer_norm in autograd/ops.h).
   SumAndNorm add(const Variable& x, const Variable& delta) const {
     return add_layer_norm(x, delta, weight, bias, 1e-5);
   }

@@ -56,7 +56,7 @@ Variable normalize_pixels(const Tensor& images, Device device);
 /// The same as patches [B,N,3 p p], which the first layer multiplies, in one pass. pixels uint8 [B,H,W,3] on
 /// the device where the student is. crops int64 [B,3] there: which square of each image the student sees
 /// (top, left, 1 where it is mirrored), inside the image; undefined: the whole image, which then has the
-/// model's size. dtype: what the student computes in, bfloat16 on a GPU only.
+/// model's size. dtype: what the student computes in, float32 or bfloat16.
 Variable pixel_patches(const StudentConfig& config, const Tensor& pixels, const Tensor& crops = {},
                        DType dtype = DType::float32);
 
@@ -79,7 +79,7 @@ class Student : public Module {
   StudentOutput forward(const Variable& images, const ForwardOptions& options = {}) const;
   /// The same from pixel_patches().
   StudentOutput of_patches(const Variable& patches, const ForwardOptions& options = {}) const;
-  /// The embedding [B,W] alone, from pixel_patches(): what training needs, fused on a GPU. In the dtype of
+  /// The embedding [B,W] alone, from pixel_patches(): what training needs, fused. In the dtype of
   /// the patches; bfloat16 gives a float32 embedding.
   Variable embed(const Variable& patches) const;
   const StudentConfig& config() const { return config_; }

@@ -22,7 +22,28 @@ inline constinit Kernel<void(Tensor& dweight, Tensor& dbias, const Tensor& dy, c
                              bool accumulate)>
     linear_backward{"linear_backward", linear_backward_flops};
 
-/// The same with a weight that was packed before: for weights that stay, as in inference. `packed` is made
+inline double quick_gelu_linear_flops(Tensor& y, const Tensor& h, const Tensor&, const Tensor&,
+                                      const Tensor&) {
+  return 2.0 * static_cast<double>(y.numel()) * static_cast<double>(h.dim(-1));
+}
+inline double quick_gelu_linear_backward_flops(Tensor&, Tensor& dweight, Tensor&, const Tensor& dy,
+                                               const Tensor&, const Tensor&, bool) {
+  return 4.0 * static_cast<double>(dweight.numel()) * static_cast<double>(dy.dim(0));
+}
+
+/// y = quick_gelu(h) weight^T + bias, a few hundred rows at a time, so that the activation stays in the cache
+/// and is never stored. h [R,I]; the rest as in linear; packed is pack_weight's, or undefined. CPU only;
+/// autograd/linear.cpp has the composition.
+inline constinit Kernel<void(Tensor& y, const Tensor& h, const Tensor& weight, const Tensor& bias,
+                             const Tensor& packed)>
+    quick_gelu_linear{"quick_gelu_linear", quick_gelu_linear_flops};
+/// dh = (dy weight) quick_gelu'(h);  dweight = dy^T quick_gelu(h);  dbias = sum_R dy, where it is defined.
+/// weight has the dtype of h; `accumulate` as in linear_backward, of dweight and dbias.
+inline constinit Kernel<void(Tensor& dh, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& h,
+                             const Tensor& weight, bool accumulate)>
+    quick_gelu_linear_backward{"quick_gelu_linear_backward", quick_gelu_linear_backward_flops};
+
+/// linear with a weight that was packed before: for weights that stay, as in inference. `packed` is made
 /// here, bytes in an order of the library's; it stays undefined where packing is no use. Implemented on the
 /// CPU, in a build with oneDNN.
 inline constinit Kernel<void(Tensor& packed, const Tensor& weight)> pack_weight{"pack_weight"};

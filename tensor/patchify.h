@@ -40,10 +40,10 @@ inline constinit Kernel<void(Tensor& y, const Tensor& x, ChannelStatistics stati
 
 /// Both in one, for images of any size of which each shows a square of the side S = patch * sqrt(N):
 ///   patches[b, r * columns + c, (ch * p + y) * p + x] = (image(b, r p + y, c p + x, ch) / 255 - mean) / std
-/// images uint8 [B,H,W,3]; patches [B,N,3 p p] float32, float64 (both with the bits of normalize_images) or,
-/// on a GPU only, bfloat16. crops int64 [B,3]: top and left corner of the square and 1 where it is mirrored
-/// left to right (after cutting), or undefined: the images are the squares. Corners must lie inside; on a GPU
-/// the caller checks.
+/// images uint8 [B,H,W,3]; patches [B,N,3 p p] float32, float64 (both with the bits of normalize_images) or
+/// bfloat16. crops int64 [B,3]: top and left corner of the square and 1 where it is mirrored left to right
+/// (after cutting), or undefined: the images are the squares. Corners must lie inside; on a GPU the caller
+/// checks.
 inline constinit Kernel<void(Tensor& patches, const Tensor& images, const Tensor& crops,
                              ChannelStatistics statistics, std::int64_t patch)>
     image_patches{"image_patches"};

@@ -48,30 +48,39 @@ dnnl::matmul::primitive_desc describe(const Linear& l, const memory::desc& weigh
 #endif
 }
 
-// Made once for each kind of product and kept.
+// Made once for each kind of product, for as many threads as there are then, and kept: copies share what was
+// made.
 template <class Key, class Value>
 class Cache {
  public:
   template <class Make>
-  const Value& get(const Key& key, Make&& make) {
+  Value get(const Key& key, Make&& make) {
+    constexpr std::size_t most = 512;  // of a program whose sizes always differ
     std::lock_guard lock(mutex_);
-    auto found = values_.find(key);
-    if (found == values_.end()) found = values_.emplace(key, make()).first;
+    if (values_.size() > most) values_.clear();
+    auto found = values_.find({key, cpu_threads()});
+    if (found == values_.end()) found = values_.emplace(std::pair(key, cpu_threads()), make()).first;
     return found->second;
   }
 
  private:
   std::mutex mutex_;
-  std::map<Key, Value> values_;  // elements stay where they are
+  std::map<std::pair<Key, int>, Value> values_;
 };
 
 // The order of a packed weight does not depend on the rows that it will be multiplied with.
-const memory::desc& packed_desc(std::int64_t in, std::int64_t out, DType dtype) {
-  static Cache<std::tuple<std::int64_t, std::int64_t, DType>, memory::desc> cache;
-  return cache.get({in, out, dtype}, [&] {
+memory::desc packed_desc(std::int64_t in, std::int64_t out, DType dtype) {
+  // Decided once: what was packed must be read in the same order ever after.
+  static std::mutex mutex;
+  static std::map<std::tuple<std::int64_t, std::int64_t, DType>, memory::desc> known;
+  std::lock_guard lock(mutex);
+  auto found = known.find({in, out, dtype});
+  if (found == known.end()) {
     const memory::desc any({in, out}, type_of(dtype), memory::format_tag::any);
-    return describe({.rows = 512, .in = in, .out = out, .dtype = dtype, .result = dtype}, any).weights_desc();
-  });
+    const auto chosen = describe({.rows = 512, .in = in, .out = out, .dtype = dtype, .result = dtype}, any);
+    found = known.emplace(std::tuple(in, out, dtype), chosen.weights_desc()).first;
+  }
+  return found->second;
 }
 
 struct Pack {
@@ -79,9 +88,9 @@ struct Pack {
   dnnl::reorder primitive;
 };
 
-const Pack& packing(std::int64_t in, std::int64_t out, DType dtype, bool transposed) {
+Pack packing(std::int64_t in, std::int64_t out, DType dtype, bool transposed) {
   static Cache<std::tuple<std::int64_t, std::int64_t, DType, bool>, Pack> cache;
-  const memory::desc& to = packed_desc(in, out, dtype);
+  const memory::desc to = packed_desc(in, out, dtype);
   return cache.get({in, out, dtype, transposed}, [&]() -> Pack {
     const memory::desc from = matrix(in, out, dtype, transposed);
     return {from, dnnl::reorder(dnnl::reorder::primitive_desc(engine(), from, engine(), to))};
@@ -121,7 +130,7 @@ std::int64_t packed_bytes(std::int64_t in, std::int64_t out, DType dtype) {
 
 void pack(void* packed, const void* weight, bool transposed, std::int64_t in, std::int64_t out, DType dtype) {
   guarded("pack_weight", [&] {
-    const Pack& p = packing(in, out, dtype, transposed);
+    const Pack p = packing(in, out, dtype, transposed);
     memory from = view(p.from, weight), to = view(packed_desc(in, out, dtype), packed);
     p.primitive.execute(stream(), from, to);
     stream().wait();
@@ -135,7 +144,7 @@ void linear_packed(void* y, const void* x, const void* packed, const void* bias,
       dnnl::matmul primitive;
     };
     static Cache<Linear, Ready> cache;
-    const Ready& ready = cache.get(l, [&]() -> Ready {
+    const Ready ready = cache.get(l, [&]() -> Ready {
       const auto desc = describe(l, packed_desc(l.in, l.out, l.dtype));
       return {desc, dnnl::matmul(desc)};
     });
@@ -174,7 +183,7 @@ void weight_gradient(float* dweight, const void* dy, const void* x, std::int64_t
       Backward primitive;
     };
     static Cache<std::tuple<std::int64_t, std::int64_t, std::int64_t>, Ready> cache;
-    const Ready& ready = cache.get({rows, in, out}, [&]() -> Ready {
+    const Ready ready = cache.get({rows, in, out}, [&]() -> Ready {
       using Forward = dnnl::inner_product_forward;
       const memory::desc mx = matrix(rows, in, dtype), my = matrix(rows, out, dtype),
                          mw = matrix(out, in, DType::float32);

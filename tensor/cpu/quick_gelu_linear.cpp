@@ -1,0 +1,91 @@
+// The second half of an MLP in chunks of rows: what one kernel writes the next one finds in the cache, and
+// the activation, four times as wide as the layer, is never stored.
+#include <algorithm>
+
+#include "tensor/binary.h"
+#include "tensor/linear.h"
+#include "tensor/pointwise.h"
+#include "tensor/reduce.h"
+
+#ifdef VITRAL_ONEDNN
+#include "tensor/cpu/onednn.h"
+#endif
+
+namespace vitral {
+namespace {
+
+// Few enough for the cache, enough for products at their full speed.
+constexpr std::int64_t chunk = 512;
+
+// A weight [O,I] for several products with rows of x: x weight^T, or x weight.
+class Multiplier {
+ public:
+  Multiplier(const Tensor& weight, bool transposed, const Tensor& packed = {})
+      : weight_(weight), packed_(packed), transposed_(transposed) {
+    if (packed.defined()) return;
+#ifdef VITRAL_ONEDNN
+    namespace onednn = cpu_kernels::onednn;
+    const bool known =
+        weight.dtype() == DType::float32 || (weight.dtype() == DType::bfloat16 && onednn::has_bfloat16());
+    if (!known || weight.numel() == 0) return;
+    const std::int64_t in = weight.dim(transposed ? 1 : 0), out = weight.dim(transposed ? 0 : 1);
+    packed_ = Tensor({onednn::packed_bytes(in, out, weight.dtype())}, DType::uint8);
+    onednn::pack(packed_.raw(), weight.raw(), transposed, in, out, weight.dtype());
+#endif
+  }
+
+  void operator()(Tensor& y, const Tensor& x, const Tensor& bias) const {
+    if (packed_.defined())
+      kernel::linear_packed(y, x, packed_, bias);
+    else if (transposed_)
+      kernel::linear(y, x, weight_, bias);
+    else
+      kernel::gemm(y, x, weight_, {});
+  }
+
+ private:
+  Tensor weight_, packed_;
+  bool transposed_;
+};
+
+template <class F>
+void for_chunks(std::int64_t rows, F&& f) {
+  for (std::int64_t begin = 0; begin < rows; begin += chunk) f(begin, std::min(rows, begin + chunk));
+}
+
+void forward(Tensor& y, const Tensor& h, const Tensor& weight, const Tensor& bias, const Tensor& packed) {
+  const Multiplier multiply(weight, true, packed);
+  Tensor activation({std::min(chunk, h.dim(0)), h.dim(1)}, h.dtype());
+  for_chunks(h.dim(0), [&](std::int64_t begin, std::int64_t end) {
+    Tensor a = activation.rows(0, end - begin), out = y.rows(begin, end);
+    kernel::quick_gelu(a, h.rows(begin, end));
+    multiply(out, a, bias);
+  });
+}
+
+void backward(Tensor& dh, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& h,
+              const Tensor& weight, bool accumulate) {
+  const Multiplier multiply(weight, false);
+  const std::int64_t rows = h.dim(0);
+  // Only float32 products add to what is there without a pass of their own.
+  const bool in_parts = h.dtype() == DType::float32 && rows > 0;
+  Tensor activation({in_parts ? std::min(chunk, rows) : rows, h.dim(1)}, h.dtype()), none;
+  for_chunks(rows, [&](std::int64_t begin, std::int64_t end) {
+    Tensor a = in_parts ? activation.rows(0, end - begin) : activation.rows(begin, end);
+    Tensor slopes = dh.rows(begin, end);
+    multiply(slopes, dy.rows(begin, end), {});
+    kernel::quick_gelu_both(a, slopes, slopes, h.rows(begin, end));
+    if (in_parts) kernel::linear_backward(dweight, none, dy.rows(begin, end), a, accumulate || begin > 0);
+  });
+  if (!in_parts) return kernel::linear_backward(dweight, dbias, dy, activation, accumulate);
+  if (!dbias.defined()) return;
+  Tensor sum = accumulate ? Tensor(dbias.shape(), dbias.dtype()) : dbias;
+  kernel::sum_axis(sum, dy, 1, rows, dy.dim(1), 1);
+  if (accumulate) kernel::add_to(dbias, sum);
+}
+
+const bool implemented = kernel::quick_gelu_linear.implement(Device::Kind::cpu, forward) &&
+                         kernel::quick_gelu_linear_backward.implement(Device::Kind::cpu, backward);
+
+}  // namespace
+}  // namespace vitral
