@@ -91,8 +91,9 @@ VITRAL_INLINE void store_four(T* to, const Compute<T>* from) {
   for (int i = 0; i < 4; ++i) store(to[i], from[i]);
 }
 
-// Head h of q, k or v, whose tokens are `width` numbers apart, times factor. The next head lies behind this
-// one in each token: too far from the token before for the processor to fetch it by itself.
+// Head h of q, k or v, whose tokens are `width` numbers apart, times factor. The heads that follow lie behind
+// this one in each token, too far from the token before for the processor to fetch them by itself: the one
+// after the next is asked for.
 template <class T, class C>
 VITRAL_CLONES void load_head(C* __restrict to, const T* __restrict from, std::int64_t width, Positions l,
                              C factor) {
@@ -103,7 +104,8 @@ VITRAL_CLONES void load_head(C* __restrict to, const T* __restrict from, std::in
     C* row = to + l.margin + r * l.stride;
     for (; c + 4 <= l.columns; c += 4, from += 4 * width) {
       for (int t = 0; t < 4; ++t)
-        for (std::int64_t d = l.size; d < 2 * l.size; d += line) __builtin_prefetch(from + t * width + d);
+        for (std::int64_t d = 2 * l.size; d < 3 * l.size; d += line)
+          __builtin_prefetch(from + t * width + d, 0, 2);
       C* position = row + c;
       std::int64_t d = 0;
       for (; d + 4 <= l.size; d += 4) {
@@ -130,7 +132,8 @@ VITRAL_CLONES void store_head(T* __restrict to, std::int64_t width, const C* __r
     const C* row = from + l.margin + r * l.stride;
     for (; c + 4 <= l.columns; c += 4, to += 4 * width) {
       for (int t = 0; t < 4; ++t)
-        for (std::int64_t d = l.size; d < 2 * l.size; d += line) __builtin_prefetch(to + t * width + d, 1);
+        for (std::int64_t d = 2 * l.size; d < 3 * l.size; d += line)
+          __builtin_prefetch(to + t * width + d, 1, 2);
       const C* position = row + c;
       std::int64_t d = 0;
       for (; d + 4 <= l.size; d += 4) {
