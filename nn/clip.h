@@ -114,7 +114,8 @@ ClipImageConfig infer_clip_image_config(const State& image, const Metadata& meta
 ClipTextConfig infer_clip_text_config(const State& text, const Metadata& metadata, const std::string& where,
                                       int heads = 0);
 
-/// A tower with the weights of a checkpoint, on the CPU (see Module::share_state). UsageError naming `where` when it is not in there.
+/// A tower with the weights of a checkpoint, on the CPU (see Module::share_state). UsageError naming `where`
+/// when it is not in there.
 std::unique_ptr<ClipImage> load_clip_image(const State& state, const Metadata& metadata,
                                            const std::string& where, int heads = 0);
 std::unique_ptr<ClipText> load_clip_text(const State& state, const Metadata& metadata,

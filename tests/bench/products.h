@@ -19,8 +19,8 @@ inline double product_flops(const nn::StudentConfig& c, Products which) {
 }
 
 /// Seconds of those products for a batch, one after the other, without biases and with weights packed before
-/// where there is such an order: the mean rate over them is what a step is measured against. The best round of
-/// each counts, which is what the device can do, whoever else uses the machine.
+/// where there is such an order: the mean rate over them is what a step is measured against. The best round
+/// of each counts, which is what the device can do, whoever else uses the machine.
 inline double product_seconds(const nn::StudentConfig& c, std::int64_t batch, Products which, DType dtype,
                               Device device) {
   const std::int64_t rows = batch * c.tokens(), w = c.internal_width();
@@ -30,12 +30,14 @@ inline double product_seconds(const nn::StudentConfig& c, std::int64_t batch, Pr
                  weight = Tensor::full({out, in}, 0.1, dtype, device);
     Tensor y({rows, out}, dtype, device), packed;
     if (kernel::pack_weight.implemented(device.kind)) kernel::pack_weight(packed, weight);
-    return times_of(device, [&] {
-             if (packed.defined())
-               kernel::linear_packed(y, x, packed, {});
-             else
-               kernel::linear(y, x, weight, {});
-           }).least;
+    return times_of(device,
+                    [&] {
+                      if (packed.defined())
+                        kernel::linear_packed(y, x, packed, {});
+                      else
+                        kernel::linear(y, x, weight, {});
+                    })
+        .least;
   };
   const auto weight_gradient = [&](std::int64_t in, std::int64_t out) {
     const Tensor x = Tensor::full({rows, in}, 0.5, dtype, device),
