@@ -14,6 +14,8 @@ using cpu_kernels::load;
 using cpu_kernels::store;
 
 constexpr std::int64_t rows_a_chunk = 32;
+// Long rows are summed in pieces, whose sums are added: few roundings in a row, also without vectors.
+constexpr std::int64_t piece = 1024;
 
 // Written once, so that backward's recomputation gives the same bits.
 template <class T, class P>
@@ -43,16 +45,27 @@ VITRAL_CLONES void forward_rows(ForwardRows<T, P> a, std::int64_t begin, std::in
   for (std::int64_t r = begin; r < end; ++r) {
     const T* x = a.x + r * a.width;
     C sum = 0, rest = 0, squares = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = 0; i < a.width; ++i) sum += load(x[i]);
+    for (std::int64_t i = 0; i < a.width; i += piece) {
+      const std::int64_t last = std::min(i + piece, a.width);
+      C part = 0;
+#pragma omp simd reduction(+ : part)
+      for (std::int64_t k = i; k < last; ++k) part += load(x[k]);
+      sum += part;
+    }
     // Differences to a mean that is right but for its rounding, which rstd would magnify where a row hardly
     // varies: what they still have of a mean is taken away.
     const C near = sum / n;
-#pragma omp simd reduction(+ : rest, squares)
-    for (std::int64_t i = 0; i < a.width; ++i) {
-      const C d = load(x[i]) - near;
-      rest += d;
-      squares += d * d;
+    for (std::int64_t i = 0; i < a.width; i += piece) {
+      const std::int64_t last = std::min(i + piece, a.width);
+      C part = 0, part_squares = 0;
+#pragma omp simd reduction(+ : part, part_squares)
+      for (std::int64_t k = i; k < last; ++k) {
+        const C d = load(x[k]) - near;
+        part += d;
+        part_squares += d * d;
+      }
+      rest += part;
+      squares += part_squares;
     }
     const C mean = near + rest / n, variance = squares / n - (rest / n) * (rest / n);
     store(a.mean[r], mean);
@@ -151,13 +164,19 @@ VITRAL_CLONES void backward_rows(BackwardRows<T, P> a, cpu_kernels::Compute<T>* 
     T* dx = a.dx + r * a.width;
     const C m = load(a.mean[r]), s = load(a.rstd[r]);
     C mean_g = 0, mean_gx = 0;
-#pragma omp simd reduction(+ : mean_g, mean_gx)
-    for (std::int64_t i = 0; i < a.width; ++i) {
-      const C xhat = (load(x[i]) - m) * s, g = load(dy[i]), gw = g * load(a.weight[i]);
-      sum_w[i] += g * xhat;
-      sum_b[i] += g;
-      mean_g += gw;
-      mean_gx += gw * xhat;
+    for (std::int64_t k = 0; k < a.width; k += piece) {
+      const std::int64_t last = std::min(k + piece, a.width);
+      C part = 0, part_x = 0;
+#pragma omp simd reduction(+ : part, part_x)
+      for (std::int64_t i = k; i < last; ++i) {
+        const C xhat = (load(x[i]) - m) * s, g = load(dy[i]), gw = g * load(a.weight[i]);
+        sum_w[i] += g * xhat;
+        sum_b[i] += g;
+        part += gw;
+        part_x += gw * xhat;
+      }
+      mean_g += part;
+      mean_gx += part_x;
     }
     mean_g /= static_cast<C>(a.width);
     mean_gx /= static_cast<C>(a.width);
