@@ -78,19 +78,19 @@ std::vector<Crop> read_crops(const Tensor& crops, const Tensor& images, std::int
   return read;
 }
 
-// One image: `corner` is the first pixel of its square. A row of a channel is normalised as a whole, then
-// cut.
+// One row of patches: `corner` is the first pixel of its first line. A line of a channel is normalised as a
+// whole, then cut.
 template <class T>
 void cut_patches(T* patches, const std::uint8_t* corner, std::int64_t row_bytes, bool mirrored,
                  PatchGrid grid, std::int64_t patch, const ChannelStatistics& statistics) {
   const std::int64_t size = 3 * patch * patch;
   T* line = cpu_kernels::scratch<T>(static_cast<std::size_t>(grid.side));
-  for (std::int64_t row = 0; row < grid.side; ++row)
+  for (std::int64_t row = 0; row < patch; ++row)
     for (std::int64_t ch = 0; ch < 3; ++ch) {
       const auto c = static_cast<std::size_t>(ch);
       normalize_run(line, corner + row * row_bytes + ch, statistics.mean[c], statistics.std[c], grid.side);
       if (mirrored) std::reverse(line, line + grid.side);
-      T* first = patches + row / patch * grid.columns * size + (ch * patch + row % patch) * patch;
+      T* first = patches + (ch * patch + row) * patch;
       for (std::int64_t column = 0; column < grid.columns; ++column)
         std::copy_n(line + column * patch, patch, first + column * size);
     }
@@ -102,12 +102,16 @@ void image_patches(Tensor& patches, const Tensor& images, const Tensor& crops, C
   const std::vector<Crop> read = read_crops(crops, images, grid.side);
   const std::int64_t row_bytes = images.dim(2) * 3;
   cpu_kernels::dispatch_number("image_patches", patches.dtype(), [&]<class T>(T) {
-    cpu_kernels::parallel_chunks(images.dim(0), 1, [&](std::int64_t b, std::int64_t, std::int64_t) {
-      const Crop& crop = read[static_cast<std::size_t>(b)];
-      const std::int64_t corner = (b * images.dim(1) + crop.top) * row_bytes + crop.left * 3;
-      cut_patches(cpu_kernels::elements<T>(patches) + b * grid.side * grid.side * 3,
-                  images.data<std::uint8_t>() + corner, row_bytes, crop.mirrored, grid, patch, statistics);
-    });
+    cpu_kernels::parallel_chunks(
+        images.dim(0) * grid.columns, 1, [&](std::int64_t i, std::int64_t, std::int64_t) {
+          const std::int64_t b = i / grid.columns, band = i % grid.columns;
+          const Crop& crop = read[static_cast<std::size_t>(b)];
+          const std::int64_t corner =
+              (b * images.dim(1) + crop.top + band * patch) * row_bytes + crop.left * 3;
+          cut_patches(cpu_kernels::elements<T>(patches) + i * patch * grid.side * 3,
+                      images.data<std::uint8_t>() + corner, row_bytes, crop.mirrored, grid, patch,
+                      statistics);
+        });
   });
 }
 
