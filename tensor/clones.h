@@ -1,8 +1,7 @@
 // One program for all processors of an architecture.
 //
-//   VITRAL_CLONES void brighten(std::uint8_t* __restrict to, const std::uint8_t* __restrict from,
-//   std::int64_t n) {
-//     for (std::int64_t i = 0; i < n; ++i) ...              // the compiler vectorises it, three times
+//   VITRAL_CLONES void halve(std::uint8_t* __restrict to, const std::uint8_t* __restrict from, int n) {
+//     for (int i = 0; i < n; ++i) to[i] = from[i] / 2;     // the compiler vectorises it, three times
 //   }
 //
 // On x86-64 the function is compiled for every processor, for those with AVX2 and FMA (x86-64-v3) and for

@@ -10,7 +10,6 @@ namespace {
 
 constexpr std::int64_t grain = 16384;
 
-using cpu_kernels::BFloat16;
 using cpu_kernels::elements;
 using cpu_kernels::load;
 using cpu_kernels::store;

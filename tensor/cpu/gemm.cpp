@@ -84,7 +84,7 @@ void multiply_bfloat16(Tensor& c, const Tensor& a, const Tensor& b, Sizes s, std
 #ifdef VITRAL_ONEDNN
   const std::int64_t rows = shared_b ? batch * s.m : s.m;
   const bool one = batch == 1 || (shared_b && !o.transpose_a);
-  if (one && s.k > 0 && cpu_kernels::onednn::has_bfloat16()) {
+  if (one && s.k > 0 && cpu_kernels::onednn::multiplies(DType::bfloat16)) {
     if (!o.transpose_a && !o.accumulate)
       return cpu_kernels::onednn::linear(
           c.raw(), a.raw(), b.raw(), o.transpose_b, nullptr,

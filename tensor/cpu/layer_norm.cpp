@@ -8,7 +8,6 @@
 namespace vitral {
 namespace {
 
-using cpu_kernels::BFloat16;
 using cpu_kernels::elements;
 using cpu_kernels::load;
 using cpu_kernels::store;

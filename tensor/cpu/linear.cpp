@@ -14,10 +14,6 @@ namespace {
 #ifdef VITRAL_ONEDNN
 namespace onednn = cpu_kernels::onednn;
 
-bool by_onednn(DType dtype) {
-  return dtype == DType::float32 || (dtype == DType::bfloat16 && onednn::has_bfloat16());
-}
-
 const void* data_of(const Tensor& t) { return t.defined() ? t.raw() : nullptr; }
 
 onednn::Linear linear_of(const Tensor& y, const Tensor& x, const Tensor& bias) {
@@ -34,7 +30,7 @@ void linear(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias
   if (y.numel() == 0) return;
 #ifdef VITRAL_ONEDNN
   // A single product with few rows would be dearer to pack than to do.
-  if (by_onednn(x.dtype()) && x.dim(1) > 0 && (x.dim(0) >= 32 || x.dtype() == DType::bfloat16))
+  if (onednn::multiplies(x.dtype()) && x.dim(1) > 0 && (x.dim(0) >= 32 || x.dtype() == DType::bfloat16))
     return onednn::linear(y.raw(), x.raw(), weight.raw(), true, data_of(bias), linear_of(y, x, bias));
 #endif
   // The bias is written first and the product added to it: one pass over y less than adding it after.
@@ -51,13 +47,7 @@ void backward(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
 }
 
 #ifdef VITRAL_ONEDNN
-void pack(Tensor& packed, const Tensor& weight) {
-  packed = {};
-  const std::int64_t in = weight.dim(1), out = weight.dim(0);
-  if (!by_onednn(weight.dtype()) || weight.numel() == 0) return;
-  packed = Tensor({onednn::packed_bytes(in, out, weight.dtype())}, DType::uint8);
-  onednn::pack(packed.raw(), weight.raw(), true, in, out, weight.dtype());
-}
+void pack(Tensor& packed, const Tensor& weight) { packed = onednn::packed_weight(weight, true); }
 
 void packed_linear(Tensor& y, const Tensor& x, const Tensor& packed, const Tensor& bias) {
   if (y.numel() == 0) return;

@@ -122,9 +122,15 @@ bool has_bfloat16() {
 #endif
 }
 
-std::int64_t packed_bytes(std::int64_t in, std::int64_t out, DType dtype) {
-  std::int64_t bytes = 0;
-  guarded("pack_weight", [&] { bytes = static_cast<std::int64_t>(packed_desc(in, out, dtype).get_size()); });
+bool multiplies(DType dtype) {
+  return dtype == DType::float32 || (dtype == DType::bfloat16 && has_bfloat16());
+}
+
+namespace {
+
+std::size_t packed_bytes(std::int64_t in, std::int64_t out, DType dtype) {
+  std::size_t bytes = 0;
+  guarded("pack_weight", [&] { bytes = packed_desc(in, out, dtype).get_size(); });
   return bytes;
 }
 
@@ -135,6 +141,16 @@ void pack(void* packed, const void* weight, bool transposed, std::int64_t in, st
     p.primitive.execute(stream(), from, to);
     stream().wait();
   });
+}
+
+}  // namespace
+
+Tensor packed_weight(const Tensor& weight, bool transposed) {
+  if (!multiplies(weight.dtype()) || weight.numel() == 0) return {};
+  const std::int64_t in = weight.dim(transposed ? 1 : 0), out = weight.dim(transposed ? 0 : 1);
+  Tensor packed({static_cast<std::int64_t>(packed_bytes(in, out, weight.dtype()))}, DType::uint8);
+  pack(packed.raw(), weight.raw(), transposed, in, out, weight.dtype());
+  return packed;
 }
 
 void linear_packed(void* y, const void* x, const void* packed, const void* bias, const Linear& l) {
@@ -158,7 +174,7 @@ void linear_packed(void* y, const void* x, const void* packed, const void* bias,
 }
 
 void linear(void* y, const void* x, const void* weight, bool transposed, const void* bias, const Linear& l) {
-  void* packed = scratch<std::byte>(static_cast<std::size_t>(packed_bytes(l.in, l.out, l.dtype)));
+  void* packed = scratch<std::byte>(packed_bytes(l.in, l.out, l.dtype));
   pack(packed, weight, transposed, l.in, l.out, l.dtype);
   linear_packed(y, x, packed, bias, l);
 }

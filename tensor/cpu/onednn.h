@@ -12,6 +12,8 @@ namespace vitral::cpu_kernels::onednn {
 /// Whether this processor multiplies bfloat16 at more than the speed of float32: AVX512_BF16, which all with
 /// AMX have, too.
 bool has_bfloat16();
+/// Whether products of this dtype come from here: float32, and bfloat16 where the processor has it.
+bool multiplies(DType dtype);
 
 /// y[R,O] = x[R,I] w (+ bias[O]); w stored [O,I] where transposed, else [I,O]; y and x of one dtype, float32
 /// or bfloat16, bias as well; from bfloat16 x also a float32 y.
@@ -25,8 +27,9 @@ void linear_packed(void* y, const void* x, const void* packed, const void* bias,
 /// Packs the weight on the way.
 void linear(void* y, const void* x, const void* weight, bool transposed, const void* bias, const Linear& l);
 
-std::int64_t packed_bytes(std::int64_t in, std::int64_t out, DType dtype);
-void pack(void* packed, const void* weight, bool transposed, std::int64_t in, std::int64_t out, DType dtype);
+/// weight[O,I] for x weight^T (transposed), or weight[I,O] for x weight, packed; undefined where multiplies()
+/// does not know the dtype, or nothing is in it.
+Tensor packed_weight(const Tensor& weight, bool transposed);
 
 /// dweight[O,I] = dy[R,O]^T x[R,I], or +=. dweight float32, dy and x float32 or bfloat16.
 void weight_gradient(float* dweight, const void* dy, const void* x, std::int64_t rows, std::int64_t in,

@@ -75,23 +75,15 @@ VITRAL_CLONES void quick_gelu_values(T* y, const T* x, std::int64_t n) {
   }
 }
 
-// Also the values, where y is not null. dx may be dy.
-template <class T>
+// Also the values, where asked for. dx may be dy.
+template <bool values, class T>
 VITRAL_CLONES void quick_gelu_slopes(T* y, T* dx, const T* dy, const T* x, std::int64_t n) {
   using C = cpu_kernels::Compute<T>;
-  if (y) {
 #pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) {
-      const C v = cpu_kernels::load(x[i]), s = quick_gelu_gate(v);
-      cpu_kernels::store(y[i], v * s);
-      cpu_kernels::store(dx[i], cpu_kernels::load(dy[i]) * (s * (C(1) + C(1.702) * v * (C(1) - s))));
-    }
-  } else {
-#pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) {
-      const C v = cpu_kernels::load(x[i]), s = quick_gelu_gate(v);
-      cpu_kernels::store(dx[i], cpu_kernels::load(dy[i]) * (s * (C(1) + C(1.702) * v * (C(1) - s))));
-    }
+  for (std::int64_t i = 0; i < n; ++i) {
+    const C v = cpu_kernels::load(x[i]), s = quick_gelu_gate(v);
+    if constexpr (values) cpu_kernels::store(y[i], v * s);
+    cpu_kernels::store(dx[i], cpu_kernels::load(dy[i]) * (s * (C(1) + C(1.702) * v * (C(1) - s))));
   }
 }
 
@@ -111,7 +103,10 @@ void quick_gelu_gradient(Tensor* y, Tensor& dx, const Tensor& dy, const Tensor& 
     T *out = y ? cpu_kernels::elements<T>(*y) : nullptr, *slopes = cpu_kernels::elements<T>(dx);
     const T *g = cpu_kernels::elements<T>(dy), *in = cpu_kernels::elements<T>(x);
     cpu_kernels::parallel_chunks(x.numel(), grain, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
-      quick_gelu_slopes(out ? out + begin : nullptr, slopes + begin, g + begin, in + begin, end - begin);
+      if (out)
+        quick_gelu_slopes<true>(out + begin, slopes + begin, g + begin, in + begin, end - begin);
+      else
+        quick_gelu_slopes<false>(out, slopes + begin, g + begin, in + begin, end - begin);
     });
   });
 }

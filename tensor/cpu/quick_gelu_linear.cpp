@@ -2,10 +2,8 @@
 // the activation, four times as wide as the layer, is never stored.
 #include <algorithm>
 
-#include "tensor/binary.h"
 #include "tensor/linear.h"
 #include "tensor/pointwise.h"
-#include "tensor/reduce.h"
 
 #ifdef VITRAL_ONEDNN
 #include "tensor/cpu/onednn.h"
@@ -22,15 +20,8 @@ class Multiplier {
  public:
   Multiplier(const Tensor& weight, bool transposed, const Tensor& packed = {})
       : weight_(weight), packed_(packed), transposed_(transposed) {
-    if (packed.defined()) return;
 #ifdef VITRAL_ONEDNN
-    namespace onednn = cpu_kernels::onednn;
-    const bool known =
-        weight.dtype() == DType::float32 || (weight.dtype() == DType::bfloat16 && onednn::has_bfloat16());
-    if (!known || weight.numel() == 0) return;
-    const std::int64_t in = weight.dim(transposed ? 1 : 0), out = weight.dim(transposed ? 0 : 1);
-    packed_ = Tensor({onednn::packed_bytes(in, out, weight.dtype())}, DType::uint8);
-    onednn::pack(packed_.raw(), weight.raw(), transposed, in, out, weight.dtype());
+    if (!packed_.defined()) packed_ = cpu_kernels::onednn::packed_weight(weight, transposed);
 #endif
   }
 
@@ -69,19 +60,15 @@ void backward(Tensor& dh, Tensor& dweight, Tensor& dbias, const Tensor& dy, cons
   const std::int64_t rows = h.dim(0);
   // Only float32 products add to what is there without a pass of their own.
   const bool in_parts = h.dtype() == DType::float32 && rows > 0;
-  Tensor activation({in_parts ? std::min(chunk, rows) : rows, h.dim(1)}, h.dtype()), none;
+  Tensor activation({in_parts ? std::min(chunk, rows) : rows, h.dim(1)}, h.dtype());
   for_chunks(rows, [&](std::int64_t begin, std::int64_t end) {
     Tensor a = in_parts ? activation.rows(0, end - begin) : activation.rows(begin, end);
     Tensor slopes = dh.rows(begin, end);
     multiply(slopes, dy.rows(begin, end), {});
     kernel::quick_gelu_both(a, slopes, slopes, h.rows(begin, end));
-    if (in_parts) kernel::linear_backward(dweight, none, dy.rows(begin, end), a, accumulate || begin > 0);
+    if (in_parts) kernel::linear_backward(dweight, dbias, dy.rows(begin, end), a, accumulate || begin > 0);
   });
-  if (!in_parts) return kernel::linear_backward(dweight, dbias, dy, activation, accumulate);
-  if (!dbias.defined()) return;
-  Tensor sum = accumulate ? Tensor(dbias.shape(), dbias.dtype()) : dbias;
-  kernel::sum_axis(sum, dy, 1, rows, dy.dim(1), 1);
-  if (accumulate) kernel::add_to(dbias, sum);
+  if (!in_parts) kernel::linear_backward(dweight, dbias, dy, activation, accumulate);
 }
 
 const bool implemented = kernel::quick_gelu_linear.implement(Device::Kind::cpu, forward) &&
