@@ -165,6 +165,7 @@ StepResult TrainStep::take() {
   ++taken_;
   slot.done.wait();
   slot.host = {};
+  if (device_.is_cpu()) slot.pixels = slot.targets = slot.crops = {};  // the batch itself, see upload()
   const double* r = slot.result.data<double>();
   StepResult result;
   result.loss = r[update_loss];
