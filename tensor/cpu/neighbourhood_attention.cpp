@@ -1,7 +1,7 @@
 // One head at a time, transposed, so that a vector register holds one dimension of neighbouring tokens and no
 // sum runs across a register: [rows, D, pitch], a row of the grid in each. Zeros lie around it: `reach` rows
 // above and below, and so many columns left and right that the neighbours at (dy, dx) are always one distance
-// away and rarely in another line of the cache. Weights of the window's places are [count, span], without
+// away and rarely in another line of the cache. Weights of the window's places are [places, span], without
 // what is empty, except where a neighbour's weight is wanted. A mask takes the weight of places outside.
 #include <algorithm>
 #include <cmath>

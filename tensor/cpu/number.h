@@ -33,26 +33,34 @@ VITRAL_INLINE void store(BFloat16& to, float x) {
 template <class T>
 using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-/// exp of a float32, to 2 units in the last place, in plain arithmetic that loops vectorise; 0 below -87.3.
-/// After Cephes' expf (Moshier, netlib.org/cephes).
-VITRAL_INLINE float exponential(float x) {
-  const float bounded = x < -87.3F ? -87.3F : x > 89.0F ? 89.0F : x;
+/// exp(x) = 2^n p for |x| < 100, in plain arithmetic that loops vectorise. After Cephes' expf (Moshier,
+/// netlib.org/cephes).
+struct Power {
+  float p;
+  std::int32_t n;
+};
+VITRAL_INLINE Power exponential_parts(float x) {
   constexpr float shift = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
-  const float shifted = bounded * 1.44269504F + shift;
-  const std::int32_t n = std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(shift);
+  const float shifted = x * 1.44269504F + shift;
   const float k = shifted - shift;
-  const float r = (bounded - k * 0.693359375F) + k * 2.12194440e-4F;
+  const float r = (x - k * 0.693359375F) + k * 2.12194440e-4F;
   float p = 1.9875691500e-4F;
   p = p * r + 1.3981999507e-3F;
   p = p * r + 8.3334519073e-3F;
   p = p * r + 4.1665795894e-2F;
   p = p * r + 1.6666665459e-1F;
   p = p * r + 5.0000001201e-1F;
-  p = p * (r * r) + r + 1.0F;
+  return {p * (r * r) + r + 1.0F, std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(shift)};
+}
+
+/// exp of a float32, to 2 units in the last place; 0 below -87.3.
+VITRAL_INLINE float exponential(float x) {
+  const Power e = exponential_parts(x < -87.3F ? -87.3F : x > 89.0F ? 89.0F : x);
   // In two steps: 2^128 is no float32, but the result may be one.
-  const std::int32_t half = n >> 1;
-  const float y = p * std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((n - half + 127) << 23);
-  return x < -87.3F ? 0.0F : x != x ? x : y;
+  const std::int32_t half = e.n >> 1;
+  const float y =
+      e.p * std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((e.n - half + 127) << 23);
+  return x < -87.3F ? 0.0F : y;
 }
 VITRAL_INLINE double exponential(double x) { return std::exp(x); }
 
