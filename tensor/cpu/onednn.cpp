@@ -6,6 +6,7 @@
 
 #include <dnnl.hpp>
 
+#include "tensor/cpu/pack_weight.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/scratch.h"
 
@@ -68,19 +69,32 @@ class Cache {
   std::map<std::pair<Key, int>, Value> values_;
 };
 
+struct Order {
+  memory::desc desc;
+  bool blocks;  // of pack_blocks()
+};
+
 // The order of a packed weight does not depend on the rows that it will be multiplied with.
-memory::desc packed_desc(std::int64_t in, std::int64_t out, DType dtype) {
+Order packed_order(std::int64_t in, std::int64_t out, DType dtype) {
   // Decided once: what was packed must be read in the same order ever after.
   static std::mutex mutex;
-  static std::map<std::tuple<std::int64_t, std::int64_t, DType>, memory::desc> known;
+  static std::map<std::tuple<std::int64_t, std::int64_t, DType>, Order> known;
   std::lock_guard lock(mutex);
   auto found = known.find({in, out, dtype});
   if (found == known.end()) {
-    const memory::desc any({in, out}, type_of(dtype), memory::format_tag::any);
-    const auto chosen = describe({.rows = 512, .in = in, .out = out, .dtype = dtype, .result = dtype}, any);
-    found = known.emplace(std::tuple(in, out, dtype), chosen.weights_desc()).first;
+    using Tag = memory::format_tag;
+    const auto desc_of = [&](Tag tag) { return memory::desc({in, out}, type_of(dtype), tag); };
+    const memory::desc chosen =
+        describe({.rows = 512, .in = in, .out = out, .dtype = dtype, .result = dtype}, desc_of(Tag::any))
+            .weights_desc();
+    const bool blocks = chosen == desc_of(dtype == DType::bfloat16 ? Tag::BA16a64b2a : Tag::BA16a64b);
+    found = known.emplace(std::tuple(in, out, dtype), Order{chosen, blocks}).first;
   }
   return found->second;
+}
+
+memory::desc packed_desc(std::int64_t in, std::int64_t out, DType dtype) {
+  return packed_order(in, out, dtype).desc;
 }
 
 struct Pack {
@@ -136,6 +150,8 @@ std::size_t packed_bytes(std::int64_t in, std::int64_t out, DType dtype) {
 
 void pack(void* packed, const void* weight, bool transposed, std::int64_t in, std::int64_t out, DType dtype) {
   guarded("pack_weight", [&] {
+    if (packed_order(in, out, dtype).blocks && (dtype == DType::float32 || !transposed || in % 2 == 0))
+      return pack_blocks(packed, weight, transposed, in, out, dtype);
     const Pack p = packing(in, out, dtype, transposed);
     memory from = view(p.from, weight), to = view(packed_desc(in, out, dtype), packed);
     p.primitive.execute(stream(), from, to);
