@@ -31,7 +31,7 @@ inline double quick_gelu_linear_backward_flops(Tensor&, Tensor& dweight, Tensor&
   return 4.0 * static_cast<double>(dweight.numel()) * static_cast<double>(dy.dim(0));
 }
 
-/// y = quick_gelu(h) weight^T + bias, a few hundred rows at a time, so that the activation stays in the cache
+/// y = quick_gelu(h) weight^T + bias, a thousand rows at a time, so that the activation stays in the cache
 /// and is never stored. h [R,I]; the rest as in linear; packed is pack_weight's, or undefined. CPU only;
 /// autograd/linear.cpp has the composition.
 inline constinit Kernel<void(Tensor& y, const Tensor& h, const Tensor& weight, const Tensor& bias,

@@ -13,7 +13,7 @@ namespace vitral {
 namespace {
 
 // Few enough for the cache, enough for products at their full speed.
-constexpr std::int64_t chunk = 512;
+constexpr std::int64_t chunk = 1024;
 
 // A weight [O,I] for several products with rows of x: x weight^T, or x weight.
 class Multiplier {
