@@ -67,15 +67,18 @@ void backward(Tensor& dx, const Tensor& dy, const Tensor& x) {
 // QuickGELU is in every layer of every model here: written out, for all processors.
 VITRAL_INLINE double quick_gelu_gate(double x) { return 1 / (1 + std::exp(-1.702 * x)); }
 
-// Without a comparison of floats, after which the compiler would follow both ways, each with a division. At
-// 87 the gate is as good as open or closed; what is not a number comes back with the factor x.
+// Without a comparison of floats, after which the compiler would follow both ways, each with a division.
+// Beyond 87 the gate is open or closed; what is not a number comes back with the factor x.
 VITRAL_INLINE float quick_gelu_gate(float x) {
   constexpr std::int32_t sign = std::numeric_limits<std::int32_t>::min();
+  constexpr auto limit = std::bit_cast<std::int32_t>(87.0F);
   const auto bits = std::bit_cast<std::int32_t>(-1.702F * x);
-  const std::int32_t size = std::min(bits & ~sign, std::bit_cast<std::int32_t>(87.0F));
+  const std::int32_t size = std::min(bits & ~sign, limit);
   const auto [p, n] = cpu_kernels::exponential_parts(std::bit_cast<float>(size | (bits & sign)));
   // Times 2^n.
-  return 1.0F / (1.0F + std::bit_cast<float>(std::bit_cast<std::int32_t>(p) + (n << 23)));
+  const float gate = 1.0F / (1.0F + std::bit_cast<float>(std::bit_cast<std::int32_t>(p) + (n << 23)));
+  return std::bit_cast<float>(std::bit_cast<std::int32_t>(gate) &
+                              (static_cast<std::int32_t>(bits > limit) - 1));
 }
 
 template <class T>

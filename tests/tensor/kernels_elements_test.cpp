@@ -60,10 +60,26 @@ bool alike(double got, double want, double relative) {
   return got == want || std::abs(got - want) <= relative * std::abs(want) + 1e-35;
 }
 
+const Values extremes{0.,   -0.,  1e-30, -1e-30, 30,    -30, 88,   -88, 100,
+                      -100, 1000, -1000, 1e30,   -1e30, inf, -inf, nan};
+
+TEST(QuickGelu, ExtremesAreThoseOfFloat64) {
+  const auto n = static_cast<std::int64_t>(extremes.size());
+  std::vector<Values> y, dx;
+  for (const DType dtype : {DType::float32, DType::float64}) {
+    const Tensor x = Tensor::from(extremes, {n}).cast(dtype), ones = Tensor::full({n}, 1, dtype);
+    Tensor value({n}, dtype), slope({n}, dtype);
+    kernel::quick_gelu_both(value, slope, ones, x);
+    y.push_back(value.to_vector()), dx.push_back(slope.to_vector());
+  }
+  for (std::size_t i = 0; i < extremes.size(); ++i) {
+    EXPECT_TRUE(alike(y[0][i], y[1][i], 1e-5)) << extremes[i] << ": " << y[0][i] << ", not " << y[1][i];
+    EXPECT_TRUE(alike(dx[0][i], dx[1][i], 1e-5)) << extremes[i] << ": " << dx[0][i] << ", not " << dx[1][i];
+  }
+}
+
 TEST(PointwiseOnCuda, ExtremesAreTheCpus) {
   VITRAL_NEEDS_DEVICE(gpu);
-  const Values extremes{0.,   -0.,  1e-30, -1e-30, 30,    -30, 88,   -88, 100,
-                        -100, 1000, -1000, 1e30,   -1e30, inf, -inf, nan};
   const auto n = static_cast<std::int64_t>(extremes.size());
   for (const DType dtype : float_types) {
     const bool rounded = dtype == DType::bfloat16;
