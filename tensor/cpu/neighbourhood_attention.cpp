@@ -54,6 +54,7 @@ struct Layout {
   // From a token to its neighbour at a place, in [rows, D, pitch]; to its own weight of the place, in
   // [places, span]; to the neighbour's weight of the opposite place, in [rows, places, pitch].
   std::vector<std::int64_t> shifts, compact, opposite;
+  // Numbers of [rows, numbers, pitch] with the zeros around it.
   std::int64_t around(std::int64_t numbers) const { return (grid.rows + 2 * reach) * numbers * pitch; }
 };
 
@@ -97,20 +98,25 @@ struct Positions {
   Weights own, opposite;
 };
 
-// Head h of q, k or v, whose tokens are `apart` numbers apart, times factor, to [rows, D, pitch]. The heads
-// that follow lie behind this one in each token, too far from the token before for the processor to fetch
-// them by itself: the one after the next is asked for.
+// The heads that follow lie behind this one in each token, too far from the token before for the processor to
+// fetch them by itself: the one after the next is asked for, to be read (0) or written (1).
+template <int access, class T>
+VITRAL_INLINE void ask_ahead(const T* head, std::int64_t tokens, std::int64_t apart, std::int64_t size) {
+  constexpr std::int64_t line = 64 / sizeof(T);
+  for (std::int64_t t = 0; t < tokens; ++t)
+    for (std::int64_t d = 2 * size; d < 3 * size; d += line)
+      __builtin_prefetch(head + t * apart + d, access, 2);
+}
+
+// Head h of q, k or v, whose tokens are `apart` numbers apart, times factor, to [rows, D, pitch].
 template <class T, class C>
 VITRAL_CLONES void load_head(C* __restrict to, const T* __restrict from, std::int64_t apart, Positions l,
                              C factor) {
-  constexpr std::int64_t line = 64 / sizeof(T);
   to += l.first;
   for (std::int64_t r = 0; r < l.rows; ++r, to += l.size * l.pitch)
     for (std::int64_t c = 0; c < l.columns; c += lanes) {
       const std::int64_t tokens = std::min(lanes, l.columns - c);
-      for (std::int64_t t = 0; t < tokens; ++t)
-        for (std::int64_t d = 2 * l.size; d < 3 * l.size; d += line)
-          __builtin_prefetch(from + t * apart + d, 0, 2);
+      ask_ahead<0>(from, tokens, apart, l.size);
       Vector<C> factors;  // 0 beside the grid
       for (int t = 0; t < lanes; ++t) factors[t] = t < tokens ? factor : 0;
       // The last vector overlaps the one before where a head is no whole number of them.
@@ -134,13 +140,10 @@ VITRAL_CLONES void load_head(C* __restrict to, const T* __restrict from, std::in
 template <class T, class C>
 VITRAL_CLONES void store_head(T* __restrict to, std::int64_t apart, const C* __restrict from, Positions l,
                               C factor) {
-  constexpr std::int64_t line = 64 / sizeof(T);
   for (std::int64_t r = 0; r < l.rows; ++r, from += l.size * l.width)
     for (std::int64_t c = 0; c < l.columns; c += lanes) {
       const std::int64_t tokens = std::min(lanes, l.columns - c);
-      for (std::int64_t t = 0; t < tokens; ++t)
-        for (std::int64_t d = 2 * l.size; d < 3 * l.size; d += line)
-          __builtin_prefetch(to + t * apart + d, 1, 2);
+      ask_ahead<1>(to, tokens, apart, l.size);
       std::int64_t done = 0;
       for (; l.size >= lanes && done < l.size; done += lanes) {
         const std::int64_t d = std::min(done, l.size - lanes);
@@ -295,8 +298,9 @@ VITRAL_CLONES void softmax_places_backward(C* __restrict dp, const C* __restrict
 // where they are, and `within` numbers behind them.
 template <class C, class F>
 void for_heads(std::int64_t batch, std::int64_t heads, std::int64_t around, std::int64_t within, F&& f) {
-  // All heads of an image at a time, unless that were too few pieces for the threads.
-  const std::int64_t grain = std::clamp<std::int64_t>(batch * heads / 64, 1, heads);
+  // A piece for each thread: the zeros are written once, and no sum runs across heads.
+  const std::int64_t threads = std::max(cpu_threads(), 1), grain = (batch * heads + threads - 1) / threads;
+  if (grain == 0) return;
   cpu_kernels::parallel_chunks(batch * heads, grain, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
     C* memory = cpu_kernels::scratch<C>(static_cast<std::size_t>(around + within));
     std::fill(memory, memory + around, C(0));

@@ -1,6 +1,6 @@
 // Weights in the order in which oneDNN's products read them on processors with AVX-512, where that is the one
-// known here: oneDNN's own reorder takes twice to five times as long, which is 1 % of a training step in
-// float32 and 2 % in bfloat16.
+// known here: oneDNN's own reorder takes 1.6 times as long in float32 and 2.7 times in bfloat16, which is
+// 0.3 and 0.9 % of a training step.
 #pragma once
 #include "tensor/dtype.h"
 

@@ -15,6 +15,7 @@ struct VectorOf {
 template <class C>
 using Vector = typename VectorOf<C>::type;
 
+/// Eight numbers from any address, bfloat16 as float32.
 template <class T>
 VITRAL_INLINE void load_vector(Vector<Compute<T>>& to, const T* from) {
   if constexpr (std::is_same_v<T, Compute<T>>)
@@ -23,6 +24,7 @@ VITRAL_INLINE void load_vector(Vector<Compute<T>>& to, const T* from) {
     for (int i = 0; i < lanes; ++i) to[i] = load(from[i]);
 }
 
+/// And back, rounded where T is bfloat16.
 template <class T>
 VITRAL_INLINE void store_vector(T* to, const Vector<Compute<T>>& from) {
   if constexpr (std::is_same_v<T, Compute<T>>)
@@ -31,7 +33,7 @@ VITRAL_INLINE void store_vector(T* to, const Vector<Compute<T>>& from) {
     for (int i = 0; i < lanes; ++i) store(to[i], from[i]);
 }
 
-// The transpose of eight vectors: neighbours, then pairs, then halves change sides.
+/// The transpose of eight vectors, in place: neighbours, then pairs, then halves change sides.
 template <class C>
 VITRAL_INLINE void transpose(Vector<C>* v) {
   Vector<C> t[lanes];
