@@ -2,6 +2,8 @@
 #include "train/trainer.h"
 
 #include <atomic>
+#include <chrono>
+#include <csignal>
 #include <functional>
 #include <limits>
 #include <thread>
@@ -10,6 +12,7 @@
 
 #include "data/augment.h"
 #include "data/loader.h"
+#include "tensor/linear.h"
 #include "tests/cli/small_run.h"
 #include "train/signals.h"
 #include "train/step.h"
@@ -141,6 +144,37 @@ TEST(StopSignals, ScopesShareTheFlag) {
   }
   const StopSignals next;
   EXPECT_FALSE(next.requested());
+}
+
+// The handler must not write where a product keeps its numbers: oneDNN's do so below the stack pointer.
+TEST(StopSignals, LeaveProductsAlone) {
+  const StopSignals stop;
+  struct sigaction action = {};
+  sigaction(SIGINT, nullptr, &action);
+  EXPECT_TRUE(action.sa_flags & SA_ONSTACK);
+  stack_t stack = {};
+  sigaltstack(nullptr, &stack);
+  EXPECT_FALSE(stack.ss_flags & SS_DISABLE);
+
+  const Tensor dy = Tensor::full({4096, 528}, 1, DType::float32),
+               x = Tensor::full({4096, 528}, 0.5, DType::float32);
+  Tensor dweight({528, 528}, DType::float32), none;
+  std::atomic<bool> done = false;
+  std::thread sender([&, self = pthread_self()] {
+    while (!done) {
+      pthread_kill(self, SIGINT);
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+  });
+  int wrong = 0;
+  for (int i = 0; i < 30; ++i) {
+    kernel::linear_backward(dweight, none, dy, x, false);
+    for (std::int64_t k = 0; k < dweight.numel(); ++k) wrong += dweight.data<float>()[k] != 2048;
+  }
+  done = true;
+  sender.join();
+  EXPECT_EQ(wrong, 0);
+  EXPECT_EQ(stop.signal(), SIGINT);
 }
 
 // The run as a library call, its progress into a file.
