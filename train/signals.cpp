@@ -12,7 +12,7 @@ struct sigaction before_interrupt, before_terminate;
 void remember(int signal) { received = signal; }
 
 // oneDNN's sgemm (2.6) keeps numbers below the stack pointer, where a handler on the same stack overwrites
-// them: three of eight runs that were stopped ended with a corrupted heap. This thread's handlers get a stack
+// them: three of twelve stopped runs ended with a corrupted heap. This thread's handlers get a stack
 // of their own; of all threads that can take a signal of the process, the kernel prefers the first.
 void use_another_stack() {
   stack_t now = {};
