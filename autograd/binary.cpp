@@ -1,7 +1,7 @@
-#include "tensor/binary.h"
+#include "tensor/ops/binary.h"
 
 #include "autograd/ops.h"
-#include "tensor/reduce.h"
+#include "tensor/ops/reduce.h"
 
 namespace vitral {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "autograd/ops.h"
-#include "tensor/random.h"
+#include "base/random.h"
 
 namespace vitral {
 

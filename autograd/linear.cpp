@@ -1,7 +1,7 @@
-#include "tensor/linear.h"
+#include "tensor/ops/linear.h"
 
 #include "autograd/ops.h"
-#include "tensor/reduce.h"
+#include "tensor/ops/reduce.h"
 
 namespace vitral {
 namespace {

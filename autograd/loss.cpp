@@ -1,6 +1,6 @@
 #include "autograd/ops.h"
-#include "tensor/binary.h"
-#include "tensor/distillation_loss.h"
+#include "tensor/ops/binary.h"
+#include "tensor/ops/distillation_loss.h"
 
 namespace vitral {
 

@@ -1,8 +1,8 @@
 #include "autograd/ops.h"
-#include "tensor/l2_normalize.h"
-#include "tensor/layer_norm.h"
-#include "tensor/reduce.h"
-#include "tensor/softmax.h"
+#include "tensor/ops/l2_normalize.h"
+#include "tensor/ops/layer_norm.h"
+#include "tensor/ops/reduce.h"
+#include "tensor/ops/softmax.h"
 
 namespace vitral {
 

@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "autograd/variable.h"
-#include "tensor/attention.h"
-#include "tensor/pointwise.h"
+#include "tensor/ops/attention.h"
+#include "tensor/ops/pointwise.h"
 
 namespace vitral {
 
-// --- pointwise, one input (tensor/pointwise.h has the list and the formulas) ---
+// --- pointwise, one input (tensor/ops/pointwise.h has the list and the formulas) ---
 #define VITRAL_DECLARE(name, Functor) Variable name(const Variable& x);
 VITRAL_POINTWISE_OPS(VITRAL_DECLARE)
 #undef VITRAL_DECLARE
@@ -54,7 +54,7 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias)
 Variable quick_gelu_linear(const Variable& h, const Variable& weight, const Variable& bias);
 
 // --- normalisation ---
-/// Over the last dimension W: x [...,W], weight and bias [W]  ->  [...,W]. tensor/layer_norm.h has the
+/// Over the last dimension W: x [...,W], weight and bias [W]  ->  [...,W]. tensor/ops/layer_norm.h has the
 /// formula.
 Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps = 1e-5);
 struct SumAndNorm {
@@ -69,7 +69,7 @@ Variable l2_normalize(const Variable& x);
 /// Softmax over the last dimension.
 Variable softmax(const Variable& x);
 
-// --- attention (tensor/attention.h): qkv [B,N,3 H D]  ->  [B,N,H D] ---
+// --- attention (tensor/ops/attention.h): qkv [B,N,3 H D]  ->  [B,N,H D] ---
 Variable attention(const Variable& qkv, std::int64_t heads);
 /// Token i sees j <= i only, as in a language model.
 Variable causal_attention(const Variable& qkv, std::int64_t heads);
@@ -79,7 +79,7 @@ Variable attention_weights(const Variable& qkv, std::int64_t heads);
 Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, TokenGrid grid,
                                  std::int64_t window);
 
-// --- the student's head (tensor/patch_pooling.h): x [B,N,H (D+1)], scale [1] or undefined, W = H D ---
+// --- the student's head (tensor/ops/patch_pooling.h): x [B,N,H (D+1)], scale [1] or undefined, W = H D ---
 struct PooledPatches {
   Variable embedding;  // [B,W] = sum_n probs_n patches_n
   Variable probs;      // [B,N]

@@ -1,4 +1,4 @@
-#include "tensor/patch_pooling.h"
+#include "tensor/ops/patch_pooling.h"
 
 #include "autograd/ops.h"
 

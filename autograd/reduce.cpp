@@ -1,7 +1,7 @@
-#include "tensor/reduce.h"
+#include "tensor/ops/reduce.h"
 
 #include "autograd/ops.h"
-#include "tensor/binary.h"
+#include "tensor/ops/binary.h"
 
 namespace vitral {
 namespace {

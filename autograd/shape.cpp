@@ -1,5 +1,5 @@
 #include "autograd/ops.h"
-#include "tensor/copy.h"
+#include "tensor/ops/copy.h"
 
 namespace vitral {
 namespace {

@@ -4,8 +4,8 @@
 #include <atomic>
 #include <utility>
 
-#include "tensor/binary.h"
-#include "tensor/linear.h"
+#include "tensor/ops/binary.h"
+#include "tensor/ops/linear.h"
 
 namespace vitral {
 

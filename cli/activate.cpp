@@ -5,11 +5,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "cli/common.h"
 #include "cli/text.h"
-#include "data/hdf5.h"
-#include "data/image.h"
-#include "data/input_file.h"
+#include "data/hdf5/file.h"
+#include "data/images/image.h"
 #include "data/pack.h"
 #include "infer/activations.h"
 
@@ -46,10 +46,10 @@ bool are_datasets(const std::vector<std::string>& inputs) {
   return count > 0;
 }
 
-std::vector<infer::ImageActivations> of_files(const Arguments& a, const infer::Encoder& encoder,
+std::vector<infer::ImageActivations> of_files(const Arguments& a, const models::Encoder& encoder,
                                               const std::vector<data::PackSource>& files,
                                               const std::vector<infer::PatchTarget>& targets,
-                                              const infer::ClipImageEncoder* teacher) {
+                                              const models::ClipImageEncoder* teacher) {
   std::vector<infer::ImageActivations> out;
   for (const auto& file : files) {
     try {
@@ -59,7 +59,7 @@ std::vector<infer::ImageActivations> of_files(const Arguments& a, const infer::E
       throw;
     } catch (const Error& e) {
       if (files.size() == 1) throw;
-      std::fprintf(stderr, "skipped: %s\n", data::one_line(e.what()).c_str());
+      std::fprintf(stderr, "skipped: %s\n", one_line(e.what()).c_str());
     }
   }
   if (out.empty())
@@ -111,17 +111,17 @@ void run(const Arguments& a) {
                  files.size(), most_images);
   }
   VITRAL_CHECK(!a.texts.given() || a.request.concepts.empty(), "--concept and --text exclude each other");
-  const infer::Encoder encoder = a.encoder.load();
+  const models::Encoder encoder = a.encoder.load();
   std::vector<infer::PatchTarget> targets;
   if (a.texts.given()) {
     const infer::TextEmbeddings texts = a.texts.load(a.encoder.device);
     check_width(texts, encoder.config().width, "the student");
     targets = infer::targets_of(texts);
   }
-  std::optional<infer::ClipImageEncoder> teacher;
+  std::optional<models::ClipImageEncoder> teacher;
   if (!a.teacher.empty())
-    teacher.emplace(infer::ClipImageEncoder::load(a.teacher, parse_device(a.encoder.device)));
-  const infer::ClipImageEncoder* other = teacher ? &*teacher : nullptr;
+    teacher.emplace(models::ClipImageEncoder::load(a.teacher, parse_device(a.encoder.device)));
+  const models::ClipImageEncoder* other = teacher ? &*teacher : nullptr;
 
   std::vector<infer::ImageActivations> images;
   if (!datasets) {

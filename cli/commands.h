@@ -1,5 +1,5 @@
 // The subcommands of `vitral`, one file each. add_NAME() describes the options and sets the callback that
-// does the work; errors are thrown (tensor/error.h) and become one line and an exit status in main.cpp.
+// does the work; errors are thrown (base/error.h) and become one line and an exit status in main.cpp.
 #pragma once
 #include <string>
 

@@ -25,13 +25,13 @@ void EncoderArguments::add_to(CLI::App& command) {
       ->check(positive_number());
 }
 
-infer::Encoder EncoderArguments::load() const {
-  infer::EncoderOverrides overrides;
+models::Encoder EncoderArguments::load() const {
+  models::EncoderOverrides overrides;
   if (!attention.empty()) overrides.attention = attention;
   if (window > 0) overrides.window = window;
   if (!same_norm.empty()) overrides.same_norm = same_norm == "true";
   overrides.temperature = temperature;
-  return infer::Encoder::load(weights, parse_device(device), overrides);
+  return models::Encoder::load(weights, parse_device(device), overrides);
 }
 
 CLI::Validator at_least(std::int64_t least) {

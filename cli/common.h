@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cli/commands.h"
-#include "infer/encoder.h"
+#include "models/student/encoder.h"
 
 namespace vitral::cli {
 
@@ -21,7 +21,7 @@ struct EncoderArguments {
   double temperature = 1;
 
   void add_to(CLI::App& command);
-  infer::Encoder load() const;
+  models::Encoder load() const;
 };
 
 /// The check of an option that takes a whole number >= `least`, with a message a person can read.

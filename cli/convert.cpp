@@ -7,9 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/common.h"
-#include "data/torch_write.h"
-#include "data/weights.h"
-#include "infer/onnx_export.h"
+#include "data/weights/torch_write.h"
+#include "data/weights/weights.h"
+#include "models/student/onnx_export.h"
 
 namespace vitral::cli {
 namespace {
@@ -47,10 +47,11 @@ void check_files(const Arguments& a) {
 }
 
 // The student that the weights are, with what the flags say over it; nothing for other weights.
-std::optional<nn::StudentConfig> student_in(data::WeightsFile& weights, const Arguments& a, Target target) {
-  nn::StudentConfig config;
+std::optional<models::StudentConfig> student_in(data::WeightsFile& weights, const Arguments& a,
+                                                Target target) {
+  models::StudentConfig config;
   try {
-    config = infer::config_of_weights(weights.tensors, weights.metadata, a.in);
+    config = models::config_of_weights(weights.tensors, weights.metadata, a.in);
   } catch (const UsageError& e) {
     if (target == Target::onnx)
       throw_error<UsageError>("{}; only a student can become an ONNX model", e.what());
@@ -67,7 +68,7 @@ std::optional<nn::StudentConfig> student_in(data::WeightsFile& weights, const Ar
   // A student without same_norm has no scale; strict loading would refuse it.
   if (a.same_norm == "false" && scale != weights.tensors.end()) weights.tensors.erase(scale);
   if (!a.same_norm.empty()) config.same_norm = a.same_norm == "true";
-  nn::check(config);
+  models::check(config);
   return config;
 }
 
@@ -80,12 +81,12 @@ void cast(data::NamedTensors& tensors, const std::string& name) {
 }
 
 void write(const Arguments& a, Target target, const data::WeightsFile& weights,
-           const std::optional<nn::StudentConfig>& config) {
+           const std::optional<models::StudentConfig>& config) {
   if (target == Target::onnx) {
     const nn::NoInit no_init;
-    nn::Student student(*config);
+    models::Student student(*config);
     student.share_state(weights.tensors, a.in);
-    infer::export_onnx(a.out, student, weights.metadata);
+    models::export_onnx(a.out, student, weights.metadata);
   } else if (target == Target::torch) {
     data::write_torch_file(a.out, weights.tensors, weights.metadata);
   } else {
@@ -103,7 +104,7 @@ void convert(const Arguments& a) {
   data::WeightsFile weights = data::read_weights(a.in, data::TensorMemory::mapped);
   const auto config = student_in(weights, a, target);
   if (config)
-    for (const auto& [key, value] : nn::to_metadata(*config)) weights.metadata[key] = value;
+    for (const auto& [key, value] : models::to_metadata(*config)) weights.metadata[key] = value;
   if (!a.dtype.empty()) cast(weights.tensors, a.dtype);
   write(a, target, weights, config);
 

@@ -4,10 +4,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/signals.h"
 #include "cli/common.h"
 #include "cli/text.h"
 #include "infer/embed_files.h"
-#include "train/signals.h"
 
 namespace vitral::cli {
 namespace {
@@ -32,11 +32,11 @@ void embed_images(Arguments& a) {
   auto inputs = a.sources.inputs;
   inputs.push_back(a.encoder.weights);
   check_output(a.options.output, inputs);
-  const infer::Encoder encoder = a.encoder.load();
+  const models::Encoder encoder = a.encoder.load();
   const auto images = data::list_images(a.sources);
   a.options.weights = a.encoder.weights;
   a.options.progress = terminal_counter("embedded");
-  const train::StopSignals signals;
+  const StopSignals signals;
   a.options.stop = [&] { return signals.requested(); };
   const infer::EmbedSummary s = infer::embed_files(encoder, images, a.options);
   if (s.resumed > 0)

@@ -53,7 +53,7 @@ void check(const Arguments& a) {
 
 void measure_on_embeddings(Arguments& a) {
   const data::Dataset dataset = data::Dataset::open(a.inputs);
-  const infer::Encoder encoder = a.encoder.load();
+  const models::Encoder encoder = a.encoder.load();
   if (a.texts.has_source())
     a.options.embed_concepts = [&a](const std::vector<std::string>& names) {
       return a.texts.embed(names, a.encoder.device).embeddings;
@@ -90,11 +90,11 @@ infer::TextTask task_of(const Arguments& a, const data::ImageSource& source) {
 
 void measure_on_texts(const Arguments& a) {
   const data::ImageSource source = data::ImageSource::open(a.inputs);
-  const infer::Encoder student = a.encoder.load();
-  std::optional<infer::ClipImageEncoder> teacher;
+  const models::Encoder student = a.encoder.load();
+  std::optional<models::ClipImageEncoder> teacher;
   std::vector<infer::ImageModel> models{infer::model_of(student)};
   if (!a.teacher.empty()) {
-    teacher = infer::ClipImageEncoder::load(a.teacher, parse_device(a.encoder.device));
+    teacher = models::ClipImageEncoder::load(a.teacher, parse_device(a.encoder.device));
     models.push_back(infer::model_of(*teacher, a.teacher_transform == "clip"
                                                    ? infer::PlainTransform::clip
                                                    : infer::PlainTransform::resize));

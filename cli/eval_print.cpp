@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "data/input_file.h"
+#include "base/text.h"
 
 namespace vitral::cli {
 namespace {
@@ -90,7 +90,7 @@ void print_table(const infer::Evaluation& e, double seconds, bool every_concept)
     if (s.background) row("  background", fmt::format("{:.4f}", s.background->iou()));
     for (std::size_t c = 0; every_concept && c < e.concepts.size(); ++c)
       if (s.concepts[c].labelled > 0)
-        row("  " + data::shown(e.concepts[c]), fmt::format("{:.4f}", s.concepts[c].iou()));
+        row("  " + shown(e.concepts[c]), fmt::format("{:.4f}", s.concepts[c].iou()));
   }
   row("seconds", fmt::format("{:.1f}", seconds));
 }
@@ -127,7 +127,7 @@ void print_zero_shot(const infer::TextResult& r, const infer::ClassLabels& class
   for (std::size_t c = 0; every_class && c < classes.names.size(); ++c)
     if (first.classes[c].images > 0)
       compare(
-          "    " + data::shown(classes.names[c], 24), r,
+          "    " + shown(classes.names[c], 24), r,
           [c](const auto& m) { return m.zero_shot->classes[c].accuracy(); },
           fmt::format("of {}", first.classes[c].images));
 }

@@ -1,7 +1,7 @@
 // What vitral eval prints: one JSON object, or a table.
 #pragma once
-#include "infer/evaluate.h"
-#include "infer/evaluate_text.h"
+#include "infer/measure/evaluate.h"
+#include "infer/measure/evaluate_text.h"
 
 namespace vitral::cli {
 

@@ -5,18 +5,18 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "cli/commands.h"
-#include "data/checkpoint_files.h"
-#include "data/clip_weights.h"
 #include "data/dataset.h"
-#include "data/hdf5.h"
-#include "data/input_file.h"
-#include "data/onnx_file.h"
-#include "data/torch_file.h"
-#include "data/torch_training.h"
-#include "data/weights.h"
-#include "infer/encoder.h"
-#include "nn/clip.h"
+#include "data/hdf5/file.h"
+#include "data/weights/checkpoint_files.h"
+#include "data/weights/onnx_file.h"
+#include "data/weights/torch_file.h"
+#include "data/weights/torch_training.h"
+#include "data/weights/weights.h"
+#include "models/clip/towers.h"
+#include "models/clip/weights.h"
+#include "models/student/encoder.h"
 
 namespace vitral::cli {
 namespace {
@@ -44,7 +44,7 @@ ordered_json describe_hdf5(const std::string& path) {
   return out;
 }
 
-ordered_json describe_student(const nn::StudentConfig& c) {
+ordered_json describe_student(const models::StudentConfig& c) {
   return {{"image_size", c.image_size}, {"patch_size", c.patch_size}, {"width", c.width},
           {"layers", c.layers},         {"heads", c.heads},           {"attention", c.attention},
           {"window", c.window},         {"same_norm", c.same_norm}};
@@ -53,15 +53,15 @@ ordered_json describe_student(const nn::StudentConfig& c) {
 // CLIP's towers, each null where it is not there; nothing for weights of another kind.
 std::optional<ordered_json> describe_clip(const data::WeightsFile& weights, const std::string& path) {
   try {
-    const nn::ClipState state = nn::split_clip_state(weights.tensors, path);
+    const models::ClipState state = models::split_clip_state(weights.tensors, path);
     ordered_json out = {{"image", nullptr}, {"text", nullptr}};
     if (!state.image.empty()) {
-      const auto c = nn::infer_clip_image_config(state.image, weights.metadata, path);
+      const auto c = models::infer_clip_image_config(state.image, weights.metadata, path);
       out["image"] = {{"image_size", c.image_size}, {"patch_size", c.patch_size}, {"width", c.width},
                       {"layers", c.layers},         {"heads", c.heads},           {"embedding", c.embedding}};
     }
     if (!state.text.empty()) {
-      const auto c = nn::infer_clip_text_config(state.text, weights.metadata, path);
+      const auto c = models::infer_clip_text_config(state.text, weights.metadata, path);
       out["text"] = {{"context", c.context}, {"vocabulary", c.vocabulary}, {"width", c.width},
                      {"layers", c.layers},   {"heads", c.heads},           {"embedding", c.embedding}};
     }
@@ -115,7 +115,7 @@ ordered_json describe_onnx(const std::string& path) {
 }
 
 ordered_json describe_weights(const std::string& path) {
-  const data::WeightsFile weights = data::read_clip_weights(path, data::TensorMemory::mapped);
+  const data::WeightsFile weights = models::read_clip_weights(path, data::TensorMemory::mapped);
   const std::string file = data::find_weights(path);
   std::int64_t parameters = 0;
   ordered_json tensors = ordered_json::array();
@@ -126,7 +126,7 @@ ordered_json describe_weights(const std::string& path) {
   }
   ordered_json out = {{"file", path}, {"kind", "weights"}, {"read_from", file}, {"parameters", parameters}};
   try {
-    out["model"] = describe_student(infer::config_of_weights(weights.tensors, weights.metadata, path));
+    out["model"] = describe_student(models::config_of_weights(weights.tensors, weights.metadata, path));
   } catch (const UsageError&) {
     out["model"] = nullptr;  // weights, but no student's
     if (const auto clip = describe_clip(weights, path)) out["clip"] = *clip;
@@ -163,12 +163,11 @@ void print(const ordered_json& out) {
       fmt::print("{}\n", value.get<std::string>());
     } else if (value.is_array()) {
       for (const auto& t : value)
-        fmt::print("  {:<48} {:<8} {}{}\n", data::one_line(t["name"].get<std::string>()),
-                   t["dtype"].get<std::string>(), data::one_line(t["shape"].get<std::string>()),
+        fmt::print("  {:<48} {:<8} {}{}\n", one_line(t["name"].get<std::string>()),
+                   t["dtype"].get<std::string>(), one_line(t["shape"].get<std::string>()),
                    t.contains("role") ? ", " + t["role"].get<std::string>() : "");
     } else {
-      fmt::print("{:<12} {}\n", key,
-                 data::one_line(value.is_string() ? value.get<std::string>() : text_of(value)));
+      fmt::print("{:<12} {}\n", key, one_line(value.is_string() ? value.get<std::string>() : text_of(value)));
     }
   }
 }

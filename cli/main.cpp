@@ -10,8 +10,8 @@
 
 #include <unistd.h>
 
+#include "base/error.h"
 #include "cli/commands.h"
-#include "tensor/error.h"
 
 namespace {
 

@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "cli/commands.h"
-#include "tensor/error.h"
 
 namespace vitral::cli {
 namespace {

@@ -1,13 +1,13 @@
-#include "infer/report.h"
+#include "infer/show/report.h"
 
 #include <cstdio>
 #include <memory>
 
 #include <nlohmann/json.hpp>
 
+#include "base/atomic.h"
 #include "cli/common.h"
 #include "cli/text.h"
-#include "data/atomic.h"
 
 namespace vitral::cli {
 namespace {
@@ -63,7 +63,7 @@ void add_report(CLI::App& app) {
     for (const auto& file : a->texts.inputs()) inputs.push_back(file);
     check_output(a->output, inputs);
     const data::ImageSource source = data::ImageSource::open(a->inputs);
-    const infer::Encoder encoder = a->encoder.load();
+    const models::Encoder encoder = a->encoder.load();
     a->request.weights = a->encoder.weights;
     add_texts(a->texts, a->encoder.device, encoder.config().width, a->request);
     if (a->request.run.empty() && infer::is_run(a->encoder.weights)) a->request.run = a->encoder.weights;
@@ -75,7 +75,7 @@ void add_report(CLI::App& app) {
     };
     const infer::Report report = infer::make_report(encoder, source, a->request);
     const std::string page = infer::report_page(report);
-    data::write_file(a->output, page);
+    write_file(a->output, page);
     if (!a->json) {
       fmt::print("{}: {} images, {} prompts{}, {:.1f} MB\n", a->output, report.images.size(),
                  report.prompts.size(), report.run ? ", training curves" : "",

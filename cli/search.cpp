@@ -9,15 +9,15 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
 #include "cli/common.h"
 #include "cli/text.h"
-#include "data/hdf5.h"
-#include "data/image.h"
-#include "data/input_file.h"
+#include "data/hdf5/file.h"
+#include "data/images/image.h"
+#include "data/images/transform.h"
 #include "data/pack.h"
-#include "data/transform.h"
-#include "infer/contact_sheet.h"
 #include "infer/read_images.h"
+#include "infer/show/contact_sheet.h"
 
 namespace vitral::cli {
 namespace {
@@ -78,10 +78,10 @@ Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
   sources.inputs = a.images;
   auto files = std::make_shared<std::vector<data::PackSource>>(data::list_images(sources));
   VITRAL_CHECK(!files->empty(), "{}: no images in there (.jpg, .jpeg, .png)", a.images.front());
-  const infer::Encoder student = a.encoder.load();
-  std::optional<infer::ClipImageEncoder> teacher;
+  const models::Encoder student = a.encoder.load();
+  std::optional<models::ClipImageEncoder> teacher;
   if (!a.teacher.empty())
-    teacher.emplace(infer::ClipImageEncoder::load(a.teacher, parse_device(a.encoder.device)));
+    teacher.emplace(models::ClipImageEncoder::load(a.teacher, parse_device(a.encoder.device)));
 
   Searched out;
   std::vector<int> sizes{student.config().image_size};
@@ -141,7 +141,7 @@ Searched search_stored(const Arguments& a, const infer::TextEmbeddings* texts) {
   }
   VITRAL_CHECK(a.query_images.empty() || !a.student.empty(),
                "--query-image: name the weights that embed it with --student");
-  std::optional<infer::Encoder> student;
+  std::optional<models::Encoder> student;
   if (!a.student.empty()) {
     EncoderArguments encoder = a.encoder;
     encoder.weights = a.student;
@@ -202,13 +202,13 @@ Results results_of(const Searched& searched) {
 
 void print_table(const Searched& searched, const Results& results) {
   for (std::size_t q = 0; q < results.size(); ++q) {
-    fmt::print("{}{}\n", q > 0 ? "\n" : "", data::one_line(searched.queries[q]));
+    fmt::print("{}{}\n", q > 0 ? "\n" : "", one_line(searched.queries[q]));
     std::size_t lines = 0;
     std::vector<std::size_t> widths;
     for (const auto& found : results[q]) {
       lines = std::max(lines, found.size());
       widths.push_back(8);
-      for (const auto& f : found) widths.back() = std::max(widths.back(), data::one_line(f.name).size());
+      for (const auto& f : found) widths.back() = std::max(widths.back(), one_line(f.name).size());
     }
     std::string head = "  rank";
     for (std::size_t r = 0; r < widths.size(); ++r)
@@ -219,7 +219,7 @@ void print_table(const Searched& searched, const Results& results) {
       std::string line = fmt::format("  {:>4}", i + 1);
       for (std::size_t r = 0; r < widths.size(); ++r)
         if (const auto& found = results[q][r]; i < found.size())
-          line += fmt::format("  {:>7.4f}  {:<{}}", found[i].score, data::one_line(found[i].name),
+          line += fmt::format("  {:>7.4f}  {:<{}}", found[i].score, one_line(found[i].name),
                               r + 1 < widths.size() ? widths[r] : 0);
       fmt::print("{}\n", line);
     }
@@ -258,7 +258,7 @@ void write_sheet(const Arguments& a, const Searched& searched, const Results& re
         try {
           cell.image = searched.image(f.row, f.name);
         } catch (const Error& e) {
-          std::fprintf(stderr, "left empty in %s: %s\n", a.output.c_str(), data::one_line(e.what()).c_str());
+          std::fprintf(stderr, "left empty in %s: %s\n", a.output.c_str(), one_line(e.what()).c_str());
         }
         line.images.push_back(std::move(cell));
       }

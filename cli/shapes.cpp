@@ -1,14 +1,13 @@
-// vitral shapes: writes the shapes benchmark (data/shapes.h).
-#include "data/shapes.h"
-
+// vitral shapes: writes the shapes benchmark (data/shapes_benchmark.h).
 #include <chrono>
 #include <filesystem>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/error.h"
 #include "cli/common.h"
-#include "tensor/error.h"
+#include "data/shapes_benchmark.h"
 
 namespace vitral::cli {
 namespace {

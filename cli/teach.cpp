@@ -7,9 +7,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/signals.h"
 #include "cli/common.h"
 #include "train/config.h"
-#include "train/signals.h"
 
 namespace vitral::cli {
 namespace {
@@ -47,8 +47,8 @@ void run(Arguments& a) {
   }
   if (!a.augment.empty())
     o.augment = a.augment == "clip" ? data::AugmentConfig::clip() : data::AugmentConfig{};
-  const auto teacher = infer::ClipImageEncoder::load(o.teacher, parse_device(a.device), a.heads);
-  const train::StopSignals signals;
+  const auto teacher = models::ClipImageEncoder::load(o.teacher, parse_device(a.device), a.heads);
+  const StopSignals signals;
   o.stop = [&] { return signals.requested(); };
   o.progress = terminal_counter("taught");
   const infer::TeachSummary s = infer::teach(teacher, o);

@@ -1,6 +1,6 @@
 #include "cli/text.h"
 
-#include "data/input_file.h"
+#include "base/input_file.h"
 
 namespace vitral::cli {
 namespace {
@@ -9,7 +9,7 @@ constexpr std::uint64_t longest_list = 64U << 20;  // bytes
 
 // The lines of a text file that are not blank.
 std::vector<std::string> read_lines(const std::string& path) {
-  const std::string text = data::read_text_file(path, longest_list);
+  const std::string text = read_text_file(path, longest_list);
   std::vector<std::string> lines;
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
@@ -83,8 +83,8 @@ infer::TextEmbeddings TextArguments::embed(const std::vector<std::string>& texts
   }
   VITRAL_CHECK(!clip.empty(), "texts need CLIP's weights; name them with --clip");
   const auto around = in_templates ? with_file(templates, template_file) : std::vector<std::string>{};
-  auto out =
-      infer::embed_texts(infer::ClipTextEncoder::load(clip, vocabulary, parse_device(device)), texts, around);
+  auto out = infer::embed_texts(models::ClipTextEncoder::load(clip, vocabulary, parse_device(device)), texts,
+                                around);
   out.clip = clip;
   return out;
 }

@@ -2,9 +2,9 @@
 #include <csignal>
 #include <memory>
 
+#include "base/signals.h"
 #include "cli/commands.h"
 #include "cli/profile_print.h"
-#include "train/signals.h"
 #include "train/trainer.h"
 
 namespace vitral::cli {
@@ -69,7 +69,7 @@ void add_train(CLI::App& app) {
   command->callback([a] {
     // Until the process ends, so that a second signal cannot interrupt the end of a run that the first
     // stopped.
-    static const train::StopSignals signals;
+    static const StopSignals signals;
     // A reader of our output that ends first (tee, on the same Ctrl-C) must not take the checkpoint with it.
     std::signal(SIGPIPE, SIG_IGN);
     auto overrides = a->overrides;

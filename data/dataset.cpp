@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "data/dataset_file.h"
-#include "data/image.h"
-#include "data/input_file.h"
+#include "data/images/image.h"
 
 namespace vitral::data {
 

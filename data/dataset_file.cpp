@@ -4,7 +4,7 @@
 #include <charconv>
 #include <cmath>
 
-#include "data/heap_rows.h"
+#include "data/hdf5/heap_rows.h"
 
 namespace vitral::data {
 namespace {

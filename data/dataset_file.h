@@ -7,7 +7,7 @@
 
 #include "data/dataset.h"
 #include "data/encoded.h"
-#include "data/rows.h"
+#include "data/hdf5/rows.h"
 
 namespace vitral::data {
 

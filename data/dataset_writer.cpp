@@ -4,9 +4,9 @@
 #include <cstring>
 #include <vector>
 
+#include "base/output_file.h"
 #include "data/dataset_file.h"
-#include "data/hdf5.h"
-#include "data/output_file.h"
+#include "data/hdf5/file.h"
 
 namespace vitral::data {
 namespace {

@@ -9,8 +9,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "data/input_file.h"
-#include "tensor/error.h"
+#include "base/error.h"
+#include "base/text.h"
 
 namespace vitral::data {
 namespace {

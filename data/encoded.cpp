@@ -2,9 +2,9 @@
 
 #include <mutex>
 
-#include "data/hdf5_handle.h"
-#include "data/heap_rows.h"
-#include "data/rows.h"
+#include "data/hdf5/handle.h"
+#include "data/hdf5/heap_rows.h"
+#include "data/hdf5/rows.h"
 
 namespace vitral::data {
 

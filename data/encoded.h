@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "data/file_reader.h"
-#include "data/hdf5.h"
+#include "base/file_reader.h"
+#include "data/hdf5/file.h"
 
 namespace vitral::data {
 

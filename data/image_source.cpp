@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <thread>
 
-#include "data/hdf5.h"
-#include "data/image.h"
-#include "data/input_file.h"
-#include "data/ordered.h"
+#include "base/ordered.h"
+#include "base/text.h"
+#include "data/hdf5/file.h"
+#include "data/images/image.h"
 
 namespace vitral::data {
 

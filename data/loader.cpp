@@ -11,10 +11,10 @@
 #include <numeric>
 #include <thread>
 
-#include "data/augment.h"
-#include "data/image.h"
-#include "data/input_file.h"
-#include "tensor/random.h"
+#include "base/random.h"
+#include "base/text.h"
+#include "data/images/augment.h"
+#include "data/images/image.h"
 
 namespace vitral::data {
 namespace {

@@ -18,8 +18,8 @@
 #include <string>
 #include <vector>
 
-#include "data/augment_config.h"
 #include "data/dataset.h"
+#include "data/images/augment_config.h"
 #include "tensor/tensor.h"
 
 namespace vitral::data {
@@ -65,7 +65,8 @@ struct LoaderOptions {
   int prefetch = 4;  // batches that wait for the consumer, at most; at least 1
   std::int64_t epoch = 0;
   std::int64_t first_batch = 0;
-  /// Replaces augment() of data/augment.h: uint8 [H,W,3] to uint8 [size,size,3]; called by the workers.
+  /// Replaces augment() of data/images/augment.h: uint8 [H,W,3] to uint8 [size,size,3]; called by the
+  /// workers.
   std::function<Tensor(const Tensor& image, const AugmentConfig&, int size, std::uint64_t seed)> transform =
       {};
 };

@@ -10,12 +10,12 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/file_reader.h"
+#include "base/ordered.h"
+#include "base/text.h"
 #include "data/dataset_writer.h"
-#include "data/file_reader.h"
-#include "data/image.h"
-#include "data/input_file.h"
-#include "data/ordered.h"
-#include "data/resize.h"
+#include "data/images/image.h"
+#include "data/images/resize.h"
 
 namespace vitral::data {
 namespace {

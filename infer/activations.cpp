@@ -6,9 +6,9 @@
 #include <map>
 #include <numeric>
 
-#include "data/input_file.h"
-#include "data/transform.h"
-#include "infer/pointing.h"
+#include "base/text.h"
+#include "data/images/transform.h"
+#include "infer/measure/pointing.h"
 
 namespace vitral::infer {
 namespace {
@@ -37,8 +37,8 @@ std::int64_t find_concept(const data::Concepts& concepts, const std::string& nam
   if (found != concepts.names.end()) return found - concepts.names.begin();
   std::string some;
   for (std::size_t i = 0; i < std::min<std::size_t>(4, concepts.names.size()); ++i)
-    some += (i ? ", " : "") + data::shown(concepts.names[i]);
-  throw_error<UsageError>("{}: has no concept '{}'; it has {} of them: {}{}", path, data::shown(name),
+    some += (i ? ", " : "") + shown(concepts.names[i]);
+  throw_error<UsageError>("{}: has no concept '{}'; it has {} of them: {}{}", path, shown(name),
                           concepts.names.size(), some, concepts.names.size() > 4 ? ", ..." : "");
 }
 
@@ -78,9 +78,9 @@ std::vector<Wanted> wanted_of(const Objects& objects, std::int64_t image, const 
 }
 
 std::vector<ImageActivations> of_images(
-    const Encoder& encoder, const data::Dataset& dataset, const std::vector<std::int64_t>& images,
+    const models::Encoder& encoder, const data::Dataset& dataset, const std::vector<std::int64_t>& images,
     const std::function<std::vector<PatchTarget>(std::int64_t image)>& targets,
-    const ClipImageEncoder* teacher) {
+    const models::ClipImageEncoder* teacher) {
   const std::string& path = dataset.paths().front();
   std::vector<ImageActivations> out;
   for (const std::int64_t i : images) {
@@ -138,10 +138,11 @@ Tensor patch_softmax(const Tensor& patch_embeddings, const Tensor& text) {
   return out;
 }
 
-ImageActivations activations_of(const Encoder& encoder, const Tensor& image, const std::string& title,
-                                std::span<const PatchTarget> targets, const ClipImageEncoder* teacher) {
+ImageActivations activations_of(const models::Encoder& encoder, const Tensor& image, const std::string& title,
+                                std::span<const PatchTarget> targets,
+                                const models::ClipImageEncoder* teacher) {
   const std::int64_t width = encoder.config().width, grid = encoder.config().grid();
-  const Encoded e = encoder.encode(one_image(image, encoder.config().image_size));
+  const models::Encoded e = encoder.encode(one_image(image, encoder.config().image_size));
   const Tensor patches = e.patches.reshape({-1, width});
   ImageActivations out{title, image, e.probs.reshape({grid, grid}), {}, {}};
   if (teacher) {
@@ -152,7 +153,7 @@ ImageActivations activations_of(const Encoder& encoder, const Tensor& image, con
   for (const PatchTarget& target : targets) {
     VITRAL_CHECK(target.embedding.shape() == Shape{width},
                  "'{}': its embedding {} is not as wide as the student's, {}; they must share a teacher",
-                 data::shown(target.label), target.embedding.shape(), width);
+                 shown(target.label), target.embedding.shape(), width);
     out.targets.push_back({target.label, patch_cosines(patches, target.embedding).reshape({grid, grid}),
                            patch_softmax(patches, target.embedding).reshape({grid, grid}), target.box});
   }
@@ -174,10 +175,11 @@ ActivationRow activation_row(const ImageActivations& activations, ActivationStyl
   return row;
 }
 
-std::vector<ImageActivations> dataset_activations(const Encoder& encoder, const data::Dataset& dataset,
+std::vector<ImageActivations> dataset_activations(const models::Encoder& encoder,
+                                                  const data::Dataset& dataset,
                                                   const ActivationRequest& request,
                                                   std::span<const PatchTarget> targets,
-                                                  const ClipImageEncoder* teacher) {
+                                                  const models::ClipImageEncoder* teacher) {
   const auto concepts = dataset.concepts();
   const auto images = request.images.empty()
                           ? choose_images(dataset, concepts ? labelled(*concepts) : Objects{}, request.count)
@@ -187,9 +189,10 @@ std::vector<ImageActivations> dataset_activations(const Encoder& encoder, const 
       [&](std::int64_t) { return std::vector<PatchTarget>(targets.begin(), targets.end()); }, teacher);
 }
 
-std::vector<ImageActivations> concept_activations(const Encoder& encoder, const data::Dataset& dataset,
+std::vector<ImageActivations> concept_activations(const models::Encoder& encoder,
+                                                  const data::Dataset& dataset,
                                                   const ActivationRequest& request,
-                                                  const ClipImageEncoder* teacher) {
+                                                  const models::ClipImageEncoder* teacher) {
   const std::string& path = dataset.paths().front();
   const auto concepts = dataset.concepts();
   VITRAL_CHECK(concepts && !concepts->names.empty(),

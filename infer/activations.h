@@ -17,10 +17,10 @@
 #include <vector>
 
 #include "data/dataset.h"
-#include "infer/clip.h"
-#include "infer/encoder.h"
-#include "infer/picture.h"
+#include "infer/show/picture.h"
 #include "infer/texts.h"
+#include "models/clip/encoders.h"
+#include "models/student/encoder.h"
 
 namespace vitral::infer {
 
@@ -50,9 +50,9 @@ struct ImageActivations {
 };
 
 /// Student and teacher see the image stretched to their sizes. UsageError: a target of another width.
-ImageActivations activations_of(const Encoder& encoder, const Tensor& image, const std::string& title,
+ImageActivations activations_of(const models::Encoder& encoder, const Tensor& image, const std::string& title,
                                 std::span<const PatchTarget> targets,
-                                const ClipImageEncoder* teacher = nullptr);
+                                const models::ClipImageEncoder* teacher = nullptr);
 
 /// softmax_n above: patch_embeddings float32 [N,D], text float32 [D] -> float32 [N].
 Tensor patch_softmax(const Tensor& patch_embeddings, const Tensor& text);
@@ -73,14 +73,16 @@ struct ActivationRequest {
 
 /// Of the images of a dataset and the concepts that it stores. UsageError: a dataset without /concepts, of
 /// another width, an image or a concept that it does not have (naming a near one).
-std::vector<ImageActivations> concept_activations(const Encoder& encoder, const data::Dataset& dataset,
+std::vector<ImageActivations> concept_activations(const models::Encoder& encoder,
+                                                  const data::Dataset& dataset,
                                                   const ActivationRequest& request,
-                                                  const ClipImageEncoder* teacher = nullptr);
+                                                  const models::ClipImageEncoder* teacher = nullptr);
 
 /// Of the images of a dataset and the same targets for each.
-std::vector<ImageActivations> dataset_activations(const Encoder& encoder, const data::Dataset& dataset,
+std::vector<ImageActivations> dataset_activations(const models::Encoder& encoder,
+                                                  const data::Dataset& dataset,
                                                   const ActivationRequest& request,
                                                   std::span<const PatchTarget> targets,
-                                                  const ClipImageEncoder* teacher = nullptr);
+                                                  const models::ClipImageEncoder* teacher = nullptr);
 
 }  // namespace vitral::infer

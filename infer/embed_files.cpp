@@ -11,9 +11,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/output_file.h"
 #include "data/embedding_journal.h"
-#include "data/hdf5.h"
-#include "data/output_file.h"
+#include "data/hdf5/file.h"
 #include "infer/read_images.h"
 
 namespace vitral::infer {
@@ -34,7 +34,7 @@ class Hash {
 };
 
 // Everything that the rows depend on.
-std::string identity_of(const Encoder& encoder, const std::vector<data::PackSource>& images,
+std::string identity_of(const models::Encoder& encoder, const std::vector<data::PackSource>& images,
                         const EmbedOptions& options) {
   Hash files, student;
   for (const auto& image : images) {
@@ -62,7 +62,7 @@ struct Row {
 
   std::int64_t size() const { return 1 + width + tokens + (patches ? tokens * width : 0); }
 
-  void write(float* row, const Encoded& e, std::int64_t i) const {
+  void write(float* row, const models::Encoded& e, std::int64_t i) const {
     row[0] = 1;
     std::memcpy(row + 1, e.embeddings.data<float>() + i * width, bytes(width));
     std::memcpy(row + 1 + width, e.probs.data<float>() + i * tokens, bytes(tokens));
@@ -89,7 +89,8 @@ struct Row {
 
 class Embedding {
  public:
-  Embedding(const Encoder& encoder, const std::vector<data::PackSource>& images, const EmbedOptions& options)
+  Embedding(const models::Encoder& encoder, const std::vector<data::PackSource>& images,
+            const EmbedOptions& options)
       : encoder_(encoder),
         images_(images),
         options_(options),
@@ -98,7 +99,7 @@ class Embedding {
   }
 
   EmbedSummary run() {
-    data::OutputFile output(options_.output);
+    OutputFile output(options_.output);
     const std::string kept = output.path() + ".embed";
     if (options_.restart) std::filesystem::remove(kept);
     data::EmbeddingJournal journal(kept, identity_of(encoder_, images_, options_), {row_.size()},
@@ -132,7 +133,7 @@ class Embedding {
       const ImageBatch batch = read(files(begin, count));
       Tensor rows = Tensor::zeros({count, row_.size()});
       if (!batch.usable.empty()) {
-        const Encoded e = encoder_.encode(batch.pixels[0], options_.batch_size);
+        const models::Encoded e = encoder_.encode(batch.pixels[0], options_.batch_size);
         for (std::size_t r = 0; r < batch.usable.size(); ++r)
           row_.write(rows.data<float>() + batch.usable[r] * row_.size(), e, static_cast<std::int64_t>(r));
       }
@@ -158,7 +159,7 @@ class Embedding {
                                           : known->second});
   }
 
-  void write(const data::EmbeddingJournal& journal, data::OutputFile& output) {
+  void write(const data::EmbeddingJournal& journal, OutputFile& output) {
     data::H5File file = data::H5File::create(output.partial());
     file.create_growing("/embeddings", {row_.width}, DType::float32, 256);
     file.create_growing("/probs", {row_.tokens}, DType::float32, 256);
@@ -198,7 +199,7 @@ class Embedding {
     output.commit();
   }
 
-  const Encoder& encoder_;
+  const models::Encoder& encoder_;
   const std::vector<data::PackSource>& images_;
   const EmbedOptions& options_;
   Row row_;
@@ -208,7 +209,7 @@ class Embedding {
 
 }  // namespace
 
-EmbedSummary embed_files(const Encoder& encoder, const std::vector<data::PackSource>& images,
+EmbedSummary embed_files(const models::Encoder& encoder, const std::vector<data::PackSource>& images,
                          const EmbedOptions& options) {
   return Embedding(encoder, images, options).run();
 }

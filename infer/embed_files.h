@@ -9,7 +9,7 @@
 #include <functional>
 
 #include "data/pack.h"
-#include "infer/encoder.h"
+#include "models/student/encoder.h"
 
 namespace vitral::infer {
 
@@ -34,9 +34,9 @@ struct EmbedSummary {
 /// Images are resized to the student's size as in validation (bilinear with antialias, as Pillow). Rows go to
 /// OUTPUT.embed first (data/embedding_journal.h), from where an interrupted run of the same images and
 /// weights goes on; memory holds one batch. The output replaces an older one, whole or not at all; nothing is
-/// written when no image decodes. UsageError: a place where it cannot be written (data/output_file.h),
+/// written when no image decodes. UsageError: a place where it cannot be written (base/output_file.h),
 /// OUTPUT.embed of another run; Error: the disk is full, what is done is kept.
-EmbedSummary embed_files(const Encoder& encoder, const std::vector<data::PackSource>& images,
+EmbedSummary embed_files(const models::Encoder& encoder, const std::vector<data::PackSource>& images,
                          const EmbedOptions& options);
 
 }  // namespace vitral::infer

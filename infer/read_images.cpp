@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "data/image.h"
-#include "data/input_file.h"
-#include "data/transform.h"
+#include "base/text.h"
+#include "data/images/image.h"
+#include "data/images/transform.h"
 
 namespace vitral::infer {
 
@@ -26,7 +26,7 @@ ImageBatch read_images(std::span<const data::PackSource> files, const std::vecto
       for (const int size : sizes) decoded[k].push_back(data::validation_transform(image, size));
     } catch (const std::exception& e) {
       decoded[k].clear();
-      out.problems[k] = data::one_line(e.what());
+      out.problems[k] = one_line(e.what());
       if (out.problems[k].empty()) out.problems[k] = "cannot be read";
     }
   }

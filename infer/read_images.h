@@ -17,8 +17,9 @@ struct ImageBatch {
   std::vector<std::string> problems;  // one a file: why it does not decode, one line, or ""
 };
 
-/// Decoded on all cores and stretched to each size (data/transform.h), as in validation. scaled_decode: JPEG
-/// files at a fraction of their size where that is at least twice the largest of `sizes` (data/image.h).
+/// Decoded on all cores and stretched to each size (data/images/transform.h), as in validation.
+/// scaled_decode: JPEG files at a fraction of their size where that is at least twice the largest of `sizes`
+/// (data/images/image.h).
 ImageBatch read_images(std::span<const data::PackSource> files, const std::vector<int>& sizes,
                        bool scaled_decode = false);
 

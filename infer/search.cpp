@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "tensor/gemm.h"
+#include "tensor/ops/gemm.h"
 
 namespace vitral::infer {
 namespace {

@@ -6,17 +6,17 @@
 #include <future>
 #include <optional>
 
-#include "data/atomic.h"
-#include "data/augment.h"
+#include "base/atomic.h"
+#include "base/output_file.h"
+#include "base/random.h"
+#include "base/text.h"
 #include "data/embedding_journal.h"
-#include "data/hdf5.h"
-#include "data/image.h"
-#include "data/input_file.h"
-#include "data/output_file.h"
-#include "data/resize.h"
-#include "data/transform.h"
-#include "data/weights.h"
-#include "tensor/random.h"
+#include "data/hdf5/file.h"
+#include "data/images/augment.h"
+#include "data/images/image.h"
+#include "data/images/resize.h"
+#include "data/images/transform.h"
+#include "data/weights/weights.h"
 
 namespace vitral::infer {
 namespace {
@@ -91,9 +91,9 @@ class PictureSource {
     std::vector<std::uint8_t> bytes;
     dataset_.read_encoded(i, bytes);
     try {
-      return data::decode_image(bytes, data::one_line(dataset_.name(i)), least);
+      return data::decode_image(bytes, one_line(dataset_.name(i)), least);
     } catch (const Error& e) {
-      problem = data::one_line(e.what());
+      problem = one_line(e.what());
       return {};
     }
   }
@@ -125,13 +125,13 @@ const char* name_of(PlainTransform transform) {
 
 // Everything that a row of the journal depends on.
 std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int size,
-                        const nn::ClipImageConfig& teacher) {
+                        const models::ClipImageConfig& teacher) {
   std::error_code ignored;
-  std::string text = fmt::format("{} images in {} bytes, teacher {:016x} with {} heads and {}, {} [{}]",
-                                 dataset.size(), std::filesystem::file_size(o.file, ignored),
-                                 data::digest_of(data::find_weights(o.teacher)).xxh3, teacher.heads,
-                                 teacher.activation == nn::Activation::gelu_erf ? "gelu" : "quick_gelu",
-                                 o.dtype, teacher.embedding);
+  std::string text =
+      fmt::format("{} images in {} bytes, teacher {:016x} with {} heads and {}, {} [{}]", dataset.size(),
+                  std::filesystem::file_size(o.file, ignored), digest_of(data::find_weights(o.teacher)).xxh3,
+                  teacher.heads, teacher.activation == nn::Activation::gelu_erf ? "gelu" : "quick_gelu",
+                  o.dtype, teacher.embedding);
   if (o.views == 0) return text + ", " + name_of(o.transform);
   return text + fmt::format(", {}{} views of {} pixels, seed {}, {}", o.views, o.plain_view ? "+1" : "", size,
                             o.seed, data::transform_name(o.augment));
@@ -179,8 +179,9 @@ Shape row_shape(const TeachOptions& o, std::int64_t width) {
 }
 
 // The teacher's work; false where it was stopped.
-bool embed_all(const ClipImageEncoder& teacher, const data::Dataset& dataset, const PictureSource& source,
-               data::EmbeddingJournal& journal, const TeachOptions& o, TeachSummary& summary) {
+bool embed_all(const models::ClipImageEncoder& teacher, const data::Dataset& dataset,
+               const PictureSource& source, data::EmbeddingJournal& journal, const TeachOptions& o,
+               TeachSummary& summary) {
   const std::int64_t views = std::max<std::int64_t>(stored_views(o), 1), count = dataset.size();
   const std::int64_t block = std::max<std::int64_t>(o.batch_size / views, 1);
   const auto read = [&](std::int64_t first) { return source.read(first, std::min(block, count - first)); };
@@ -200,7 +201,7 @@ bool embed_all(const ClipImageEncoder& teacher, const data::Dataset& dataset, co
       const std::string& problem = pictures.problems[static_cast<std::size_t>(i)];
       if (problem.empty()) continue;
       embeddings.rows(i * views, (i + 1) * views).fill(0);
-      summary.skipped.push_back({first + i, data::one_line(dataset.name(first + i)), problem});
+      summary.skipped.push_back({first + i, one_line(dataset.name(first + i)), problem});
     }
     embeddings = embeddings.cast(o.dtype);
     journal.append(o.views > 0 ? embeddings.reshape({n, views, width}) : embeddings);
@@ -211,11 +212,11 @@ bool embed_all(const ClipImageEncoder& teacher, const data::Dataset& dataset, co
 
 }  // namespace
 
-TeachSummary teach(const ClipImageEncoder& teacher, const TeachOptions& o) {
+TeachSummary teach(const models::ClipImageEncoder& teacher, const TeachOptions& o) {
   check(o);
   TeachSummary summary;
   std::optional<data::Dataset> dataset = data::Dataset::open(o.file);
-  data::OutputFile output(o.file);  // nobody else may write the file meanwhile
+  OutputFile output(o.file);  // nobody else may write the file meanwhile
   if (dataset->width() > 0 && !o.force)
     throw_error<UsageError>("{}: has /embeddings already; replace them with --force", o.file);
   const std::int64_t width = teacher.config().embedding;
@@ -251,7 +252,7 @@ TeachSummary teach(const ClipImageEncoder& teacher, const TeachOptions& o) {
   if (!o.in_place) output.share();
   data::Dataset::open(target);  // what does not fit together is found here, not by the trainer
   if (o.in_place)
-    data::sync_file(target);
+    sync_file(target);
   else
     output.commit();
   journal.remove();

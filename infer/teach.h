@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
-#include "data/augment_config.h"
+#include "data/images/augment_config.h"
 #include "data/loader.h"
-#include "infer/clip.h"
+#include "models/clip/encoders.h"
 
 namespace vitral::infer {
 
@@ -54,6 +54,6 @@ struct TeachSummary {
 /// copy of the file with the embeddings takes its name, or with in_place the file itself is changed.
 /// UsageError: options that do not fit, a file with embeddings without `force`; Error: the disk is full, what
 /// is done is kept.
-TeachSummary teach(const ClipImageEncoder& teacher, const TeachOptions& options);
+TeachSummary teach(const models::ClipImageEncoder& teacher, const TeachOptions& options);
 
 }  // namespace vitral::infer

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "data/file_reader.h"
-#include "data/hdf5.h"
-#include "data/heap_rows.h"
-#include "data/input_file.h"
-#include "data/output_file.h"
+#include "base/file_reader.h"
+#include "base/output_file.h"
+#include "base/text.h"
+#include "data/hdf5/file.h"
+#include "data/hdf5/heap_rows.h"
 
 namespace vitral::infer {
 namespace {
@@ -46,7 +46,7 @@ std::string joined(const std::vector<std::string>& lines) {
 
 }  // namespace
 
-TextEmbeddings embed_texts(const ClipTextEncoder& clip, const std::vector<std::string>& texts,
+TextEmbeddings embed_texts(const models::ClipTextEncoder& clip, const std::vector<std::string>& texts,
                            const std::vector<std::string>& templates) {
   VITRAL_CHECK(!texts.empty(), "texts: none given");
   TextEmbeddings out{.texts = texts, .embeddings = {}, .lengths = {}, .clip = {}, .templates = templates};
@@ -60,12 +60,12 @@ TextEmbeddings embed_texts(const ClipTextEncoder& clip, const std::vector<std::s
   }
   if (const std::int64_t t = without_direction(out.lengths); t >= 0)
     throw_error<UsageError>("text '{}': its embedding is zero or not finite; check the weights of CLIP",
-                            data::shown(texts[static_cast<std::size_t>(t)]));
+                            shown(texts[static_cast<std::size_t>(t)]));
   return out;
 }
 
 void write_texts(const std::string& path, const TextEmbeddings& texts) {
-  data::OutputFile output(path);
+  OutputFile output(path);
   data::H5File file = data::H5File::create(output.partial());
   file.write_strings("/texts", texts.texts);
   file.write("/embeddings", texts.embeddings);
@@ -87,7 +87,7 @@ TextEmbeddings read_texts(const std::string& path) {
     throw_error<UsageError>("{}: /texts is {} and /embeddings {}; [T] and float [T,D] are needed", path,
                             names, shape);
   TextEmbeddings out;
-  out.texts = data::read_text_rows(file, data::FileReader(path), "/texts");
+  out.texts = data::read_text_rows(file, FileReader(path), "/texts");
   out.embeddings = file.read("/embeddings").cast(DType::float32);
   out.lengths = lengths_of(out.embeddings);
   if (const std::int64_t t = without_direction(out.lengths); t >= 0)
@@ -116,8 +116,8 @@ TextEmbeddings select_texts(const TextEmbeddings& all, const std::vector<std::st
     if (found == all.texts.end()) {
       const std::vector<std::string> some(all.texts.begin(),
                                           all.texts.begin() + std::min<std::int64_t>(4, all.size()));
-      throw_error<UsageError>("{}: has no text '{}'; it has {} of them: {}{}", path, data::shown(text),
-                              all.size(), fmt::join(some, ", "), all.size() > 4 ? ", ..." : "");
+      throw_error<UsageError>("{}: has no text '{}'; it has {} of them: {}{}", path, shown(text), all.size(),
+                              fmt::join(some, ", "), all.size() > 4 ? ", ..." : "");
     }
     const std::int64_t from = found - all.texts.begin();
     out.embeddings.rows(t, t + 1).copy_from(all.embeddings.rows(from, from + 1));

@@ -1,6 +1,6 @@
 // How fresh weights are drawn: as PyTorch draws them for these layers. float32 on the CPU.
 #pragma once
-#include "tensor/random.h"
+#include "base/random.h"
 #include "tensor/tensor.h"
 
 namespace vitral::nn {

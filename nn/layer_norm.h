@@ -1,4 +1,4 @@
-// Layer normalisation with learned weight and bias [W]; tensor/layer_norm.h has the formula.
+// Layer normalisation with learned weight and bias [W]; tensor/ops/layer_norm.h has the formula.
 #pragma once
 #include "nn/module.h"
 

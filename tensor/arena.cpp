@@ -2,7 +2,7 @@
 
 #include <iterator>
 
-#include "tensor/error.h"
+#include "base/error.h"
 
 namespace vitral::detail {
 

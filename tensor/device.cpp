@@ -3,8 +3,8 @@
 #include <array>
 #include <charconv>
 
+#include "base/error.h"
 #include "tensor/backend.h"
-#include "tensor/error.h"
 
 #ifdef _OPENMP
 #include <omp.h>

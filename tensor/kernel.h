@@ -3,7 +3,7 @@
 // no list of stubs: calling a kernel on a device for which nobody implemented it answers "foo: built without
 // CUDA".
 //
-//   tensor/foo.h         inline constinit Kernel<void(Tensor& y, const Tensor& x)> foo{"foo"};
+//   tensor/ops/foo.h        inline constinit Kernel<void(Tensor& y, const Tensor& x)> foo{"foo"};
 //   tensor/cpu/foo.cpp   void foo(Tensor& y, const Tensor& x) { ... }
 //                        const bool implemented = kernel::foo.implement(Device::Kind::cpu, foo);
 //

@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "base/error.h"
 #include "tensor/arena.h"
 #include "tensor/backend.h"
-#include "tensor/error.h"
 
 namespace vitral {
 

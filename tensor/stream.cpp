@@ -1,7 +1,7 @@
 #include "tensor/stream.h"
 
+#include "base/error.h"
 #include "tensor/backend.h"
-#include "tensor/error.h"
 #include "tensor/profile.h"
 #include "tensor/tensor.h"
 

@@ -1,7 +1,7 @@
 #include "tensor/tensor.h"
 
 #include "tensor/backend.h"
-#include "tensor/convert.h"
+#include "tensor/ops/convert.h"
 
 namespace vitral {
 

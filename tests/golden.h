@@ -9,8 +9,8 @@
 
 #include <gtest/gtest.h>
 
-#include "data/hdf5.h"
-#include "nn/student.h"
+#include "data/hdf5/file.h"
+#include "models/student/student.h"
 #include "tests/support.h"
 
 namespace vitral::test {
@@ -36,8 +36,8 @@ inline State read_group(const data::H5File& file, const std::string& group) {
   return out;
 }
 
-inline nn::StudentConfig golden_config(const data::H5File& file) {
-  nn::StudentConfig c;
+inline models::StudentConfig golden_config(const data::H5File& file) {
+  models::StudentConfig c;
   const auto number = [&](const char* name) { return static_cast<int>(file.number_attribute(name).value()); };
   c.image_size = number("input_resolution");
   c.patch_size = number("patch_size");

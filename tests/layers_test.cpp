@@ -1,4 +1,5 @@
-// The rule of direction: tensor <- autograd <- nn <- train, infer <- cli, and tensor <- data <- train, infer.
+// The rule of direction: base <- tensor <- autograd <- nn <- models <- train, infer <- cli, and
+// tensor <- data <- models.
 // Nothing points back. The table says what the files of a folder may include besides their own folder.
 #include <filesystem>
 #include <fstream>
@@ -14,13 +15,15 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::map<std::string, std::set<std::string>> may_include{
-    {"tensor", {}},
-    {"autograd", {"tensor"}},
-    {"nn", {"autograd", "tensor"}},
-    {"data", {"tensor"}},
-    {"train", {"autograd", "data", "nn", "tensor"}},
-    {"infer", {"autograd", "data", "nn", "tensor"}},
-    {"cli", {"autograd", "data", "infer", "nn", "tensor", "train"}},
+    {"base", {}},
+    {"tensor", {"base"}},
+    {"autograd", {"base", "tensor"}},
+    {"nn", {"autograd", "base", "tensor"}},
+    {"data", {"base", "tensor"}},
+    {"models", {"autograd", "base", "data", "nn", "tensor"}},
+    {"train", {"autograd", "base", "data", "models", "nn", "tensor"}},
+    {"infer", {"autograd", "base", "data", "models", "nn", "tensor"}},
+    {"cli", {"autograd", "base", "data", "infer", "models", "nn", "tensor", "train"}},
 };
 
 bool is_source(const fs::path& path) {

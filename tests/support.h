@@ -7,8 +7,8 @@
 
 #include <unistd.h>
 
+#include "base/error.h"
 #include "tensor/backend.h"
-#include "tensor/error.h"
 
 namespace vitral::test {
 

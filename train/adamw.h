@@ -1,6 +1,6 @@
-// AdamW over the parameters of a module; tensor/adamw.h has the formula and what a step consists of. Nothing
-// here waits for the device: whether a step counts is decided there, and result() holds what the host may
-// want to know.
+// AdamW over the parameters of a module; tensor/ops/adamw.h has the formula and what a step consists of.
+// Nothing here waits for the device: whether a step counts is decided there, and result() holds what the host
+// may want to know.
 #pragma once
 #include <span>
 #include <string>
@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "nn/module.h"
-#include "tensor/adamw.h"
+#include "tensor/ops/adamw.h"
 
 namespace vitral::train {
 

@@ -10,9 +10,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "data/atomic.h"
-#include "data/checkpoint_files.h"
-#include "data/input_file.h"
+#include "base/atomic.h"
+#include "base/input_file.h"
+#include "data/weights/checkpoint_files.h"
 
 namespace vitral::train {
 namespace {
@@ -40,7 +40,7 @@ bool holds_same(const std::string& folder, const std::string& state_text) {
   try {
     data::verify_checkpoint(folder);
     const std::string path = folder + "/" + data::state_file;
-    return data::read_text_file(path, state_text.size()) == state_text;
+    return read_text_file(path, state_text.size()) == state_text;
   } catch (const Error&) {
     return false;
   }
@@ -52,7 +52,7 @@ CheckpointStore::CheckpointStore(std::string run_folder, int keep)
     : run_folder_(std::move(run_folder)), keep_(keep) {
   VITRAL_CHECK(keep >= 1, "train.keep: {} must be at least 1", keep);
   const std::string folder = data::checkpoints_folder(run_folder_);
-  data::create_folders(folder);
+  create_folders(folder);
   lock_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (lock_ < 0)
     throw_error("{}: cannot open the folder: {}; check its permissions", folder, std::strerror(errno));
@@ -62,7 +62,7 @@ CheckpointStore::CheckpointStore(std::string run_folder, int keep)
     throw_error<UsageError>(
         "{}: another process trains in this folder; wait for it or choose another train.output", run_folder_);
   }
-  data::remove_temporaries(folder);
+  remove_temporaries(folder);
 }
 
 CheckpointStore::~CheckpointStore() { ::close(lock_); }
@@ -74,20 +74,20 @@ void CheckpointStore::save(const Checkpoint& checkpoint, bool best) {
   const std::string folder = data::checkpoints_folder(run_folder_);
   const std::string name = data::checkpoint_name(checkpoint.step), path = folder + "/" + name;
   {
-    data::AtomicDirectory directory(path);
-    std::map<std::string, data::FileDigest> files;
+    AtomicDirectory directory(path);
+    std::map<std::string, FileDigest> files;
     files[data::model_file] = data::write_safetensors(directory.file(data::model_file), checkpoint.model,
                                                       checkpoint.model_metadata);
     files[data::optimizer_file] =
         data::write_safetensors(directory.file(data::optimizer_file), checkpoint.optimizer);
     const std::string text = data::format_checkpoint_state(checkpoint.step, files, checkpoint.state);
-    data::write_file_atomic(directory.file(data::state_file), text);
+    write_file_atomic(directory.file(data::state_file), text);
     if (!holds_same(path, text)) directory.commit();
   }
   // `latest` comes last: a run that is killed before it goes on from the checkpoint before, and comes here
   // again.
-  if (best) data::write_file_atomic(folder + "/best", name + "\n");
-  data::write_file_atomic(folder + "/latest", name + "\n");
+  if (best) write_file_atomic(folder + "/best", name + "\n");
+  write_file_atomic(folder + "/latest", name + "\n");
   remove_old(checkpoint.step);
 }
 
@@ -95,10 +95,10 @@ bool CheckpointStore::set_best(std::int64_t step) {
   const std::string folder = data::checkpoints_folder(run_folder_), name = data::checkpoint_name(step);
   std::error_code ignored;
   if (step < 0 || !fs::is_directory(folder + "/" + name, ignored)) {
-    if (fs::remove(folder + "/best", ignored)) data::sync_folder(folder);
+    if (fs::remove(folder + "/best", ignored)) sync_folder(folder);
     return false;
   }
-  data::write_file_atomic(folder + "/best", name + "\n");
+  write_file_atomic(folder + "/best", name + "\n");
   return true;
 }
 
@@ -115,7 +115,7 @@ void CheckpointStore::remove_old(std::int64_t newest) const {
     const std::string path = folder + "/" + data::checkpoint_name(step);
     if (step > newest || ++kept <= keep_ || path == best) continue;
     // One that cannot be removed now is tried again at the next save; the training does not depend on it.
-    static_cast<void>(data::remove_folder_atomic(path));
+    static_cast<void>(remove_folder_atomic(path));
   }
 }
 

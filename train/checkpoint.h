@@ -17,7 +17,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/safetensors.h"
+#include "data/weights/safetensors.h"
 
 namespace vitral::train {
 

@@ -13,15 +13,15 @@
 #include <fmt/ranges.h>
 #include <yaml-cpp/eventhandler.h>
 
-#include "data/input_file.h"
-#include "tensor/error.h"
+#include "base/error.h"
+#include "base/text.h"
 #include "train/config_keys.h"
 
 namespace vitral::train {
 namespace {
 
 // Keys and values as they may stand in an error line, and not endless.
-std::string shown(std::string_view text) { return data::shown(text, 200); }
+std::string shown(std::string_view text) { return vitral::shown(text, 200); }
 
 constexpr std::size_t largest_file = 1 << 20;  // bytes: more is a mistaken argument, not a configuration
 

@@ -11,13 +11,13 @@
 #include <string>
 #include <vector>
 
-#include "data/augment_config.h"
-#include "nn/student.h"
+#include "data/images/augment_config.h"
+#include "models/student/student.h"
 
 namespace vitral::train {
 
 /// The architecture, and weights to start from.
-struct ModelConfig : nn::StudentConfig {
+struct ModelConfig : models::StudentConfig {
   ModelConfig();  // out of line: g++ 12 warns about uninitialised strings in copies of the inline one
 
   std::string init_from;  // weights to start from; "" (null in YAML): fresh ones

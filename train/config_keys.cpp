@@ -8,7 +8,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "tensor/error.h"
+#include "base/error.h"
 
 namespace vitral::train {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "tensor/error.h"
+#include "base/error.h"
 #include "train/config.h"
 #include "train/config_keys.h"
 

@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
-#include "tensor/error.h"
+#include "base/error.h"
 
 namespace vitral::train {
 namespace {

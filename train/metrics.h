@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "train/append_file.h"
+#include "base/append_file.h"
 
 namespace vitral::train {
 

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "tensor/error.h"
+#include "base/error.h"
 
 namespace vitral::train {
 namespace {

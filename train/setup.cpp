@@ -1,6 +1,6 @@
 #include "train/setup.h"
 
-#include "tensor/gemm.h"
+#include "tensor/ops/gemm.h"
 
 namespace vitral::train {
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tensor/convert.h"
-#include "tensor/gemm.h"
+#include "tensor/ops/convert.h"
+#include "tensor/ops/gemm.h"
 #include "tensor/profile.h"
 
 namespace vitral::train {
@@ -30,7 +30,7 @@ TrainStep::Slot::Slot(Device device)
       copied(device),
       done(device) {}
 
-TrainStep::TrainStep(nn::Student& student, const TrainConfig& config, Device device)
+TrainStep::TrainStep(models::Student& student, const TrainConfig& config, Device device)
     : student_(student),
       config_(config),
       device_(device),
@@ -118,8 +118,8 @@ void TrainStep::compute(Slot& slot, std::int64_t batch, std::int64_t micro) {
     // Each part weighs as many images as it has, so that the sum is the loss of the whole batch.
     const double weight = static_cast<double>(end - begin) / static_cast<double>(batch);
     const Variable patches =
-        nn::pixel_patches(student_.config(), slot.pixels.rows(begin, end),
-                          slot.crops.defined() ? slot.crops.rows(begin, end) : Tensor(), dtype_);
+        models::pixel_patches(student_.config(), slot.pixels.rows(begin, end),
+                              slot.crops.defined() ? slot.crops.rows(begin, end) : Tensor(), dtype_);
     const Variable loss = distillation_loss(student_.embed(patches), Variable(slot.targets.rows(begin, end)),
                                             config_.loss_norm);
     optimizer_.add_loss(loss.value(), weight);

@@ -8,8 +8,8 @@
 #include <optional>
 #include <vector>
 
-#include "data/safetensors.h"
-#include "nn/student.h"
+#include "data/weights/safetensors.h"
+#include "models/student/student.h"
 #include "tensor/stream.h"
 #include "train/adamw.h"
 #include "train/config.h"
@@ -21,7 +21,7 @@ namespace vitral::train {
 struct StepInput {
   Tensor images;      // uint8 [B,H,W,3]
   Tensor targets;     // float32 [B,D]
-  Tensor crops = {};  // int64 [B,3] as nn::pixel_patches() takes them, or undefined
+  Tensor crops = {};  // int64 [B,3] as models::pixel_patches() takes them, or undefined
   double lr = 0;
 };
 
@@ -37,7 +37,7 @@ class TrainStep {
 
   /// The student is on the device already. config.precision is that of the products (tf32, for all of the
   /// process) and of activations (bf16); bf16 keeps copies of the weights beside them.
-  TrainStep(nn::Student& student, const TrainConfig& config, Device device);
+  TrainStep(models::Student& student, const TrainConfig& config, Device device);
   ~TrainStep();
   TrainStep(const TrainStep&) = delete;
   TrainStep& operator=(const TrainStep&) = delete;
@@ -104,7 +104,7 @@ class TrainStep {
   void swap_average();
   void refresh_copies();
 
-  nn::Student& student_;
+  models::Student& student_;
   const TrainConfig& config_;
   Device device_;
   DType dtype_ = DType::float32;

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "data/clip_weights.h"
-#include "data/transform.h"
-#include "nn/student.h"
+#include "data/images/transform.h"
+#include "models/clip/weights.h"
+#include "models/student/student.h"
 
 namespace vitral::train {
 namespace {
@@ -14,8 +14,9 @@ constexpr std::int64_t most_at_once = 64;  // images: a batch of any size takes 
 }  // namespace
 
 Teacher::Teacher(const TeacherConfig& config, const ModelConfig& student, Device device) : device_(device) {
-  const data::WeightsFile weights = data::read_clip_weights(config.weights);
-  tower_ = nn::load_clip_image(weights.tensors, weights.metadata, config.weights, config.heads.value_or(0));
+  const data::WeightsFile weights = models::read_clip_weights(config.weights);
+  tower_ =
+      models::load_clip_image(weights.tensors, weights.metadata, config.weights, config.heads.value_or(0));
   VITRAL_CHECK(tower_->config().embedding == student.width,
                "teacher.weights: {}: its embeddings are {} wide, model.width is {}; set model.width={}",
                config.weights, tower_->config().embedding, student.width, tower_->config().embedding);
@@ -31,7 +32,7 @@ Tensor Teacher::embed(const Tensor& images) const {
                                 : Tensor::pinned({count, tower_->config().embedding});
   for (std::int64_t begin = 0; begin < count; begin += most_at_once) {
     const std::int64_t end = std::min(count, begin + most_at_once);
-    const auto y = tower_->forward(nn::normalize_pixels(pixels.rows(begin, end), device_));
+    const auto y = tower_->forward(models::normalize_pixels(pixels.rows(begin, end), device_));
     out.rows(begin, end).copy_from(y.embedding.value());
   }
   return out;

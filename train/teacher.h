@@ -3,7 +3,7 @@
 #pragma once
 #include <memory>
 
-#include "nn/clip.h"
+#include "models/clip/towers.h"
 #include "train/config.h"
 
 namespace vitral::train {
@@ -17,7 +17,7 @@ class Teacher {
   Tensor embed(const Tensor& images) const;
 
  private:
-  std::unique_ptr<nn::ClipImage> tower_;
+  std::unique_ptr<models::ClipImage> tower_;
   Device device_;
 };
 

@@ -9,13 +9,13 @@
 
 #include <unistd.h>
 
-#include "data/protobuf.h"
-#include "tensor/error.h"
+#include "base/error.h"
+#include "base/protobuf.h"
 
 namespace vitral::train {
 namespace {
 
-using data::protobuf::field;
+using protobuf::field;
 
 constexpr std::array<std::uint32_t, 256> crc_table = [] {
   std::array<std::uint32_t, 256> table{};

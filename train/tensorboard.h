@@ -11,7 +11,7 @@
 #include <string>
 #include <string_view>
 
-#include "train/append_file.h"
+#include "base/append_file.h"
 #include "train/metrics.h"
 
 namespace vitral::train {

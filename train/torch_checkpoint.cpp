@@ -5,8 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/torch_file.h"
-#include "data/torch_training.h"
+#include "data/weights/torch_file.h"
+#include "data/weights/torch_training.h"
 
 namespace vitral::train {
 namespace {
@@ -54,7 +54,7 @@ json schedule_state(const data::TorchTraining& training, const Config& config) {
 std::map<std::string, std::string> model_metadata(const data::NamedTensors& model, const std::string& path,
                                                   const ModelConfig& config,
                                                   std::vector<std::string>& warnings) {
-  nn::StudentConfig then = nn::infer_student_config(model, path);
+  models::StudentConfig then = models::infer_student_config(model, path);
   if (then.attention != config.attention)
     warnings.push_back(
         fmt::format("{}: {} `scale`, as the original's students with {} attention; training goes on with "
@@ -62,7 +62,7 @@ std::map<std::string, std::string> model_metadata(const data::NamedTensors& mode
                     path, then.same_norm ? "has" : "has no", then.attention, config.attention));
   then.attention = config.attention;
   then.window = config.window;
-  return nn::to_metadata(then);
+  return models::to_metadata(then);
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ namespace vitral::train {
 bool is_torch_checkpoint(const std::string& path);
 
 /// The file as a checkpoint of this configuration, at the beginning of an epoch. Throws Error, one line, for
-/// a file without state of AdamW or with state that does not fit (data/torch_training.h).
+/// a file without state of AdamW or with state that does not fit (data/weights/torch_training.h).
 Checkpoint load_torch_checkpoint(const std::string& path, const Config& config, const EpochOrder& order,
                                  std::vector<std::string>& warnings);
 

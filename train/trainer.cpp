@@ -8,18 +8,18 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/atomic.h"
-#include "data/checkpoint_files.h"
+#include "base/atomic.h"
+#include "base/signals.h"
 #include "data/loader.h"
-#include "data/weights.h"
-#include "tensor/reduce.h"
+#include "data/weights/checkpoint_files.h"
+#include "data/weights/weights.h"
+#include "tensor/ops/reduce.h"
 #include "train/checkpoint.h"
 #include "train/metrics.h"
 #include "train/position.h"
 #include "train/progress.h"
 #include "train/schedule.h"
 #include "train/setup.h"
-#include "train/signals.h"
 #include "train/step.h"
 #include "train/teacher.h"
 #include "train/tensorboard.h"
@@ -152,7 +152,7 @@ class Run {
       at_.best = std::numeric_limits<double>::infinity();
       at_.best_step = -1;
     }
-    data::write_file_atomic(folder + "/config.yaml", to_yaml(config_));
+    write_file_atomic(folder + "/config.yaml", to_yaml(config_));
     const bool continues = !resume.empty();
     metrics_.emplace(
         folder + "/metrics.jsonl",
@@ -172,7 +172,7 @@ class Run {
   }
 
   void load(const Checkpoint& checkpoint, const std::string& where, std::vector<std::string>& warnings) {
-    for (const auto& [key, value] : nn::to_metadata(config_.model)) {
+    for (const auto& [key, value] : models::to_metadata(config_.model)) {
       const auto then = checkpoint.model_metadata.find(key);
       VITRAL_CHECK(then == checkpoint.model_metadata.end() || then->second == value,
                    "{}: was trained with {}={}, this configuration has {}; set it alike, or start a new run "
@@ -208,7 +208,7 @@ class Run {
     const data::NamedTensors weights = step_->weights(), optimizer = step_->state();
     require_finite(weights, "weights");
     require_finite(optimizer, "moments of the optimizer");
-    auto metadata = nn::to_metadata(config_.model);
+    auto metadata = models::to_metadata(config_.model);
     metadata["format"] = "pt";  // what tools around PyTorch look for
     metrics_->sync();
     store_->save({.step = at_.step,
@@ -393,7 +393,7 @@ class Run {
   std::string device_note_;
   Device device_;
   data::Dataset train_data_;
-  nn::Student student_;
+  models::Student student_;
   data::Loader loader_;
   std::optional<data::Loader> val_loader_;
   std::optional<Teacher> teacher_;

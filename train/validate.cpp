@@ -2,8 +2,8 @@
 
 namespace vitral::train {
 
-std::optional<Validation> validate(const nn::Student& student, data::Loader& loader, const Teacher* teacher,
-                                   double loss_norm, Device device, DType dtype,
+std::optional<Validation> validate(const models::Student& student, data::Loader& loader,
+                                   const Teacher* teacher, double loss_norm, Device device, DType dtype,
                                    const std::function<bool()>& stop) {
   const NoGrad no_grad;
   Validation v;
@@ -14,7 +14,7 @@ std::optional<Validation> validate(const nn::Student& student, data::Loader& loa
     if (teacher) batch->targets = teacher->embed(batch->images);
     if (const std::string problem = data::target_problem(*batch, loader.dataset()); !problem.empty())
       throw_error("validation: {}; embed that image again, or remove it", problem);
-    const Variable patches = nn::pixel_patches(student.config(), batch->images.to(device), {}, dtype);
+    const Variable patches = models::pixel_patches(student.config(), batch->images.to(device), {}, dtype);
     const Variable y = l2_normalize(student.embed(patches));
     const Variable t = l2_normalize(Variable(batch->targets.to(device)));
     const auto n = static_cast<double>(batch->size());

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "data/loader.h"
-#include "nn/student.h"
+#include "models/student/student.h"
 #include "train/teacher.h"
 
 namespace vitral::train {
@@ -15,10 +15,10 @@ struct Validation {
   std::int64_t images = 0;
 };
 
-/// Runs the loader's epoch from its beginning; the student computes in `dtype` (nn::pixel_patches). Targets
-/// are the loader's, or `teacher`'s where one is given. Nothing when `stop` said so in between.
-std::optional<Validation> validate(const nn::Student& student, data::Loader& loader, const Teacher* teacher,
-                                   double loss_norm, Device device, DType dtype,
+/// Runs the loader's epoch from its beginning; the student computes in `dtype` (models::pixel_patches).
+/// Targets are the loader's, or `teacher`'s where one is given. Nothing when `stop` said so in between.
+std::optional<Validation> validate(const models::Student& student, data::Loader& loader,
+                                   const Teacher* teacher, double loss_norm, Device device, DType dtype,
                                    const std::function<bool()>& stop = {});
 
 }  // namespace vitral::train

@@ -1,11 +1,11 @@
-#include "tensor/adamw.h"
+#include "tensor/ops/adamw.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "tensor/cpu/number.h"
 #include "tensor/cpu/parallel.h"
-#include "tensor/reduce.h"
+#include "tensor/ops/reduce.h"
 
 namespace vitral {
 namespace {

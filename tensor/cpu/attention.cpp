@@ -1,4 +1,4 @@
-#include "tensor/attention.h"
+#include "tensor/ops/attention.h"
 
 #include <cmath>
 

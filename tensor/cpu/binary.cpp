@@ -1,4 +1,4 @@
-#include "tensor/binary.h"
+#include "tensor/ops/binary.h"
 
 #include <algorithm>
 

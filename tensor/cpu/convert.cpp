@@ -1,4 +1,4 @@
-#include "tensor/convert.h"
+#include "tensor/ops/convert.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "tensor/copy.h"
+#include "tensor/ops/copy.h"
 
 #include <cstring>
 

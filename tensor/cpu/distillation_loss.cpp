@@ -1,4 +1,4 @@
-#include "tensor/distillation_loss.h"
+#include "tensor/ops/distillation_loss.h"
 
 #include <cmath>
 

@@ -1,7 +1,7 @@
 // One large product goes to the library that the build was given (its OpenMP threads are ours), or to Eigen;
 // a batch of small ones is spread over the threads, one product a thread. bfloat16 is multiplied by oneDNN
 // where the processor knows it, else in float32, whose sums are as exact.
-#include "tensor/gemm.h"
+#include "tensor/ops/gemm.h"
 
 #include <algorithm>
 #include <limits>

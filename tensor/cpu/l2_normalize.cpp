@@ -1,4 +1,4 @@
-#include "tensor/l2_normalize.h"
+#include "tensor/ops/l2_normalize.h"
 
 #include <cmath>
 

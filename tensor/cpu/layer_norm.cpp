@@ -1,4 +1,4 @@
-#include "tensor/layer_norm.h"
+#include "tensor/ops/layer_norm.h"
 
 #include <algorithm>
 

@@ -1,8 +1,8 @@
-#include "tensor/linear.h"
+#include "tensor/ops/linear.h"
 
-#include "tensor/binary.h"
 #include "tensor/cpu/number.h"
-#include "tensor/reduce.h"
+#include "tensor/ops/binary.h"
+#include "tensor/ops/reduce.h"
 
 #ifdef VITRAL_ONEDNN
 #include "tensor/cpu/onednn.h"

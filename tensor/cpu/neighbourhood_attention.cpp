@@ -7,11 +7,11 @@
 #include <cmath>
 #include <vector>
 
-#include "tensor/attention.h"
 #include "tensor/cpu/number.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/scratch.h"
 #include "tensor/cpu/vector.h"
+#include "tensor/ops/attention.h"
 
 namespace vitral {
 namespace {

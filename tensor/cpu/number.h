@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "tensor/clones.h"
+#include "base/clones.h"
 #include "tensor/tensor.h"
 
 namespace vitral::cpu_kernels {

@@ -5,7 +5,7 @@
 // A packed weight is an opaque tensor of bytes. Packing costs a pass over the weight: worth it for a few
 // dozen rows and more.
 #pragma once
-#include "tensor/gemm.h"
+#include "tensor/ops/gemm.h"
 
 namespace vitral::cpu_kernels::onednn {
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/error.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/vector.h"
-#include "tensor/error.h"
 
 namespace vitral::cpu_kernels {
 namespace {

@@ -1,4 +1,4 @@
-#include "tensor/patchify.h"
+#include "tensor/ops/patchify.h"
 
 #include <algorithm>
 #include <cstring>

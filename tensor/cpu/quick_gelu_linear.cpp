@@ -2,8 +2,8 @@
 // the activation, four times as wide as the layer, is never stored.
 #include <algorithm>
 
-#include "tensor/linear.h"
-#include "tensor/pointwise.h"
+#include "tensor/ops/linear.h"
+#include "tensor/ops/pointwise.h"
 
 #ifdef VITRAL_ONEDNN
 #include "tensor/cpu/onednn.h"

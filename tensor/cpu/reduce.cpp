@@ -1,4 +1,4 @@
-#include "tensor/reduce.h"
+#include "tensor/ops/reduce.h"
 
 #include <algorithm>
 

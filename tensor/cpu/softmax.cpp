@@ -1,4 +1,4 @@
-#include "tensor/softmax.h"
+#include "tensor/ops/softmax.h"
 
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/rows.h"

@@ -1,5 +1,5 @@
 // Eight numbers that are computed with at once, in GCC's and Clang's vector types: one register, or more,
-// whatever the processor of the clone has (tensor/clones.h).
+// whatever the processor of the clone has (base/clones.h).
 #pragma once
 #include <cstring>
 

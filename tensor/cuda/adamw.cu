@@ -9,9 +9,9 @@
 #include <cmath>
 #include <initializer_list>
 
-#include "tensor/adamw.h"
 #include "tensor/cuda/device.h"
-#include "tensor/reduce.h"
+#include "tensor/ops/adamw.h"
+#include "tensor/ops/reduce.h"
 
 namespace vitral {
 namespace {

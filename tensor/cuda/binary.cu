@@ -1,10 +1,10 @@
 // Operations of two tensors with broadcasting, at the speed of the memory. Where both operands have y's shape
 // the work is that of elements.h. Else a thread makes two packs of y, 16 bytes each: it splits the pack's
-// number into one index for each loop of the broadcast (tensor/binary.h), and an operand either steps with
-// the pack, and is read 16 bytes at a time, or is one number for all of it.
-#include "tensor/binary.h"
+// number into one index for each loop of the broadcast (tensor/ops/binary.h), and an operand either steps
+// with the pack, and is read 16 bytes at a time, or is one number for all of it.
 #include "tensor/cuda/divider.h"
 #include "tensor/cuda/elements.h"
+#include "tensor/ops/binary.h"
 
 namespace vitral {
 namespace {

@@ -1,5 +1,5 @@
 // A float for results that are rounded to 8 bits afterwards: the hardware's exponential and division, 2 units
-// in the 24th bit, where the exact ones would take longer than the memory. Functors of tensor/pointwise.h
+// in the 24th bit, where the exact ones would take longer than the memory. Functors of tensor/ops/pointwise.h
 // compute in it for bfloat16.
 #pragma once
 #include "tensor/cuda/launch.h"

@@ -3,8 +3,8 @@
 // hardware's: to nearest, ties to even, subnormal numbers kept.
 #include <bit>
 
-#include "tensor/convert.h"
 #include "tensor/cuda/elements.h"
+#include "tensor/ops/convert.h"
 
 namespace vitral {
 namespace {

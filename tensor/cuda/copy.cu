@@ -1,8 +1,8 @@
 // Copies that change the layout, at the speed of the memory; see units.h. A permutation that moves the last
 // axis reads along one axis and writes along another: tiles of 32 x 32 go through shared memory, so that both
 // sides see whole runs of 32 elements.
-#include "tensor/copy.h"
 #include "tensor/cuda/units.h"
+#include "tensor/ops/copy.h"
 
 namespace vitral {
 namespace {

@@ -9,8 +9,8 @@
 #include <limits>
 
 #include "tensor/cuda/device.h"
-#include "tensor/distillation_loss.h"
-#include "tensor/reduce.h"
+#include "tensor/ops/distillation_loss.h"
+#include "tensor/ops/reduce.h"
 
 namespace vitral {
 namespace {

@@ -1,6 +1,6 @@
 // Division of rows by their norm; how rows are spread over threads is told in rows.h.
 #include "tensor/cuda/rows.h"
-#include "tensor/l2_normalize.h"
+#include "tensor/ops/l2_normalize.h"
 
 namespace vitral {
 namespace {

@@ -18,7 +18,7 @@
 #include <limits>
 
 #include "tensor/cuda/row_packs.h"
-#include "tensor/layer_norm.h"
+#include "tensor/ops/layer_norm.h"
 
 namespace vitral {
 namespace {

@@ -11,8 +11,8 @@
 #include <limits>
 
 #include "tensor/cuda/device.h"
-#include "tensor/patch_pooling.h"
-#include "tensor/reduce.h"
+#include "tensor/ops/patch_pooling.h"
+#include "tensor/ops/reduce.h"
 
 namespace vitral {
 namespace {

@@ -7,7 +7,7 @@
 // multiprocessor and some read while others write. Larger images go in slices of fewer lines. For an image of
 // 224 x 224: 150,528 bytes read, 301,056 written in bf16, 0.3 million operations.
 #include "tensor/cuda/units.h"
-#include "tensor/patchify.h"
+#include "tensor/ops/patchify.h"
 
 namespace vitral {
 namespace {

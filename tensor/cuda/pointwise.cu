@@ -1,11 +1,11 @@
-// Pointwise operations: one functor of tensor/pointwise.h at every element, at the speed of the memory.
+// Pointwise operations: one functor of tensor/ops/pointwise.h at every element, at the speed of the memory.
 //
 // quick_gelu_both, the one in every training step: 64 tokens x 2112 numbers of bf16, two read and two
 // written, 1.08 MB for an image and layer; an exponential, a division and some ten multiplications and
 // additions for each number, 1.6 million operations.
 #include "tensor/cuda/coarse.h"
 #include "tensor/cuda/elements.h"
-#include "tensor/pointwise.h"
+#include "tensor/ops/pointwise.h"
 
 namespace vitral {
 namespace {

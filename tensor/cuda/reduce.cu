@@ -9,7 +9,7 @@
 // Read for an image: 64 x W x 2 bytes, 270 KB for the 2112 columns of the first MLP product.
 #include "tensor/cuda/device.h"
 #include "tensor/cuda/divider.h"
-#include "tensor/reduce.h"
+#include "tensor/ops/reduce.h"
 
 namespace vitral {
 namespace {

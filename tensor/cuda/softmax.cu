@@ -1,7 +1,7 @@
 // Softmax over rows; how rows are spread over threads is told in rows.h. bfloat16 takes the hardware's
 // exponential, whose error is far below a rounding to 8 bits.
 #include "tensor/cuda/rows.h"
-#include "tensor/softmax.h"
+#include "tensor/ops/softmax.h"
 
 namespace vitral {
 namespace {

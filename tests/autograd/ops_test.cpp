@@ -9,7 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "autograd/gradcheck.h"
-#include "tensor/random.h"
+#include "base/random.h"
 #include "tests/autograd/op_table.h"
 #include "tests/support.h"
 

@@ -11,7 +11,7 @@
 #include <fmt/format.h>
 
 #include "tensor/backend.h"
-#include "tensor/gemm.h"
+#include "tensor/ops/gemm.h"
 #include "tests/bench/process.h"
 #include "tests/bench/products.h"
 #include "tests/bench/student.h"
@@ -35,7 +35,7 @@ struct Measured {
 
 Measured measure(const Arguments& a, Device device, DType dtype) {
   const train::Config& config = a.config;
-  nn::Student student(config.model);
+  models::Student student(config.model);
   student.to(device);
   if (dtype != DType::float32)
     for (const auto& p : student.parameters()) p.value->keep_copy(p.value->value().cast(dtype));
@@ -46,7 +46,7 @@ Measured measure(const Arguments& a, Device device, DType dtype) {
   std::vector<double> seconds;
   for (int i = 0; i < a.warmup + a.steps; ++i) {
     const double start = bench::now();
-    const Variable patches = nn::pixel_patches(config.model, images.to(device), {}, dtype);
+    const Variable patches = models::pixel_patches(config.model, images.to(device), {}, dtype);
     const Tensor embeddings = student.embed(patches).value().to(cpu);
     if (i == 0) m.first = bench::seconds_since_start();
     if (i >= a.warmup) seconds.push_back(bench::now() - start);

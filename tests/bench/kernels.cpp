@@ -10,15 +10,15 @@
 #include <fmt/format.h>
 
 #include "autograd/ops.h"
-#include "tensor/adamw.h"
+#include "base/random.h"
 #include "tensor/backend.h"
-#include "tensor/binary.h"
-#include "tensor/distillation_loss.h"
-#include "tensor/layer_norm.h"
-#include "tensor/linear.h"
-#include "tensor/patch_pooling.h"
-#include "tensor/patchify.h"
-#include "tensor/random.h"
+#include "tensor/ops/adamw.h"
+#include "tensor/ops/binary.h"
+#include "tensor/ops/distillation_loss.h"
+#include "tensor/ops/layer_norm.h"
+#include "tensor/ops/linear.h"
+#include "tensor/ops/patch_pooling.h"
+#include "tensor/ops/patchify.h"
 #include "tests/bench/timing.h"
 
 namespace {

@@ -1,7 +1,7 @@
 // The matrix products of a student, alone: what a device can do at best at its shapes.
 #pragma once
-#include "nn/student.h"
-#include "tensor/linear.h"
+#include "models/student/student.h"
+#include "tensor/ops/linear.h"
 #include "tests/bench/timing.h"
 
 namespace vitral::bench {
@@ -11,7 +11,7 @@ namespace vitral::bench {
 enum class Products : unsigned char { forward, training };
 
 /// Floating-point operations of the products, per image. Attention, 2 % of them at most, is left out.
-inline double product_flops(const nn::StudentConfig& c, Products which) {
+inline double product_flops(const models::StudentConfig& c, Products which) {
   const double tokens = c.tokens(), width = c.internal_width();
   const double layers = 2 * tokens * 12 * width * width * c.layers;
   const double patches = 2 * tokens * width * 3 * c.patch_size * c.patch_size;
@@ -21,7 +21,7 @@ inline double product_flops(const nn::StudentConfig& c, Products which) {
 /// Seconds of those products for a batch, one after the other, without biases and with weights packed before
 /// where there is such an order: the mean rate over them is what a step is measured against. The best round
 /// of each counts, which is what the device can do, whoever else uses the machine.
-inline double product_seconds(const nn::StudentConfig& c, std::int64_t batch, Products which, DType dtype,
+inline double product_seconds(const models::StudentConfig& c, std::int64_t batch, Products which, DType dtype,
                               Device device) {
   const std::int64_t rows = batch * c.tokens(), w = c.internal_width();
   const DType master = dtype == DType::bfloat16 ? DType::float32 : dtype;

@@ -16,15 +16,15 @@
 #include <fmt/format.h>
 #include <hdf5.h>
 
-#include "data/augment.h"
-#include "data/blur.h"
-#include "data/color.h"
+#include "base/input_file.h"
+#include "base/random.h"
 #include "data/dataset.h"
 #include "data/dataset_writer.h"
-#include "data/image.h"
-#include "data/input_file.h"
-#include "data/resize.h"
-#include "tensor/random.h"
+#include "data/images/augment.h"
+#include "data/images/blur.h"
+#include "data/images/color.h"
+#include "data/images/image.h"
+#include "data/images/resize.h"
 #include "tests/bench/timing.h"
 
 namespace {
@@ -81,7 +81,7 @@ Tensor made_up_image(std::int64_t height, std::int64_t width) {
 }
 
 Bytes read_bytes(const std::string& path) {
-  const vitral::data::InputFile file(path);
+  const vitral::InputFile file(path);
   Bytes bytes(file.size());
   file.read(0, bytes.data(), bytes.size());
   return bytes;

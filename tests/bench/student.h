@@ -4,7 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "tensor/random.h"
+#include "base/random.h"
 #include "train/config.h"
 
 namespace vitral::bench {

@@ -107,7 +107,7 @@ void run(const Arguments& a) {
   const train::Config& config = a.config;
   std::string note;
   const Device device = train::choose_device(config.train, note);
-  nn::Student student(config.model);
+  models::Student student(config.model);
   student.to(device);
   std::optional<train::TrainStep> step(std::in_place, student, config.train, device);
   const train::StepInput fixed = noise(config);

@@ -2,10 +2,10 @@
 #include <algorithm>
 
 #include "data/dataset.h"
-#include "data/image.h"
-#include "data/shapes.h"
-#include "data/transform.h"
-#include "infer/encoder.h"
+#include "data/images/image.h"
+#include "data/images/transform.h"
+#include "data/shapes_benchmark.h"
+#include "models/student/encoder.h"
 #include "tests/cli/small_run.h"
 #include "tests/golden.h"
 
@@ -195,7 +195,7 @@ TEST(Embed, IsTheEncoderOnTheValidationTransform) {
   const std::string images = dir / "images";
   std::filesystem::create_directory(images);
   std::vector<Tensor> pictures;
-  const infer::Encoder encoder = infer::Encoder::load(weights);
+  const models::Encoder encoder = models::Encoder::load(weights);
   Tensor batch({5, 16, 16, 3}, DType::uint8);
   for (int i = 0; i < 5; ++i) {
     const Tensor picture =
@@ -203,7 +203,7 @@ TEST(Embed, IsTheEncoderOnTheValidationTransform) {
     data::write_png(fmt::format("{}/{}.png", images, i), picture);
     batch.rows(i, i + 1).reshape({16, 16, 3}).copy_from(data::validation_transform(picture, 16));
   }
-  const infer::Encoded expected = encoder.encode(batch);
+  const models::Encoded expected = encoder.encode(batch);
   for (const char* size : {"2", "64"}) {
     const json summary = json_of(run({"embed", weights, images, "-o", dir / "e.h5", "--patches", "--batch",
                                       size, "--json", "--device", "cpu"}));

@@ -1,8 +1,8 @@
 // Weights go from any kind of file into any other, and stay what they are.
 #include <sys/resource.h>
 
-#include "data/onnx_file.h"
-#include "infer/encoder.h"
+#include "data/weights/onnx_file.h"
+#include "models/student/encoder.h"
 #include "tests/cli/small_run.h"
 #include "tests/golden.h"
 
@@ -56,12 +56,12 @@ TEST_F(Convert, AConfigurationIsWrittenWhereThereWasNone) {
     expect_done(run(arguments));
     const data::WeightsFile file = data::read_weights(dir_ / name);
     EXPECT_TRUE(file.metadata.contains("model.width"));
-    const nn::StudentConfig config = infer::config_of_weights(file.tensors, file.metadata, name);
-    nn::Student(config).load_state(file.tensors, name);  // strictly
+    const models::StudentConfig config = models::config_of_weights(file.tensors, file.metadata, name);
+    models::Student(config).load_state(file.tensors, name);  // strictly
     return config;
   };
   for (const char* name : {"a.safetensors", "a.pt"}) {
-    nn::StudentConfig expected;
+    models::StudentConfig expected;
     expected.image_size = 16;
     expected.patch_size = 4;
     expected.width = 16;

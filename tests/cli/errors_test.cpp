@@ -4,8 +4,8 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "data/image.h"
-#include "tensor/gemm.h"
+#include "data/images/image.h"
+#include "tensor/ops/gemm.h"
 #include "tests/cli/small_run.h"
 
 namespace vitral {

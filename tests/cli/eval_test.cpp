@@ -3,14 +3,14 @@
 #include <memory>
 
 #include "data/dataset_writer.h"
-#include "data/image.h"
-#include "data/resize.h"
-#include "data/transform.h"
-#include "infer/clip.h"
-#include "infer/encoder.h"
-#include "infer/pointing.h"
+#include "data/images/image.h"
+#include "data/images/resize.h"
+#include "data/images/transform.h"
+#include "infer/measure/pointing.h"
+#include "models/clip/encoders.h"
+#include "models/student/encoder.h"
 #include "tests/cli/small_run.h"
-#include "tests/infer/tiny_clip.h"
+#include "tests/models/tiny_clip.h"
 
 namespace vitral {
 namespace {
@@ -87,9 +87,9 @@ class Eval : public testing::Test {
 };
 
 TEST_F(Eval, ZeroShotIsWhatTheEncodersSay) {
-  const infer::Encoder encoder = infer::Encoder::load(student);
-  const infer::ClipTextEncoder text = infer::ClipTextEncoder::load(clip());
-  const infer::ClipImageEncoder teacher = infer::ClipImageEncoder::load(clip());
+  const models::Encoder encoder = models::Encoder::load(student);
+  const models::ClipTextEncoder text = models::ClipTextEncoder::load(clip());
+  const models::ClipImageEncoder teacher = models::ClipImageEncoder::load(clip());
   const auto of_student = [&](const Tensor& image) {
     return encoder.encode(data::validation_transform(image, 16).reshape({1, 16, 16, 3})).embeddings;
   };
@@ -212,7 +212,7 @@ TEST_F(Eval, ConceptsThroughClip) {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return json_of(run(arguments));
   };
-  const infer::Encoder encoder = infer::Encoder::load(student);
+  const models::Encoder encoder = models::Encoder::load(student);
   const data::Dataset dataset = data::Dataset::open(dir_ / "d.h5");
   const auto expected = [&](const Tensor& embeddings) {
     const data::Concepts c = dataset.concepts().value();
@@ -228,7 +228,7 @@ TEST_F(Eval, ConceptsThroughClip) {
   const json stored = game({}), through_clip = game({"--clip", clip(), "--template", "a {}"});
   EXPECT_EQ(stored["pointing_game"], expected(dataset.concepts()->embeddings));
   EXPECT_EQ(through_clip["pointing_game"],
-            expected(infer::ClipTextEncoder::load(clip()).encode_prompts({"cat", "dog"}, {"a {}"})));
+            expected(models::ClipTextEncoder::load(clip()).encode_prompts({"cat", "dog"}, {"a {}"})));
   EXPECT_NE(stored["segmentation"]["concepts"], through_clip["segmentation"]["concepts"]);
   EXPECT_EQ(stored["loss"], through_clip["loss"]);
 }

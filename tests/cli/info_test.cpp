@@ -1,6 +1,6 @@
 // What `vitral info` says of weights and models that are not a run's.
-#include "data/torch_write.h"
-#include "nn/clip.h"
+#include "data/weights/torch_write.h"
+#include "models/clip/towers.h"
 #include "tests/cli/small_run.h"
 
 namespace vitral {
@@ -19,14 +19,14 @@ json info(const std::string& path) {
 
 // A CLIP of two small towers under OpenAI's names.
 data::NamedTensors small_clip() {
-  nn::ClipImageConfig image{
+  models::ClipImageConfig image{
       .image_size = 16, .patch_size = 4, .width = 64, .layers = 2, .heads = 1, .embedding = 8};
-  nn::ClipTextConfig text{
+  models::ClipTextConfig text{
       .context = 7, .vocabulary = 30, .width = 64, .layers = 1, .heads = 1, .embedding = 8};
   data::NamedTensors out;
-  for (const auto& [name, tensor] : nn::ClipImage(image).state())
+  for (const auto& [name, tensor] : models::ClipImage(image).state())
     out.emplace_back("visual." + name, tensor.clone());
-  for (const auto& [name, tensor] : nn::ClipText(text).state()) out.emplace_back(name, tensor.clone());
+  for (const auto& [name, tensor] : models::ClipText(text).state()) out.emplace_back(name, tensor.clone());
   return out;
 }
 

@@ -1,6 +1,6 @@
 // Weights whose file changes while a command uses them.
-#include "data/image.h"
-#include "data/safetensors.h"
+#include "data/images/image.h"
+#include "data/weights/safetensors.h"
 #include "tests/cli/small_run.h"
 
 namespace vitral::test {
@@ -10,8 +10,8 @@ namespace {
 class MappedWeights : public testing::Test {
  protected:
   MappedWeights() {
-    const nn::Student student(small_student(2));
-    data::write_safetensors(weights(), student.state(), nn::to_metadata(student.config()));
+    const models::Student student(small_student(2));
+    data::write_safetensors(weights(), student.state(), models::to_metadata(student.config()));
     std::filesystem::create_directory(folder_ / "in");
     const auto png = data::encode_png(noise({small_size, small_size, 3}, 1, DType::uint8));
     for (int i = 0; i < images; ++i)

@@ -38,7 +38,7 @@ TEST(TrainProfile, CountsTheWorkOfTheSteps) {
 
   const json linear = operation(summary, "linear");
   EXPECT_EQ(linear["calls"], steps * 4);  // the patches, and three in the one layer
-  const nn::StudentConfig c = test::small_student();
+  const models::StudentConfig c = test::small_student();
   const double w = c.internal_width(), tokens = 8.0 * c.tokens();
   EXPECT_EQ(linear["flops"], steps * 2 * tokens * (3.0 * c.patch_size * c.patch_size * w + 8 * w * w));
   // The second half of the MLP is a kernel of its own.

@@ -3,7 +3,7 @@
 // nothing else.
 #include <sstream>
 
-#include "data/image.h"
+#include "data/images/image.h"
 #include "tests/cli/program.h"
 
 namespace vitral::test {

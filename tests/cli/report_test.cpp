@@ -3,13 +3,13 @@
 #include <algorithm>
 
 #include "data/dataset.h"
-#include "data/image.h"
-#include "data/transform.h"
-#include "infer/encoder.h"
-#include "infer/pointing.h"
+#include "data/images/image.h"
+#include "data/images/transform.h"
+#include "infer/measure/pointing.h"
+#include "models/student/encoder.h"
 #include "tests/cli/browser.h"
 #include "tests/cli/small_run.h"
-#include "tests/infer/report_support.h"
+#include "tests/infer/show/report_support.h"
 
 namespace vitral {
 namespace {
@@ -52,9 +52,9 @@ class Report : public testing::Test {
     }
   };
   static Looked look_at(std::int64_t image) {
-    const infer::Encoder encoder = infer::Encoder::load(at("run"));
+    const models::Encoder encoder = models::Encoder::load(at("run"));
     const Tensor picture = data::Dataset::open(at("val.h5")).image(image);
-    const infer::Encoded e = encoder.encode(data::validation_transform(picture, 64).reshape({1, 64, 64, 3}));
+    const models::Encoded e = encoder.encode(data::validation_transform(picture, 64).reshape({1, 64, 64, 3}));
     return {e.patches.reshape({64, 64}), e.probs.to_vector()};
   }
   static data::Concepts concepts() { return data::Dataset::open(at("val.h5")).concepts().value(); }

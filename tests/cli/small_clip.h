@@ -2,14 +2,14 @@
 #pragma once
 #include <string>
 
-#include "data/safetensors.h"
-#include "nn/clip.h"
+#include "data/weights/safetensors.h"
+#include "models/clip/towers.h"
 #include "tests/cli/small_run.h"
 
 namespace vitral::test {
 
-inline nn::ClipImageConfig small_clip_image() {
-  nn::ClipImageConfig c;
+inline models::ClipImageConfig small_clip_image() {
+  models::ClipImageConfig c;
   c.image_size = small_size;
   c.patch_size = 16;
   c.width = 64;
@@ -19,11 +19,11 @@ inline nn::ClipImageConfig small_clip_image() {
   return c;
 }
 
-/// The image tower's tensors are those of nn::ClipImage(config, seed).
-inline void write_clip(const std::string& path, const nn::ClipImageConfig& config = small_clip_image(),
+/// The image tower's tensors are those of models::ClipImage(config, seed).
+inline void write_clip(const std::string& path, const models::ClipImageConfig& config = small_clip_image(),
                        std::uint64_t seed = 3) {
   data::NamedTensors tensors;
-  for (const auto& [name, tensor] : nn::ClipImage(config, seed).state())
+  for (const auto& [name, tensor] : models::ClipImage(config, seed).state())
     tensors.emplace_back("visual." + name, tensor);
   data::write_safetensors(path, tensors);
 }

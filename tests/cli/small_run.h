@@ -8,10 +8,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "data/hdf5.h"
-#include "data/weights.h"
-#include "nn/student.h"
-#include "tensor/random.h"
+#include "base/random.h"
+#include "data/hdf5/file.h"
+#include "data/weights/weights.h"
+#include "models/student/student.h"
 #include "tests/cli/program.h"
 
 namespace vitral::test {
@@ -19,8 +19,8 @@ namespace vitral::test {
 inline constexpr int small_size = 64;   // pixels a side
 inline constexpr int small_width = 16;  // of an embedding
 
-inline nn::StudentConfig small_student(int layers = 1, const std::string& attention = "neighbourhood") {
-  nn::StudentConfig c;
+inline models::StudentConfig small_student(int layers = 1, const std::string& attention = "neighbourhood") {
+  models::StudentConfig c;
   c.image_size = small_size;
   c.patch_size = 16;
   c.width = small_width;

@@ -3,9 +3,9 @@
 
 #include "data/dataset.h"
 #include "data/dataset_writer.h"
-#include "data/image.h"
+#include "data/images/image.h"
 #include "data/loader.h"
-#include "infer/clip.h"
+#include "models/clip/encoders.h"
 #include "tests/cli/small_clip.h"
 #include "tests/golden.h"
 #include "train/config.h"
@@ -56,7 +56,7 @@ TEST_F(Teach, PlainImages) {
   const Result r = teach({"--batch", "4"});
   expect_done(r);
   EXPECT_EQ(r.out, file() + ": embeddings of 10 images, 16 wide\n");
-  const auto encoder = infer::ClipImageEncoder::load(clip());
+  const auto encoder = models::ClipImageEncoder::load(clip());
   const auto expect_embeddings = [&](double tolerance) {
     const data::Dataset dataset = data::Dataset::open(file());
     EXPECT_EQ(dataset.teacher().value(), clip());
@@ -82,7 +82,7 @@ TEST_F(Teach, StoredViewsAreReplayedExactly) {
   const data::Dataset dataset = data::Dataset::open(file());
   EXPECT_EQ(dataset.views(7), 4);
   EXPECT_EQ(dataset.view_size(), 64);
-  const auto encoder = infer::ClipImageEncoder::load(clip());
+  const auto encoder = models::ClipImageEncoder::load(clip());
   data::Loader loader(
       dataset,
       {.batch_size = 8, .image_size = 64, .augment = train::load_config(config()).data.augment, .seed = 11});
@@ -121,7 +121,7 @@ TEST_F(Teach, ViewsOfScaledPhotographsAreReplayedExactly) {
   again.push_back("--force");
   expect_done(teach(again));
   const data::Dataset dataset = data::Dataset::open(file());
-  const auto encoder = infer::ClipImageEncoder::load(clip());
+  const auto encoder = models::ClipImageEncoder::load(clip());
   data::LoaderOptions o{
       .batch_size = 8, .image_size = 64, .augment = train::load_config(config()).data.augment, .seed = 11};
   for (const bool training : {true, false}) {

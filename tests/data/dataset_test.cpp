@@ -11,10 +11,10 @@
 #include <hdf5.h>
 #include <sys/resource.h>
 
+#include "base/random.h"
 #include "data/dataset_writer.h"
-#include "data/hdf5.h"
-#include "data/image.h"
-#include "tensor/random.h"
+#include "data/hdf5/file.h"
+#include "data/images/image.h"
 #include "tests/support.h"
 
 // The HDF5 library never frees the caches of a file that it could not write to the end.

@@ -4,11 +4,11 @@
 #include <fstream>
 #include <string>
 
-#include "data/input_file.h"
+#include "base/input_file.h"
 
 namespace vitral::test {
 
-inline std::string bytes_of_file(const std::string& path) { return data::read_text_file(path, 1 << 24); }
+inline std::string bytes_of_file(const std::string& path) { return read_text_file(path, 1 << 24); }
 
 /// Replaces the file. It is removed first: some file systems flush a file that is truncated, which is slow.
 inline void put_file(const std::string& path, const std::string& bytes) {

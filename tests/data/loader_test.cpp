@@ -12,11 +12,11 @@
 
 #include <gtest/gtest.h>
 
-#include "data/augment.h"
+#include "base/random.h"
 #include "data/dataset_writer.h"
-#include "data/hdf5.h"
-#include "data/image.h"
-#include "tensor/random.h"
+#include "data/hdf5/file.h"
+#include "data/images/augment.h"
+#include "data/images/image.h"
 #include "tensor/storage.h"
 #include "tests/support.h"
 

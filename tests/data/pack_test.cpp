@@ -8,13 +8,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/ordered.h"
+#include "base/random.h"
 #include "data/dataset.h"
 #include "data/dataset_writer.h"
-#include "data/image.h"
+#include "data/images/image.h"
+#include "data/images/resize.h"
 #include "data/loader.h"
-#include "data/ordered.h"
-#include "data/resize.h"
-#include "tensor/random.h"
 #include "tests/support.h"
 
 namespace vitral::data {

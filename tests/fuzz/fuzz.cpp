@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "tensor/error.h"
+#include "base/error.h"
 
 namespace vitral::fuzz {
 namespace {

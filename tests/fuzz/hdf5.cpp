@@ -10,10 +10,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/file_reader.h"
+#include "base/input_file.h"
 #include "data/dataset.h"
-#include "data/file_reader.h"
-#include "data/input_file.h"
-#include "data/storage_index.h"
+#include "data/hdf5/storage_index.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace {
@@ -32,9 +32,9 @@ void add_region(Base& base, std::uint64_t begin, std::uint64_t bytes) {
 
 Base load_base(const std::string& name) {
   const std::string path = "tests/golden/layouts_" + name + ".h5";
-  Base base{data::read_text_file(path, 1 << 20), {}};
+  Base base{read_text_file(path, 1 << 20), {}};
   const data::H5File file = data::H5File::open(path);
-  const data::FileReader reader(path);
+  const FileReader reader(path);
   for (const auto& entry : file.contents()) {
     const data::StorageIndex index = data::index_storage(file, reader, entry.name);
     for (const std::uint64_t piece : index.pieces)

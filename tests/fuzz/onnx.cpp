@@ -1,5 +1,5 @@
 // The bytes are an ONNX model.
-#include "data/onnx_file.h"
+#include "data/weights/onnx_file.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

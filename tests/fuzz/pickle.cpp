@@ -1,5 +1,5 @@
 // The bytes are the pickle of a .pt file, in an archive with three small storages.
-#include "data/torch_training.h"
+#include "data/weights/torch_training.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

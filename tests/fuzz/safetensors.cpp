@@ -1,5 +1,5 @@
 // The bytes are a .safetensors file.
-#include "data/safetensors.h"
+#include "data/weights/safetensors.h"
 
 #include "tests/fuzz/fuzz.h"
 

@@ -4,11 +4,11 @@
 #include <filesystem>
 #include <fstream>
 
-#include "data/image.h"
-#include "data/input_file.h"
-#include "data/onnx_file.h"
-#include "data/torch_write.h"
-#include "tensor/error.h"
+#include "base/error.h"
+#include "base/input_file.h"
+#include "data/images/image.h"
+#include "data/weights/onnx_file.h"
+#include "data/weights/torch_write.h"
 #include "train/config.h"
 
 namespace {
@@ -25,7 +25,7 @@ std::string place(const std::string& target, const std::string& name) {
 void put(const std::string& target, const std::string& name, const std::string& bytes) {
   std::ofstream(place(target, name), std::ios::binary) << bytes;
 }
-std::string file(const std::string& path) { return data::read_text_file(path, 1 << 20); }
+std::string file(const std::string& path) { return read_text_file(path, 1 << 20); }
 
 data::NamedTensors some_tensors() {
   data::NamedTensors out;

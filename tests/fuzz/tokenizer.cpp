@@ -1,5 +1,5 @@
 // The bytes are a text.
-#include "data/tokenizer.h"
+#include "data/text/tokenizer.h"
 
 #include "tests/fuzz/fuzz.h"
 

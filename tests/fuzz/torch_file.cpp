@@ -1,7 +1,7 @@
 // The bytes are a .pt file: the zip archive and what is in it.
-#include "data/torch_file.h"
+#include "data/weights/torch_file.h"
 
-#include "data/torch_training.h"
+#include "data/weights/torch_training.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -3,11 +3,11 @@
 
 #include <cmath>
 
-#include "data/hdf5.h"
-#include "data/image.h"
-#include "data/transform.h"
+#include "data/hdf5/file.h"
+#include "data/images/image.h"
+#include "data/images/transform.h"
 #include "tests/golden.h"
-#include "tests/infer/tiny_clip.h"
+#include "tests/models/tiny_clip.h"
 
 namespace vitral::infer {
 namespace {
@@ -47,11 +47,11 @@ TEST(PatchSoftmax, IsTheSoftmaxOfTwiceTheProducts) {
 }
 
 TEST(Activations, AreThoseOfTheStudentsPatches) {
-  const Encoder encoder = Encoder::load(weights);
+  const models::Encoder encoder = models::Encoder::load(weights);
   const Tensor image = picture(40, 25);
   const std::vector<PatchTarget> targets{{"one", ramp(16, 7), {}}, {"two", ramp(16, -0.5), Box{0, 0, 1, 1}}};
   const ImageActivations a = activations_of(encoder, image, "title", targets);
-  const Encoded e = encoder.encode(data::validation_transform(image, 16).reshape({1, 16, 16, 3}));
+  const models::Encoded e = encoder.encode(data::validation_transform(image, 16).reshape({1, 16, 16, 3}));
   EXPECT_EQ(a.title, "title");
   EXPECT_EQ(a.image.to_vector(), image.to_vector());
   EXPECT_EQ(a.probs.to_vector(), e.probs.to_vector());
@@ -86,8 +86,8 @@ TEST(Activations, AreThoseOfTheStudentsPatches) {
 TEST(Activations, TheTeachersAttentionStandsBeside) {
   const TempDir folder;
   test::write_tiny_clip(folder.str());
-  const ClipImageEncoder teacher = ClipImageEncoder::load(folder.str());
-  const Encoder encoder = Encoder::load(weights);
+  const models::ClipImageEncoder teacher = models::ClipImageEncoder::load(folder.str());
+  const models::Encoder encoder = models::Encoder::load(weights);
   const Tensor image = picture(30, 30);
   const ImageActivations a = activations_of(encoder, image, "", {}, &teacher);
   EXPECT_EQ(a.attention.shape(), (Shape{3, 3}));
@@ -102,7 +102,7 @@ TEST(Activations, TheTeachersAttentionStandsBeside) {
 }
 
 TEST(Activations, RowsFollowTheStyle) {
-  const Encoder encoder = Encoder::load(weights);
+  const models::Encoder encoder = models::Encoder::load(weights);
   const std::vector<PatchTarget> targets{{"a", ramp(16, 1), {}}, {"b", ramp(16, 2), {}}};
   const ImageActivations a = activations_of(encoder, picture(20, 20), "t", targets);
   const auto kinds = [&](ActivationStyle style, bool with_weights) {
@@ -135,7 +135,7 @@ TEST(Activations, OfAPhotographAsTheOriginal) {
   VITRAL_NEEDS_SHARED(reference, "golden/embed_photos.h5");
   VITRAL_NEEDS_SHARED(init, "golden/run_init.safetensors");
   VITRAL_NEEDS_SHARED(photo, "photos/a_dog_jumping_00.jpg");
-  const Encoder encoder = Encoder::load(init);
+  const models::Encoder encoder = models::Encoder::load(init);
   const data::H5File file = data::H5File::open(reference);
   const std::int64_t n = file.shape("/patch_embeddings")[1], width = file.shape("/patch_embeddings")[2];
   const Tensor patches = file.read("/patch_embeddings").rows(0, 1).reshape({n, width}), text = ramp(width, 5);

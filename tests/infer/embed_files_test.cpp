@@ -3,9 +3,9 @@
 
 #include <fstream>
 
-#include "data/hdf5.h"
-#include "data/image.h"
-#include "data/transform.h"
+#include "data/hdf5/file.h"
+#include "data/images/image.h"
+#include "data/images/transform.h"
 #include "tests/data/file_bytes.h"
 #include "tests/golden.h"
 
@@ -19,7 +19,7 @@ const std::string weights = "tests/golden/run_init.safetensors";  // 16x16 pixel
 
 class EmbedFiles : public testing::Test {
  protected:
-  EmbedFiles() : encoder_(Encoder::load(weights)) {
+  EmbedFiles() : encoder_(models::Encoder::load(weights)) {
     std::filesystem::create_directory(folder_ / "in");
     for (int i = 0; i < 9; ++i) {
       Tensor image({20 + i, 24, 3}, DType::uint8);
@@ -44,7 +44,7 @@ class EmbedFiles : public testing::Test {
   }
 
   TempDir folder_;
-  Encoder encoder_;
+  models::Encoder encoder_;
   std::vector<data::PackSource> files_;
 };
 
@@ -121,7 +121,7 @@ TEST_F(EmbedFiles, AnotherRunsRowsAreNotTaken) {
   stopping.stop = [] { return true; };
   EXPECT_TRUE(embed_files(encoder_, files_, stopping).stopped);
   const std::string kept = folder_ / "e.h5.embed";
-  const auto refused = [&](const Encoder& encoder, const EmbedOptions& o) {
+  const auto refused = [&](const models::Encoder& encoder, const EmbedOptions& o) {
     const std::string message = message_of([&] { embed_files(encoder, files_, o); });
     EXPECT_EQ(message.find(kept + ": an unfinished run of another kind ("), 0U) << message;
     EXPECT_NE(message.find("--restart"), std::string::npos) << message;
@@ -129,9 +129,10 @@ TEST_F(EmbedFiles, AnotherRunsRowsAreNotTaken) {
   EmbedOptions plain = options("e.h5");
   plain.patches = false;
   refused(encoder_, plain);
-  refused(Encoder::load(weights, cpu, {.attention = "full", .window = {}, .same_norm = {}}), options("e.h5"));
-  const EncoderOverrides warm{.attention = {}, .window = {}, .same_norm = {}, .temperature = 2};
-  refused(Encoder::load(weights, cpu, warm), options("e.h5"));
+  refused(models::Encoder::load(weights, cpu, {.attention = "full", .window = {}, .same_norm = {}}),
+          options("e.h5"));
+  const models::EncoderOverrides warm{.attention = {}, .window = {}, .same_norm = {}, .temperature = 2};
+  refused(models::Encoder::load(weights, cpu, warm), options("e.h5"));
   // A picture that has changed since, too.
   data::write_png(folder_ / "in/0.png", Tensor::full({9, 9, 3}, 1, DType::uint8));
   refused(encoder_, options("e.h5"));

@@ -5,11 +5,11 @@
 #include <cmath>
 #include <limits>
 
-#include "data/file_reader.h"
-#include "data/hdf5.h"
-#include "data/heap_rows.h"
-#include "infer/contact_sheet.h"
-#include "tensor/random.h"
+#include "base/file_reader.h"
+#include "base/random.h"
+#include "data/hdf5/file.h"
+#include "data/hdf5/heap_rows.h"
+#include "infer/show/contact_sheet.h"
 #include "tests/golden.h"
 
 namespace vitral::infer {
@@ -182,7 +182,7 @@ TEST(TextRows, SomeOfThem) {
   made.write_strings("/names", {"zero", "one", "zwei"});
   made.close();
   const data::H5File file = data::H5File::open(path);
-  const data::FileReader bytes(path);
+  const FileReader bytes(path);
   EXPECT_EQ(data::read_text_rows(file, bytes, "/names", {2, 0, 2}),
             (std::vector<std::string>{"zwei", "zero", "zwei"}));
   EXPECT_EQ(data::read_text_rows(file, bytes, "/names").size(), 3U);

@@ -3,10 +3,10 @@
 
 #include <cmath>
 
-#include "data/hdf5.h"
+#include "data/hdf5/file.h"
 #include "tests/data/file_bytes.h"
 #include "tests/golden.h"
-#include "tests/infer/tiny_clip.h"
+#include "tests/models/tiny_clip.h"
 
 namespace vitral::infer {
 namespace {
@@ -22,7 +22,7 @@ TEST(ClipTexts, AsPyTorchFromHuggingFaceWeights) {
   VITRAL_NEEDS_SHARED(weights, "golden/clip_tiny_hf.safetensors");
   VITRAL_NEEDS_SHARED(golden, "golden/clip_tiny.h5");
   VITRAL_NEEDS_SHARED(vocabulary, "data/bpe_simple_vocab_16e6.txt.gz");
-  const ClipTextEncoder clip = ClipTextEncoder::load(weights, vocabulary);
+  const models::ClipTextEncoder clip = models::ClipTextEncoder::load(weights, vocabulary);
   // The token embedding is stored in float16.
   EXPECT_LT(relative_error(clip.encode(golden_texts), data::H5File::open(golden).read("/text_embedding")),
             1e-3);
@@ -48,7 +48,7 @@ TEST(ClipTexts, AsPyTorchFromOpenAisNames) {
   state.emplace_back("token_embedding.weight", embedding);
   const TempDir folder;
   data::write_safetensors(folder / "clip.safetensors", state);
-  const ClipTextEncoder clip = ClipTextEncoder::load(folder / "clip.safetensors", vocabulary);
+  const models::ClipTextEncoder clip = models::ClipTextEncoder::load(folder / "clip.safetensors", vocabulary);
   EXPECT_LT(relative_error(clip.encode(golden_texts), file.read("/text_embedding")), 1e-5);
   // One by one: without the padding of longer neighbours.
   EXPECT_LT(relative_error(clip.encode(golden_texts, 1), file.read("/text_embedding")), 1e-5);
@@ -57,14 +57,14 @@ TEST(ClipTexts, AsPyTorchFromOpenAisNames) {
 class TinyClip : public testing::Test {
  protected:
   TinyClip() { test::write_tiny_clip(folder_.str()); }
-  ClipTextEncoder clip() const { return ClipTextEncoder::load(folder_.str()); }
+  models::ClipTextEncoder clip() const { return models::ClipTextEncoder::load(folder_.str()); }
   TempDir folder_;
 };
 
 using TinyClipTexts = TinyClip;
 
 TEST_F(TinyClipTexts, DependOnTheTextAndNothingElse) {
-  const ClipTextEncoder clip = this->clip();
+  const models::ClipTextEncoder clip = this->clip();
   const Tensor a = clip.encode({"a photo of a cat", "dog", "a photo of a cat  ", ""}),
                b = clip.encode({"dog"}), cat = a.rows(0, 1);
   EXPECT_EQ(a.shape(), (Shape{4, 16}));
@@ -80,7 +80,7 @@ TEST_F(TinyClipTexts, DependOnTheTextAndNothingElse) {
 }
 
 TEST_F(TinyClipTexts, TemplatesAreAveragedAsUnitVectors) {
-  const ClipTextEncoder clip = this->clip();
+  const models::ClipTextEncoder clip = this->clip();
   const Tensor one = clip.encode({"a cat"}), two = clip.encode({"cat of a cat"});
   const auto length = [](const Tensor& t) {
     double sum = 0;
@@ -92,13 +92,13 @@ TEST_F(TinyClipTexts, TemplatesAreAveragedAsUnitVectors) {
     expected.push_back(one.to_vector()[i] / length(one) + two.to_vector()[i] / length(two));
   double square = 0;
   for (const double x : expected) square += x * x;
-  const PromptEmbeddings y = clip.encode_with_lengths({"dog", "cat"}, {"a {}", "{} of a {}"});
+  const models::PromptEmbeddings y = clip.encode_with_lengths({"dog", "cat"}, {"a {}", "{} of a {}"});
   for (int i = 0; i < 16; ++i)
     EXPECT_NEAR(y.units.rows(1, 2).to_vector()[i], expected[i] / std::sqrt(square), 1e-6);
   EXPECT_NEAR(y.lengths.to_vector()[1], (length(one) + length(two)) / 2, 1e-5);
   EXPECT_EQ(clip.encode_prompts({"dog", "cat"}, {"a {}", "{} of a {}"}).to_vector(), y.units.to_vector());
   // Without templates: the prompt itself, of unit length.
-  const PromptEmbeddings plain = clip.encode_with_lengths({"a cat"});
+  const models::PromptEmbeddings plain = clip.encode_with_lengths({"a cat"});
   for (int i = 0; i < 16; ++i)
     EXPECT_NEAR(plain.units.to_vector()[i], one.to_vector()[i] / length(one), 1e-6);
   EXPECT_EQ(message_of([&] {
@@ -108,7 +108,7 @@ TEST_F(TinyClipTexts, TemplatesAreAveragedAsUnitVectors) {
 }
 
 TEST_F(TinyClipTexts, FilesKeepThem) {
-  const ClipTextEncoder clip = this->clip();
+  const models::ClipTextEncoder clip = this->clip();
   const std::string path = folder_ / "texts.h5";
   for (const std::vector<std::string>& templates : {std::vector<std::string>{}, {"a {}", "the {}"}}) {
     const TextEmbeddings made = embed_texts(clip, {"cat", "Ärger 東京"}, templates);
@@ -167,17 +167,18 @@ TEST(ClipTextEncoder, NeedsItsVocabulary) {
   const TempDir folder;
   test::write_tiny_clip(folder / "clip");
   std::filesystem::remove(folder / "clip/merges.txt");
-  EXPECT_EQ(message_of([&] { ClipTextEncoder::load(folder / "clip"); }),
+  EXPECT_EQ(message_of([&] { models::ClipTextEncoder::load(folder / "clip"); }),
             (folder / "clip") +
                 ": has no vocabulary, neither merges.txt nor bpe_simple_vocab_16e6.txt.gz; give CLIP's "
                 "bpe_simple_vocab_16e6.txt.gz or a merges.txt (--vocab)");
-  EXPECT_EQ(message_of([&] { ClipTextEncoder::load(folder / "clip/model.safetensors"); }),
+  EXPECT_EQ(message_of([&] { models::ClipTextEncoder::load(folder / "clip/model.safetensors"); }),
             (folder / "clip") +
                 ": has no vocabulary, neither merges.txt nor bpe_simple_vocab_16e6.txt.gz; give CLIP's "
                 "bpe_simple_vocab_16e6.txt.gz or a merges.txt (--vocab)");
-  EXPECT_EQ(message_of([&] { ClipTextEncoder::load(folder / "clip", test::small_merges); }), "no error");
+  EXPECT_EQ(message_of([&] { models::ClipTextEncoder::load(folder / "clip", test::small_merges); }),
+            "no error");
   test::put_file(folder / "other.txt", "#version: 0.2\na b\n");
-  EXPECT_EQ(message_of([&] { ClipTextEncoder::load(folder / "clip", folder / "other.txt"); }),
+  EXPECT_EQ(message_of([&] { models::ClipTextEncoder::load(folder / "clip", folder / "other.txt"); }),
             (folder / "other.txt") + ": has 515 tokens, the text tower of " + (folder / "clip") +
                 " knows 614; give the vocabulary that belongs to it (--vocab)");
 }

@@ -1,6 +1,6 @@
-"""Writes data/html_entities.inc: the character references of HTML as Python's html.unescape() knows them.
+"""Writes data/text/html_entities.inc: the character references of HTML as Python's html.unescape() knows them.
 
-Usage: make_html_entities.py > data/html_entities.inc
+Usage: make_html_entities.py > data/text/html_entities.inc
 """
 import html
 import html.entities

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tensor/random.h"
+#include "base/random.h"
 #include "tests/support.h"
 
 namespace vitral::detail {

@@ -7,9 +7,9 @@
 
 #include <gtest/gtest.h>
 
-#include "tensor/adamw.h"
-#include "tensor/binary.h"
-#include "tensor/linear.h"
+#include "tensor/ops/adamw.h"
+#include "tensor/ops/binary.h"
+#include "tensor/ops/linear.h"
 #include "tests/support.h"
 
 namespace vitral {

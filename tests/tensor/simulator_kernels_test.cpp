@@ -1,10 +1,10 @@
 // Parts of tensor/cuda/ that only CUDA sources can call, and what needs a GPU that lacks something.
 #include "simulator.h"
+#include "tensor/cuda/attention/repad.h"
 #include "tensor/cuda/divider.h"
-#include "tensor/cuda/matmul.h"
-#include "tensor/cuda/repad.h"
-#include "tensor/linear.h"
-#include "tests/tensor/kernels_support.h"
+#include "tensor/cuda/matmul/matmul.h"
+#include "tensor/ops/linear.h"
+#include "tests/tensor/ops/kernels_support.h"
 
 namespace vitral::test {
 namespace {

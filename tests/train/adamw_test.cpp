@@ -14,7 +14,7 @@ namespace {
 // size; both sides of a comparison lose it: `scale` (the loss is blind to the embedding's length), the keys'
 // bias (softmax over keys cancels it) and, of the last bias, the number a head adds to all logits (softmax
 // over patches cancels it).
-Tensor without_noise(const std::string& name, const Tensor& value, const nn::StudentConfig& c) {
+Tensor without_noise(const std::string& name, const Tensor& value, const models::StudentConfig& c) {
   const Tensor out = value.to(cpu).cast(DType::float32).clone();
   float* p = out.data<float>();
   const std::int64_t width = c.internal_width(), head = width / c.heads;
@@ -34,7 +34,7 @@ TEST_P(AdamWGolden, TwentyStepsOfTheStudent) {
   for (const auto& path : test::golden_files(std::get<0>(GetParam()))) {
     SCOPED_TRACE(path);
     const data::H5File file = data::H5File::open(path);
-    nn::Student student(test::golden_config(file));
+    models::Student student(test::golden_config(file));
     student.load_state(test::read_group(file, "/state"), path);
     student.to(device);
     AdamW optimizer(student, {});

@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "data/weights.h"
-#include "tensor/random.h"
+#include "base/random.h"
+#include "data/weights/weights.h"
 #include "tests/train/checkpoint_support.h"
 
 namespace vitral::train {

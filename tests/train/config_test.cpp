@@ -42,7 +42,7 @@ train: {batch_size: 12, accumulate: 3, epochs: 5, max_steps: 9, loss_norm: 2.5, 
         log_every: 1, checkpoint_every: 50, keep: 1, output: 'runs/a b'}
 )");
   Config e;
-  static_cast<nn::StudentConfig&>(e.model) = {60, 6, 96, 2, 3, "full", 5, false};
+  static_cast<models::StudentConfig&>(e.model) = {60, 6, 96, 2, 3, "full", 5, false};
   e.model.init_from = "a.pt";
   e.data = {{"one.h5"}, {}, {}, false, 8};
   e.data.augment = {70, 0.1F, 0.2F, 0.3F, 0.4F, 0.5F, 0.6F, 7, 1, 3, 0.7F, 4, 0.8F, true, true};

@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
-#include "data/shapes.h"
-#include "infer/evaluate.h"
+#include "data/shapes_benchmark.h"
+#include "infer/measure/evaluate.h"
 #include "tests/cli/golden_run.h"
 #include "train/trainer.h"
 
@@ -121,7 +121,7 @@ TEST_F(TrainerOnCuda, ShapesBenchmarkInBfloat16) {
                        "train.output=" + output, "train.device=cuda", "train.precision=" + precision}),
           "", out);
     std::fclose(out);
-    return infer::evaluate(infer::Encoder::load(output, test::gpu), data::Dataset::open(dir / "val.h5"));
+    return infer::evaluate(models::Encoder::load(output, test::gpu), data::Dataset::open(dir / "val.h5"));
   };
   const infer::Evaluation exact = evaluated("fp32"), half = evaluated("bf16");
   EXPECT_GT(exact.cosine, 0.89);

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "data/loader.h"
-#include "tensor/gemm.h"
+#include "tensor/ops/gemm.h"
 #include "tensor/profile.h"
 #include "tests/train/train_steps.h"
 #include "train/trainer.h"
@@ -46,7 +46,7 @@ TEST_F(TrainStepOnCuda, SkipsWithoutATrace) {
   config.batch_size = 8;
   config.ema = 0.9;
   config.precision = "bf16";
-  nn::Student student(test::small_student(2));
+  models::Student student(test::small_student(2));
   student.to(test::gpu);
   TrainStep step(student, config, test::gpu);
   const Batches b(8);
@@ -88,10 +88,10 @@ TEST_F(TrainStepOnCuda, CropsOnTheDeviceAsTheLoaderDoes) {
     const auto b = later.next();
     ASSERT_TRUE(b && b->crops.defined());
     EXPECT_EQ(a->indices, b->indices);
-    const Variable x = nn::pixel_patches(test::small_student(2), a->images),
-                   y = nn::pixel_patches(test::small_student(2), b->images.to(test::gpu),
-                                         b->crops.to(test::gpu)),
-                   z = nn::pixel_patches(test::small_student(2), b->images, b->crops);
+    const Variable x = models::pixel_patches(test::small_student(2), a->images),
+                   y = models::pixel_patches(test::small_student(2), b->images.to(test::gpu),
+                                             b->crops.to(test::gpu)),
+                   z = models::pixel_patches(test::small_student(2), b->images, b->crops);
     EXPECT_EQ(x.value().to_vector(), y.value().to_vector());
     EXPECT_EQ(x.value().to_vector(), z.value().to_vector());
     for (std::int64_t i = 0; i < b->size(); ++i)
@@ -105,7 +105,7 @@ TEST_F(TrainStepOnCuda, AsksForNoMemoryOnceWarm) {
   TrainConfig config;
   config.batch_size = 8;
   config.precision = "bf16";
-  nn::Student student(test::small_student(2));
+  models::Student student(test::small_student(2));
   student.to(test::gpu);
   TrainStep step(student, config, test::gpu);
   const Batches b(8), part(3);
@@ -121,7 +121,7 @@ TEST_F(TrainStepOnCuda, SurvivesBatchesThatGrowAndShrink) {
   TrainConfig config;
   config.batch_size = 8;
   const auto losses = [&](Device device) {
-    nn::Student student(test::small_student(2));
+    models::Student student(test::small_student(2));
     student.to(device);
     TrainStep step(student, config, device);
     std::vector<double> out;
@@ -144,7 +144,7 @@ TEST_F(TrainStepOnCuda, ForgetsTheCropsOfTheBatchBefore) {
   const Batches b(4);
   const Tensor crops = Tensor::from(std::vector<std::int64_t>{0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1}, {4, 3});
   const auto losses = [&](Device device) {
-    nn::Student student(test::small_student(2));
+    models::Student student(test::small_student(2));
     student.to(device);
     TrainStep step(student, config, device);
     std::vector<double> out;
@@ -168,7 +168,7 @@ TEST_F(TrainStepOnCuda, GoesOnFromAStateWithoutMoments) {
   config.batch_size = 8;
   const Batches b(8);
   const auto weights = [&](bool loaded) {
-    nn::Student student(test::small_student(2));
+    models::Student student(test::small_student(2));
     student.to(test::gpu);
     TrainStep step(student, config, test::gpu);
     data::NamedTensors begin, out;
@@ -190,7 +190,7 @@ TEST_F(TrainStepOnCuda, ShowsItsKernelsToAProfile) {
   config.batch_size = 8;
   const Batches b(8);
   const auto losses = [&](int profiled) {
-    nn::Student student(test::small_student());
+    models::Student student(test::small_student());
     student.to(test::gpu);
     TrainStep step(student, config, test::gpu);
     std::vector<double> out;
@@ -216,7 +216,7 @@ TEST_F(TrainStepOnCuda, ShowsItsKernelsToAProfile) {
 TEST_F(TrainStepOnCuda, NamesTheMisuse) {
   TrainConfig config;
   config.batch_size = 8;
-  nn::Student student(test::small_student(2));
+  models::Student student(test::small_student(2));
   student.to(test::gpu);
   TrainStep step(student, config, test::gpu);
   EXPECT_EQ(test::message_of([&] { step.take(); }), "train step: none is pending");

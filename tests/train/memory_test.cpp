@@ -18,9 +18,9 @@ Memory of_steps(std::int64_t batch, const std::string& precision, const std::str
   TrainConfig config;
   config.batch_size = static_cast<int>(batch);
   config.precision = precision;
-  nn::StudentConfig model;
+  models::StudentConfig model;
   model.attention = attention;
-  nn::Student student(model);
+  models::Student student(model);
   student.to(test::gpu);
   Memory m;
   {

@@ -2,7 +2,7 @@
 // multiplies bfloat16 in float32, which the trainer refuses but a TrainStep does.
 #include <fstream>
 
-#include "tensor/gemm.h"
+#include "tensor/ops/gemm.h"
 #include "tests/train/train_steps.h"
 #include "train/trainer.h"
 

@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "data/hdf5.h"
+#include "data/hdf5/file.h"
 #include "tests/support.h"
 
 namespace vitral::train {

@@ -8,7 +8,7 @@
 #include <zip.h>
 
 #include "autograd/ops.h"
-#include "data/torch_training.h"
+#include "data/weights/torch_training.h"
 #include "tests/data/file_bytes.h"
 #include "tests/golden.h"
 #include "train/adamw.h"
@@ -21,18 +21,18 @@ using test::message_of;
 
 const std::string begun = "tests/golden/run_torch.pt";  // tests/reference/make_torch_checkpoint.py
 
-Config config_for(const nn::StudentConfig& student) {
+Config config_for(const models::StudentConfig& student) {
   Config config;
-  static_cast<nn::StudentConfig&>(config.model) = student;
+  static_cast<models::StudentConfig&>(config.model) = student;
   return config;
 }
 
 // Two steps on the batch in the .h5, from the state in the .pt.
 void check_next_steps(const std::string& pt, const std::string& h5) {
   const data::H5File golden = data::H5File::open(h5);
-  const nn::StudentConfig student_config = test::golden_config(golden);
+  const models::StudentConfig student_config = test::golden_config(golden);
   const Config config = config_for([&] {
-    nn::StudentConfig c = student_config;
+    models::StudentConfig c = student_config;
     c.same_norm = golden.number_attribute("same_norm").value() != 0;
     return c;
   }());
@@ -43,7 +43,7 @@ void check_next_steps(const std::string& pt, const std::string& h5) {
   EXPECT_EQ(checkpoint.state["trainer"]["epoch"], 3);
   EXPECT_EQ(checkpoint.state["schedule"]["lr"], 1e-3);
 
-  nn::Student student(config.model);
+  models::Student student(config.model);
   student.load_state(checkpoint.model, pt);
   AdamW optimizer(student, {.weight_decay = 0.01});
   optimizer.load_state(checkpoint.optimizer, pt);
@@ -140,8 +140,8 @@ class HostileTorchTraining : public testing::Test {
       pickle[at] = value;
     };
   }
-  static nn::StudentConfig data_config() {
-    return nn::infer_student_config(data::read_torch_training(begun).model.tensors, begun);
+  static models::StudentConfig data_config() {
+    return models::infer_student_config(data::read_torch_training(begun).model.tensors, begun);
   }
   void write(const Change& change) {
     test::put_file(path_, test::bytes_of_file(begun));

@@ -35,10 +35,10 @@ struct Trained {
 };
 
 // Steps of whole batches and, in the fourth, a smaller one, with as many in flight as may be.
-inline Trained train_steps(const TrainConfig& config, const nn::StudentConfig& model, Device device,
+inline Trained train_steps(const TrainConfig& config, const models::StudentConfig& model, Device device,
                            int steps) {
   const Batches whole(8), part(5);
-  nn::Student student(model);
+  models::Student student(model);
   student.to(device);
   TrainStep step(student, config, device);
   Trained out;

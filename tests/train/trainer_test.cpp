@@ -10,11 +10,11 @@
 
 #include <gtest/gtest.h>
 
-#include "data/augment.h"
+#include "base/signals.h"
+#include "data/images/augment.h"
 #include "data/loader.h"
-#include "tensor/linear.h"
+#include "tensor/ops/linear.h"
 #include "tests/cli/small_run.h"
-#include "train/signals.h"
 #include "train/step.h"
 
 namespace vitral::train {
@@ -38,7 +38,7 @@ TEST(TrainStep, AllocatesNothingOnceWarm) {
   rich.clip_norm = 1;
   rich.accumulate = 2;
   for (const TrainConfig& config : {plain, rich}) {
-    nn::Student student(test::small_student());
+    models::Student student(test::small_student());
     TrainStep step(student, config, cpu);
     const Tensor images = test::noise({8, test::small_size, test::small_size, 3}, 1, DType::uint8);
     const Tensor targets = test::noise({8, test::small_width}, 2, DType::float32);
@@ -90,7 +90,7 @@ TEST(TrainStep, AllocatesNothingOnceWarmWithALoader) {
     }
   });
 
-  nn::Student student(test::small_student());
+  models::Student student(test::small_student());
   const TrainConfig config = small_training();
   TrainStep step(student, config, cpu);
   const Tensor pixels = test::noise({8, test::small_size, test::small_size, 3}, 1, DType::uint8);
@@ -114,7 +114,7 @@ TEST(TrainStep, SkipsWithoutATrace) {
     SCOPED_TRACE(value);
     TrainConfig config = small_training();
     config.ema = 0.9;
-    nn::Student student(test::small_student());
+    models::Student student(test::small_student());
     TrainStep step(student, config, cpu);
     const Tensor images = test::noise({8, test::small_size, test::small_size, 3}, 1, DType::uint8);
     const Tensor good = test::noise({8, test::small_width}, 2, DType::float32), bad = good.clone();

@@ -1,0 +1,232 @@
+#include "base/atomic.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/error.h"
+#include "base/input_file.h"
+
+namespace vitral {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view temporary_prefix = ".tmp-";
+
+[[noreturn]] void fail(const std::string& path, int error) {
+  const char* advice = "check the disk";
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG) advice = "free some space and run it again";
+  if (error == EACCES || error == EPERM || error == EROFS) advice = "choose a folder you may write to";
+  if (error == ENOENT || error == ENOTDIR) advice = "create the folder first";
+  if (error == EISDIR) advice = "choose the name of a file";
+  throw_error("{}: cannot write: {}; {}", path, std::strerror(error), advice);
+}
+
+std::string folder_of(const std::string& path) {
+  const std::string folder = fs::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+// Unique in this process and among those that run; on the same file system as `path`, so that rename works.
+std::string temporary_name(const std::string& path) {
+  static std::atomic<unsigned> counter{0};
+  return fmt::format("{}/{}{}-{}-{}", folder_of(path), temporary_prefix, fs::path(path).filename().string(),
+                     ::getpid(), counter++);
+}
+
+std::string without_trailing_slash(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+void sync_path(const std::string& path, int flags, const std::string& named) {
+  const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC);
+  if (descriptor < 0) fail(named, errno);
+  // Some file systems cannot sync a folder and say EINVAL; their renames are durable by other means.
+  const bool synced = ::fsync(descriptor) == 0 || ((flags & O_DIRECTORY) && errno == EINVAL);
+  const int error = errno;
+  const bool closed = ::close(descriptor) == 0;
+  if (!synced) fail(named, error);
+  if (!closed) fail(named, errno);
+}
+
+}  // namespace
+
+void sync_file(const std::string& path) { sync_path(path, O_RDONLY, path); }
+
+void sync_folder(const std::string& folder) { sync_path(folder, O_RDONLY | O_DIRECTORY, folder); }
+
+void create_folders(const std::string& folder) {
+  std::error_code error;
+  std::vector<fs::path> missing;
+  fs::path path = fs::absolute(folder, error).lexically_normal();
+  for (; !error && path.has_relative_path() && !fs::exists(path, error); path = path.parent_path())
+    if (path.has_filename()) missing.push_back(path);
+  error.clear();
+  fs::create_directories(folder, error);
+  if (error) throw_error("{}: cannot create the folder: {}; choose another place", folder, error.message());
+  for (const auto& made : missing) sync_folder(made.parent_path().string());
+}
+
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), hash_(nullptr) {
+  std::error_code ignored;
+  const fs::file_status status = fs::status(path_, ignored);
+  // A rename over a device such as /dev/null would replace it.
+  VITRAL_CHECK(!fs::exists(status) || fs::is_regular_file(status),
+               "{}: cannot write: this is {}; choose the name of a file", path_,
+               fs::is_directory(status) ? "a directory" : "not a regular file");
+  // What a link points to is replaced, not the link.
+  const std::string target =
+      fs::is_symlink(path_, ignored) ? fs::weakly_canonical(path_, ignored).string() : path_;
+  if (!target.empty()) path_ = target;
+  temporary_ = temporary_name(path_);
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor_ < 0) fail(path_, errno);
+  hash_ = XXH3_createState();
+  XXH3_64bits_reset(hash_);
+}
+
+AtomicFile::~AtomicFile() {
+  XXH3_freeState(hash_);
+  if (descriptor_ >= 0) ::close(descriptor_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(const void* data, std::size_t bytes) {
+  XXH3_64bits_update(hash_, data, bytes);
+  digest_.bytes += bytes;
+  const auto* next = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = ::write(descriptor_, next, bytes);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) fail(path_, n < 0 ? errno : EIO);
+    next += n;
+    bytes -= static_cast<std::size_t>(n);
+  }
+}
+
+FileDigest AtomicFile::commit() {
+  if (::fsync(descriptor_) != 0) fail(path_, errno);
+  // The descriptor is gone whatever close() answers.
+  if (::close(std::exchange(descriptor_, -1)) != 0) fail(path_, errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, errno);
+  temporary_.clear();
+  sync_folder(folder_of(path_));
+  digest_.xxh3 = XXH3_64bits_digest(hash_);
+  return digest_;
+}
+
+FileDigest write_file_atomic(const std::string& path, std::string_view text) {
+  AtomicFile file(path);
+  file.write(text);
+  return file.commit();
+}
+
+void write_file(const std::string& path, std::string_view bytes) {
+  std::error_code ignored;
+  const auto status = fs::status(path, ignored);
+  if (!fs::exists(status) || fs::is_regular_file(status) || fs::is_directory(status)) {
+    write_file_atomic(path, bytes);
+    return;
+  }
+  std::FILE* file = std::fopen(path.c_str(), "wb");
+  if (!file) throw_error("{}: cannot write: {}; choose another name", path, std::strerror(errno));
+  errno = 0;
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+  const int write_error = errno;
+  // Closing flushes: only then is it known whether everything was taken.
+  const bool closed = std::fclose(file) == 0;
+  if (written && closed) return;
+  throw_error("{}: cannot write: {}; choose another name", path,
+              std::strerror(written ? errno : write_error));
+}
+
+AtomicDirectory::AtomicDirectory(std::string path)
+    : path_(without_trailing_slash(std::move(path))), temporary_(temporary_name(path_)) {
+  if (::mkdir(temporary_.c_str(), 0777) != 0) fail(path_, errno);
+}
+
+AtomicDirectory::~AtomicDirectory() {
+  std::error_code ignored;
+  if (!temporary_.empty()) fs::remove_all(temporary_, ignored);
+}
+
+void AtomicDirectory::commit() {
+  std::error_code error;
+  std::vector<std::string> files;
+  for (fs::directory_iterator entry(temporary_, error), end; !error && entry != end; entry.increment(error))
+    files.push_back(entry->path().string());
+  if (error) fail(path_, error.value());
+  std::sort(files.begin(), files.end());
+  for (const auto& file : files) sync_path(file, O_RDONLY, file);
+  sync_path(temporary_, O_RDONLY | O_DIRECTORY, path_);
+  if (::rename(temporary_.c_str(), path_.c_str()) == 0) {
+    temporary_.clear();
+  } else if (errno != ENOTEMPTY && errno != EEXIST) {
+    fail(path_, errno);
+  } else if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), RENAME_EXCHANGE) != 0) {
+    if (errno != EINVAL && errno != ENOSYS) fail(path_, errno);
+    // A file system that cannot exchange two names: for a moment the name is free.
+    const std::string old = temporary_name(path_);
+    if (::rename(path_.c_str(), old.c_str()) != 0) fail(path_, errno);
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+      const int error_number = errno;
+      ::rename(old.c_str(), path_.c_str());
+      fail(path_, error_number);
+    }
+    temporary_ = old;
+  }
+  // After an exchange `temporary_` is the old folder, which the destructor removes.
+  sync_folder(folder_of(path_));
+}
+
+bool remove_folder_atomic(const std::string& path) {
+  const std::string temporary = temporary_name(without_trailing_slash(path));
+  if (::rename(path.c_str(), temporary.c_str()) != 0) return false;
+  std::error_code error;
+  fs::remove_all(temporary, error);
+  return !error;
+}
+
+bool is_temporary_name(std::string_view name) { return name.starts_with(temporary_prefix); }
+
+void remove_temporaries(const std::string& folder) {
+  std::error_code ignored;
+  std::vector<fs::path> leftovers;
+  for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored))
+    if (is_temporary_name(entry->path().filename().string())) leftovers.push_back(entry->path());
+  for (const auto& path : leftovers) fs::remove_all(path, ignored);
+}
+
+FileDigest digest_of(const std::string& path) {
+  const InputFile file(path);
+  XXH3_state_s* hash = XXH3_createState();
+  const auto free_hash = [](XXH3_state_s* h) { XXH3_freeState(h); };
+  const std::unique_ptr<XXH3_state_s, decltype(free_hash)> owner(hash, free_hash);
+  XXH3_64bits_reset(hash);
+  std::vector<char> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 1 << 20)));
+  FileDigest digest;
+  while (digest.bytes < file.size()) {
+    const auto n =
+        static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), file.size() - digest.bytes));
+    file.read(digest.bytes, buffer.data(), n);
+    XXH3_64bits_update(hash, buffer.data(), n);
+    digest.bytes += n;
+  }
+  digest.xxh3 = XXH3_64bits_digest(hash);
+  return digest;
+}
+
+}  // namespace vitral

@@ -1,0 +1,92 @@
+// Crash-safe writing: what is written takes its name whole and durable, or not at all.
+//
+//   AtomicFile file("runs/a/config.yaml");       // writes runs/a/.tmp-config.yaml-PID-N
+//   file.write(text);
+//   file.commit();                               // fsync, rename over the old file, fsync of the folder
+//
+// Every failed system call throws Error "PATH: cannot write: No space left on device; ...". The destructor
+// removes what was not committed, so after an error the old file is there as it was.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+struct XXH3_state_s;
+
+namespace vitral {
+
+/// Size and XXH3-64 checksum of a file's bytes.
+struct FileDigest {
+  std::uint64_t bytes = 0;
+  std::uint64_t xxh3 = 0;
+  bool operator==(const FileDigest&) const = default;
+};
+
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::string path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, std::size_t bytes);
+  void write(std::string_view text) { write(text.data(), text.size()); }
+  /// The file has its name, and survives a power cut, when this returns.
+  FileDigest commit();
+
+ private:
+  std::string path_;
+  std::string temporary_;
+  int descriptor_ = -1;
+  FileDigest digest_;
+  XXH3_state_s* hash_;
+};
+
+/// One AtomicFile with this text.
+FileDigest write_file_atomic(const std::string& path, std::string_view text);
+
+/// What a program was asked to write: write_file_atomic(), but devices such as /dev/null and pipes are
+/// written to, not replaced. Error "PATH: cannot write: ...; choose another name".
+void write_file(const std::string& path, std::string_view bytes);
+
+/// A folder that appears with all its files or not at all:
+///
+///   AtomicDirectory folder("checkpoints/step-000000010");
+///   write_file_atomic(folder.file("state.json"), text);       // any number of files, no folders
+///   folder.commit();
+class AtomicDirectory {
+ public:
+  explicit AtomicDirectory(std::string path);
+  ~AtomicDirectory();
+  AtomicDirectory(const AtomicDirectory&) = delete;
+  AtomicDirectory& operator=(const AtomicDirectory&) = delete;
+
+  const std::string& temporary() const { return temporary_; }
+  std::string file(const std::string& name) const { return temporary_ + "/" + name; }
+  /// Syncs every file and the folder, then gives the folder its name. A folder that already has the name is
+  /// exchanged for this one in one step, and removed.
+  void commit();
+
+ private:
+  std::string path_;
+  std::string temporary_;
+};
+
+/// Creates a folder, and those above it, durably. Throws Error where it cannot.
+void create_folders(const std::string& folder);
+/// Makes the contents of a file durable.
+void sync_file(const std::string& path);
+/// Makes renames and new names in a folder durable.
+void sync_folder(const std::string& folder);
+/// Removes a folder so that no half of it is ever seen under its name. Best effort: returns false on failure.
+bool remove_folder_atomic(const std::string& path);
+/// True for the name of a temporary file or folder of this header, which a killed process may leave behind.
+bool is_temporary_name(std::string_view name);
+/// Removes the leftovers of killed processes from a folder that no other process writes to.
+void remove_temporaries(const std::string& folder);
+
+/// Reads a file once for its digest.
+FileDigest digest_of(const std::string& path);
+
+}  // namespace vitral

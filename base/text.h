@@ -1,0 +1,15 @@
+// Text for people: what may stand in an error line.
+#pragma once
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace vitral {
+
+/// Text of unknown origin as it may stand in an error line: \x0a and the like for line breaks and other
+/// control characters.
+std::string one_line(std::string_view text);
+/// The same, of at most `longest` bytes of the text.
+std::string shown(std::string_view text, std::size_t longest = 100);
+
+}  // namespace vitral

@@ -1,0 +1,338 @@
+#include "data/hdf5/file.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <utility>
+
+#include "base/file_reader.h"
+#include "base/text.h"
+#include "data/hdf5/handle.h"
+
+namespace vitral::data {
+namespace {
+
+// The library's own report on stderr is a setting of each thread: errors become exceptions.
+void silence() {
+  thread_local const bool once = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
+  static_cast<void>(once);
+}
+
+void initialise() {
+  static const bool once = [] {
+    // Files are closed by their owners. The library's own clean-up at exit would try again to write what a
+    // full disk refused, and crash.
+    H5dont_atexit();
+    H5open();
+    unsigned plugins = 0;
+    H5PLset_loading_state(plugins);
+    return true;
+  }();
+  static_cast<void>(once);
+  silence();
+}
+
+std::optional<DType> dtype_of_type(hid_t type) {
+  const std::size_t size = H5Tget_size(type);
+  switch (H5Tget_class(type)) {
+    case H5T_FLOAT:
+      if (size == 2) return DType::float16;
+      if (size == 4) return DType::float32;
+      if (size == 8) return DType::float64;
+      return std::nullopt;
+    case H5T_INTEGER:
+      return size == 1 && H5Tget_sign(type) == H5T_SGN_NONE ? DType::uint8 : DType::int64;
+    case H5T_ENUM:
+      return DType::int64;  // h5py's bool
+    default:
+      return std::nullopt;
+  }
+}
+
+Shape shape_of_space(hid_t space, const std::string& path, const std::string& name) {
+  const int rank = H5Sget_simple_extent_ndims(space);
+  if (rank < 0 || rank > Shape::max_rank)
+    throw_error("{}: {} is of rank {}, at most {} is supported; reshape it", path, name, rank,
+                Shape::max_rank);
+  constexpr hsize_t most = hsize_t{1} << 56;
+  hsize_t dims[Shape::max_rank] = {};
+  H5Sget_simple_extent_dims(space, dims, nullptr);
+  Shape shape;
+  std::uint64_t count = 1;  // a damaged file may claim more elements than a number can count
+  for (int i = 0; i < rank; ++i) {
+    if (dims[i] > most || __builtin_mul_overflow(count, std::max<hsize_t>(dims[i], 1), &count) ||
+        count > most)
+      throw_error("{}: {} claims more than 2^56 elements, the file is damaged; write it again", path, name);
+    shape = shape.append(static_cast<std::int64_t>(dims[i]));
+  }
+  return shape;
+}
+
+// The library would lock a file after it has truncated it, which is too late; and its lock would be refused
+// on file systems (NFS) that take it for the same kind as the caller's.
+Handle access_without_lock() {
+  Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  H5Pset_file_locking(access, false, true);
+  return access;
+}
+
+// The strings of a dataset or attribute that hold variable-length or fixed-length text.
+template <class Read>
+bool read_text(hid_t type, std::size_t count, std::vector<std::string>& out, Read&& read) {
+  if (H5Tget_class(type) != H5T_STRING) return false;
+  const Handle memory(H5Tcopy(type), H5Tclose);
+  if (H5Tis_variable_str(type) > 0) {
+    std::vector<char*> pointers(count, nullptr);
+    if (read(static_cast<hid_t>(memory), static_cast<void*>(pointers.data())) < 0) return false;
+    for (char* p : pointers) {
+      out.emplace_back(p ? p : "");
+      H5free_memory(p);
+    }
+    return true;
+  }
+  const std::size_t size = H5Tget_size(type);
+  std::vector<char> bytes(size * count);
+  if (read(static_cast<hid_t>(memory), static_cast<void*>(bytes.data())) < 0) return false;
+  for (std::size_t i = 0; i < count; ++i)
+    out.emplace_back(bytes.data() + i * size, strnlen(bytes.data() + i * size, size));
+  return true;
+}
+
+// The elements of a whole dataset. A damaged file may claim any number of them: no more are believed than the
+// best compression (1032:1, deflate) can hide in the file.
+void check_claim(const std::string& path, const std::string& name, std::int64_t count, std::size_t size) {
+  std::error_code ignored;
+  const auto file_size = static_cast<double>(std::filesystem::file_size(path, ignored));
+  const double claim = static_cast<double>(count) * static_cast<double>(size);
+  if (claim > 1 << 20 && claim > 1100 * file_size)
+    throw_error("{}: {} claims {:.0f} bytes in a file of {:.0f}, the file is damaged; write it again", path,
+                name, claim, file_size);
+}
+
+}  // namespace
+
+hid_t float16_type() {
+  static const hid_t type = [] {
+    const hid_t t = H5Tcopy(H5T_IEEE_F32LE);
+    H5Tset_fields(t, 15, 10, 5, 0, 10);
+    H5Tset_size(t, 2);
+    H5Tset_ebias(t, 15);
+    return t;
+  }();
+  return type;
+}
+
+hid_t memory_type(DType dtype) {
+  switch (dtype) {
+    case DType::float32:
+      return H5T_NATIVE_FLOAT;
+    case DType::float64:
+      return H5T_NATIVE_DOUBLE;
+    case DType::float16:
+      return float16_type();
+    case DType::uint8:
+      return H5T_NATIVE_UINT8;
+    case DType::int64:
+      return H5T_NATIVE_INT64;
+    case DType::bfloat16:
+      break;
+  }
+  throw_error<UsageError>("hdf5: dtype {} has no HDF5 type, convert to float32", dtype);
+}
+
+std::unique_lock<std::mutex> lock_hdf5() {
+  static auto* mutex = new std::mutex;  // never destroyed: readers in static storage may outlive it
+  std::unique_lock lock(*mutex);
+  silence();
+  return lock;
+}
+
+namespace {
+
+Handle open_any(const H5File& file, const std::string& name) {
+  if (!file.has(name)) throw_error<UsageError>("{}: has no dataset {}", file.path(), name);
+  const Handle object(H5Oopen(file.id(), name.c_str(), H5P_DEFAULT), H5Oclose);
+  if (object >= 0 && H5Iget_type(object) != H5I_DATASET)
+    throw_error<UsageError>("{}: {} is not a dataset", file.path(), name);
+  Handle dataset(H5Dopen2(file.id(), name.c_str(), H5P_DEFAULT), H5Dclose);
+  if (dataset < 0) throw_error("{}: {} cannot be read; the file is damaged", file.path(), name);
+  return dataset;
+}
+
+// Everything that decodes the chunks must be part of the library: its plugins are off.
+void check_filters(const H5File& file, const std::string& name, hid_t creation) {
+  for (int i = 0; i < H5Pget_nfilters(creation); ++i) {
+    char title[64] = {};
+    unsigned flags = 0, config = 0;
+    std::size_t values = 0;
+    const H5Z_filter_t filter = H5Pget_filter2(creation, static_cast<unsigned>(i), &flags, &values, nullptr,
+                                               sizeof title - 1, title, &config);
+    if (filter < 0 || H5Zfilter_avail(filter) > 0) continue;
+    throw_error<UsageError>(
+        "{}: {} is compressed with {}, which this HDF5 cannot read; rewrite it with gzip or none",
+        file.path(), name, title[0] ? shown(title) : fmt::format("filter {}", filter));
+  }
+}
+
+}  // namespace
+
+Handle open_dataset(const H5File& file, const std::string& name) {
+  Handle dataset = open_any(file, name);
+  const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
+  if (H5Pget_external_count(creation) > 0 || H5Pget_layout(creation) == H5D_VIRTUAL)
+    throw_error<UsageError>("{}: {} lies in another file, copy it into this one", file.path(), name);
+  check_filters(file, name, creation);
+  return dataset;
+}
+
+bool H5File::is_hdf5(const std::string& path) {
+  initialise();
+  std::error_code ignored;
+  return std::filesystem::is_regular_file(path, ignored) && H5Fis_hdf5(path.c_str()) > 0;
+}
+
+H5File H5File::open(const std::string& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored))
+    throw_error<UsageError>("{}: is a directory, an HDF5 file is needed", path);
+  const FileReader bytes(path);  // says why a file cannot be read
+  const bool known = is_hdf5(path);
+  const hid_t id = known ? H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT) : H5I_INVALID_HID;
+  if (id >= 0) return {path, id};
+  if (bytes.locked())
+    throw_error<UsageError>("{}: another program has it open for writing; close it there", path);
+  if (!known) throw_error<UsageError>("{}: is not an HDF5 file", path);
+  throw_error("{}: cannot be opened as HDF5, it is truncated or damaged; write it again", path);
+}
+
+H5File H5File::create(const std::string& path) {
+  initialise();
+  const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access_without_lock());
+  if (id < 0)
+    throw_error<UsageError>("{}: cannot be created; check that the folder exists and may be written", path);
+  return {path, id};
+}
+
+H5File H5File::modify(const std::string& path) {
+  { const H5File readable = open(path); }
+  const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDWR, access_without_lock());
+  if (id < 0) throw_error<UsageError>("{}: cannot be opened for writing; check its permissions", path);
+  return {path, id};
+}
+
+H5File::H5File(H5File&& other) noexcept : path_(std::move(other.path_)), id_(std::exchange(other.id_, -1)) {}
+
+H5File& H5File::operator=(H5File&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(id_, other.id_);
+  return *this;
+}
+
+H5File::~H5File() {
+  if (id_ >= 0) H5Fclose(id_);
+}
+
+void H5File::close() {
+  if (id_ < 0) return;
+  const herr_t flushed = H5Fflush(id_, H5F_SCOPE_GLOBAL);
+  const herr_t closed = H5Fclose(std::exchange(id_, -1));
+  if (flushed < 0 || closed < 0) fail("cannot be written");
+}
+
+void H5File::fail(const std::string& what) const {
+  throw_error("{}: {}; the file is damaged or the disk is full", path_, what);
+}
+
+Shape H5File::shape(const std::string& name) const {
+  const Handle dataset = open_any(*this, name);
+  const Handle space(H5Dget_space(dataset), H5Sclose);
+  return shape_of_space(space, path_, name);
+}
+
+std::optional<DType> H5File::dtype(const std::string& name) const {
+  const Handle dataset = open_any(*this, name);
+  const Handle type(H5Dget_type(dataset), H5Tclose);
+  return dtype_of_type(type);
+}
+
+Tensor H5File::read(const std::string& name) const {
+  const Shape dims = shape(name);
+  const auto type = dtype(name);
+  if (!type) throw_error<UsageError>("{}: {} does not hold numbers", path_, name);
+  const Handle dataset = open_dataset(*this, name);
+  check_claim(path_, name, dims.numel(), size_of(*type));
+  Tensor values(dims, *type);
+  if (values.numel() > 0 &&
+      H5Dread(dataset, memory_type(*type), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.raw()) < 0)
+    fail(name + " cannot be read");
+  return values;
+}
+
+std::vector<std::uint64_t> H5File::read_uint64(const std::string& name) const {
+  const Shape dims = shape(name);
+  if (dtype(name) != DType::int64 && dtype(name) != DType::uint8)
+    throw_error<UsageError>("{}: {} does not hold integers", path_, name);
+  const Handle dataset = open_dataset(*this, name);
+  check_claim(path_, name, dims.numel(), sizeof(std::uint64_t));
+  const Handle type(H5Dget_type(dataset), H5Tclose);
+  if (H5Tget_sign(type) == H5T_SGN_2) {  // the library would turn negative numbers into 0
+    const Tensor numbers = read(name).cast(DType::int64);
+    const auto* p = numbers.data<std::int64_t>();
+    for (std::int64_t i = 0; i < numbers.numel(); ++i)
+      if (p[i] < 0)
+        throw_error<UsageError>("{}: {} row {} is {}; numbers from 0 on are needed, write uint64", path_,
+                                name, i / dims.product(1, dims.rank()), p[i]);
+    return {p, p + numbers.numel()};
+  }
+  std::vector<std::uint64_t> values(static_cast<std::size_t>(dims.numel()));
+  if (!values.empty() &&
+      H5Dread(dataset, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0)
+    fail(name + " cannot be read");
+  return values;
+}
+
+std::vector<std::string> H5File::read_strings(const std::string& name) const {
+  const auto count = static_cast<std::size_t>(shape(name).numel());
+  const Handle dataset = open_dataset(*this, name);
+  const Handle type(H5Dget_type(dataset), H5Tclose);
+  check_claim(path_, name, static_cast<std::int64_t>(count), H5Tget_size(type));
+  std::vector<std::string> strings;
+  const bool ok = read_text(type, count, strings, [&](hid_t memory, void* to) {
+    return H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, to);
+  });
+  if (!ok) throw_error<UsageError>("{}: {} does not hold text", path_, name);
+  return strings;
+}
+
+std::optional<std::string> H5File::attribute(const std::string& name, const std::string& object) const {
+  if (H5Aexists_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT) <= 0) return std::nullopt;
+  const Handle attribute(H5Aopen_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
+                         H5Aclose);
+  const Handle type(H5Aget_type(attribute), H5Tclose);
+  const Handle space(H5Aget_space(attribute), H5Sclose);
+  std::vector<std::string> strings;
+  const auto count = static_cast<std::size_t>(shape_of_space(space, path_, name).numel());
+  if (count != 1 ||
+      !read_text(type, 1, strings, [&](hid_t memory, void* to) { return H5Aread(attribute, memory, to); }))
+    return std::nullopt;
+  return strings.front();
+}
+
+std::optional<double> H5File::number_attribute(const std::string& name, const std::string& object) const {
+  if (H5Aexists_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT) <= 0) return std::nullopt;
+  const Handle attribute(H5Aopen_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
+                         H5Aclose);
+  const Handle type(H5Aget_type(attribute), H5Tclose);
+  const Handle space(H5Aget_space(attribute), H5Sclose);
+  if (shape_of_space(space, path_, name).numel() != 1 || !dtype_of_type(type)) return std::nullopt;
+  if (H5Tget_class(type) == H5T_ENUM) {  // h5py's bool
+    signed char flag = 0;
+    if (H5Tget_size(type) != 1 || H5Aread(attribute, type, &flag) < 0) return std::nullopt;
+    return flag;
+  }
+  double value = 0;
+  if (H5Aread(attribute, H5T_NATIVE_DOUBLE, &value) < 0) return std::nullopt;
+  return value;
+}
+
+}  // namespace vitral::data

@@ -1,0 +1,47 @@
+// Inside data/ only: HDF5 identifiers that close themselves. Brings in hdf5.h.
+#pragma once
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include <hdf5.h>
+
+#include "data/hdf5/file.h"
+
+namespace vitral::data {
+
+class Handle {
+ public:
+  using Close = herr_t (*)(hid_t);
+  Handle() = default;
+  Handle(hid_t id, Close close) : id_(id), close_(close) {}
+  Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
+  Handle& operator=(Handle&& other) noexcept {
+    std::swap(id_, other.id_);
+    std::swap(close_, other.close_);
+    return *this;
+  }
+  ~Handle() {
+    if (id_ >= 0) close_(id_);
+  }
+  operator hid_t() const { return id_; }
+
+ private:
+  hid_t id_ = -1;
+  Close close_ = nullptr;
+};
+
+/// IEEE half precision: HDF5 has no native type for it before 1.14.4. h5py reads this as float16.
+hid_t float16_type();
+/// The HDF5 type of a tensor's elements in memory.
+hid_t memory_type(DType dtype);
+
+/// Held around reads through the library that several threads may ask for: it takes one at a time anyway, and
+/// a build of it without thread safety needs this. In this thread the library then reports nothing on stderr.
+std::unique_lock<std::mutex> lock_hdf5();
+
+/// Opens a dataset that lies in this very file. UsageError: there is none, its storage is external or
+/// virtual, or it is compressed in a way that the library cannot read; Error: damaged.
+Handle open_dataset(const H5File& file, const std::string& name);
+
+}  // namespace vitral::data

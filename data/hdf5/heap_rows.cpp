@@ -1,0 +1,86 @@
+#include "data/hdf5/heap_rows.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "data/hdf5/handle.h"
+
+namespace vitral::data {
+namespace {
+
+std::vector<HeapReference> read_references(const FileReader& bytes, const StorageIndex& index,
+                                           const std::string& name) {
+  const auto count = static_cast<std::size_t>(index.rows);
+  if (count > bytes.size())  // each takes 16 bytes, but for those never written
+    throw_error("{}: {} claims {} rows in a file of {} bytes, the file is damaged; write it again",
+                bytes.path(), name, count, bytes.size());
+  std::vector<HeapReference> all(count);
+  constexpr std::size_t block = 1024;
+  std::vector<unsigned char> raw(16 * block);
+  for (std::size_t first = 0; first < count; first += block) {
+    const std::size_t n = std::min(block, count - first);
+    const auto row = static_cast<std::int64_t>(first);
+    const bool whole = index.read(bytes, row, static_cast<std::int64_t>(n), raw.data());
+    for (std::size_t k = 0; k < n; ++k)
+      if (whole || index.read(bytes, row + static_cast<std::int64_t>(k), 1, raw.data() + 16 * k))
+        all[first + k] = parse_heap_reference(raw.data() + 16 * k);
+  }
+  return all;
+}
+
+}  // namespace
+
+std::vector<HeapObject> resolve_heap_rows(const H5File& file, const FileReader& bytes,
+                                          const StorageIndex& index, const std::string& name) {
+  const Handle creation(H5Fget_create_plist(file.id()), H5Pclose);
+  hsize_t user_block = 0;
+  H5Pget_userblock(creation, &user_block);
+  return resolve_heap(bytes, user_block, read_references(bytes, index, name), name);
+}
+
+namespace {
+
+// `rows` of a dataset of strings, or all of them.
+std::vector<std::string> read_rows(const H5File& file, const FileReader& bytes, const std::string& name,
+                                   const std::vector<std::int64_t>* rows) {
+  const auto chosen = [&](const auto& all, const auto& text_of) {
+    std::vector<std::string> text;
+    if (!rows) {
+      for (const auto& one : all) text.push_back(text_of(one));
+      return text;
+    }
+    for (const std::int64_t row : *rows) {
+      VITRAL_CHECK(row >= 0 && row < static_cast<std::int64_t>(all.size()),
+                   "{}: {} row {} is out of range, there are {}", bytes.path(), name, row, all.size());
+      text.push_back(text_of(all[static_cast<std::size_t>(row)]));
+    }
+    return text;
+  };
+  const Handle dataset = open_dataset(file, name);
+  const Handle type(H5Dget_type(dataset), H5Tclose);
+  const auto as_it_is = [](const std::string& text) { return text; };
+  if (H5Tis_variable_str(type) <= 0 || file.shape(name).rank() != 1)
+    return chosen(file.read_strings(name), as_it_is);
+  const StorageIndex index = index_storage(file, bytes, name);
+  if (!index.obstacle.empty()) return chosen(file.read_strings(name), as_it_is);
+  return chosen(resolve_heap_rows(file, bytes, index, name), [&](const HeapObject& object) {
+    std::string text(object.length, '\0');
+    bytes.read(object.offset, text.data(), text.size());
+    text.resize(std::strlen(text.c_str()));  // some writers count the terminating zero
+    return text;
+  });
+}
+
+}  // namespace
+
+std::vector<std::string> read_text_rows(const H5File& file, const FileReader& bytes,
+                                        const std::string& name) {
+  return read_rows(file, bytes, name, nullptr);
+}
+
+std::vector<std::string> read_text_rows(const H5File& file, const FileReader& bytes, const std::string& name,
+                                        const std::vector<std::int64_t>& rows) {
+  return read_rows(file, bytes, name, &rows);
+}
+
+}  // namespace vitral::data

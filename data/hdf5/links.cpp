@@ -1,0 +1,136 @@
+// What lies where in an H5File: links and groups.
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <set>
+
+#include "base/text.h"
+#include "data/hdf5/file.h"
+#include "data/hdf5/handle.h"
+
+namespace vitral::data {
+namespace {
+
+constexpr int most_links = 16;  // one after the other, as in the library
+
+std::optional<H5L_info_t> link_at(hid_t file, const std::string& path) {
+  H5L_info_t info;
+  if (H5Lexists(file, path.c_str(), H5P_DEFAULT) <= 0 ||
+      H5Lget_info(file, path.c_str(), &info, H5P_DEFAULT) < 0)
+    return std::nullopt;
+  return info;
+}
+
+// What a soft or an external link stores.
+std::vector<char> value_of(hid_t file, const std::string& path, const H5L_info_t& info) {
+  std::vector<char> value(info.u.val_size + 1, 0);
+  if (H5Lget_val(file, path.c_str(), value.data(), info.u.val_size, H5P_DEFAULT) < 0) value.assign(1, 0);
+  return value;
+}
+
+std::string target_of(hid_t file, const std::string& path, const H5L_info_t& info) {
+  const std::vector<char> value = value_of(file, path, info);
+  const char *other_file = nullptr, *object = nullptr;
+  if (info.type == H5L_TYPE_SOFT) return value.data();
+  if (info.type == H5L_TYPE_EXTERNAL &&
+      H5Lunpack_elink_val(value.data(), info.u.val_size, nullptr, &other_file, &object) >= 0)
+    return fmt::format("{} in {}", object, other_file);
+  return "another file";
+}
+
+// The same for every path to one object.
+std::string identity(hid_t object) {
+#if H5_VERSION_GE(1, 12, 0)
+  H5O_info2_t info;
+  if (H5Oget_info3(object, &info, H5O_INFO_BASIC) < 0) return "";
+  return {reinterpret_cast<const char*>(&info.token), sizeof info.token};
+#else
+  H5O_info_t info;
+  if (H5Oget_info2(object, &info, H5O_INFO_BASIC) < 0) return "";
+  return std::to_string(info.addr);
+#endif
+}
+
+}  // namespace
+
+bool H5File::has(const std::string& name) const {
+  std::string path = name;
+  std::size_t rest = name.size();  // how much of `name` stands at the end of `path`, behind all links so far
+  // Every part of the path must exist, or H5Lexists complains about the first that does not. External links
+  // could point anywhere.
+  int links = 0;
+  for (std::size_t at = 1; at < path.size();) {
+    const std::size_t end = std::min(path.find('/', at), path.size());
+    const std::string part = path.substr(0, end), last = path.substr(at, end - at);
+    if (!last.empty() && last != ".") {  // as the library, which ignores those
+      const auto info = link_at(id_, part);
+      if (!info && part.size() <= path.size() - rest)
+        throw_error<UsageError>("{}: {} is a link to {}, which is not there; write it, or remove the link",
+                                path_, name, shown(part));
+      if (!info) return false;
+      if (info->type == H5L_TYPE_SOFT) {
+        if (++links > most_links)
+          throw_error<UsageError>("{}: {} is a link that leads to itself; remove it", path_, name);
+        const std::string to = target_of(id_, part, *info);
+        rest = std::min(rest, path.size() - end);
+        path = fmt::format("{}{}{}", to.starts_with('/') ? "" : part.substr(0, at), to, path.substr(end));
+        at = 1;
+        continue;
+      }
+      if (info->type != H5L_TYPE_HARD)
+        throw_error<UsageError>("{}: {} lies in another file, copy it into this one", path_, name);
+    }
+    at = end + 1;
+  }
+  return true;
+}
+
+bool H5File::is_group(const std::string& name) const {
+  if (!has(name)) return false;
+  const Handle group(H5Gopen2(id_, name.c_str(), H5P_DEFAULT), H5Gclose);
+  return group >= 0;
+}
+
+std::vector<std::string> H5File::list(const std::string& group) const {
+  std::vector<std::string> names;
+  const Handle g(H5Gopen2(id_, group.c_str(), H5P_DEFAULT), H5Gclose);
+  if (g < 0) fail(group + " cannot be read");
+  const auto visit = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+    static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+    return 0;
+  };
+  H5Literate(g, H5_INDEX_NAME, H5_ITER_INC, nullptr, visit, &names);
+  return names;
+}
+
+std::vector<H5Entry> H5File::contents() const {
+  std::vector<H5Entry> entries;
+  std::set<std::string> seen;  // groups: a hard link may lead back to one above
+  const std::function<void(const std::string&)> visit = [&](const std::string& group) {
+    for (const auto& name : list(group)) {
+      const std::string path = group + name;
+      const auto info = link_at(id_, path);
+      if (info && info->type != H5L_TYPE_HARD) {
+        entries.push_back({path, "link", "-> " + target_of(id_, path, *info)});
+        continue;
+      }
+      const Handle object(H5Oopen(id_, path.c_str(), H5P_DEFAULT), H5Oclose);
+      if (object >= 0 && H5Iget_type(object) == H5I_GROUP) {
+        if (seen.insert(identity(object)).second) visit(path + "/");
+        continue;
+      }
+      try {
+        const auto type = dtype(path);
+        entries.push_back({path, type ? vitral::name(*type) : "other", shape(path).str()});
+      } catch (const Error&) {  // a type by itself, a shape beyond ours, damage
+        entries.push_back({path, "other", ""});
+      }
+    }
+  };
+  const Handle root(H5Gopen2(id_, "/", H5P_DEFAULT), H5Gclose);
+  seen.insert(identity(root));
+  visit("/");
+  return entries;
+}
+
+}  // namespace vitral::data

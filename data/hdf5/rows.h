@@ -1,0 +1,55 @@
+// Random access to the rows of a dataset of numbers, from any thread.
+//
+//   const RowReader images(file, bytes, "/images");       // [N,H,W,3] uint8
+//   images.read(17, pixels);
+//
+// On opening, the places of all rows are found once (data/hdf5/storage_index.h); then a row is one pread.
+// Layouts that cannot be read so (compressed, chunks that split a row, compact, big-endian) go through the
+// HDF5 library, one thread at a time; description() says which.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/file_reader.h"
+#include "data/hdf5/file.h"
+#include "data/hdf5/storage_index.h"
+#include "tensor/tensor.h"
+
+namespace vitral::data {
+
+class RowReader {
+ public:
+  /// uint8 rows stay uint8; float16, float32 and float64 rows become float32. UsageError: another type,
+  /// storage in another file; Error: truncated or damaged.
+  RowReader(std::shared_ptr<const H5File> file, std::shared_ptr<const FileReader> bytes, std::string name);
+  ~RowReader();
+  RowReader(RowReader&&) noexcept;
+  RowReader& operator=(RowReader&&) noexcept;
+
+  const Shape& shape() const { return shape_; }  // [N, row...]
+  std::int64_t size() const { return shape_[0]; }
+  DType dtype() const { return stored_ == DType::uint8 ? DType::uint8 : DType::float32; }  // of read()
+  DType stored() const { return stored_; }
+  bool direct() const { return index_.obstacle.empty(); }  // by pread
+
+  void read(std::int64_t row, void* to) const { read_rows(row, 1, to); }
+  /// Rows [first, first + count), one after the other. UsageError out of range.
+  void read_rows(std::int64_t first, std::int64_t count, void* to) const;
+  /// "contiguous, read directly"; "chunks of 64 rows, read through the HDF5 library: compressed or filtered
+  /// chunks"
+  std::string description() const;
+
+ private:
+  struct Library;  // the slow way
+
+  std::shared_ptr<const H5File> file_;
+  std::shared_ptr<const FileReader> bytes_;
+  std::string name_;
+  Shape shape_;
+  DType stored_ = DType::uint8;
+  StorageIndex index_;
+  std::unique_ptr<Library> library_;
+};
+
+}  // namespace vitral::data

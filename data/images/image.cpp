@@ -1,0 +1,102 @@
+#include "data/images/image.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <initializer_list>
+#include <memory>
+
+#include "base/atomic.h"
+#include "data/images/codec.h"
+
+namespace vitral::data {
+namespace {
+
+struct CloseFile {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+using File = std::unique_ptr<std::FILE, CloseFile>;
+
+constexpr int jpeg_quality = 92;
+
+bool has_suffix(const std::string& path, std::initializer_list<std::string_view> suffixes) {
+  std::string suffix = std::filesystem::path(path).extension().string();
+  for (char& c : suffix) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return std::find(suffixes.begin(), suffixes.end(), suffix) != suffixes.end();
+}
+
+void write_bytes(const std::string& path, const std::vector<std::uint8_t>& bytes) {
+  write_file(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
+
+}  // namespace
+
+void check_image(const char* operation, const Tensor& image) {
+  VITRAL_CHECK(image.defined(), "{}: no image", operation);
+  VITRAL_CHECK(image.dtype() == DType::uint8 && image.rank() == 3 && image.dim(2) == 3 &&
+                   image.device() == cpu && image.numel() > 0,
+               "{}: an image must be uint8 [H, W, 3] on the CPU, not {} {} on {}", operation, image.dtype(),
+               image.shape(), image.device().str());
+}
+
+void check_image_size(const std::string& name, const char* format, std::int64_t width, std::int64_t height,
+                      std::int64_t bytes_limit) {
+  if (width < 1 || height < 1) throw_error("{}: corrupt {}: no pixels", name, format);
+  // Both formats hold width and height in 32 bits, so the product cannot overflow.
+  const std::int64_t pixels = width * height;
+  if (pixels > max_image_pixels)
+    throw_error("{}: {} x {} pixels are more than the limit of {}; scale the image down", name, width, height,
+                max_image_pixels);
+  if (pixels > bytes_limit)
+    throw_error("{}: corrupt {}: too short for its {} x {} pixels", name, format, width, height);
+}
+
+bool looks_like_image(std::span<const std::uint8_t> bytes) { return is_jpeg(bytes) || is_png(bytes); }
+
+Tensor decode_image(std::span<const std::uint8_t> bytes, const std::string& name, std::int64_t least) {
+  if (bytes.empty()) throw_error("{}: empty, not a JPEG or PNG image", name);
+  if (is_jpeg(bytes)) return decode_jpeg(bytes, name, least);
+  if (is_png(bytes)) return decode_png(bytes, name);
+  throw_error("{}: not a JPEG or PNG image", name);
+}
+
+Tensor read_image(const std::string& path, std::int64_t least) {
+  std::error_code failure;
+  const auto status = std::filesystem::status(path, failure);
+  if (status.type() == std::filesystem::file_type::not_found)
+    throw_error<UsageError>("{}: no such file", path);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    throw_error<UsageError>("{}: not a file; name a JPEG or PNG image", path);
+  const File file(std::fopen(path.c_str(), "rb"));
+  if (!file) throw_error<UsageError>("{}: cannot be opened: {}", path, std::strerror(errno));
+
+  const auto size = static_cast<std::size_t>(std::filesystem::file_size(path, failure));
+  if (failure) throw_error("{}: cannot be read: {}", path, failure.message());
+  // The first bytes first: a large file of another kind is refused without reading it.
+  std::vector<std::uint8_t> bytes(std::min<std::size_t>(size, 16));
+  bytes.resize(std::fread(bytes.data(), 1, bytes.size(), file.get()));
+  if (looks_like_image(bytes)) {
+    const std::size_t begin = bytes.size();
+    bytes.resize(size);
+    bytes.resize(begin + std::fread(bytes.data() + begin, 1, size - begin, file.get()));
+  }
+  if (std::ferror(file.get()) || bytes.size() > size) throw_error("{}: cannot be read", path);
+  return decode_image(bytes, path, least);
+}
+
+void write_png(const std::string& path, const Tensor& image) { write_bytes(path, encode_png(image)); }
+
+void check_image_name(const std::string& path) {
+  if (!has_suffix(path, {".png", ".jpg", ".jpeg"}))
+    throw_error<UsageError>("{}: pictures are PNG or JPEG, name a .png, .jpg or .jpeg file", path);
+}
+
+void write_image(const std::string& path, const Tensor& image) {
+  check_image_name(path);
+  write_bytes(path, has_suffix(path, {".png"}) ? encode_png(image) : encode_jpeg(image, jpeg_quality));
+}
+
+}  // namespace vitral::data

@@ -1,0 +1,128 @@
+#include "data/text/vocabulary.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include <nlohmann/json.hpp>
+#include <zlib.h>
+
+#include "base/error.h"
+#include "base/input_file.h"
+#include "base/text.h"
+
+namespace vitral::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t clip_merges = 49152 - 256 - 2;
+constexpr std::uint64_t longest_file = 64U << 20;  // bytes, also unpacked; CLIP's has 3 MB
+constexpr const char* advice = "give CLIP's bpe_simple_vocab_16e6.txt.gz or a merges.txt (--vocab)";
+
+bool is_gzip(std::string_view bytes) { return bytes.starts_with("\x1f\x8b"); }
+
+std::string unpack(const std::string& packed, const std::string& path) {
+  z_stream stream{};
+  constexpr int gzip_only = 15 + 16;
+  if (inflateInit2(&stream, gzip_only) != Z_OK) throw std::bad_alloc();
+  struct End {
+    z_stream& stream;
+    ~End() { inflateEnd(&stream); }
+  } const end{stream};
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(packed.data()));
+  stream.avail_in = static_cast<uInt>(packed.size());
+  std::string text;
+  for (int state = Z_OK; state != Z_STREAM_END;) {
+    const std::size_t begin = text.size();
+    text.resize(begin + (1U << 18));
+    stream.next_out = reinterpret_cast<Bytef*>(text.data() + begin);
+    stream.avail_out = 1U << 18;
+    state = inflate(&stream, Z_NO_FLUSH);
+    if (state != Z_OK && state != Z_STREAM_END)
+      throw_error("{}: {}; copy it again", path,
+                  state == Z_BUF_ERROR ? "truncated, the gzip data end too early" : "damaged gzip data");
+    text.resize(text.size() - stream.avail_out);
+    if (text.size() > longest_file)
+      throw_error("{}: unpacks to more than {} bytes, which is no vocabulary; {}", path, longest_file,
+                  advice);
+  }
+  return text;
+}
+
+BytePairs parse_merges(std::string_view text, const std::string& path) {
+  BytePairs pairs;
+  std::size_t line_number = 0, merges = 0;
+  while (!text.empty() && merges < clip_merges) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    ++line_number;
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line_number == 1) {
+      if (line.find("#version") == line.npos)
+        throw_error<UsageError>("{}: is no list of merges, its first line has no '#version'; {}", path,
+                                advice);
+      continue;
+    }
+    if (line.empty() && text.empty()) break;  // the line break at the end
+    const std::size_t space = line.find(' ');
+    const bool two =
+        space != line.npos && space > 0 && space + 1 < line.size() && line.find(' ', space + 1) == line.npos;
+    if (!two)
+      throw_error("{}: line {} is no merge of two tokens: '{}'; copy the file again", path, line_number,
+                  shown(line));
+    pairs.add_merge(std::string(line.substr(0, space)), std::string(line.substr(space + 1)));
+    ++merges;
+  }
+  if (line_number == 0) throw_error("{}: is empty; {}", path, advice);
+  return pairs;
+}
+
+// The two tokens after those of the pairs, as Hugging Face writes them.
+std::string written(const BytePairs& pairs, std::int64_t token) {
+  if (token < pairs.size()) return pairs.token(token);
+  return token == pairs.size() ? "<|startoftext|>" : "<|endoftext|>";
+}
+
+void check_numbers(const BytePairs& pairs, const std::string& merges, const std::string& path) {
+  const std::string text = read_text_file(path, longest_file);
+  const auto numbers = nlohmann::json::parse(text, nullptr, false);
+  if (!numbers.is_object()) throw_error("{}: is no JSON object of tokens and numbers; copy it again", path);
+  const std::int64_t size = pairs.size() + 2;
+  if (static_cast<std::int64_t>(numbers.size()) != size)
+    throw_error<UsageError>("{}: has {} tokens, {} makes {}; they must belong together", path, numbers.size(),
+                            merges, size);
+  for (std::int64_t i = 0; i < size; ++i) {
+    const auto found = numbers.find(written(pairs, i));
+    if (found == numbers.end() || !found->is_number_integer() || found->get<std::int64_t>() != i)
+      throw_error<UsageError>("{}: token '{}' must be number {}, as {} has it; they must belong together",
+                              path, shown(written(pairs, i)), i, merges);
+  }
+}
+
+}  // namespace
+
+std::string find_vocabulary(const std::string& path) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) return path;
+  for (const char* name : {"merges.txt", "bpe_simple_vocab_16e6.txt.gz", "bpe_simple_vocab_16e6.txt"}) {
+    const fs::path file = fs::path(path) / name;
+    if (fs::exists(file, ignored)) return file.string();
+  }
+  throw_error<UsageError>("{}: has no vocabulary, neither merges.txt nor bpe_simple_vocab_16e6.txt.gz; {}",
+                          path, advice);
+}
+
+BytePairs read_vocabulary(const std::string& path) {
+  const std::string file = find_vocabulary(path);
+  std::string text = read_text_file(file, longest_file);
+  if (is_gzip(text)) text = unpack(text, file);
+  BytePairs pairs = parse_merges(text, file);
+  const fs::path numbers = fs::path(file).parent_path() / "vocab.json";
+  std::error_code ignored;
+  if (fs::path(file).filename() == "merges.txt" && fs::exists(numbers, ignored))
+    check_numbers(pairs, file, numbers.string());
+  return pairs;
+}
+
+}  // namespace vitral::data

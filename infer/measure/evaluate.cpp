@@ -1,0 +1,113 @@
+#include "infer/measure/evaluate.h"
+
+#include <unordered_map>
+
+#include "data/loader.h"
+
+namespace vitral::infer {
+namespace {
+
+// The labelled objects of each image.
+std::unordered_map<std::int64_t, std::vector<LabelledObject>> objects_by_image(
+    const data::Concepts& concepts) {
+  std::unordered_map<std::int64_t, std::vector<LabelledObject>> out;
+  for (std::size_t m = 0; m < concepts.image.size(); ++m) {
+    const float* b = concepts.boxes.data<float>() + 4 * m;
+    out[concepts.image[m]].push_back(
+        {.concept_index = concepts.concept_index[m], .box = {b[0], b[1], b[2], b[3]}});
+  }
+  return out;
+}
+
+// What is measured on labelled boxes.
+struct LabelledMeasures {
+  std::unordered_map<std::int64_t, std::vector<LabelledObject>> objects;  // by image
+  PointingGame game;
+  Segmentation segmentation;
+
+  LabelledMeasures(const data::Concepts& concepts, const models::StudentConfig& student,
+                   std::optional<float> background)
+      : objects(objects_by_image(concepts)),
+        game(concepts.embeddings, student.grid(), student.grid()),
+        segmentation(concepts.embeddings, student.grid(), student.grid(), student.image_size, background) {}
+
+  void add(const Tensor& patches, const std::vector<std::int64_t>& images) {
+    std::vector<LabelledObject> shown;
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      const auto found = objects.find(images[i]);
+      if (found == objects.end()) continue;
+      for (LabelledObject o : found->second) {
+        o.image = static_cast<std::int64_t>(i);
+        shown.push_back(o);
+      }
+    }
+    game.add(patches, shown);
+    segmentation.add(patches, shown);
+  }
+};
+
+}  // namespace
+
+Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset,
+                    const EvaluateOptions& options) {
+  dataset.require_embeddings();
+  const std::int64_t width = encoder.config().width;
+  VITRAL_CHECK(dataset.width() == width,
+               "{}: /embeddings are {} wide, the student's {}; evaluate on the dataset of its teacher",
+               dataset.paths().front(), dataset.width(), width);
+  auto concepts = dataset.concepts();
+  if (concepts && concepts->image.empty()) concepts.reset();
+  VITRAL_CHECK(concepts || !options.background,
+               "{}: has no labelled objects; a background cosine is for their segmentation",
+               dataset.paths().front());
+  VITRAL_CHECK(concepts || !options.embed_concepts,
+               "{}: has no labelled objects whose concepts could be embedded; leave CLIP out",
+               dataset.paths().front());
+  std::optional<LabelledMeasures> labelled;
+  if (concepts) {
+    if (options.embed_concepts) concepts->embeddings = options.embed_concepts(concepts->names);
+    VITRAL_CHECK(concepts->embeddings.dim(1) == width,
+                 "the embeddings of concepts are {} wide, the student's {}; they must share a teacher",
+                 concepts->embeddings.dim(1), width);
+    labelled.emplace(*concepts, encoder.config(), options.background);
+  }
+
+  data::LoaderOptions loading;
+  loading.batch_size = options.batch_size;
+  loading.image_size = encoder.config().image_size;
+  loading.training = false;
+  loading.workers = options.workers;
+  data::Loader loader(dataset, loading);
+  EmbeddingMetrics metrics(options.candidates);
+  Evaluation out;
+  while (const auto batch = loader.next()) {
+    for (const auto& s : batch->skipped) {
+      ++out.skipped;
+      if (options.skipped) options.skipped(fmt::format("skipped {}: {}", s.name, s.reason));
+    }
+    if (batch->size() == 0) continue;
+    if (const std::string problem = data::target_problem(*batch, dataset); !problem.empty())
+      throw_error("{}; embed that image again, or remove it", problem);
+    const models::Encoded e = encoder.encode(batch->images, options.batch_size);
+    metrics.add(e.embeddings, batch->targets);
+    out.loss += static_cast<double>(batch->size()) *
+                distillation_loss(Variable(e.embeddings), Variable(batch->targets), options.loss_norm).item();
+    out.images += batch->size();
+    if (labelled) labelled->add(e.patches, batch->indices);
+    if (options.progress) options.progress(out.images + out.skipped, dataset.size());
+  }
+  VITRAL_CHECK(out.images > 0, "{}: has no image that can be read", dataset.paths().front());
+  const auto measured = metrics.result();
+  out.loss /= static_cast<double>(out.images);
+  out.cosine = measured.cosine;
+  out.to_teacher = measured.to_teacher;
+  out.to_student = measured.to_student;
+  if (labelled) {
+    out.concepts = concepts->names;
+    out.pointing = labelled->game.result();
+    out.segmentation = labelled->segmentation.result();
+  }
+  return out;
+}
+
+}  // namespace vitral::infer

@@ -1,0 +1,45 @@
+// How good a student is on a dataset: loss, cosine and retrieval against the teacher, and the pointing game
+// and segmentation where objects are labelled. docs/evaluation.md defines each.
+#pragma once
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "data/dataset.h"
+#include "infer/measure/metrics.h"
+#include "infer/measure/pointing.h"
+#include "infer/measure/segmentation.h"
+#include "models/student/encoder.h"
+
+namespace vitral::infer {
+
+struct Evaluation {
+  std::int64_t images = 0;
+  std::int64_t skipped = 0;  // images that did not decode
+  double loss = 0;           // norm * mean | y/|y| - t/|t| |
+  double cosine = 0;         // mean cosine of embedding and target
+  Retrieval to_teacher, to_student;
+  std::vector<std::string> concepts;  // [C] names, where objects are labelled
+  std::optional<PointingResult> pointing;
+  std::optional<SegmentationResult> segmentation;
+};
+
+struct EvaluateOptions {
+  std::int64_t batch_size = 64;
+  int workers = 2;
+  double loss_norm = 20;
+  std::int64_t candidates = EmbeddingMetrics::default_candidates;  // images that retrieval is taken over
+  std::optional<float> background;  // cosine below which segmentation sees no concept
+  /// float32 [C,D] of concept names, instead of the embeddings that the dataset stores.
+  std::function<Tensor(const std::vector<std::string>& names)> embed_concepts;
+  std::function<void(std::int64_t done, std::int64_t total)> progress;  // after each batch
+  std::function<void(const std::string& line)> skipped;                 // an image that did not decode
+};
+
+/// UsageError where the dataset has no embeddings, or of another width than the student's; Error where one of
+/// them has no direction (data::target_problem), naming its image.
+Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset,
+                    const EvaluateOptions& options = {});
+
+}  // namespace vitral::infer

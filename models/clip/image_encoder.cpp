@@ -1,0 +1,42 @@
+#include <algorithm>
+
+#include "models/clip/encoders.h"
+#include "models/clip/weights.h"
+#include "models/student/student.h"
+
+namespace vitral::models {
+
+ClipImageEncoder ClipImageEncoder::load(const std::string& path, Device device, int heads) {
+  const data::WeightsFile weights = models::read_clip_weights(path, data::TensorMemory::mapped);
+  auto tower = load_clip_image(weights.tensors, weights.metadata, path, heads);
+  tower->to(device);
+  tower->pack_weights();
+  return {std::move(tower), device};
+}
+
+Tensor ClipImageEncoder::encode(const Tensor& images, std::int64_t batch) const {
+  const NoGrad no_grad;
+  const std::int64_t count = images.dim(0);
+  Tensor out({count, config().embedding});
+  for (std::int64_t begin = 0; begin < count; begin += batch) {
+    const std::int64_t end = std::min(count, begin + batch);
+    const auto y = tower_->forward(normalize_pixels(images.rows(begin, end), device_));
+    out.rows(begin, end).copy_from(y.embedding.value());
+  }
+  return out;
+}
+
+Tensor ClipImageEncoder::class_attention(const Tensor& images, std::int64_t batch) const {
+  const NoGrad no_grad;
+  const std::int64_t count = images.dim(0), n = config().tokens();
+  Tensor out({count, n});
+  for (std::int64_t begin = 0; begin < count; begin += batch) {
+    const std::int64_t end = std::min(count, begin + batch);
+    const auto y = tower_->forward(normalize_pixels(images.rows(begin, end), device_), true);
+    const Variable of_class = slice(slice(y.attention, 1, 0, 1), 2, 1, 1 + n);
+    out.rows(begin, end).copy_from(of_class.value().reshape({end - begin, n}));
+  }
+  return out;
+}
+
+}  // namespace vitral::models

@@ -1,0 +1,69 @@
+#include <cmath>
+#include <cstring>
+
+#include "models/clip/towers.h"
+
+namespace vitral::models {
+namespace {
+
+void check(const ClipTextConfig& c) {
+  VITRAL_CHECK(
+      c.context > 0 && c.vocabulary > 0 && c.width > 0 && c.layers > 0 && c.heads > 0 && c.embedding > 0,
+      "CLIP text tower: context {}, vocabulary {}, width {}, layers {}, heads {} and embedding {} must be "
+      "positive",
+      c.context, c.vocabulary, c.width, c.layers, c.heads, c.embedding);
+  VITRAL_CHECK(c.width % c.heads == 0, "CLIP text tower: heads {} must divide width {}", c.heads, c.width);
+}
+
+}  // namespace
+
+ClipText::ClipText(const ClipTextConfig& config, std::uint64_t seed)
+    : ClipText((check(config), config), Random(seed, 0x58U)) {}
+
+// Scales as in openai/CLIP, CLIP.initialize_parameters().
+ClipText::ClipText(const ClipTextConfig& c, Random random)
+    : config_(c),
+      positional_embedding_(
+          parameter("positional_embedding", nn::normal({c.context, c.width}, 0.01, random))),
+      text_projection_(parameter(
+          "text_projection", nn::normal({c.width, c.embedding}, 1 / std::sqrt(double{1} * c.width), random))),
+      token_embedding_(
+          parameter("token_embedding.weight", nn::normal({c.vocabulary, c.width}, 0.02, random))),
+      transformer_(child<nn::Transformer>("transformer", c.width, c.layers, c.heads,
+                                          nn::AttentionMask{.grid = {}, .causal = true}, random,
+                                          c.activation)),
+      ln_final_(child<nn::LayerNorm>("ln_final", c.width)) {}
+
+Variable ClipText::forward(const Tensor& tokens) const {
+  VITRAL_CHECK(tokens.rank() == 2 && tokens.dtype() == DType::int64 && tokens.dim(0) > 0 &&
+                   tokens.dim(1) > 0 && tokens.dim(1) <= config_.context,
+               "CLIP text tower: tokens {} {} must be int64 [T, L] with L up to {}", tokens.dtype(),
+               tokens.shape(), config_.context);
+  const std::int64_t t = tokens.dim(0), n = tokens.dim(1), w = config_.width;
+  // Looked up on the host: the table is read once for a few hundred rows, which no kernel would make faster.
+  const Tensor table = token_embedding_.value().to(cpu);
+  Tensor embedded({t, n, w}, table.dtype());
+  std::vector<std::int64_t> ends(static_cast<std::size_t>(t));
+  const auto row = static_cast<std::size_t>(w) * size_of(table.dtype());
+  for (std::int64_t i = 0; i < t; ++i) {
+    const std::int64_t* line = tokens.data<std::int64_t>() + i * n;
+    for (std::int64_t j = 0; j < n; ++j) {
+      VITRAL_CHECK(line[j] >= 0 && line[j] < config_.vocabulary,
+                   "CLIP text tower: token {} is not in the vocabulary of {}", line[j], config_.vocabulary);
+      if (line[j] > line[ends[static_cast<std::size_t>(i)]]) ends[static_cast<std::size_t>(i)] = j;
+      std::memcpy(static_cast<char*>(embedded.raw()) + static_cast<std::size_t>(i * n + j) * row,
+                  static_cast<const char*>(table.raw()) + static_cast<std::size_t>(line[j]) * row, row);
+    }
+  }
+  const Variable x = transformer_(
+      add(Variable(embedded.to(token_embedding_.device())), slice(positional_embedding_, 0, 0, n)));
+  std::vector<Variable> last;
+  last.reserve(ends.size());
+  for (std::int64_t i = 0; i < t; ++i) {
+    const std::int64_t end = ends[static_cast<std::size_t>(i)];
+    last.push_back(reshape(slice(slice(x, 0, i, i + 1), 1, end, end + 1), {1, w}));
+  }
+  return matmul(ln_final_(concat(last, 0)), text_projection_);
+}
+
+}  // namespace vitral::models

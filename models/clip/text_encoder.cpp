@@ -1,0 +1,119 @@
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "base/text.h"
+#include "data/text/vocabulary.h"
+#include "models/clip/encoders.h"
+#include "models/clip/weights.h"
+
+namespace vitral::models {
+namespace {
+
+std::string filled(const std::string& text_template, const std::string& prompt) {
+  std::string out;
+  std::size_t from = 0;
+  for (std::size_t at; (at = text_template.find("{}", from)) != std::string::npos; from = at + 2)
+    out.append(text_template, from, at - from).append(prompt);
+  VITRAL_CHECK(from > 0,
+               "template '{}': has no {{}}, the place of the prompt; write one, as in \"a photo of a {{}}\"",
+               shown(text_template));
+  return out.append(text_template, from);
+}
+
+// Without the columns at the end that hold only padding: no token sees a later one.
+Tensor without_padding(const Tensor& tokens, std::int64_t end_token) {
+  const std::int64_t count = tokens.dim(0), context = tokens.dim(1);
+  std::int64_t used = 1;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t* row = tokens.data<std::int64_t>() + i * context;
+    used = std::max<std::int64_t>(used, std::find(row, row + context, end_token) - row + 1);
+  }
+  if (used >= context) return tokens;
+  Tensor out({count, used}, DType::int64);
+  for (std::int64_t i = 0; i < count; ++i)
+    std::copy_n(tokens.data<std::int64_t>() + i * context, used, out.data<std::int64_t>() + i * used);
+  return out;
+}
+
+// The folder that is given, or that of the file.
+std::string folder_of(const std::string& path) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) return path;
+  const fs::path folder = fs::path(path).parent_path();
+  return folder.empty() ? fs::path(".").string() : folder.string();
+}
+
+double length_of(const float* row, std::int64_t width) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < width; ++i) sum += double{row[i]} * double{row[i]};
+  return std::sqrt(sum);
+}
+
+}  // namespace
+
+ClipTextEncoder ClipTextEncoder::load(const std::string& path, const std::string& vocabulary, Device device) {
+  const data::WeightsFile weights = models::read_clip_weights(path, data::TensorMemory::mapped);
+  auto tower = load_clip_text(weights.tensors, weights.metadata, path);
+  const std::string place = vocabulary.empty() ? folder_of(path) : vocabulary;
+  auto tokenizer = data::Tokenizer::load(place);
+  VITRAL_CHECK(
+      tokenizer.size() == tower->config().vocabulary,
+      "{}: has {} tokens, the text tower of {} knows {}; give the vocabulary that belongs to it (--vocab)",
+      data::find_vocabulary(place), tokenizer.size(), path, tower->config().vocabulary);
+  tower->to(device);
+  tower->pack_weights();
+  return {std::move(tower), std::move(tokenizer), device};
+}
+
+Tensor ClipTextEncoder::encode(const std::vector<std::string>& texts, std::int64_t batch) const {
+  const NoGrad no_grad;
+  const Tensor tokens = tokenizer_.encode(texts, config().context);
+  const std::int64_t count = tokens.dim(0);
+  Tensor out({count, config().embedding});
+  for (std::int64_t begin = 0; begin < count; begin += batch) {
+    const std::int64_t end = std::min(count, begin + batch);
+    const Tensor part = without_padding(tokens.rows(begin, end), tokenizer_.end_token());
+    out.rows(begin, end).copy_from(tower_->forward(part).value());
+  }
+  return out;
+}
+
+PromptEmbeddings ClipTextEncoder::encode_with_lengths(const std::vector<std::string>& prompts,
+                                                      const std::vector<std::string>& templates,
+                                                      std::int64_t batch) const {
+  const std::vector<std::string> patterns = templates.empty() ? std::vector<std::string>{"{}"} : templates;
+  std::vector<std::string> texts;
+  for (const auto& prompt : prompts)
+    for (const auto& pattern : patterns) texts.push_back(filled(pattern, prompt));
+  const Tensor embeddings = encode(texts, batch);
+  const std::int64_t count = static_cast<std::int64_t>(prompts.size()),
+                     each = static_cast<std::int64_t>(patterns.size()), width = embeddings.dim(1);
+  PromptEmbeddings out{Tensor::zeros({count, width}), Tensor({count})};
+  for (std::int64_t p = 0; p < count; ++p) {
+    std::vector<double> sum(static_cast<std::size_t>(width), 0);
+    double lengths = 0;
+    for (std::int64_t k = 0; k < each; ++k) {
+      const float* row = embeddings.data<float>() + (p * each + k) * width;
+      const double length = length_of(row, width);
+      lengths += length;
+      for (std::int64_t i = 0; i < width && length > 0; ++i)
+        sum[static_cast<std::size_t>(i)] += double{row[i]} / length;
+    }
+    double square = 0;
+    for (const double s : sum) square += s * s;
+    float* to = out.units.data<float>() + p * width;
+    for (std::int64_t i = 0; i < width && square > 0; ++i)
+      to[i] = static_cast<float>(sum[static_cast<std::size_t>(i)] / std::sqrt(square));
+    out.lengths.data<float>()[p] = static_cast<float>(lengths / static_cast<double>(each));
+  }
+  return out;
+}
+
+Tensor ClipTextEncoder::encode_prompts(const std::vector<std::string>& prompts,
+                                       const std::vector<std::string>& templates, std::int64_t batch) const {
+  return encode_with_lengths(prompts, templates, batch).units;
+}
+
+}  // namespace vitral::models

@@ -1,0 +1,114 @@
+#include "models/student/student.h"
+
+#include <cmath>
+#include <map>
+
+#include "tensor/ops/patchify.h"
+
+namespace vitral::models {
+namespace {
+
+nn::AttentionMask mask_of(const StudentConfig& c) {
+  return {{c.grid(), c.grid()}, c.attention == "neighbourhood" ? c.window : 0};
+}
+
+}  // namespace
+
+Variable normalize_pixels(const Tensor& images, Device device) {
+  VITRAL_CHECK(images.rank() == 4 && images.dim(3) == 3 && images.dtype() == DType::uint8,
+               "normalize_pixels: images {} {} must be uint8 [B, H, W, 3]", images.dtype(), images.shape());
+  const Tensor pixels = images.to(device);
+  Tensor x({pixels.dim(0), 3, pixels.dim(1), pixels.dim(2)}, DType::float32, device);
+  kernel::normalize_images(x, pixels, clip_statistics);
+  return Variable(x);
+}
+
+Variable pixel_patches(const StudentConfig& c, const Tensor& pixels, const Tensor& crops, DType dtype) {
+  const std::int64_t size = c.image_size;
+  VITRAL_CHECK(pixels.rank() == 4 && pixels.dim(3) == 3 && pixels.dtype() == DType::uint8,
+               "pixel_patches: images {} {} must be uint8 [B, H, W, 3]", pixels.dtype(), pixels.shape());
+  VITRAL_CHECK(crops.defined() ? pixels.dim(1) >= size && pixels.dim(2) >= size
+                               : pixels.dim(1) == size && pixels.dim(2) == size,
+               "pixel_patches: images {} must be [B, {}, {}, 3], or larger with crops", pixels.shape(), size,
+               size);
+  VITRAL_CHECK(
+      !crops.defined() || (crops.shape() == Shape{pixels.dim(0), 3} && crops.dtype() == DType::int64),
+      "pixel_patches: crops {} {} must be int64 [{}, 3]", crops.dtype(), crops.shape(), pixels.dim(0));
+  Tensor patches({pixels.dim(0), c.tokens(), 3LL * c.patch_size * c.patch_size}, dtype, pixels.device());
+  kernel::image_patches(patches, pixels, crops, clip_statistics, c.patch_size);
+  return Variable(patches);
+}
+
+Student::Student(const StudentConfig& config, std::uint64_t seed)
+    : Student((check(config), config), Random(seed, 0x57U)) {}
+
+Student::Student(const StudentConfig& config, Random random)
+    : config_(config),
+      conv1_(child<nn::PatchEmbedding>("conv1", 3, config.internal_width(), config.patch_size, random)),
+      positional_embedding_(
+          parameter("positional_embedding",
+                    nn::normal({config.tokens(), config.internal_width()},
+                               1 / std::sqrt(static_cast<double>(config.internal_width())), random))),
+      ln_pre_(child<nn::LayerNorm>("ln_pre", config.internal_width())),
+      transformer_(child<nn::Transformer>("transformer", config.internal_width(), config.layers, config.heads,
+                                          mask_of(config), random)) {
+  child<nn::LayerNorm>("ln_post", config.width);  // in the file format, never used
+  if (config.same_norm) scale_ = &parameter("scale", Tensor::full({1}, 1));
+}
+
+StudentOutput Student::forward(const Variable& images, const ForwardOptions& options) const {
+  VITRAL_CHECK(images.rank() == 4 && images.dim(1) == 3 && images.dim(2) == config_.image_size &&
+                   images.dim(3) == config_.image_size,
+               "student: images {} must be [B, 3, {}, {}]", images.shape(), config_.image_size,
+               config_.image_size);
+  return of_patches(patchify(images, config_.patch_size), options);
+}
+
+StudentOutput Student::of_patches(const Variable& patches, const ForwardOptions& options) const {
+  const bool same_norm = options.same_norm.value_or(config_.same_norm);
+  VITRAL_CHECK(!same_norm || scale_,
+               "student: same_norm needs the weights 'scale', which this model does not have");
+  const PooledPatches out = pool_patches(trunk(conv1_.of_patches(patches)), same_norm ? *scale_ : Variable(),
+                                         config_.heads, options.temperature);
+  return {out.embedding, reshape(out.probs, {patches.dim(0), 1, config_.tokens()}), out.patches};
+}
+
+Variable Student::embed(const Variable& patches) const {
+  return patch_pooling(trunk(conv1_.of_patches(patches)), config_.same_norm ? *scale_ : Variable(),
+                       config_.heads);
+}
+
+Variable Student::trunk(const Variable& embedded) const {
+  return transformer_(ln_pre_.add(embedded, positional_embedding_).norm);
+}
+
+StudentConfig infer_student_config(const std::vector<std::pair<std::string, Tensor>>& state,
+                                   const std::string& where) {
+  std::map<std::string, Shape> shapes;
+  for (const auto& [name, tensor] : state) shapes[name] = tensor.shape();
+  for (const char* name :
+       {"conv1.weight", "positional_embedding", "ln_post.weight", "transformer.resblocks.0.ln_1.weight"})
+    VITRAL_CHECK(shapes.contains(name), "{}: has no weights '{}'; these are not a student's weights", where,
+                 name);
+  const Shape conv = shapes["conv1.weight"], position = shapes["positional_embedding"],
+              post = shapes["ln_post.weight"];
+  VITRAL_CHECK(
+      conv.rank() == 4 && conv[1] == 3 && conv[2] == conv[3] && position.rank() == 2 && post.rank() == 1,
+      "{}: conv1.weight {} and positional_embedding {} are not a student's", where, conv, position);
+  const auto grid = static_cast<std::int64_t>(std::llround(std::sqrt(static_cast<double>(position[0]))));
+  VITRAL_CHECK(grid * grid == position[0] && conv[0] > post[0] && conv[0] - post[0] <= post[0],
+               "{}: conv1.weight {}, positional_embedding {} and ln_post.weight {} do not fit each other",
+               where, conv, position, post);
+  StudentConfig c;
+  c.patch_size = static_cast<int>(conv[2]);
+  c.image_size = static_cast<int>(grid * conv[2]);
+  c.width = static_cast<int>(post[0]);
+  c.heads = static_cast<int>(conv[0] - post[0]);
+  c.layers = 0;
+  while (shapes.contains(fmt::format("transformer.resblocks.{}.ln_1.weight", c.layers))) ++c.layers;
+  c.same_norm = shapes.contains("scale");
+  c.attention = c.same_norm ? "neighbourhood" : "full";
+  return c;
+}
+
+}  // namespace vitral::models

@@ -1,0 +1,99 @@
+// The student: a vision transformer whose patch embeddings share the space of the image embedding, which is
+// their convex sum. After TinyVolt/multimodal-patch-embeddings (VisionTransformerExtraHead). There is no
+// class token, no projection and no normalisation at the end.
+//
+//   trunk      images [B,3,S,S] -> conv1 [B,N,W'] + positional_embedding -> ln_pre -> transformer
+//              with W' = W + H, so heads of size D = W' / H = W / H + 1
+//   split      x as [B,N,H,D]:  logits = mean_H(last of D);  e = the others, joined [B,N,W]
+//              p = softmax_N(logits / temperature)
+//   same_norm  e = e / |e| * min(scale, 10)
+//   out        embedding = sum_n p_n e_n
+#pragma once
+#include <map>
+#include <optional>
+#include <string>
+
+#include "nn/block.h"
+#include "nn/patch_embedding.h"
+
+namespace vitral::models {
+
+struct StudentConfig {
+  int image_size = 224;
+  int patch_size = 28;
+  int width = 512;  // W, the width of the embeddings
+  int layers = 6;
+  int heads = 16;
+  std::string attention = "neighbourhood";  // or "full"
+  int window = 3;                           // of neighbourhood attention, odd
+  bool same_norm = true;
+
+  int grid() const { return image_size / patch_size; }
+  int tokens() const { return grid() * grid(); }
+  int internal_width() const { return width + heads; }
+  bool operator==(const StudentConfig&) const = default;
+};
+
+/// Throws UsageError where the sizes do not fit each other.
+void check(const StudentConfig& config);
+
+/// The configuration as text (model.width = "512", ...) for the metadata of a weights file, and back: nothing
+/// where there is none of it, Error naming `where` where it is incomplete or damaged.
+std::map<std::string, std::string> to_metadata(const StudentConfig& config);
+std::optional<StudentConfig> student_config_from_metadata(const std::map<std::string, std::string>& metadata,
+                                                          const std::string& where);
+
+/// The sizes of a student from its weights alone: width = length of ln_post, heads = internal width - width;
+/// `scale` present means neighbourhood attention with same_norm, absent means full attention without.
+/// UsageError naming `where` when they are no student's.
+StudentConfig infer_student_config(const std::vector<std::pair<std::string, Tensor>>& state,
+                                   const std::string& where);
+
+/// What the student reads: uint8 pixels [B,S,S,3] as float32 [B,3,S,S] on `device`, (x / 255 - mean) / std
+/// with CLIP's numbers.
+Variable normalize_pixels(const Tensor& images, Device device);
+
+/// The same as patches [B,N,3 p p], which the first layer multiplies, in one pass. pixels uint8 [B,H,W,3] on
+/// the device where the student is. crops int64 [B,3] there: which square of each image the student sees
+/// (top, left, 1 where it is mirrored), inside the image; undefined: the whole image, which then has the
+/// model's size. dtype: what the student computes in, float32 or bfloat16.
+Variable pixel_patches(const StudentConfig& config, const Tensor& pixels, const Tensor& crops = {},
+                       DType dtype = DType::float32);
+
+struct ForwardOptions {
+  double temperature = 1;
+  std::optional<bool> same_norm = {};  // other than the configuration says
+};
+
+struct StudentOutput {
+  Variable embedding;  // [B,W]
+  Variable probs;      // [B,1,N]
+  Variable patches;    // [B,N,W]
+};
+
+class Student : public nn::Module {
+ public:
+  /// Fresh weights, a pure function of the seed. UsageError where the sizes do not fit each other.
+  explicit Student(const StudentConfig& config, std::uint64_t seed = 0);
+
+  StudentOutput forward(const Variable& images, const ForwardOptions& options = {}) const;
+  /// The same from pixel_patches().
+  StudentOutput of_patches(const Variable& patches, const ForwardOptions& options = {}) const;
+  /// The embedding [B,W] alone, from pixel_patches(): what training needs, fused. In the dtype of
+  /// the patches; bfloat16 gives a float32 embedding.
+  Variable embed(const Variable& patches) const;
+  const StudentConfig& config() const { return config_; }
+
+ private:
+  Variable trunk(const Variable& embedded) const;       // what conv1 gives -> x [B,N,W'] before the split
+  Student(const StudentConfig& config, Random random);  // config is checked
+
+  StudentConfig config_;
+  nn::PatchEmbedding& conv1_;
+  Variable& positional_embedding_;  // [N,W']
+  nn::LayerNorm& ln_pre_;
+  nn::Transformer& transformer_;
+  Variable* scale_ = nullptr;  // [1], with same_norm
+};
+
+}  // namespace vitral::models

@@ -1,0 +1,56 @@
+// Ways to compute attention that the full and the neighbourhood one share. Full attention is a grid of one
+// row whose tokens all see each other.
+#pragma once
+#include <algorithm>
+#include <cmath>
+
+#include "tensor/cuda/launch.h"
+#include "tensor/ops/attention.h"
+
+namespace vitral::cuda {
+
+struct AttentionShape {
+  std::int64_t batch;
+  int tokens, heads, size;        // N, H, D
+  int grid_rows, grid_columns;    // token n is at (n / grid_columns, n % grid_columns)
+  int reach_rows, reach_columns;  // how far a token sees, less than the grid's size
+  constexpr int width() const { return heads * size; }
+};
+
+inline AttentionShape neighbourhood(const Tensor& qkv, std::int64_t heads, TokenGrid grid,
+                                    std::int64_t window) {
+  const auto reach = [&](std::int64_t length) { return static_cast<int>(std::min(window / 2, length - 1)); };
+  return {.batch = qkv.dim(0),
+          .tokens = static_cast<int>(qkv.dim(1)),
+          .heads = static_cast<int>(heads),
+          .size = static_cast<int>(qkv.dim(2) / 3 / heads),
+          .grid_rows = static_cast<int>(grid.rows),
+          .grid_columns = static_cast<int>(grid.columns),
+          .reach_rows = reach(grid.rows),
+          .reach_columns = reach(grid.columns)};
+}
+inline AttentionShape everywhere(const Tensor& qkv, std::int64_t heads) {
+  return neighbourhood(qkv, heads, {1, qkv.dim(1)}, 2 * qkv.dim(1));
+}
+
+/// What scores are multiplied with.
+template <class A>
+A scale_of(const AttentionShape& s) {
+  return 1 / std::sqrt(static_cast<A>(s.size));
+}
+
+/// bfloat16 on tensor cores, where q, k and v of a head fit in shared memory (attention_tensor_cores.cu).
+/// False, and nothing is queued, where they do not, or for another dtype or a head size above 128. lse may be
+/// undefined.
+bool tensor_core_attention(const char* operation, Tensor& out, const Tensor& lse, const Tensor& qkv,
+                           const AttentionShape& shape);
+bool tensor_core_attention_backward(const char* operation, Tensor& dqkv, const Tensor& dout,
+                                    const Tensor& qkv, const AttentionShape& shape);
+
+/// Any size and dtype, straight from global memory (attention_general.cu).
+void general_attention(const char* operation, Tensor& out, const Tensor& lse, const Tensor& qkv,
+                       const AttentionShape& shape);
+void general_attention_backward(const char* operation, Tensor& dqkv, const Tensor& dout, const Tensor& qkv,
+                                const AttentionShape& shape);
+
+}  // namespace vitral::cuda

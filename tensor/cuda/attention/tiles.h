@@ -1,0 +1,308 @@
+// Attention on tensor cores: how a block keeps q, k, v (and dout) of some heads of one image in shared
+// memory.
+//
+// Their columns lie together in a token's row of qkv (4 heads of 33: 264 bytes) and are copied as they are,
+// in accesses of 16 bytes where rows allow it: from the last multiple of 16 bytes before them to the next one
+// behind (272 bytes). A tile is one of q, k, v, dout: `rows` rows of `stride` pairs of numbers. The stride is
+// 4 modulo 8, so that no two of the pairs that a warp loads at once lie in one bank (attention_fragments.h).
+// A head of odd size may begin in the high half of a pair.
+#pragma once
+#include <algorithm>
+#include <initializer_list>
+#include <limits>
+#include <optional>
+
+#include "tensor/cuda/async_copy.h"
+#include "tensor/cuda/attention/paths.h"
+#include "tensor/cuda/mma.h"
+
+namespace vitral::cuda::tensor_cores {
+
+constexpr int threads = 128, warps = threads / warp_size;
+constexpr int row_tile = 16;  // tokens that a warp works on
+constexpr int key_tile = 32;  // tokens that these see at a time
+constexpr int key_units = key_tile / 8;
+
+/// One launch: the shape, and how a block lays its tiles out.
+struct Layout {
+  AttentionShape shape;
+  int group, groups;   // heads of a block; blocks of an image
+  int rows, stride;    // of a tile: tokens, rounded up to key_tile; pairs from row to row
+  int loaded, stored;  // numbers of an access to global memory
+  int behind;          // pairs behind the last tile that are read, too
+  bool one_tile;       // no 16 tokens see more than key_tile keys
+
+  /// First and last + 1 of the numbers of a row that a block copies.
+  constexpr int from(int first_head) const { return first_head * shape.size / loaded * loaded; }
+  constexpr int to(int first_head) const {
+    const int end = min(first_head + group, shape.heads) * shape.size;
+    return (end + loaded - 1) / loaded * loaded;
+  }
+
+ private:
+  static constexpr int min(int a, int b) { return a < b ? a : b; }
+};
+
+/// Keys that the 16 tokens from `row` on can see, as tiles of keys.
+struct Keys {
+  int first, tiles;
+  constexpr Keys(int row, const Layout& l)
+      : Keys(row / l.shape.grid_columns, least(row + row_tile, l.shape.tokens) - 1, l) {}
+
+ private:
+  constexpr Keys(int grid_row, int last, const Layout& l) : first(0), tiles(0) {
+    const int columns = l.shape.grid_columns, top = grid_row - l.shape.reach_rows;
+    const int bottom = least(last / columns + l.shape.reach_rows + 1, l.shape.grid_rows);
+    first = (top > 0 ? top : 0) * columns / 8 * 8;
+    tiles = (bottom * columns - first + key_tile - 1) / key_tile;
+    first = least(first, l.rows - tiles * key_tile);
+  }
+  static constexpr int least(int a, int b) { return a < b ? a : b; }
+};
+
+// --- the host's side ---
+
+/// Units of 8 numbers that hold a head with the number before it: 0 where there is no kernel for the size.
+inline int units_for(int size) {
+  const int needed = (size + size % 2 + 7) / 8;
+  for (const int units : {2, 3, 4, 5, 8, 9, 16})
+    if (needed <= units) return units;
+  return 0;
+}
+
+/// What the compiler knows of a launch: units of 8 numbers that hold a head, and for the student in its 3x3
+/// neighbourhoods the rest of what addresses and loops are made of; 0 where it is for the layout to say.
+template <int units_, int size_ = 0, int stride_ = 0, int rows_ = 0>
+struct Known {
+  static constexpr int units = units_;
+  static constexpr bool all = size_ > 0;
+  static constexpr bool is(const Layout& l) {
+    return l.shape.size == size_ && l.stride == stride_ && l.rows == rows_ && l.one_tile;
+  }
+  static constexpr int size(const Layout& l) { return all ? size_ : l.shape.size; }
+  static constexpr int stride(const Layout& l) { return all ? stride_ : l.stride; }
+  static constexpr int rows(const Layout& l) { return all ? rows_ : l.rows; }
+  static constexpr int tiles(const Keys& keys) { return all ? 1 : keys.tiles; }
+};
+using Student = Known<5, 33, 68, 64>;
+
+/// Calls f with a Known for the layout.
+template <class F>
+void with_known(const Layout& l, F&& f) {
+  if (Student::is(l)) return f(Student{});
+  switch (units_for(l.shape.size)) {
+    case 2:
+      return f(Known<2>{});
+    case 3:
+      return f(Known<3>{});
+    case 4:
+      return f(Known<4>{});
+    case 5:
+      return f(Known<5>{});
+    case 8:
+      return f(Known<8>{});
+    case 9:
+      return f(Known<9>{});
+    default:
+      return f(Known<16>{});
+  }
+}
+
+inline std::size_t shared_bytes(const Layout& l, int tiles, std::size_t bytes_a_row) {
+  return static_cast<std::size_t>(tiles * l.rows * l.stride + l.behind) * sizeof(Pair) +
+         static_cast<std::size_t>(l.rows) * bytes_a_row;
+}
+
+/// Numbers of an access to tensors where every row and part begins at a multiple of all of `widths`.
+template <class... P>
+int access_for(std::initializer_list<int> widths, const P*... pointers) {
+  for (const int n : {8, 4, 2})
+    if (std::all_of(widths.begin(), widths.end(), [&](int w) { return w % n == 0; }) &&
+        aligned_rows<bfloat16>(n, n, pointers...))
+      return n;
+  return 1;
+}
+
+/// Pairs from row to row of a tile.
+inline int stride_of(const Layout& l) {
+  int most = 0;
+  for (int head = 0; head < l.shape.heads; head += l.group) most = std::max(most, l.to(head) - l.from(head));
+  const int pairs = (most + 1) / 2;
+  return pairs + (12 - pairs % 8) % 8;
+}
+
+/// As many heads a block as leave room for `blocks` of them on a multiprocessor, at least the fewest whose
+/// columns begin at a pair. Nothing where not even these fit, or on a GPU without bfloat16.
+template <class... P>
+std::optional<Layout> plan(const AttentionShape& s, int tiles, std::size_t bytes_a_row, int blocks,
+                           const DeviceLimits& limits, const P*... pointers) {
+  const int units = units_for(s.size);
+  const std::int64_t numbers = std::int64_t{3} * s.tokens * s.width();  // of an image, counted in 32 bits
+  if (units == 0 || limits.major < 8 || s.tokens >= 0x4000 || numbers > std::numeric_limits<int>::max())
+    return {};
+  constexpr std::size_t reserved = 1024;  // of every block, by the system
+  const auto most = static_cast<std::size_t>(limits.shared_memory);
+  const std::size_t wanted = (most + reserved) / static_cast<std::size_t>(blocks) - reserved;
+  std::optional<Layout> best;
+  for (int group = 1; group <= s.heads; ++group) {
+    if (group < s.heads && group * s.size % 2 != 0) continue;
+    const int step = group < s.heads ? group * s.size : 0;
+    Layout l{.shape = s,
+             .group = group,
+             .groups = (s.heads + group - 1) / group,
+             .rows = (s.tokens + key_tile - 1) / key_tile * key_tile,
+             .stride = 0,
+             .loaded = access_for({s.width()}, pointers...),
+             .stored = access_for({s.width(), step}, pointers...),
+             .behind = 4 * units,
+             .one_tile = true};
+    l.stride = stride_of(l);
+    if (shared_bytes(l, tiles, bytes_a_row) > (best ? wanted : most)) break;
+    best = l;
+  }
+  for (int row = 0; best && row < s.tokens; row += row_tile)
+    best->one_tile = best->one_tile && Keys(row, *best).tiles == 1;
+  return best;
+}
+
+// --- who works on what ---
+
+/// Where a head lies in a row of a tile; `second` of a pair of heads, which begins at a pair of numbers.
+struct Head {
+  int first;       // pair
+  int begin, end;  // of its numbers, counted from that pair
+  __device__ Head(int pair, int second, int size, int shift)
+      : first(shift + pair * size + second * size / 2), begin(second * size % 2), end(begin + size) {}
+  /// The halves of a pair that are the head's.
+  __device__ Pair mask(int pair) const { return half(2 * pair, 0xFFFFU) | half(2 * pair + 1, 0xFFFF0000U); }
+
+ private:
+  __device__ Pair half(int number, Pair bits) const { return number >= begin && number < end ? bits : 0U; }
+};
+
+struct Lane {
+  int warp, g, t;
+  __device__ Lane()
+      : warp(static_cast<int>(threadIdx.x) / warp_size),
+        g(static_cast<int>(threadIdx.x) % warp_size / 4),
+        t(static_cast<int>(threadIdx.x) % 4) {}
+};
+
+// --- tiles: global memory <-> shared memory ---
+
+template <int n, class F>
+__device__ __forceinline__ void for_each_access(int tokens, int columns, const F& f) {
+  for (Walk at(columns / n); at.row < tokens; at.step()) f(at.row, at.column * n);
+}
+template <class F>
+__device__ __forceinline__ void with_access(int numbers, const F& f) {
+  switch (numbers) {
+    case 8:
+      return f(std::integral_constant<int, 8>{});
+    case 4:
+      return f(std::integral_constant<int, 4>{});
+    case 2:
+      return f(std::integral_constant<int, 2>{});
+    default:
+      return f(std::integral_constant<int, 1>{});
+  }
+}
+
+/// The image and the heads that a block works on.
+struct Part {
+  std::int64_t image;
+  int first_head, heads;
+  int first, shift;  // number of a row that tiles begin with; pairs from there to the first head
+  int loaded;        // numbers of a row of a tile
+  __device__ explicit Part(const Layout& l)
+      : image(blockIdx.x / static_cast<unsigned>(l.groups)),
+        first_head(static_cast<int>(blockIdx.x % static_cast<unsigned>(l.groups)) * l.group),
+        heads(min(l.group, l.shape.heads - first_head)),
+        first(l.from(first_head)),
+        shift((first_head * l.shape.size - first) / 2),
+        loaded(l.to(first_head) - first) {}
+  /// The image's first number in a tensor of rows of `width` numbers.
+  __device__ std::int64_t offset(const Layout& l, int width) const { return image * l.shape.tokens * width; }
+};
+
+/// Zeros wherever a tile has no numbers, and behind the last one, where the last head's pairs are read on:
+/// what is multiplied by 0 must be finite.
+__device__ inline void clear_rest(Pair* tiles, int count, const Layout& l, const Part& part) {
+  for (int row = static_cast<int>(threadIdx.x); row < l.rows; row += threads)
+    for (int i = 0; i < count; ++i) {
+      Pair* at = tiles + (i * l.rows + row) * l.stride;
+      int number = row < l.shape.tokens ? part.loaded : 0;
+      if (number % 2 != 0) reinterpret_cast<bfloat16*>(at)[number++] = store<bfloat16>(0.0F);
+      for (int pair = number / 2; pair < l.stride; ++pair) at[pair] = 0;
+    }
+  for (int i = static_cast<int>(threadIdx.x); i < l.behind; i += threads)
+    tiles[count * l.rows * l.stride + i] = 0;
+}
+
+/// q, k, v and, where it is given, dout.
+__device__ inline void start_loading(Pair* tiles, const bfloat16* qkv, const bfloat16* dout, const Layout& l,
+                                     const Part& part) {
+  const int width = l.shape.width(), tile = 2 * l.rows * l.stride;
+  auto* to = reinterpret_cast<bfloat16*>(tiles);
+  qkv += part.offset(l, 3 * width) + part.first;
+  if (dout) dout += part.offset(l, width) + part.first;
+  with_access(l.loaded, [&]<int n>(std::integral_constant<int, n>) {
+    for_each_access<n>(l.shape.tokens, part.loaded, [&](int row, int column) {
+      const bfloat16* from = qkv + (row * 3 * width + column);
+      bfloat16* at = to + row * 2 * l.stride + column;
+      start_copy<n>(at, from);
+      start_copy<n>(at + tile, from + width);
+      start_copy<n>(at + 2 * tile, from + 2 * width);
+      if (dout) start_copy<n>(at + 3 * tile, dout + (row * width + column));
+    });
+  });
+}
+
+/// Tiles first..first+count-1 as parts of the same numbers of a tensor of `parts` parts a row.
+__device__ inline void write_tiles(bfloat16* to, const Pair* tiles, int first, int count, int parts,
+                                   const Layout& l, const Part& part) {
+  const int width = l.shape.width(), tile = 2 * l.rows * l.stride;
+  const auto* from = reinterpret_cast<const bfloat16*>(tiles + part.shift);
+  to += part.offset(l, parts * width) + part.first_head * l.shape.size;
+  with_access(l.stored, [&]<int n>(std::integral_constant<int, n>) {
+    for_each_access<n>(l.shape.tokens, part.heads * l.shape.size, [&](int row, int column) {
+      bfloat16* at = to + (row * parts * width + column);
+      for (int i = first; i < first + count; ++i)
+        store_pack(at + i * width, load_pack<n>(from + i * tile + row * 2 * l.stride + column));
+    });
+  });
+}
+
+// --- who sees whom ---
+
+/// Place of each row of a tile in the grid, row << 16 | column; rows without a token are far away.
+__device__ inline void fill_places(int* places, const Layout& l) {
+  for (int i = static_cast<int>(threadIdx.x); i < l.rows; i += threads) {
+    const int row = i / l.shape.grid_columns;
+    places[i] = i < l.shape.tokens ? row << 16 | (i - row * l.shape.grid_columns) : 0x4000 << 16;
+  }
+}
+
+__device__ __forceinline__ bool near(int a, int b, const AttentionShape& s) {
+  const int rows = (a >> 16) - (b >> 16), columns = (a & 0xFFFF) - (b & 0xFFFF);
+  return abs(rows) <= s.reach_rows && abs(columns) <= s.reach_columns;
+}
+
+/// For 16 tokens and a tile of keys: bit 4 u + i is set where number i of unit u of the scores is one of
+/// tokens that see each other.
+__device__ inline unsigned visible(const int* places, int row, int key, const Lane& lane,
+                                   const AttentionShape& s) {
+  const int upper = places[row + lane.g], lower = places[row + lane.g + 8];
+  unsigned bits = 0;
+#pragma unroll
+  for (int u = 0; u < key_units; ++u)
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int other = places[key + 8 * u + 2 * lane.t + i];
+      bits |= (near(upper, other, s) ? 1U : 0U) << (4 * u + i);
+      bits |= (near(lower, other, s) ? 1U : 0U) << (4 * u + 2 + i);
+    }
+  return bits;
+}
+
+}  // namespace vitral::cuda::tensor_cores

@@ -1,0 +1,91 @@
+#include "base/atomic.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "tests/data/file_bytes.h"
+#include "tests/support.h"
+
+namespace vitral {
+namespace {
+
+namespace fs = std::filesystem;
+using test::bytes_of_file;
+using test::message_of;
+using test::put_file;
+using test::TempDir;
+
+TEST(AtomicFile, IsThereAfterCommitOnly) {
+  const TempDir folder;
+  const std::string path = folder / "a";
+  {
+    AtomicFile file(path);
+    file.write("left behind");
+  }
+  EXPECT_TRUE(fs::is_empty(folder.str()));
+  put_file(path, "old");
+  AtomicFile file(path);
+  file.write("ne");
+  file.write("w");
+  EXPECT_EQ(bytes_of_file(path), "old");
+  const FileDigest digest = file.commit();
+  EXPECT_EQ(bytes_of_file(path), "new");
+  EXPECT_EQ(digest, digest_of(path));
+  EXPECT_EQ(digest.bytes, 3U);
+  EXPECT_EQ(write_file_atomic(folder / "empty", "").xxh3, 0x2d06800538d394c2U);  // XXH3-64 of nothing
+}
+
+TEST(AtomicFile, LinksStayAndWhatIsNoFileIsRefused) {
+  const TempDir folder;
+  put_file(folder / "file", "old");
+  fs::create_symlink("file", folder / "link");
+  write_file_atomic(folder / "link", "new");
+  EXPECT_TRUE(fs::is_symlink(folder / "link"));
+  EXPECT_EQ(bytes_of_file(folder / "file"), "new");
+  EXPECT_EQ(message_of([] { write_file_atomic("/dev/null", "x"); }),
+            "/dev/null: cannot write: this is not a regular file; choose the name of a file");
+  EXPECT_EQ(message_of([&] { write_file_atomic(folder.str(), "x"); }),
+            folder.str() + ": cannot write: this is a directory; choose the name of a file");
+  EXPECT_EQ(message_of([&] { write_file_atomic(folder / "none/x", "x"); }),
+            folder / "none/x" + ": cannot write: No such file or directory; create the folder first");
+  if (::geteuid() != 0) {
+    fs::permissions(folder.str(), fs::perms::owner_read | fs::perms::owner_exec);
+    EXPECT_EQ(message_of([&] { write_file_atomic(folder / "x", "x"); }),
+              folder / "x" + ": cannot write: Permission denied; choose a folder you may write to");
+    fs::permissions(folder.str(), fs::perms::owner_all);
+  }
+}
+
+TEST(AtomicDirectory, CreatesFoldersAbove) {
+  const TempDir folder;
+  create_folders(folder / "a/b/c");
+  create_folders(folder / "a/b/c/");
+  EXPECT_TRUE(fs::is_directory(folder / "a/b/c"));
+  put_file(folder / "file", "x");
+  EXPECT_EQ(message_of([&] { create_folders(folder / "file/a"); }),
+            folder / "file/a" + ": cannot create the folder: Not a directory; choose another place");
+}
+
+TEST(AtomicDirectory, AppearsWholeAndReplacesWhole) {
+  const TempDir folder;
+  const std::string path = folder / "d";
+  {
+    AtomicDirectory directory(path);
+    write_file_atomic(directory.file("x"), "1");
+  }
+  EXPECT_TRUE(fs::is_empty(folder.str()));
+  for (const char* name : {"first", "second"}) {
+    AtomicDirectory directory(path + "/");
+    write_file_atomic(directory.file(name), "1");
+    EXPECT_TRUE(is_temporary_name(fs::path(directory.temporary()).filename().string()));
+    directory.commit();
+    EXPECT_TRUE(fs::exists(path + "/" + name));
+  }
+  EXPECT_FALSE(fs::exists(path + "/first"));
+  EXPECT_TRUE(remove_folder_atomic(path));
+  EXPECT_FALSE(remove_folder_atomic(path));
+  EXPECT_TRUE(fs::is_empty(folder.str()));
+}
+
+}  // namespace
+}  // namespace vitral

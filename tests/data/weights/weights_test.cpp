@@ -1,0 +1,158 @@
+#include "data/weights/weights.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "data/weights/checkpoint_files.h"
+#include "tests/data/file_bytes.h"
+#include "tests/support.h"
+
+namespace vitral::data {
+namespace {
+
+using test::bytes_of_file;
+using test::message_of;
+using test::put_file;
+using test::TempDir;
+
+void put_checkpoint(const std::string& run, std::int64_t step, double value) {
+  const std::string folder = checkpoints_folder(run) + "/" + checkpoint_name(step);
+  std::filesystem::create_directories(folder);
+  std::map<std::string, FileDigest> files;
+  for (const char* name : {model_file, optimizer_file})
+    files[name] = write_safetensors(folder + "/" + name, {{"w", Tensor::full({2}, value)}});
+  write_file_atomic(folder + "/" + state_file,
+                    format_checkpoint_state(step, files, nlohmann::json::object()));
+}
+
+double first_value(const std::string& path) {
+  return read_weights(path).tensors.at(0).second.to_vector().at(0);
+}
+
+TEST(Weights, RunFolderMeansBestThenLatest) {
+  const TempDir folder;
+  const std::string run = folder / "run";
+  put_checkpoint(run, 10, 1);
+  put_checkpoint(run, 20, 2);
+  EXPECT_EQ(message_of([&] { read_weights(run); }),
+            run +
+                ": no weights in this folder (neither model.safetensors, pytorch_model.bin nor "
+                "checkpoints/best or latest); give a "
+                "run folder, a checkpoint folder, a .safetensors or a .pt file");
+  put_file(checkpoints_folder(run) + "/latest", "step-000000020\n");
+  EXPECT_EQ(first_value(run), 2);
+  put_file(checkpoints_folder(run) + "/best", "step-000000010\n");
+  EXPECT_EQ(first_value(run), 1);
+  EXPECT_EQ(first_value(run + "/"), 1);
+  EXPECT_EQ(first_value(checkpoints_folder(run) + "/step-000000020"), 2);
+  EXPECT_EQ(find_weights(run), run + "/checkpoints/step-000000010/model.safetensors");
+  for (const char* bad : {"step-000000030\n", "../../x\n", ""}) {
+    put_file(checkpoints_folder(run) + "/best", bad);
+    EXPECT_EQ(message_of([&] { read_weights(run); }),
+              checkpoints_folder(run) +
+                  "/best: does not name a checkpoint that is there; give one of the folders "
+                  "step-... beside it");
+  }
+}
+
+TEST(Weights, ADamagedCheckpointIsNoticed) {
+  const TempDir folder;
+  const std::string run = folder / "run";
+  put_checkpoint(run, 10, 1);
+  const std::string checkpoint = checkpoints_folder(run) + "/step-000000010",
+                    file = checkpoint + "/" + model_file;
+  std::string bytes = bytes_of_file(file);
+  bytes.back() ^= 1;
+  put_file(file, bytes);
+  EXPECT_EQ(message_of([&] { read_weights(checkpoint); }),
+            file + ": damaged: its checksum is not the one in state.json; use another checkpoint");
+  put_file(file, bytes.substr(0, bytes.size() - 1));
+  EXPECT_EQ(message_of([&] { read_weights(checkpoint); }),
+            fmt::format("{}: truncated or damaged: {} bytes, state.json says {}; use another checkpoint",
+                        file, bytes.size() - 1, bytes.size()));
+}
+
+// The optimiser's file belongs to a complete checkpoint, but only who reads its contents reads all of it.
+TEST(Weights, OfACheckpointTheModelsChecksumCounts) {
+  const TempDir folder;
+  const std::string run = folder / "run";
+  put_checkpoint(run, 10, 1);
+  const std::string checkpoint = checkpoints_folder(run) + "/step-000000010",
+                    model = checkpoint + "/" + model_file, optimizer = checkpoint + "/" + optimizer_file;
+  const auto value = [&] {
+    return read_weights(checkpoint, TensorMemory::mapped).tensors.at(0).second.to_vector().at(0);
+  };
+  std::string bytes = bytes_of_file(optimizer);
+  bytes.back() ^= 1;
+  put_file(optimizer, bytes);
+  EXPECT_EQ(value(), 1);
+  EXPECT_EQ(message_of([&] { verify_checkpoint(checkpoint); }),
+            optimizer + ": damaged: its checksum is not the one in state.json; use another checkpoint");
+  put_file(optimizer, bytes.substr(1));
+  EXPECT_EQ(message_of([&] { value(); }),
+            fmt::format("{}: truncated or damaged: {} bytes, state.json says {}; use another checkpoint",
+                        optimizer, bytes.size() - 1, bytes.size()));
+  put_file(optimizer, bytes);
+  bytes = bytes_of_file(model);
+  bytes.back() ^= 1;
+  put_file(model, bytes);
+  EXPECT_EQ(message_of([&] { value(); }),
+            model + ": damaged: its checksum is not the one in state.json; use another checkpoint");
+}
+
+TEST(Weights, FilesAreToldApartByContents) {
+  const TempDir folder;
+  const std::string a = folder / "weights.pt", b = folder / "weights.bin", c = folder / "x";
+  write_safetensors(a, {{"w", Tensor::full({2}, 5)}});
+  EXPECT_EQ(first_value(a), 5);
+  put_file(b, bytes_of_file("tests/golden/tiny.pt"));
+  EXPECT_EQ(read_weights(b).tensors.at(0).first, "conv1.weight");
+  put_file(c, "\x89HDF\r\n\x1a\n");
+  EXPECT_EQ(message_of([&] { read_weights(c); }), c + ": holds no weights that vitral can read; give a run "
+                                                      "folder, a checkpoint folder, a .safetensors or a "
+                                                      ".pt file");
+  EXPECT_EQ(message_of([&] { read_weights(folder / "none"); }),
+            folder / "none" +
+                ": no such file or folder; give a run folder, a checkpoint folder, a .safetensors or a "
+                ".pt file");
+  put_file(folder / "short.safetensors", "1234");
+  EXPECT_EQ(message_of([&] { read_weights(folder / "short.safetensors"); }),
+            folder / "short.safetensors" +
+                ": 4 bytes are too few for a safetensors file; it is truncated or of another kind");
+  put_file(folder / "old.pt", "\x80\x02\x8a\x0al");
+  EXPECT_EQ(message_of([&] { read_weights(folder / "old.pt"); }),
+            folder / "old.pt" +
+                ": not a zip archive as torch.save writes it since PyTorch 1.6; copy it again, or save "
+                "it again with torch.save");
+}
+
+TEST(Weights, FoldersOfHuggingFace) {
+  const TempDir folder;
+  put_file(folder / "config.json", "{}");
+  put_file(folder / "pytorch_model.bin", bytes_of_file("tests/golden/tiny.pt"));
+  EXPECT_EQ(find_weights(folder.str()), folder / "pytorch_model.bin");
+  EXPECT_EQ(read_weights(folder.str()).tensors.at(0).first, "conv1.weight");
+  // The file that needs no pickle goes first.
+  write_safetensors(folder / "model.safetensors", {{"w", Tensor::full({2}, 5)}});
+  EXPECT_EQ(first_value(folder.str()), 5);
+  std::filesystem::remove(folder / "model.safetensors");
+  std::filesystem::rename(folder / "pytorch_model.bin", folder / "pytorch_model-00001-of-00002.bin");
+  put_file(folder / "pytorch_model.bin.index.json", "{}");
+  EXPECT_EQ(
+      message_of([&] { read_weights(folder.str()); }),
+      folder.str() +
+          ": its weights are cut into several files (pytorch_model.bin.index.json); join them into one, or "
+          "give one of them");
+}
+
+TEST(CheckpointFiles, Names) {
+  EXPECT_EQ(checkpoint_name(1234), "step-000001234");
+  EXPECT_EQ(checkpoint_step("step-000001234"), 1234);
+  EXPECT_EQ(checkpoint_step(checkpoint_name(12345678901)), 12345678901);
+  for (const char* other :
+       {"step-1234", "step-00000123x", "step-", "step--00000001", "latest", "step-000001234.tmp"})
+    EXPECT_FALSE(checkpoint_step(other)) << other;
+}
+
+}  // namespace
+}  // namespace vitral::data

@@ -1,0 +1,299 @@
+// CLIP's towers against PyTorch's numbers, and what must hold for any weights.
+#include <algorithm>
+
+#include "models/clip/towers.h"
+#include "models/clip/weights.h"
+#include "tests/golden.h"
+
+namespace vitral::models {
+namespace {
+
+using test::message_of;
+using test::relative_error;
+
+ClipImageConfig small_image() {
+  ClipImageConfig c;
+  c.image_size = 12;
+  c.patch_size = 4;
+  c.width = 128;
+  c.layers = 2;
+  c.heads = 2;
+  c.embedding = 10;
+  return c;
+}
+
+ClipTextConfig small_text() {
+  ClipTextConfig c;
+  c.context = 7;
+  c.vocabulary = 30;
+  c.width = 64;
+  c.layers = 1;
+  c.heads = 1;
+  c.embedding = 10;
+  return c;
+}
+
+State with_prefix(const std::string& prefix, const State& state) {
+  State out;
+  for (const auto& [name, tensor] : state) out.emplace_back(prefix + name, tensor);
+  return out;
+}
+
+State both_towers() {
+  State state = with_prefix("visual.", ClipImage(small_image()).state());
+  for (const auto& entry : ClipText(small_text()).state()) state.push_back(entry);
+  state.emplace_back("logit_scale", Tensor::full({1}, 4.6));
+  return state;
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  if (const auto at = text.find(from); at != std::string::npos) text.replace(at, from.size(), to);
+  return text;
+}
+
+// The same weights as Hugging Face names them.
+State as_hugging_face(const State& openai) {
+  State out;
+  for (const auto& [full, tensor] : openai) {
+    const bool image = full.starts_with("visual.");
+    const std::string name = image ? full.substr(7) : full;
+    const std::string tower = image ? "vision_model." : "text_model.";
+    if (name == "proj" || name == "text_projection") {
+      out.emplace_back(image ? "visual_projection.weight" : "text_projection.weight",
+                       permute(Variable(tensor), {1, 0}).value());
+      continue;
+    }
+    if (name == "logit_scale") {
+      out.emplace_back(name, tensor);
+      continue;
+    }
+    if (name.find("in_proj") != std::string::npos) {
+      const std::string layer = tower + replaced(name, "transformer.resblocks.", "encoder.layers.");
+      const std::int64_t w = tensor.dim(0) / 3;
+      for (int part = 0; part < 3; ++part)
+        out.emplace_back(
+            replaced(replaced(layer, "attn.in_proj_", "self_attn.?_proj."), "?", std::string(1, "qkv"[part])),
+            tensor.rows(part * w, (part + 1) * w));
+      continue;
+    }
+    static const std::pair<const char*, const char*> names[] = {
+        {"transformer.resblocks.", "encoder.layers."},
+        {"attn.out_proj", "self_attn.out_proj"},
+        {"ln_1.", "layer_norm1."},
+        {"ln_2.", "layer_norm2."},
+        {"mlp.c_fc", "mlp.fc1"},
+        {"mlp.c_proj", "mlp.fc2"},
+        {"class_embedding", "embeddings.class_embedding"},
+        {"conv1.weight", "embeddings.patch_embedding.weight"},
+        {"positional_embedding", "embeddings.position_embedding.weight"},
+        {"token_embedding.weight", "embeddings.token_embedding.weight"},
+        {"ln_pre.", "pre_layrnorm."},
+        {"ln_post.", "post_layernorm."},
+        {"ln_final.", "final_layer_norm."}};
+    std::string theirs = name;
+    for (const auto& [a, b] : names) theirs = replaced(theirs, a, b);
+    out.emplace_back(tower + theirs, tensor);
+  }
+  out.emplace_back("vision_model.embeddings.position_ids", Tensor::zeros({1, 10}, DType::int64));
+  return out;
+}
+
+Variable random_images(std::int64_t count, int size) {
+  Random random(5);
+  return Variable(nn::normal({count, 3, size, size}, 1, random));
+}
+
+class ClipGolden : public testing::TestWithParam<Device::Kind> {
+ protected:
+  Device device() const { return {GetParam(), 0}; }
+  double tolerance() const { return device().is_cpu() ? 1e-5 : 1e-4; }
+};
+
+TEST_P(ClipGolden, BothActivations) {
+  VITRAL_NEEDS_DEVICE(device());
+  const NoGrad no_grad;
+  const std::string path = "tests/golden/clip.h5";
+  const data::H5File file = data::H5File::open(path);
+  const State state = test::read_group(file, "/state");
+  const int image_heads = static_cast<int>(file.number_attribute("image_heads").value()),
+            text_heads = static_cast<int>(file.number_attribute("text_heads").value());
+  for (const std::string activation : {"quick_gelu", "gelu"}) {
+    SCOPED_TRACE(activation);
+    const Metadata metadata{{"vision_config.hidden_act", activation}, {"text_config.hidden_act", activation}};
+    const auto image = load_clip_image(state, metadata, path, image_heads);
+    const auto text = load_clip_text(state, metadata, path, text_heads);
+    image->to(device());
+    text->to(device());
+    const auto out = image->forward(Variable(file.read("/image").to(device())), true);
+    EXPECT_LE(relative_error(out.embedding.value(), file.read("/" + activation + "/image_embedding")),
+              tolerance());
+    EXPECT_LE(relative_error(out.attention.value(), file.read("/" + activation + "/attention")), tolerance());
+    EXPECT_LE(relative_error(text->forward(file.read("/tokens")).value(),
+                             file.read("/" + activation + "/text_embedding")),
+              tolerance());
+  }
+}
+
+TEST_P(ClipGolden, TeacherOfTheOriginal) {
+  VITRAL_NEEDS_DEVICE(device());
+  VITRAL_NEEDS_SHARED(path, "golden/teacher_vit.h5");
+  const NoGrad no_grad;
+  const data::H5File file = data::H5File::open(path);
+  const auto image = load_clip_image(test::read_group(file, "/state"), {}, path,
+                                     static_cast<int>(file.number_attribute("heads").value()));
+  image->to(device());
+  const Variable input(file.read("/input").to(device()));
+  const auto out = image->forward(input, true);
+  EXPECT_LE(relative_error(out.embedding.value(), file.read("/embedding")), tolerance());
+  EXPECT_LE(relative_error(out.attention.value(), file.read("/attention")), tolerance());
+  EXPECT_FALSE(image->forward(input).attention.defined());
+}
+
+// 2 * splitmix64(...) * 2^-53 - 1 as the README of the golden files has it.
+Tensor stream(std::uint64_t k, const Shape& shape, double factor) {
+  Tensor t(shape);
+  for (std::int64_t i = 0; i < t.numel(); ++i) {
+    std::uint64_t z = (static_cast<std::uint64_t>(i) + (k << 40)) * 0x9E3779B97F4A7C15U;
+    z += 0x9E3779B97F4A7C15U;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9U;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBU;
+    z ^= z >> 31;
+    t.data<float>()[i] = static_cast<float>(factor * (std::ldexp(static_cast<double>(z >> 11), -52) - 1));
+  }
+  return t;
+}
+
+TEST_P(ClipGolden, OpenAiNamesAndHuggingFaceNames) {
+  VITRAL_NEEDS_DEVICE(device());
+  VITRAL_NEEDS_SHARED(path, "golden/clip_tiny.h5");
+  VITRAL_NEEDS_SHARED(theirs, "golden/clip_tiny_hf.safetensors");
+  const NoGrad no_grad;
+  const data::H5File file = data::H5File::open(path);
+  State openai = test::read_group(file, "/state");
+  openai.emplace_back("token_embedding.weight", stream(7950, {49408, 128}, 0.5));
+  const data::WeightsFile hugging_face = models::read_clip_weights(theirs);
+  const Tensor images = file.read("/image").to(device()), tokens = file.read("/token_ids");
+  for (const bool openai_names : {true, false}) {
+    SCOPED_TRACE(openai_names);
+    const State& state = openai_names ? openai : hugging_face.tensors;
+    const auto image = load_clip_image(state, {}, path);
+    const auto text = load_clip_text(state, {}, path);
+    image->to(device());
+    text->to(device());
+    EXPECT_LE(
+        relative_error(image->forward(Variable(images)).embedding.value(), file.read("/image_embedding")),
+        tolerance());
+    EXPECT_LE(relative_error(text->forward(tokens).value(), file.read("/text_embedding")),
+              openai_names ? tolerance() : 1e-3);  // their token embedding is float16
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, ClipGolden, testing::Values(Device::Kind::cpu, Device::Kind::cuda),
+                         [](const auto& info) {
+                           return std::string(info.param == Device::Kind::cpu ? "OnCpu" : "OnCuda");
+                         });
+
+TEST(ClipState, BothNamesGiveTheSameTowers) {
+  const State openai = both_towers(), hugging_face = as_hugging_face(openai);
+  for (const State& state : {openai, hugging_face}) {
+    const ClipState parts = split_clip_state(state, "clip");
+    EXPECT_EQ(infer_clip_image_config(parts.image, {}, "clip"), small_image());
+    EXPECT_EQ(infer_clip_text_config(parts.text, {}, "clip"), small_text());
+  }
+  const auto ours = load_clip_image(openai, {}, "clip")->state(),
+             theirs = load_clip_image(hugging_face, {}, "clip")->state();
+  const auto our_text = load_clip_text(openai, {}, "clip")->state(),
+             their_text = load_clip_text(hugging_face, {}, "clip")->state();
+  for (const auto& [a, b] : {std::pair{ours, theirs}, {our_text, their_text}}) {
+    ASSERT_EQ(a.size(), b.size());
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      EXPECT_EQ(a[i].first, b[i].first);
+      EXPECT_EQ(a[i].second.to_vector(), b[i].second.to_vector()) << a[i].first;
+    }
+  }
+}
+
+TEST(ClipState, AnImageTowerAloneNeedsNoPrefix) {
+  const State state = ClipImage(small_image()).state();
+  EXPECT_EQ(load_clip_image(state, {}, "teacher.pt")->config(), small_image());
+  EXPECT_EQ(message_of([&] { load_clip_text(state, {}, "teacher.pt"); }),
+            "teacher.pt: holds no CLIP text tower: it has no weights 'token_embedding.weight'");
+}
+
+TEST(ClipState, WhatDoesNotFitIsNamed) {
+  EXPECT_EQ(
+      message_of([] {
+        split_clip_state({{"w", Tensor::zeros({2})}}, "w.pt");
+      }),
+      "w.pt: these are not CLIP's weights; give a Hugging Face folder, or a .safetensors or .pt file with "
+      "CLIP's tensors");
+  State broken = as_hugging_face(both_towers());
+  std::erase_if(broken,
+                [](const auto& e) { return e.first == "text_model.encoder.layers.0.self_attn.v_proj.bias"; });
+  EXPECT_EQ(
+      message_of([&] { load_clip_text(broken, {}, "clip"); }),
+      "clip: has no weights 'text_model.encoder.layers.0.self_attn.v_proj.bias'; the file is incomplete");
+  ClipImageConfig odd = small_image();
+  odd.width = 48;
+  odd.heads = 3;
+  const State narrow = ClipImage(odd).state();
+  EXPECT_EQ(message_of([&] { load_clip_image(narrow, {}, "clip"); }),
+            "clip: a width of 48 is no multiple of CLIP's head size 64; say how many heads there are");
+  EXPECT_EQ(load_clip_image(narrow, {{"vision_config.num_attention_heads", "3"}}, "clip")->config(), odd);
+  EXPECT_EQ(load_clip_image(narrow, {}, "clip", 3)->config(), odd);
+  EXPECT_EQ(message_of([&] { load_clip_image(narrow, {}, "clip", 5); }),
+            "clip: 5 heads do not divide the width 48");
+  EXPECT_EQ(message_of([&] {
+              load_clip_image(narrow, {{"vision_config.num_attention_heads", "x"}}, "clip");
+            }),
+            "clip: config.json: vision_config.num_attention_heads must be a whole number > 0");
+  EXPECT_EQ(message_of([&] {
+              load_clip_image(narrow, {{"vision_config.hidden_act", "relu"}}, "clip", 3);
+            }),
+            "clip: config.json: vision_config.hidden_act is none of quick_gelu and gelu");
+}
+
+TEST(ClipText, OnlyTheTokensUpToTheEndMatter) {
+  const ClipText text(small_text(), 1);
+  const std::int64_t end = 29;
+  const Tensor padded = Tensor::from<std::int64_t>({28, 3, 4, end, 0, 0, 0}, {1, 7}),
+               other = Tensor::from<std::int64_t>({28, 3, 4, end, 7, 8, 9}, {1, 7}),
+               cut = Tensor::from<std::int64_t>({28, 3, 4, end}, {1, 4});
+  const Tensor y = text.forward(padded).value();
+  EXPECT_LE(relative_error(text.forward(other).value(), y), 1e-6);
+  EXPECT_LE(relative_error(text.forward(cut).value(), y), 1e-6);
+  EXPECT_GT(relative_error(text.forward(Tensor::from<std::int64_t>({28, 3, 5, end}, {1, 4})).value(), y),
+            1e-3);
+  EXPECT_EQ(message_of([&] {
+              text.forward(Tensor::from<std::int64_t>({28, 30}, {1, 2}));
+            }),
+            "CLIP text tower: token 30 is not in the vocabulary of 30");
+  EXPECT_EQ(message_of([&] {
+              text.forward(Tensor::zeros({1, 8}, DType::int64));
+            }),
+            "CLIP text tower: tokens int64 [1, 8] must be int64 [T, L] with L up to 7");
+}
+
+TEST(ClipImage, AttentionSumsToOne) {
+  const ClipImage image(small_image(), 2);
+  const auto out = image.forward(random_images(2, 12), true);
+  ASSERT_EQ(out.attention.shape(), (Shape{2, 10, 10}));
+  for (const double s : sum(out.attention, 2).value().to_vector()) EXPECT_NEAR(s, 1, 1e-6);
+  EXPECT_EQ(message_of([&] { image.forward(random_images(1, 16)); }),
+            "CLIP image tower: images [1, 3, 16, 16] must be [B, 3, 12, 12]");
+}
+
+TEST(ClipImage, Trains) {
+  const ClipImage image(small_image(), 2);
+  sum(square(image.forward(random_images(2, 12)).embedding)).backward();
+  for (const auto& p : image.parameters()) EXPECT_TRUE(p.value->grad().defined()) << p.name;
+}
+
+TEST(NoInit, EndsWithItsScope) {
+  Random random(1);
+  { const nn::NoInit no_init; }
+  EXPECT_NE(nn::normal({4}, 1, random).to_vector(), std::vector<double>(4, 0));
+}
+
+}  // namespace
+}  // namespace vitral::models

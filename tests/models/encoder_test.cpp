@@ -1,0 +1,102 @@
+// Students from every kind of weights file against what the original PyTorch code computes.
+#include "models/student/encoder.h"
+
+#include "data/weights/weights.h"
+#include "tests/golden.h"
+
+namespace vitral::models {
+namespace {
+
+using test::relative_error;
+
+class PublishedCheckpoint : public testing::TestWithParam<const char*> {};
+
+TEST_P(PublishedCheckpoint, GivesTheOriginalsOutputs) {
+  VITRAL_NEEDS_SHARED(weights, std::string("golden/") + GetParam() + ".pt");
+  std::string reference = weights.substr(0, weights.size() - 3);
+  if (reference.ends_with("_cuda")) reference.resize(reference.size() - 5);
+  const data::WeightsFile file = data::read_weights(weights);
+  models::Student student(config_of_weights(file.tensors, file.metadata, weights));
+  student.load_state(file.tensors, weights);
+  const data::H5File h5 = data::H5File::open(reference + ".h5");
+  const NoGrad no_grad;
+  const models::StudentOutput y = student.forward(Variable(h5.read("/input")));
+  EXPECT_LT(relative_error(y.embedding.value(), h5.read("/embedding")), 1e-5);
+  EXPECT_LT(relative_error(y.probs.value(), h5.read("/probs")), 1e-5);
+  EXPECT_LT(relative_error(y.patches.value(), h5.read("/patch_embeddings")), 1e-5);
+  const Encoder encoder = Encoder::load(weights);
+  EXPECT_EQ(encoder.config(), student.config());
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, PublishedCheckpoint,
+                         testing::Values("checkpoint_masked", "checkpoint_no_scale_unmasked",
+                                         "checkpoint_masked_cuda"),
+                         [](const auto& tested) { return std::string(tested.param); });
+
+TEST(Encoder, OverridesComeLast) {
+  const std::string path = "tests/golden/run_init.safetensors";
+  EXPECT_EQ(Encoder::load(path).config().attention, "neighbourhood");
+  const Encoder full = Encoder::load(path, cpu, {.attention = "full", .window = {}, .same_norm = false});
+  EXPECT_EQ(full.config().attention, "full");
+  const Tensor images = Tensor::full({3, 16, 16, 3}, 90, DType::uint8);
+  images.data<std::uint8_t>()[700] = 255;
+  const Encoded a = Encoder::load(path).encode(images), b = full.encode(images), c = full.encode(images, 2);
+  EXPECT_GT(relative_error(b.embeddings, a.embeddings), 1e-3);
+  EXPECT_LT(relative_error(c.embeddings, b.embeddings), 1e-6);
+  EXPECT_LT(relative_error(c.patches, b.patches), 1e-6);
+  // With same_norm every patch embedding has the length `scale`, without it they differ.
+  const auto length = [](const Encoded& e, std::int64_t patch) {
+    double sum = 0;
+    for (int i = 0; i < 16; ++i) sum += std::pow(e.patches.data<float>()[patch * 16 + i], 2);
+    return std::sqrt(sum);
+  };
+  EXPECT_NEAR(length(a, 0), length(a, 9), 1e-5);
+  EXPECT_GT(std::abs(length(b, 0) - length(b, 9)), 1e-3);
+  const EncoderOverrides cold{.attention = {}, .window = {}, .same_norm = {}, .temperature = 0.01};
+  const auto probs = Encoder::load(path, cpu, cold).encode(images).probs.to_vector();
+  EXPECT_GT(*std::max_element(probs.begin(), probs.end()), 0.5);
+}
+
+// Weights are used where their file is mapped; what happens to its name afterwards is no concern of theirs.
+TEST(Encoder, OutlivesItsFile) {
+  const test::TempDir folder;
+  const std::string path = folder / "student.safetensors";
+  std::filesystem::copy_file("tests/golden/run_init.safetensors", path);
+  Tensor images({2, 16, 16, 3}, DType::uint8);
+  for (std::int64_t i = 0; i < images.numel(); ++i)
+    images.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 37);
+  const Encoder encoder = Encoder::load(path);
+  const auto expected = encoder.encode(images).embeddings.to_vector();
+  data::write_safetensors(path, {{"w", Tensor::full({2}, 1)}});
+  std::filesystem::remove(path);
+  EXPECT_EQ(encoder.encode(images).embeddings.to_vector(), expected);
+}
+
+TEST(Encoder, HalfPrecisionOnDiskIsCloseToWhole) {
+  const test::TempDir folder;
+  const std::string path = "tests/golden/run_init.safetensors";
+  Tensor images({4, 16, 16, 3}, DType::uint8);
+  for (std::int64_t i = 0; i < images.numel(); ++i)
+    images.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 29 + i / 768 * 11);
+  const Encoded whole = Encoder::load(path).encode(images);
+  for (const auto& [dtype, tolerance] : {std::pair{DType::float16, 2e-3}, {DType::bfloat16, 2e-2}}) {
+    data::NamedTensors tensors = data::read_weights(path).tensors;
+    for (auto& [name, tensor] : tensors) tensor = tensor.cast(dtype);
+    data::write_safetensors(folder / "half.safetensors", tensors);
+    const Encoded half = Encoder::load(folder / "half.safetensors").encode(images);
+    EXPECT_LT(relative_error(half.embeddings, whole.embeddings), tolerance) << name(dtype);
+    EXPECT_LT(relative_error(half.patches, whole.patches), tolerance) << name(dtype);
+    EXPECT_GT(relative_error(half.embeddings, whole.embeddings), tolerance / 1000) << name(dtype);
+  }
+}
+
+TEST(Encoder, WhatDoesNotGiveAStudent) {
+  EXPECT_EQ(test::message_of([] {
+              Encoder::load("tests/golden/run_init.safetensors", cpu,
+                            {.attention = {}, .window = 4, .same_norm = {}});
+            }),
+            "student: window 4 must be odd and positive");
+}
+
+}  // namespace
+}  // namespace vitral::models

@@ -1,0 +1,170 @@
+// The exported graph is whole and standard, and ONNX Runtime computes what the student computes.
+#include "models/student/onnx_export.h"
+
+#include <set>
+
+#include <gtest/gtest.h>
+
+#include "data/weights/onnx_file.h"
+#include "tests/cli/small_run.h"
+#include "tests/golden.h"
+#include "tests/python.h"
+
+namespace vitral::models {
+namespace {
+
+using test::message_of;
+using test::TempDir;
+
+// The operators that ONNX has in opset 17, as far as they are used.
+const std::set<std::string> standard{"Add",      "Conv",  "Div",      "Gather",     "LayerNormalization",
+                                     "MatMul",   "Mul",   "ReduceL2", "ReduceMean", "Reshape",
+                                     "Sigmoid",  "Slice", "Softmax",  "Squeeze",    "Transpose",
+                                     "Unsqueeze"};
+
+std::vector<models::StudentConfig> some_students() {
+  models::StudentConfig masked = test::small_student(2), wide = masked, full = test::small_student(1, "full");
+  wide.window = 5;
+  full.same_norm = false;
+  return {masked, wide, full};
+}
+
+TEST(OnnxExport, TheGraphIsWholeAndStandard) {
+  const TempDir dir;
+  for (const auto& config : some_students()) {
+    export_onnx(dir / "a.onnx", models::Student(config), {{"epoch", "3"}});
+    EXPECT_TRUE(data::looks_like_onnx(dir / "a.onnx"));
+    const data::OnnxSummary s = data::read_onnx_summary(dir / "a.onnx");
+    EXPECT_EQ(s.producer, "vitral " VITRAL_VERSION);
+    EXPECT_EQ(s.opset, 17);
+    auto metadata = s.metadata;
+    EXPECT_EQ(metadata["epoch"], "3");
+    EXPECT_EQ(models::student_config_from_metadata(metadata, "a.onnx"), config);
+    const auto described = [](const std::vector<data::OnnxTensor>& tensors) {
+      std::string out;
+      for (const auto& t : tensors) {
+        out += fmt::format("{} {}", t.name, t.dtype);
+        for (const auto& d : t.dims)
+          std::visit([&](const auto& size) { out += fmt::format(" {}", size); }, d);
+        out += ";";
+      }
+      return out;
+    };
+    EXPECT_EQ(described(s.inputs), "images float32 batch 3 64 64;");
+    EXPECT_EQ(described(s.outputs),
+              "embedding float32 batch 16;probs float32 batch 1 16;patch_embeddings float32 batch 16 16;");
+    // Every tensor has one origin, which comes before its uses.
+    std::set<std::string> known{"images"};
+    for (const auto& constant : s.constants) EXPECT_TRUE(known.insert(constant.name).second) << constant.name;
+    for (const auto& node : s.nodes) {
+      EXPECT_TRUE(standard.contains(node.operation)) << node.operation;
+      for (const auto& input : node.inputs)
+        EXPECT_TRUE(known.contains(input)) << node.operation << " " << input;
+      ASSERT_EQ(node.outputs.size(), 1U);
+      EXPECT_TRUE(known.insert(node.outputs[0]).second) << node.outputs[0];
+    }
+    for (const auto& output : s.outputs) EXPECT_TRUE(known.contains(output.name));
+    EXPECT_EQ(known.contains("attention_mask"), config.attention == "neighbourhood");
+    EXPECT_EQ(known.contains("norm_of_patches"), config.same_norm);
+  }
+}
+
+TEST(OnnxExport, TheSameStudentGivesTheSameBytes) {
+  const TempDir dir;
+  const models::Student student(test::small_student(), 4);
+  export_onnx(dir / "a.onnx", student);
+  export_onnx(dir / "b.onnx", student);
+  EXPECT_EQ(test::bytes_of_file(dir / "a.onnx"), test::bytes_of_file(dir / "b.onnx"));
+}
+
+// Saves what should come out and asks ONNX Runtime.
+void check_with_runtime(const models::Student& student, const Tensor& images,
+                        const data::NamedTensors& expected) {
+  const TempDir dir;
+  export_onnx(dir / "a.onnx", student);
+  data::NamedTensors values = expected;
+  values.emplace_back("images", images);
+  data::write_safetensors(dir / "values.safetensors", values);
+  const auto r = test::python({"tests/reference/check_onnx.py", dir / "a.onnx", dir / "values.safetensors"});
+  EXPECT_EQ(r.status, 0) << r.out;
+  EXPECT_TRUE(r.out.starts_with("relative error ")) << r.out;
+}
+
+TEST(OnnxExport, RuntimeComputesWhatTheStudentComputes) {
+  VITRAL_NEEDS_PYTHON("onnxruntime, numpy");
+  for (const auto& config : some_students()) {
+    models::Student student(config, 7);
+    if (config.same_norm) {  // above and below the clamp at 10
+      auto state = student.state();
+      for (auto& [name, tensor] : state)
+        if (name == "scale") tensor = Tensor::full({1}, config.window == 5 ? 12 : 2.5);
+      student.load_state(state, "here");
+    }
+    const Tensor images = test::noise({3, 3, config.image_size, config.image_size}, 3, DType::float32);
+    const models::StudentOutput y = student.forward(Variable(images));
+    check_with_runtime(student, images,
+                       {{"embedding", y.embedding.value()},
+                        {"probs", y.probs.value()},
+                        {"patch_embeddings", y.patches.value()}});
+  }
+}
+
+void check_golden(const std::string& name) {
+  for (const auto& path : test::golden_files(name)) {
+    SCOPED_TRACE(path);
+    const data::H5File golden = data::H5File::open(path);
+    models::Student student(test::golden_config(golden));
+    student.load_state(test::read_group(golden, "state"), path);
+    check_with_runtime(student, golden.read("input"),
+                       {{"embedding", golden.read("forward/default/embedding")},
+                        {"probs", golden.read("forward/default/probs")},
+                        {"patch_embeddings", golden.read("forward/all/embedding")}});
+  }
+}
+
+TEST(OnnxExport, RuntimeComputesWhatPyTorchComputedMasked) {
+  VITRAL_NEEDS_PYTHON("onnxruntime, numpy");
+  check_golden("student_masked.h5");
+}
+TEST(OnnxExport, RuntimeComputesWhatPyTorchComputedUnmasked) {
+  VITRAL_NEEDS_PYTHON("onnxruntime, numpy");
+  check_golden("student_unmasked.h5");
+}
+
+TEST(OnnxSummary, EveryTruncationIsAnErrorOrAWholePrefix) {
+  const TempDir dir;
+  data::OnnxModel model("m");
+  model.input("x", {"batch", std::int64_t{3}});
+  model.node("MatMul", {"x", model.constant("w", Tensor::full({3, 2}, 1))}, {{"axis", std::int64_t{-1}}},
+             "y");
+  model.output("y", {"batch", std::int64_t{2}});
+  model.write(dir / "a.onnx", {{"key", "value"}});
+  const std::string bytes = test::bytes_of_file(dir / "a.onnx");
+  int whole = 0;
+  for (std::size_t size = 0; size < bytes.size(); ++size) {
+    test::put_file(dir / "cut.onnx", bytes.substr(0, size));
+    const std::string text = message_of([&] { data::read_onnx_summary(dir / "cut.onnx"); });
+    EXPECT_EQ(text.find('\n'), std::string::npos);
+    whole += text == "no error";
+  }
+  EXPECT_EQ(whole, 2);  // without the metadata, and without the version of the operators
+}
+
+TEST(OnnxSummary, DamagedFilesAreOneLine) {
+  const TempDir dir;
+  const std::string path = dir / "a.onnx";
+  export_onnx(path, models::Student(test::small_student()));
+  const std::string bytes = test::bytes_of_file(path);
+  const std::string end = "; it is damaged or not an ONNX model, export it again";
+  test::put_file(path, bytes.substr(0, bytes.size() / 2));
+  EXPECT_EQ(message_of([&] { data::read_onnx_summary(path); }),
+            path + ": a field is cut off or of an unknown kind" + end);
+  test::put_file(path, "\x08\x08");
+  EXPECT_EQ(message_of([&] { data::read_onnx_summary(path); }), path + ": has no graph" + end);
+  test::put_file(path, "\x08\x08\x38\x01");
+  EXPECT_EQ(message_of([&] { data::read_onnx_summary(path); }),
+            path + ": a number where a message belongs" + end);
+}
+
+}  // namespace
+}  // namespace vitral::models

@@ -1,0 +1,246 @@
+#include "models/student/student.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <gtest/gtest.h>
+
+#include "autograd/gradcheck.h"
+#include "tests/support.h"
+
+namespace vitral::models {
+namespace {
+
+using test::message_of;
+
+StudentConfig tiny() {
+  StudentConfig c;
+  c.image_size = 12, c.patch_size = 4, c.width = 4, c.heads = 2, c.layers = 1;
+  return c;
+}
+
+TEST(Student, ParametersHaveTheNamesOfTheOriginal) {
+  const Student student(tiny());
+  std::string names;
+  for (const auto& p : student.parameters()) names += p.name + " ";
+  EXPECT_EQ(names,
+            "positional_embedding scale conv1.weight ln_pre.weight ln_pre.bias "
+            "transformer.resblocks.0.attn.in_proj_weight "
+            "transformer.resblocks.0.attn.in_proj_bias transformer.resblocks.0.attn.out_proj.weight "
+            "transformer.resblocks.0.attn.out_proj.bias transformer.resblocks.0.ln_1.weight "
+            "transformer.resblocks.0.ln_1.bias transformer.resblocks.0.ln_2.weight "
+            "transformer.resblocks.0.ln_2.bias "
+            "transformer.resblocks.0.mlp.c_fc.weight transformer.resblocks.0.mlp.c_fc.bias "
+            "transformer.resblocks.0.mlp.c_proj.weight transformer.resblocks.0.mlp.c_proj.bias "
+            "ln_post.weight ln_post.bias ");
+}
+
+TEST(Student, FreshWeightsAreDrawnAsPyTorchDrawsThem) {
+  StudentConfig c;
+  c.image_size = 32, c.patch_size = 8, c.width = 120, c.heads = 8, c.layers = 1;
+  const Student student(c, 3);
+  const double w = 128;
+  const auto statistics = [&](const std::string& name) {
+    for (const auto& p : student.parameters()) {
+      if (p.name != name) continue;
+      double low = 1e9, high = -1e9, squares = 0;
+      const auto values = p.value->value().to_vector();
+      for (double v : values) low = std::min(low, v), high = std::max(high, v), squares += v * v;
+      return std::array{low, high, std::sqrt(squares / static_cast<double>(values.size()))};
+    }
+    return std::array{0.0, 0.0, 0.0};
+  };
+  const auto uniform = [&](const std::string& name, double bound) {
+    const auto [low, high, deviation] = statistics(name);
+    EXPECT_NEAR(low, -bound, bound * 0.05) << name;
+    EXPECT_NEAR(high, bound, bound * 0.05) << name;
+    EXPECT_NEAR(deviation, bound / std::sqrt(3.0), bound * 0.05) << name;
+  };
+  const auto constant = [&](const std::string& name, double value) {
+    const auto [low, high, deviation] = statistics(name);
+    EXPECT_EQ(low, value) << name;
+    EXPECT_EQ(high, value) << name;
+  };
+  const std::string block = "transformer.resblocks.0.";
+  uniform("conv1.weight", 1 / std::sqrt(3.0 * 8 * 8));
+  uniform(block + "attn.in_proj_weight", std::sqrt(6 / (4 * w)));
+  constant(block + "attn.in_proj_bias", 0);
+  uniform(block + "attn.out_proj.weight", 1 / std::sqrt(w));
+  constant(block + "attn.out_proj.bias", 0);
+  uniform(block + "mlp.c_fc.weight", 1 / std::sqrt(w));
+  uniform(block + "mlp.c_fc.bias", 1 / std::sqrt(w));
+  uniform(block + "mlp.c_proj.weight", 1 / std::sqrt(4 * w));
+  constant(block + "ln_1.weight", 1);
+  constant("ln_pre.bias", 0);
+  constant("scale", 1);
+  EXPECT_NEAR(statistics("positional_embedding")[2], 1 / std::sqrt(w), 0.05 / std::sqrt(w));
+}
+
+TEST(Student, SeedDecidesTheWeights) {
+  const Student a(tiny(), 1), b(tiny(), 1), c(tiny(), 2);
+  EXPECT_EQ(a.parameters()[2].value->value().to_vector(), b.parameters()[2].value->value().to_vector());
+  EXPECT_NE(a.parameters()[2].value->value().to_vector(), c.parameters()[2].value->value().to_vector());
+}
+
+TEST(Student, EveryParameterHasTheRightGradient) {
+  for (const char* attention : {"neighbourhood", "full"}) {
+    for (bool same_norm : {true, false}) {
+      StudentConfig config = tiny();
+      config.attention = attention;
+      config.same_norm = same_norm;
+      Student student(config, 5);
+      student.to(DType::float64);
+      Random random(9);
+      Tensor images({2, 3, 12, 12}, DType::float64);
+      for (std::int64_t i = 0; i < images.numel(); ++i) images.data<double>()[i] = random.normal();
+      // The parameters become the inputs of gradcheck.
+      std::vector<Tensor> values;
+      for (const auto& p : student.parameters()) values.push_back(p.value->value().clone());
+      const auto f = [&](const std::vector<Variable>& x) {
+        const auto parameters = student.parameters();
+        for (std::size_t i = 0; i < x.size(); ++i) *parameters[i].value = x[i];
+        const StudentOutput out = student.forward(Variable(images));
+        return concat({reshape(out.embedding, {-1}), reshape(out.probs, {-1}), reshape(out.patches, {-1})},
+                      0);
+      };
+      const GradcheckResult result = gradcheck(f, values, {.tolerance = 1e-5});
+      EXPECT_TRUE(result.passed) << attention << " " << same_norm << ": " << result.message;
+    }
+  }
+}
+
+TEST(Student, ProbabilitiesSumToOneAndTheEmbeddingIsTheirSum) {
+  const Student student(tiny(), 2);
+  const NoGrad no_grad;
+  const StudentOutput out = student.forward(Variable(Tensor::full({2, 3, 12, 12}, 0.3)));
+  EXPECT_EQ(out.embedding.shape(), (Shape{2, 4}));
+  EXPECT_EQ(out.probs.shape(), (Shape{2, 1, 9}));
+  EXPECT_EQ(out.patches.shape(), (Shape{2, 9, 4}));
+  for (double s : sum(out.probs, 2).value().to_vector()) EXPECT_NEAR(s, 1, 1e-6);
+  for (double s : sum(square(out.patches), 2).value().to_vector()) EXPECT_NEAR(s, 1, 1e-5) << "scale is 1";
+}
+
+TEST(Student, SizesAreInferredFromTheWeights) {
+  StudentConfig c = tiny();
+  EXPECT_EQ(infer_student_config(Student(c).state(), "w"), c);
+  c.same_norm = false;
+  c.attention = "full";
+  EXPECT_EQ(infer_student_config(Student(c).state(), "w"), c);
+  EXPECT_EQ(message_of([] {
+              infer_student_config({{"x", Tensor({2})}}, "w.safetensors");
+            }),
+            "w.safetensors: has no weights 'conv1.weight'; these are not a student's weights");
+}
+
+TEST(StudentMetadata, HoldsTheArchitectureAndReadsBack) {
+  StudentConfig c = tiny();
+  c.attention = "full", c.window = 5, c.same_norm = false;
+  auto metadata = to_metadata(c);
+  EXPECT_EQ(metadata, (std::map<std::string, std::string>{{"model.image_size", "12"},
+                                                          {"model.patch_size", "4"},
+                                                          {"model.width", "4"},
+                                                          {"model.layers", "1"},
+                                                          {"model.heads", "2"},
+                                                          {"model.attention", "full"},
+                                                          {"model.window", "5"},
+                                                          {"model.same_norm", "false"}}));
+  metadata["format"] = "pt";
+  EXPECT_EQ(student_config_from_metadata(metadata, "m.safetensors"), c);
+  EXPECT_EQ(student_config_from_metadata({{"format", "pt"}}, "m.safetensors"), std::nullopt);
+}
+
+TEST(StudentMetadata, RejectsWhatIsNoStudent) {
+  const auto error = [](const std::string& key, const std::string& value) {
+    auto metadata = to_metadata(StudentConfig{});
+    metadata[key] = value;
+    return message_of([&] { student_config_from_metadata(metadata, "m.safetensors"); });
+  };
+  EXPECT_EQ(error("model.heads", "15"), "m.safetensors: metadata: student: heads 15 must divide width 512");
+  EXPECT_EQ(error("model.width", "many"), "m.safetensors: metadata model.width: 'many' is not a valid value");
+  EXPECT_EQ(error("model.same_norm", "1"),
+            "m.safetensors: metadata model.same_norm: '1' is not a valid value");
+  auto metadata = to_metadata(StudentConfig{});
+  metadata.erase("model.layers");
+  EXPECT_EQ(message_of([&] { student_config_from_metadata(metadata, "m.safetensors"); }),
+            "m.safetensors: metadata model.layers is missing");
+}
+
+TEST(Student, Errors) {
+  const auto with = [](auto&& change) {
+    StudentConfig c = tiny();
+    change(c);
+    return message_of([&] { Student student(c); });
+  };
+  EXPECT_EQ(with([](auto& c) { c.patch_size = 5; }), "student: patch_size 5 must divide image_size 12");
+  EXPECT_EQ(with([](auto& c) { c.heads = 3; }), "student: heads 3 must divide width 4");
+  EXPECT_EQ(with([](auto& c) { c.attention = "sparse"; }),
+            "student: attention 'sparse' is unknown, choose neighbourhood or full");
+  EXPECT_EQ(with([](auto& c) { c.window = 4; }), "student: window 4 must be odd and positive");
+  const Student student(tiny());
+  EXPECT_EQ(message_of([&] {
+              student.forward(Variable(Tensor::zeros({2, 3, 12, 16})));
+            }),
+            "student: images [2, 3, 12, 16] must be [B, 3, 12, 12]");
+}
+
+TEST(Module, LoadingIsStrictAndAllOrNothing) {
+  Student a(tiny(), 1);
+  const Student b(tiny(), 2);
+  const auto before = a.parameters()[1].value->value().to_vector();
+  auto state = b.state();
+  state.back().second = Tensor::zeros({7});
+  EXPECT_EQ(message_of([&] { a.load_state(state, "x.safetensors"); }),
+            "x.safetensors: weights 'ln_post.bias' have shape [7], this model needs [4]; it belongs to "
+            "another architecture");
+  state.pop_back();
+  EXPECT_EQ(message_of([&] { a.load_state(state, "x.safetensors"); }),
+            "x.safetensors: has no weights 'ln_post.bias'; it belongs to another architecture");
+  state = b.state();
+  state.emplace_back("more", Tensor::zeros({1}));
+  EXPECT_EQ(
+      message_of([&] { a.load_state(state, "x.safetensors"); }),
+      "x.safetensors: has weights 'more' that this model does not know; it belongs to another architecture");
+  EXPECT_EQ(a.parameters()[1].value->value().to_vector(), before);
+  a.load_state(b.state(), "b");
+  EXPECT_EQ(a.parameters()[2].value->value().to_vector(), b.parameters()[2].value->value().to_vector());
+}
+
+TEST(Module, SharedStateIsTheGivenTensors) {
+  Student a(tiny(), 1);
+  const Student b(tiny(), 2);
+  auto state = b.state();
+  const Tensor half = state[1].second.cast(DType::float16);
+  state[1].second = half;
+  state.emplace_back("more", Tensor::zeros({1}));
+  const auto before = a.parameters()[0].value->value();
+  EXPECT_EQ(
+      message_of([&] { a.share_state(state, "x.safetensors"); }),
+      "x.safetensors: has weights 'more' that this model does not know; it belongs to another architecture");
+  EXPECT_TRUE(a.parameters()[0].value->value().shares_memory_with(before));
+  state.pop_back();
+  a.share_state(state, "x.safetensors");
+  const auto mine = a.parameters();
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    const Tensor& value = mine[i].value->value();
+    EXPECT_EQ(value.dtype(), DType::float32);
+    EXPECT_EQ(value.to_vector(), state[i].second.to_vector());
+    EXPECT_EQ(value.shares_memory_with(state[i].second), i != 1) << mine[i].name;
+  }
+}
+
+TEST(Module, ANameIsTakenOnce) {
+  struct Twice : nn::Module {
+    Variable &a = parameter("w", Tensor::zeros({1})), &b = parameter("w", Tensor::zeros({1}));
+  };
+  EXPECT_EQ(message_of([] { Twice twice; }), "parameter: 'w' is registered already");
+}
+
+TEST(Student, TemperatureTooSmallForFloat32) {
+  const Student student({.image_size = 8, .patch_size = 4, .width = 4, .layers = 1, .heads = 2}, 0);
+  const Variable images(Tensor::zeros({1, 3, 8, 8}));
+  EXPECT_EQ(message_of([&] { student.forward(images, {.temperature = 1e-39}); }),
+            "pool_patches: temperature 1e-39 must be positive and at least 1e-30");
+}
+
+}  // namespace
+}  // namespace vitral::models

@@ -1,0 +1,57 @@
+// A CLIP small enough to be made on the spot: random weights, the small vocabulary of tests/golden, and
+// embeddings as wide as those of the small students.
+#pragma once
+#include <filesystem>
+#include <string>
+
+#include "data/weights/safetensors.h"
+#include "models/clip/towers.h"
+#include "tests/support.h"
+
+namespace vitral::test {
+
+inline constexpr const char* small_merges = "tests/golden/tokenizer_merges.txt";
+
+inline models::ClipTextConfig tiny_clip_text(int embedding = 16) {
+  models::ClipTextConfig c;
+  c.context = 12;
+  c.vocabulary = 614;
+  c.width = 64;
+  c.layers = 2;
+  c.heads = 1;
+  c.embedding = embedding;
+  return c;
+}
+
+inline models::ClipImageConfig tiny_clip_image(int embedding = 16) {
+  models::ClipImageConfig c;
+  c.image_size = 24;
+  c.patch_size = 8;
+  c.width = 64;
+  c.layers = 1;
+  c.heads = 1;
+  c.embedding = embedding;
+  return c;
+}
+
+/// A folder with model.safetensors (OpenAI's names) and merges.txt.
+inline void write_tiny_clip(const std::string& folder, int embedding = 16, std::uint64_t seed = 3) {
+  std::filesystem::create_directories(folder);
+  data::NamedTensors tensors;
+  // Larger weights than fresh ones, so that different texts have different embeddings.
+  const auto add = [&](const std::string& prefix, const data::NamedTensors& state) {
+    for (const auto& [name, tensor] : state) {
+      Tensor t = tensor;
+      if (name == "token_embedding.weight" || name == "positional_embedding")
+        for (std::int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] *= 20;
+      tensors.emplace_back(prefix + name, t);
+    }
+  };
+  add("visual.", models::ClipImage(tiny_clip_image(embedding), seed).state());
+  add("", models::ClipText(tiny_clip_text(embedding), seed).state());
+  data::write_safetensors(folder + "/model.safetensors", tensors);
+  std::filesystem::copy_file(small_merges, folder + "/merges.txt",
+                             std::filesystem::copy_options::overwrite_existing);
+}
+
+}  // namespace vitral::test
