@@ -12,9 +12,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/yaml.h>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "base/yaml_text.h"
 #include "train/config_keys.h"
 
 namespace vitral::train {
@@ -202,13 +204,10 @@ void Loader::read_file(const std::string& path) {
 
 /// Back to the defaults of a section that a map replaces; data.augment as a map starts from no operation.
 void Loader::reset(const std::string& section) {
-  const Config defaults;
-  if (section == "model") config_.model = defaults.model;
-  if (section == "data") config_.data = defaults.data;
-  if (section == "data.augment") config_.data.augment = {};
-  if (section == "train") config_.train = defaults.train;
-  if (section == "train.optimizer") config_.train.optimizer = defaults.train.optimizer;
-  if (section == "train.scheduler") config_.train.scheduler = defaults.train.scheduler;
+  Config defaults;
+  if (section == "data.augment") defaults.data.augment = {};
+  for (const Key& key : key_table())
+    if (key.name.starts_with(section + ".")) key.copy(defaults, config_);
 }
 
 void Loader::set_section(const std::string& section, const YAML::Node& node, const Origin& whole,
@@ -280,8 +279,7 @@ void Loader::apply_override(const std::string& text) {
     for (const Key& key : key_table()) {
       const auto origin = origins_.find(key.name);
       if (key.schedulers.empty() || origin == origins_.end() || origin->second.is_override()) continue;
-      const Config defaults;
-      key.read(YAML::Load(key.write(defaults)), config_);
+      key.copy(Config{}, config_);
       origins_.erase(origin);
     }
   }

@@ -1,116 +1,15 @@
 #include "train/config_keys.h"
 
-#include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <limits>
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
+#include <array>
 
 #include "base/error.h"
+#include "base/field_kinds.h"
+#include "models/student/config.h"
 
 namespace vitral::train {
 namespace {
 
-bool is_plain(const YAML::Node& node) { return node.IsScalar() && node.Tag() == "?"; }
-
-/// A scalar without quotes as a number; false where it is none, or does not fit T.
-template <class T>
-bool parse_number(const YAML::Node& node, T& value) {
-  if (!is_plain(node)) return false;
-  const std::string& text = node.Scalar();
-  const char* first = text.data();
-  const char* last = first + text.size();
-  if (text.size() > 1 && text[0] == '+' && text[1] != '-') ++first;
-  const auto [rest, problem] = std::from_chars(first, last, value);
-  return problem == std::errc{} && rest == last;
-}
-
-std::string join_or(const std::vector<std::string>& names) {
-  if (names.size() == 1) return names[0];
-  return fmt::format("{} or {}", fmt::join(names.begin(), names.end() - 1, ", "), names.back());
-}
-
-// The kinds of values. Each has value() (what is valid, for messages and docs), read (false: not valid)
-// and write.
-
-struct Integer {
-  std::int64_t min = 0;
-  std::int64_t max = std::numeric_limits<std::int64_t>::max();
-  bool odd = false;
-
-  std::string value() const {
-    const std::string what = odd ? "an odd integer" : "an integer";
-    if (max == std::numeric_limits<std::int64_t>::max()) return fmt::format("{} >= {}", what, min);
-    return fmt::format("{} from {} to {}", what, min, max);
-  }
-  template <class T>
-  bool read(const YAML::Node& node, T& field) const {
-    std::int64_t i = 0;
-    if (!parse_number(node, i) || i < min || i > max || i > std::numeric_limits<T>::max()) return false;
-    if (odd && i % 2 == 0) return false;
-    field = static_cast<T>(i);
-    return true;
-  }
-  template <class T>
-  std::string write(T field) const {
-    return fmt::format("{}", field);
-  }
-};
-
-struct Number {
-  std::string text;
-  double min = 0, max = std::numeric_limits<double>::infinity();
-  bool open_min = false, open_max = true;
-
-  std::string value() const { return text; }
-  template <class T>
-  bool read(const YAML::Node& node, T& field) const {
-    T x = 0;
-    if (!parse_number(node, x) || !std::isfinite(x)) return false;
-    const auto d = static_cast<double>(x);
-    if (open_min ? d <= min : d < min) return false;
-    if (open_max ? d >= max : d > max) return false;
-    field = x;
-    return true;
-  }
-  template <class T>
-  std::string write(T field) const {
-    return yaml_number(field);
-  }
-};
-
-Number above_zero() { return {.text = "a number > 0", .open_min = true}; }
-Number zero_or_more() { return {.text = "a number >= 0"}; }
-Number one_or_more() { return {.text = "a number >= 1", .min = 1}; }
-Number fraction() { return {.text = "a number in [0, 1]", .max = 1, .open_max = false}; }
-Number inside_unit() { return {.text = "a number in (0, 1)", .max = 1, .open_min = true}; }
-Number below_one() { return {.text = "a number in [0, 1)", .max = 1}; }
-
-struct Truth {
-  std::string value() const { return "true or false"; }
-  bool read(const YAML::Node& node, bool& field) const {
-    if (!is_plain(node)) return false;
-    const std::string& text = node.Scalar();
-    if (text == "true" || text == "True" || text == "TRUE") return field = true;
-    field = false;
-    return text == "false" || text == "False" || text == "FALSE";
-  }
-  std::string write(bool field) const { return field ? "true" : "false"; }
-};
-
-struct Choice {
-  std::vector<std::string> names;
-
-  std::string value() const { return join_or(names); }
-  bool read(const YAML::Node& node, std::string& field) const {
-    if (!node.IsScalar() || std::find(names.begin(), names.end(), node.Scalar()) == names.end()) return false;
-    field = node.Scalar();
-    return true;
-  }
-  std::string write(const std::string& field) const { return field; }
-};
+using namespace fields;
 
 struct DeviceName {
   std::string value() const { return "cpu, cuda, cuda:N or auto"; }
@@ -125,54 +24,6 @@ struct DeviceName {
     return valid;
   }
   std::string write(const std::string& field) const { return yaml_text(field); }
-};
-
-struct Path {
-  std::string value() const { return "a path"; }
-  bool read(const YAML::Node& node, std::string& field) const {
-    if (!node.IsScalar() || node.Scalar().empty() || node.Scalar().find('\0') != std::string::npos)
-      return false;
-    field = node.Scalar();
-    return true;
-  }
-  std::string write(const std::string& field) const { return yaml_text(field); }
-};
-
-struct PathOrNull {
-  std::string value() const { return "null or a path"; }
-  bool read(const YAML::Node& node, std::string& field) const {
-    if (!node.IsNull()) return Path{}.read(node, field);
-    field.clear();
-    return true;
-  }
-  std::string write(const std::string& field) const { return field.empty() ? "null" : yaml_text(field); }
-};
-
-struct Paths {
-  bool may_be_empty = false;
-
-  std::string value() const {
-    return may_be_empty ? "a path or a list of paths, may be empty" : "a path or a list of paths";
-  }
-  bool read(const YAML::Node& node, std::vector<std::string>& field) const {
-    std::vector<std::string> paths;
-    if (node.IsSequence()) {
-      for (const auto& item : node) {
-        if (!Path{}.read(item, paths.emplace_back())) return false;
-      }
-    } else if (!Path{}.read(node, paths.emplace_back())) {
-      return false;
-    }
-    if (paths.empty() && !may_be_empty) return false;
-    field = std::move(paths);
-    return true;
-  }
-  std::string write(const std::vector<std::string>& field) const {
-    std::vector<std::string> texts;
-    texts.reserve(field.size());
-    for (const auto& path : field) texts.push_back(yaml_text(path));
-    return fmt::format("[{}]", fmt::join(texts, ", "));
-  }
 };
 
 struct Betas {
@@ -190,30 +41,6 @@ struct Betas {
     return fmt::format("[{}, {}]", yaml_number(field[0]), yaml_number(field[1]));
   }
 };
-
-template <class Kind>
-struct OrNull {
-  Kind kind;
-
-  std::string value() const { return "null or " + kind.value(); }
-  template <class T>
-  bool read(const YAML::Node& node, std::optional<T>& field) const {
-    if (node.IsNull()) {
-      field.reset();
-      return true;
-    }
-    T value{};
-    if (!kind.read(node, value)) return false;
-    field = value;
-    return true;
-  }
-  template <class T>
-  std::string write(const std::optional<T>& field) const {
-    return field ? kind.write(*field) : "null";
-  }
-};
-template <class Kind>
-OrNull(Kind) -> OrNull<Kind>;
 
 struct EpochOrSteps {
   std::string value() const { return "epoch or an integer >= 1"; }
@@ -239,55 +66,39 @@ struct Recipe {
   }
 };
 
-template <class Field, class Kind>
-Key make_key(std::string name, Field field, Kind kind, std::vector<std::string> schedulers = {}) {
-  const auto read = [field, kind](const YAML::Node& node, Config& config) {
-    if (!kind.read(node, field(config)))
-      throw BadValue{fmt::format("must be {}, not {}", kind.value(), describe(node))};
-  };
-  const auto write = [field, kind](const Config& config) { return kind.write(field(config)); };
-  return {std::move(name), kind.value(), read, write, std::move(schedulers)};
-}
-
 // The name of a key is the path of its member.
-#define KEY(member, ...) \
-  make_key(              \
-      #member, [](auto& c) -> auto& { return c.member; }, __VA_ARGS__)
+#define KEY(...)                          \
+  Key {                                   \
+    VITRAL_FIELD(Config, __VA_ARGS__), {} \
+  }
+
+Key of_schedulers(Key key, std::vector<std::string> names) {
+  key.schedulers = std::move(names);
+  return key;
+}
 
 const std::vector<std::string> plateau{"reduce_on_plateau"}, one_cycle{"one_cycle"};
 
-}  // namespace
-
-const std::vector<Key>& key_table() {
-  static const std::vector<Key> table{
-      KEY(model.image_size, Integer{1, 8192}),
-      KEY(model.patch_size, Integer{1, 8192}),
-      KEY(model.width, Integer{1, 65536}),
-      KEY(model.layers, Integer{1, 1024}),
-      KEY(model.heads, Integer{1, 65536}),
-      KEY(model.attention, Choice{{"neighbourhood", "full"}}),
-      KEY(model.window, Integer{.min = 1, .max = 8191, .odd = true}),
-      KEY(model.same_norm, Truth{}),
+std::vector<Key> make_table() {
+  std::vector<Key> table;
+  const auto add = [&](std::vector<Key> keys) {
+    std::move(keys.begin(), keys.end(), std::back_inserter(table));
+  };
+  const auto add_part = [&](const std::string& section, const auto& fields, const auto& part) {
+    for (const auto& field : fields) table.push_back({field_of_part<Config>(section + ".", field, part), {}});
+  };
+  add_part(
+      "model", models::student_fields(), [](auto& c) -> auto& { return c.model; });
+  add({
       KEY(model.init_from, PathOrNull{}),
 
       KEY(data.train, Paths{}),
       KEY(data.val, Paths{.may_be_empty = true}),
       KEY(data.augment, Recipe{}),
-      KEY(data.augment.resize, Integer{0, 16384}),
-      KEY(data.augment.brightness, zero_or_more()),
-      KEY(data.augment.contrast, zero_or_more()),
-      KEY(data.augment.saturation, zero_or_more()),
-      KEY(data.augment.grayscale, fraction()),
-      KEY(data.augment.flip, fraction()),
-      KEY(data.augment.blur, fraction()),
-      KEY(data.augment.blur_kernel, Integer{.min = 1, .max = 255, .odd = true}),
-      KEY(data.augment.blur_sigma_min, above_zero()),
-      KEY(data.augment.blur_sigma_max, above_zero()),
-      KEY(data.augment.posterize, fraction()),
-      KEY(data.augment.posterize_bits, Integer{1, 8}),
-      KEY(data.augment.autocontrast, fraction()),
-      KEY(data.augment.random_crop, Truth{}),
-      KEY(data.augment.scaled_decode, Truth{}),
+  });
+  add_part(
+      "data.augment", data::augment_fields(), [](auto& c) -> auto& { return c.data.augment; });
+  add({
       KEY(data.shuffle, Truth{}),
       KEY(data.workers, Integer{1, 256}),
 
@@ -310,34 +121,37 @@ const std::vector<Key>& key_table() {
       KEY(train.optimizer.betas, Betas{}),
       KEY(train.optimizer.eps, above_zero()),
       KEY(train.scheduler.name, Choice{{"reduce_on_plateau", "cosine", "one_cycle", "constant"}}),
-      KEY(train.scheduler.patience, Integer{0, 1 << 30}, plateau),
-      KEY(train.scheduler.factor, inside_unit(), plateau),
-      KEY(train.scheduler.threshold, zero_or_more(), plateau),
-      KEY(train.scheduler.min_lr, zero_or_more(), {"reduce_on_plateau", "cosine"}),
-      KEY(train.scheduler.warmup_steps, Integer{0}, {"cosine", "constant"}),
-      KEY(train.scheduler.warmup_fraction, fraction(), one_cycle),
-      KEY(train.scheduler.start_factor, one_or_more(), one_cycle),
-      KEY(train.scheduler.end_factor, one_or_more(), one_cycle),
+      of_schedulers(KEY(train.scheduler.patience, Integer{0, 1 << 30}), plateau),
+      of_schedulers(KEY(train.scheduler.factor, inside_unit()), plateau),
+      of_schedulers(KEY(train.scheduler.threshold, zero_or_more()), plateau),
+      of_schedulers(KEY(train.scheduler.min_lr, zero_or_more()), {"reduce_on_plateau", "cosine"}),
+      of_schedulers(KEY(train.scheduler.warmup_steps, Integer{0}), {"cosine", "constant"}),
+      of_schedulers(KEY(train.scheduler.warmup_fraction, fraction()), one_cycle),
+      of_schedulers(KEY(train.scheduler.start_factor, one_or_more()), one_cycle),
+      of_schedulers(KEY(train.scheduler.end_factor, one_or_more()), one_cycle),
       KEY(train.log_every, Integer{1, 1 << 30}),
       KEY(train.checkpoint_every, EpochOrSteps{}),
       KEY(train.keep, Integer{1, 1 << 30}),
       KEY(train.output, Path{}),
-  };
+  });
+  return table;
+}
+
+}  // namespace
+
+const std::vector<Key>& key_table() {
+  static const std::vector<Key> table = make_table();
   return table;
 }
 
 std::optional<Conflict> find_conflict(const Config& config) {
   const auto& [model, data, teacher, train] = config;
-  const auto divides = [](const char* key, int part, const char* other_key, int whole) {
-    const auto last = [](std::string_view name) { return name.substr(name.rfind('.') + 1); };
-    return Conflict{key, fmt::format("{} must divide {} {}", part, last(other_key), whole), other_key,
-                    fmt::format("{} must be divisible by {} {}", whole, last(key), part)};
-  };
-  if (model.image_size % model.patch_size != 0)
-    return divides("model.patch_size", model.patch_size, "model.image_size", model.image_size);
-  if (model.width % model.heads != 0) return divides("model.heads", model.heads, "model.width", model.width);
-  if (train.batch_size % train.accumulate != 0)
-    return divides("train.accumulate", train.accumulate, "train.batch_size", train.batch_size);
+  if (auto conflict = models::find_conflict(model))
+    return Conflict{"model." + conflict->key, conflict->text, "model." + conflict->other_key,
+                    conflict->other_text};
+  if (auto conflict =
+          not_dividing("train.accumulate", train.accumulate, "train.batch_size", train.batch_size))
+    return conflict;
 
   if (teacher.heads && teacher.weights.empty())
     return Conflict{"teacher.heads", "needs teacher.weights", "teacher.weights",

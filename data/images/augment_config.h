@@ -2,6 +2,9 @@
 // it in.
 #pragma once
 #include <string>
+#include <vector>
+
+#include "base/fields.h"
 
 namespace vitral::data {
 
@@ -44,5 +47,8 @@ struct AugmentConfig {
     return c;
   }
 };
+
+/// The table of the fields, in their order.
+const std::vector<Field<AugmentConfig>>& augment_fields();
 
 }  // namespace vitral::data

@@ -9,39 +9,14 @@
 //   same_norm  e = e / |e| * min(scale, 10)
 //   out        embedding = sum_n p_n e_n
 #pragma once
-#include <map>
 #include <optional>
 #include <string>
 
+#include "models/student/config.h"
 #include "nn/block.h"
 #include "nn/patch_embedding.h"
 
 namespace vitral::models {
-
-struct StudentConfig {
-  int image_size = 224;
-  int patch_size = 28;
-  int width = 512;  // W, the width of the embeddings
-  int layers = 6;
-  int heads = 16;
-  std::string attention = "neighbourhood";  // or "full"
-  int window = 3;                           // of neighbourhood attention, odd
-  bool same_norm = true;
-
-  int grid() const { return image_size / patch_size; }
-  int tokens() const { return grid() * grid(); }
-  int internal_width() const { return width + heads; }
-  bool operator==(const StudentConfig&) const = default;
-};
-
-/// Throws UsageError where the sizes do not fit each other.
-void check(const StudentConfig& config);
-
-/// The configuration as text (model.width = "512", ...) for the metadata of a weights file, and back: nothing
-/// where there is none of it, Error naming `where` where it is incomplete or damaged.
-std::map<std::string, std::string> to_metadata(const StudentConfig& config);
-std::optional<StudentConfig> student_config_from_metadata(const std::map<std::string, std::string>& metadata,
-                                                          const std::string& where);
 
 /// The sizes of a student from its weights alone: width = length of ln_post, heads = internal width - width;
 /// `scale` present means neighbourhood attention with same_norm, absent means full attention without.

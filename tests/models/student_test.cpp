@@ -155,14 +155,29 @@ TEST(StudentMetadata, RejectsWhatIsNoStudent) {
     metadata[key] = value;
     return message_of([&] { student_config_from_metadata(metadata, "m.safetensors"); });
   };
-  EXPECT_EQ(error("model.heads", "15"), "m.safetensors: metadata: student: heads 15 must divide width 512");
-  EXPECT_EQ(error("model.width", "many"), "m.safetensors: metadata model.width: 'many' is not a valid value");
+  EXPECT_EQ(error("model.heads", "15"), "m.safetensors: metadata: heads 15 must divide width 512");
+  EXPECT_EQ(error("model.width", "many"),
+            "m.safetensors: metadata model.width: must be an integer from 1 to 65536, not many");
   EXPECT_EQ(error("model.same_norm", "1"),
-            "m.safetensors: metadata model.same_norm: '1' is not a valid value");
-  auto metadata = to_metadata(StudentConfig{});
-  metadata.erase("model.layers");
-  EXPECT_EQ(message_of([&] { student_config_from_metadata(metadata, "m.safetensors"); }),
-            "m.safetensors: metadata model.layers is missing");
+            "m.safetensors: metadata model.same_norm: must be true or false, not 1");
+  EXPECT_EQ(
+      error("model.gears", "3"),
+      "m.safetensors: metadata model.gears: unknown key; known are image_size, patch_size, width, layers, "
+      "heads, attention, window, same_norm: it was written by a newer vitral, or is damaged");
+  EXPECT_EQ(error("model.width", "[1").substr(0, 53),
+            "m.safetensors: metadata model.width: not valid YAML: ");
+}
+
+// A field that is added one day must not make the files of today unreadable.
+TEST(StudentMetadata, AMissingKeyMeansItsDefault) {
+  const StudentConfig defaults;
+  for (const auto& field : student_fields()) {
+    auto metadata = to_metadata(StudentConfig{56, 14, 64, 2, 4, "full", 5, false});
+    metadata.erase("model." + field.name);
+    const auto config = student_config_from_metadata(metadata, "m.safetensors");
+    ASSERT_TRUE(config) << field.name;
+    EXPECT_EQ(field.write(*config), field.write(defaults)) << field.name;
+  }
 }
 
 TEST(Student, Errors) {
@@ -174,8 +189,9 @@ TEST(Student, Errors) {
   EXPECT_EQ(with([](auto& c) { c.patch_size = 5; }), "student: patch_size 5 must divide image_size 12");
   EXPECT_EQ(with([](auto& c) { c.heads = 3; }), "student: heads 3 must divide width 4");
   EXPECT_EQ(with([](auto& c) { c.attention = "sparse"; }),
-            "student: attention 'sparse' is unknown, choose neighbourhood or full");
-  EXPECT_EQ(with([](auto& c) { c.window = 4; }), "student: window 4 must be odd and positive");
+            "student: attention must be neighbourhood or full, not sparse");
+  EXPECT_EQ(with([](auto& c) { c.window = 4; }),
+            "student: window must be an odd integer from 1 to 8191, not 4");
   const Student student(tiny());
   EXPECT_EQ(message_of([&] {
               student.forward(Variable(Tensor::zeros({2, 3, 12, 16})));

@@ -106,6 +106,21 @@ TEST(Config, AMapAsOverrideReplacesTheWholeMap) {
   EXPECT_EQ(config_of("model: {image_size: 56}", {"model={patch_size: 14}"}).model.image_size, 224);
   EXPECT_EQ(config_of("data: {workers: 5}", {"data={shuffle: false}"}).data.workers, 2);
   EXPECT_EQ(config_of("train: {epochs: 5}", {"train={seed: 1}"}).train.epochs, 100);
+  EXPECT_EQ(config_of("teacher: {weights: a, heads: 4}", {"teacher={weights: b}"}).teacher.heads,
+            std::nullopt);
+}
+
+// Whatever sections there are: a map that names one key of a section puts all others back.
+TEST(Config, AMapResetsEveryOtherKeyOfItsSection) {
+  const std::string yaml =
+      "model: {image_size: 60, patch_size: 6, width: 96, layers: 2, heads: 3, attention: full, window: 5, "
+      "same_norm: false, init_from: a.pt}\n"
+      "data: {train: [a.h5], val: [], augment: none, shuffle: false, workers: 7}\n"
+      "teacher: {weights: a, heads: 4}\n";
+  const Config defaults;
+  EXPECT_EQ(config_of(yaml, {"model={layers: 6}"}).model, defaults.model);
+  EXPECT_EQ(config_of(yaml, {"data={workers: 2}"}).data, defaults.data);
+  EXPECT_EQ(config_of(yaml, {"teacher={weights: null}"}).teacher, defaults.teacher);
 }
 
 TEST(Config, AnotherSchedulerOnTheCommandLineReplacesTheOneOfTheFile) {

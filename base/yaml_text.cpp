@@ -1,13 +1,15 @@
-// Configuration values as text: in YAML files and in error messages.
+#include "base/yaml_text.h"
+
 #include <algorithm>
 #include <array>
 #include <cctype>
 
 #include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
 
-#include "train/config_keys.h"
+#include "base/fields.h"
 
-namespace vitral::train {
+namespace vitral {
 namespace {
 
 template <class T>
@@ -79,4 +81,22 @@ std::string describe(const YAML::Node& node) {
   return plain && printable ? text : "the text " + double_quoted(text);
 }
 
-}  // namespace vitral::train
+void with_yaml(const std::string& text, const std::function<void(const YAML::Node&)>& use) {
+  YAML::Node node;
+  try {
+    node = YAML::Load(text);
+  } catch (const YAML::Exception& e) {
+    throw BadValue{"not valid YAML: " + shown(e.msg, 200)};
+  }
+  use(node);
+}
+
+std::optional<Conflict> not_dividing(const std::string& key, std::int64_t part, const std::string& other_key,
+                                     std::int64_t whole) {
+  if (whole % part == 0) return std::nullopt;
+  const auto last = [](const std::string& name) { return name.substr(name.rfind('.') + 1); };
+  return Conflict{key, fmt::format("{} must divide {} {}", part, last(other_key), whole), other_key,
+                  fmt::format("{} must be divisible by {} {}", whole, last(key), part)};
+}
+
+}  // namespace vitral

@@ -1,0 +1,43 @@
+// The student's configuration: its fields, from whose table the YAML under `model:`, the metadata of weights,
+// the flags that override it, the checks, `vitral info` and the documentation are made.
+#pragma once
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/fields.h"
+
+namespace vitral::models {
+
+struct StudentConfig {
+  int image_size = 224;
+  int patch_size = 28;
+  int width = 512;  // W, the width of the embeddings
+  int layers = 6;
+  int heads = 16;
+  std::string attention = "neighbourhood";  // or "full"
+  int window = 3;                           // of neighbourhood attention, odd
+  bool same_norm = true;
+
+  int grid() const { return image_size / patch_size; }
+  int tokens() const { return grid() * grid(); }
+  int internal_width() const { return width + heads; }
+  bool operator==(const StudentConfig&) const = default;
+};
+
+/// A new key is a member above, a row here and one in docs/config.md.
+const std::vector<Field<StudentConfig>>& student_fields();
+
+/// Fields that do not fit each other.
+std::optional<Conflict> find_conflict(const StudentConfig& config);
+/// UsageError where a field is out of its range or two do not fit each other.
+void check(const StudentConfig& config);
+
+/// The configuration as text (model.width = "512", ...) for the metadata of a weights file, and back
+/// (from_metadata() in base/fields.h): nothing where there is none of it.
+std::map<std::string, std::string> to_metadata(const StudentConfig& config);
+std::optional<StudentConfig> student_config_from_metadata(const std::map<std::string, std::string>& metadata,
+                                                          const std::string& where);
+
+}  // namespace vitral::models
