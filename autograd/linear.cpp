@@ -45,8 +45,8 @@ namespace {
 
 // A linear layer on x as rows [R,I], its parameters float32 perhaps beside a bfloat16 x.
 struct LinearShapes {
-  LinearShapes(const char* operation, const Variable& x, const Variable& weight, const Variable& bias) {
-    check_weights(operation, x, {&weight, &bias});
+  LinearShapes(const char* operation, const Variable& x, const Weight& weight, const Weight& bias) {
+    check_weights(operation, x, {&weight.variable, &bias.variable});
     VITRAL_CHECK(x.rank() >= 1 && weight.rank() == 2 && x.dim(-1) == weight.dim(1),
                  "{}: weight {} must be [O, I] with I the last dim of x {}", operation, weight.shape(),
                  x.shape());
@@ -66,10 +66,10 @@ struct LinearShapes {
 };
 
 // `packed`: the weight as pack_weight made it, or undefined.
-Tensor linear_forward(const LinearShapes& l, const Tensor& x, const Tensor& weight, const Variable& bias,
+Tensor linear_forward(const LinearShapes& l, const Tensor& x, const Tensor& weight, const Weight& bias,
                       const Tensor& packed = {}) {
   Tensor y({l.rows, l.out}, x.dtype(), x.device());
-  const Tensor rows = x.reshape({l.rows, l.in}), b = l.biased ? bias.value_as(x.dtype()) : Tensor();
+  const Tensor rows = x.reshape({l.rows, l.in}), b = l.biased ? bias.as(x.dtype()) : Tensor();
   if (packed.defined())
     kernel::linear_packed(y, rows, packed, b);
   else
@@ -78,8 +78,8 @@ Tensor linear_forward(const LinearShapes& l, const Tensor& x, const Tensor& weig
 }
 
 // The weight as the products read it, in the dtype of x.
-Saved product_weight(const Variable& x, const Variable& weight) {
-  return weight.dtype() == x.dtype() ? Saved(weight) : Saved(weight.value_as(x.dtype()));
+Saved product_weight(const Variable& x, const Weight& weight) {
+  return weight.dtype() == x.dtype() ? Saved(weight.variable) : Saved(weight.as(x.dtype()));
 }
 
 // The gradients of weight and bias, inputs 1 and 2 of the node, by compute(dweight, dbias, accumulate): new
@@ -113,17 +113,17 @@ Tensor linear_input_gradient(const LinearShapes& l, const Tensor& dy, const Tens
   return product(dy, weight, {l.rows, l.in}, {}).reshape(l.x_shape);
 }
 
-std::vector<Variable> linear_inputs(const Variable& x, const Variable& weight, const Variable& bias) {
-  std::vector<Variable> inputs{x, weight};
-  if (bias.defined()) inputs.push_back(bias);
+std::vector<Variable> linear_inputs(const Variable& x, const Weight& weight, const Weight& bias) {
+  std::vector<Variable> inputs{x, weight.variable};
+  if (bias.defined()) inputs.push_back(bias.variable);
   return inputs;
 }
 
 }  // namespace
 
-Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
+Variable linear(const Variable& x, const Weight& weight, const Weight& bias) {
   const LinearShapes l("linear", x, weight, bias);
-  if (const Tensor packed = weight.packed(x.dtype()); packed.defined() && !grad_enabled())
+  if (const Tensor packed = weight.packed_for(x.dtype()); packed.defined() && !grad_enabled())
     return Variable(linear_forward(l, x.value(), {}, bias, packed));
   const Saved kw = product_weight(x, weight);
   return make_result("linear", linear_forward(l, x.value(), kw.get(), bias), linear_inputs(x, weight, bias),
@@ -134,7 +134,7 @@ Variable linear(const Variable& x, const Variable& weight, const Variable& bias)
                      });
 }
 
-Variable quick_gelu_linear(const Variable& h, const Variable& weight, const Variable& bias) {
+Variable quick_gelu_linear(const Variable& h, const Weight& weight, const Weight& bias) {
   const LinearShapes l("quick_gelu_linear", h, weight, bias);
   const bool fused = kernel::quick_gelu_linear.implemented(h.device().kind);
   if (!grad_enabled() && !fused) return linear(quick_gelu(h), weight, bias);
@@ -143,8 +143,8 @@ Variable quick_gelu_linear(const Variable& h, const Variable& weight, const Vari
   if (fused) {
     y = Tensor({l.rows, l.out}, h.dtype(), h.device());
     kernel::quick_gelu_linear(y, h.value().reshape({l.rows, l.in}), kw.get(),
-                              l.biased ? bias.value_as(h.dtype()) : Tensor(),
-                              grad_enabled() ? Tensor() : weight.packed(h.dtype()));
+                              l.biased ? bias.as(h.dtype()) : Tensor(),
+                              grad_enabled() ? Tensor() : weight.packed_for(h.dtype()));
     y = y.reshape(l.x_shape.with(-1, l.out));
   } else {
     Tensor activation(h.shape(), h.dtype(), h.device());

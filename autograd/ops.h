@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "autograd/variable.h"
+#include "autograd/weight.h"
 #include "tensor/ops/attention.h"
 #include "tensor/ops/pointwise.h"
 
@@ -48,10 +49,10 @@ Variable mean(const Variable& x, int axis);
 /// a [...,M,K], b [...,K,N] or [K,N]  ->  [...,M,N]. transpose_b: b is [...,N,K].
 Variable matmul(const Variable& a, const Variable& b, bool transpose_b = false);
 /// y = x weight^T + bias;  x [...,I], weight [O,I], bias [O] or undefined  ->  [...,O].
-Variable linear(const Variable& x, const Variable& weight, const Variable& bias);
+Variable linear(const Variable& x, const Weight& weight, const Weight& bias);
 
 /// linear(quick_gelu(h), weight, bias) with a fused backward.
-Variable quick_gelu_linear(const Variable& h, const Variable& weight, const Variable& bias);
+Variable quick_gelu_linear(const Variable& h, const Weight& weight, const Weight& bias);
 
 // --- normalisation ---
 /// Over the last dimension W: x [...,W], weight and bias [W]  ->  [...,W]. tensor/ops/layer_norm.h has the

@@ -40,7 +40,7 @@ Variable patch_pooling(const Variable& x, const Variable& scale, std::int64_t he
   const std::int64_t b = x.dim(0), n = x.dim(1), w = x.dim(2) - heads;
   const DType dtype = x.dtype() == DType::float64 ? DType::float64 : DType::float32;
   Tensor embedding({b, w}, dtype, x.device()), probs({b, n}, dtype, x.device()), patches;
-  const Tensor vs = scale.defined() ? scale.value_as(dtype) : Tensor();
+  const Tensor vs = scale.defined() ? scale.value().cast(dtype) : Tensor();
   kernel::patch_pooling(embedding, probs, patches, x.value(), vs, heads, temperature);
   std::vector<Variable> inputs{x};
   if (scale.defined()) inputs.push_back(scale);

@@ -28,12 +28,9 @@ struct AxisView {
 }  // namespace
 
 Variable reshape(const Variable& x, std::initializer_list<std::int64_t> dims) {
-  Variable y = make_result(
+  return make_result(
       "reshape", x.value().reshape(dims), {x},
       [shape = x.shape()](const Tensor& dy, Gradients& gradients) { gradients.add(0, dy.reshape(shape)); });
-  if (x.kept_copy().defined()) y.keep_copy(x.kept_copy().reshape(dims));
-  y.keep_packed_of(x);
-  return y;
 }
 
 Variable permute(const Variable& x, std::initializer_list<int> axes) {

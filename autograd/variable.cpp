@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "tensor/ops/binary.h"
-#include "tensor/ops/linear.h"
 
 namespace vitral {
 
@@ -76,18 +75,6 @@ Variable::Variable(Tensor value, bool requires_grad) : value_(std::move(value)) 
   node_ = std::make_shared<detail::Node>("leaf");
   node_->leaf = true;
   node_->shape = value_.shape();
-}
-
-Tensor Variable::value_as(DType dtype) const {
-  return copy_.defined() && copy_.dtype() == dtype ? copy_ : value_.cast(dtype);
-}
-
-void Variable::keep_packed(DType dtype) {
-  packed_ = {};
-  packed_dtype_ = dtype;
-  if (!kernel::pack_weight.implemented(device().kind)) return;
-  const Tensor value = value_as(dtype);
-  kernel::pack_weight(packed_, value.reshape({value.dim(0), -1}));
 }
 
 const Tensor& Variable::grad() const {

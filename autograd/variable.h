@@ -42,24 +42,6 @@ class Variable {
   bool defined() const { return value_.defined(); }
   double item() const { return value_.item(); }
 
-  /// The value in another dtype: the copy that is kept, where there is one of that dtype, else converted now.
-  Tensor value_as(DType dtype) const;
-  /// Keeps the value in another dtype (weights in bfloat16, which products read) beside it. Whoever changes
-  /// the value changes the copy.
-  void keep_copy(Tensor copy) { copy_ = std::move(copy); }
-  const Tensor& kept_copy() const { return copy_; }
-  /// Keeps a weight [O,...] as products read it fastest in `dtype` (kernel::pack_weight), for linear()
-  /// without gradients. Whoever changes the value drops it or keeps it anew.
-  void keep_packed(DType dtype);
-  /// What was kept for `dtype`, or undefined.
-  Tensor packed(DType dtype) const { return dtype == packed_dtype_ ? packed_ : Tensor(); }
-  void drop_packed() { packed_ = {}; }
-  /// Takes over what `other`, the same numbers in another shape [O,...], keeps.
-  void keep_packed_of(const Variable& other) {
-    packed_ = other.packed_;
-    packed_dtype_ = other.packed_dtype_;
-  }
-
   bool requires_grad() const { return node_ != nullptr; }
   /// The gradient collected so far; undefined before any backward() reached this leaf.
   const Tensor& grad() const;
@@ -67,8 +49,6 @@ class Variable {
   /// Starts from d loss / d loss = `scale`; this must hold one element. Throws UsageError otherwise, and when
   /// nothing here requires a gradient or the graph was walked before.
   void backward(double scale = 1.0) const;
-  /// The same value without history.
-  Variable detach() const { return Variable(value_); }
 
  private:
   friend class Gradients;
@@ -77,9 +57,6 @@ class Variable {
   friend Variable make_result(const char*, Tensor, std::vector<Variable>,
                               std::function<void(const Tensor&, Gradients&)>, std::function<Tensor()>);
   Tensor value_;
-  Tensor copy_;    // in another dtype, or undefined
-  Tensor packed_;  // for products in packed_dtype_, or undefined
-  DType packed_dtype_ = DType::float32;
   std::shared_ptr<detail::Node> node_;  // null: no gradient wanted
 };
 

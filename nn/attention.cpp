@@ -3,7 +3,7 @@
 namespace vitral::nn {
 
 Attention::Attention(std::int64_t width, std::int64_t heads, AttentionMask mask, Random& random)
-    : in_proj_weight(parameter("in_proj_weight", xavier_uniform({3 * width, width}, random))),
+    : in_proj_weight(linear_weight("in_proj_weight", xavier_uniform({3 * width, width}, random))),
       in_proj_bias(parameter("in_proj_bias", Tensor::zeros({3 * width}))),
       out_proj(child<Linear>("out_proj", width, width, random, Tensor::zeros({width}))),
       heads_(heads),

@@ -24,12 +24,9 @@ class Attention : public Module {
   /// The weights of unmasked attention, averaged over heads: [B,N,N].
   Variable mean_weights(const Variable& x) const;
 
-  Variable& in_proj_weight;  // [3 W,W]: q, k, v
-  Variable& in_proj_bias;    // [3 W]
+  Parameter& in_proj_weight;  // [3 W,W]: q, k, v
+  Parameter& in_proj_bias;    // [3 W]
   Linear& out_proj;
-
- protected:
-  void pack_own_weights(DType dtype) override { in_proj_weight.keep_packed(dtype); }
 
  private:
   std::int64_t heads_;

@@ -18,8 +18,8 @@ class LayerNorm : public Module {
     return add_layer_norm(x, delta, weight, bias, 1e-5);
   }
 
-  Variable& weight;
-  Variable& bias;
+  Parameter& weight;
+  Parameter& bias;
 };
 
 }  // namespace vitral::nn

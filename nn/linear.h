@@ -15,11 +15,8 @@ class Linear : public Module {
   /// x [...,in] -> [...,out]
   Variable operator()(const Variable& x) const { return linear(x, weight, bias); }
 
-  Variable& weight;
-  Variable& bias;
-
- protected:
-  void pack_own_weights(DType dtype) override { weight.keep_packed(dtype); }
+  Parameter& weight;
+  Parameter& bias;
 };
 
 }  // namespace vitral::nn

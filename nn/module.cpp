@@ -1,12 +1,26 @@
 #include "nn/module.h"
 
+#include <algorithm>
 #include <map>
 
 namespace vitral::nn {
 
-Variable& Module::parameter(std::string name, Tensor initial) {
-  for (const auto& own : own_) VITRAL_CHECK(own.first != name, "parameter: '{}' is registered already", name);
-  return own_.emplace_back(std::move(name), Variable(std::move(initial), true)).second;
+void Module::check_name(const char* what, const std::string& name) const {
+  const auto has = [&](const auto& all) {
+    return std::any_of(all.begin(), all.end(), [&](const auto& one) { return one.first == name; });
+  };
+  VITRAL_CHECK(!has(own_) && !has(children_), "{}: '{}' is registered already", what, name);
+}
+
+Parameter& Module::parameter(std::string name, Tensor initial) {
+  check_name("parameter", name);
+  return own_.emplace_back(std::move(name), std::move(initial)).second;
+}
+
+Parameter& Module::linear_weight(std::string name, Tensor initial) {
+  Parameter& weight = parameter(std::move(name), std::move(initial));
+  linear_weights_.push_back(&weight);
+  return weight;
 }
 
 void Module::collect(const std::string& prefix, std::vector<NamedParameter>& out) const {
@@ -31,16 +45,20 @@ void Module::zero_grad() {
 }
 
 void Module::to(Device device) {
-  for (const auto& p : parameters()) *p.value = Variable(p.value->value().to(device), true);
+  for (const auto& p : parameters()) p.value->replace(Variable(p.value->value().to(device), true));
 }
 
 void Module::to(DType dtype) {
-  for (const auto& p : parameters()) *p.value = Variable(p.value->value().cast(dtype), true);
+  for (const auto& p : parameters()) p.value->replace(Variable(p.value->value().cast(dtype), true));
 }
 
-void Module::pack_weights(DType dtype) {
-  pack_own_weights(dtype);
-  for (const auto& child : children_) child.second->pack_weights(dtype);
+void Module::keep_copies(DType dtype) {
+  for (const auto& p : parameters()) p.value->keep_copy(dtype);
+}
+
+void Module::pack_weights() {
+  for (Parameter* weight : linear_weights_) weight->pack();
+  for (const auto& child : children_) child.second->pack_weights();
 }
 
 std::vector<std::pair<std::string, Tensor>> Module::state() const {
@@ -72,16 +90,12 @@ std::vector<std::pair<NamedParameter, Tensor>> Module::matched(
 }
 
 void Module::load_state(const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) {
-  for (const auto& [p, tensor] : matched(state, where)) {
-    Tensor value = p.value->value();
-    p.value->drop_packed();
-    value.copy_from(tensor.to(cpu).cast(value.dtype()));
-  }
+  for (const auto& [p, tensor] : matched(state, where)) p.value->copy_from(tensor);
 }
 
 void Module::share_state(const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) {
   for (const auto& [p, tensor] : matched(state, where))
-    *p.value = Variable(tensor.to(cpu).cast(p.value->value().dtype()), true);
+    p.value->replace(Variable(tensor.to(cpu).cast(p.value->dtype()), true));
 }
 
 std::string Module::describe() const {

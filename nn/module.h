@@ -2,7 +2,7 @@
 // checkpoints, an entry of the optimiser and a line of the printout:
 //
 //   struct Scale : Module {
-//     Variable& factor = parameter("factor", Tensor::full({1}, 1));
+//     Parameter& factor = parameter("factor", Tensor::full({1}, 1));
 //     Linear& out = child<Linear>("out", 64, 10, random);            // parameters out.weight, out.bias
 //   };
 #pragma once
@@ -14,12 +14,13 @@
 #include <vector>
 
 #include "autograd/ops.h"
+#include "nn/parameter.h"
 
 namespace vitral::nn {
 
 struct NamedParameter {
   std::string name;  // dotted, as in a PyTorch state dict
-  Variable* value;
+  Parameter* value;
 };
 
 class Module {
@@ -36,9 +37,11 @@ class Module {
   /// Moves all parameters; gradients are dropped.
   void to(Device device);
   void to(DType dtype);
-  /// For inference: keeps weights as products in `dtype` read them fastest, where the device has such an
-  /// order. load_state() and to() drop them; whoever changes weights otherwise packs again.
-  void pack_weights(DType dtype = DType::float32);
+  /// Keeps each parameter in `dtype` beside its value (Parameter::keep_copy): for computing in bfloat16.
+  void keep_copies(DType dtype);
+  /// For inference: packs what linear_weight() registered (Parameter::pack). Changed weights are packed anew
+  /// by another call.
+  void pack_weights();
 
   /// The values themselves (shared memory, no copies), under their names.
   std::vector<std::pair<std::string, Tensor>> state() const;
@@ -53,12 +56,14 @@ class Module {
   std::string describe() const;
 
  protected:
-  /// Packs the weights that this module itself gives to linear().
-  virtual void pack_own_weights(DType) {}
   /// UsageError where the name is taken.
-  Variable& parameter(std::string name, Tensor initial);
+  Parameter& parameter(std::string name, Tensor initial);
+  /// The same for a weight [O,...] that linear() multiplies with.
+  Parameter& linear_weight(std::string name, Tensor initial);
+  /// UsageError where the name is taken.
   template <class M, class... Args>
   M& child(std::string name, Args&&... args) {
+    check_name("child", name);
     auto module = std::make_unique<M>(std::forward<Args>(args)...);
     M& reference = *module;
     children_.emplace_back(std::move(name), std::move(module));
@@ -66,11 +71,13 @@ class Module {
   }
 
  private:
+  void check_name(const char* what, const std::string& name) const;
   void collect(const std::string& prefix, std::vector<NamedParameter>& out) const;
   std::vector<std::pair<NamedParameter, Tensor>> matched(
       const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) const;
 
-  mutable std::deque<std::pair<std::string, Variable>> own_;  // a deque: references stay valid
+  mutable std::deque<std::pair<std::string, Parameter>> own_;  // a deque: references stay valid
+  std::vector<Parameter*> linear_weights_;                     // those of own_ that are packed
   std::vector<std::pair<std::string, std::unique_ptr<Module>>> children_;
 };
 

@@ -7,4 +7,5 @@
 #include "nn/layer_norm.h"
 #include "nn/linear.h"
 #include "nn/module.h"
+#include "nn/parameter.h"
 #include "nn/patch_embedding.h"

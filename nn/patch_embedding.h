@@ -10,7 +10,8 @@ class PatchEmbedding : public Module {
  public:
   /// weight [W,C,p,p], uniform(+-1/sqrt(C p p)).
   PatchEmbedding(std::int64_t channels, std::int64_t width, std::int64_t patch, Random& random)
-      : weight(parameter("weight", fan_in_uniform({width, channels, patch, patch}, random))), patch_(patch) {}
+      : weight(linear_weight("weight", fan_in_uniform({width, channels, patch, patch}, random))),
+        patch_(patch) {}
 
   /// images [B,C,R p,K p] -> [B,R K,W], row-major over the grid.
   Variable operator()(const Variable& images) const {
@@ -20,14 +21,9 @@ class PatchEmbedding : public Module {
     return of_patches(patchify(images, patch_));
   }
   /// patches [B,N,C p p] -> [B,N,W].
-  Variable of_patches(const Variable& patches) const {
-    return linear(patches, reshape(weight, {weight.dim(0), -1}), {});
-  }
+  Variable of_patches(const Variable& patches) const { return linear(patches, weight.as_matrix(), {}); }
 
-  Variable& weight;
-
- protected:
-  void pack_own_weights(DType dtype) override { weight.keep_packed(dtype); }
+  Parameter& weight;
 
  private:
   std::int64_t patch_;

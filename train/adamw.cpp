@@ -28,7 +28,7 @@ void AdamW::update(const UpdateOptions& options) {
     Entry& e = entries_[i];
     const Tensor& grad = e.parameter.value->grad();
     if (!grad.defined()) continue;
-    const Tensor& value = e.parameter.value->value();
+    const auto [value, copy] = e.parameter.value->write();
     if (!e.exp_avg.defined()) {
       e.exp_avg = Tensor::zeros(value.shape(), value.dtype(), value.device());
       e.exp_avg_sq = Tensor::zeros(value.shape(), value.dtype(), value.device());
@@ -38,7 +38,7 @@ void AdamW::update(const UpdateOptions& options) {
                      .v = e.exp_avg_sq,
                      .g = grad,
                      .average = options.average.empty() ? Tensor() : options.average[i],
-                     .copy = e.parameter.value->kept_copy(),
+                     .copy = copy,
                      .slot = static_cast<std::int64_t>(i)});
     gradients.push_back(grad);
   }

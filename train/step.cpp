@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tensor/ops/convert.h"
 #include "tensor/ops/gemm.h"
 #include "tensor/profile.h"
 
@@ -44,7 +43,7 @@ TrainStep::TrainStep(models::Student& student, const TrainConfig& config, Device
   set_matmul_precision(config.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::float32);
   if (config.precision == "bf16") {
     dtype_ = DType::bfloat16;
-    for (const auto& p : student.parameters()) p.value->keep_copy(p.value->value().cast(dtype_));
+    student.keep_copies(dtype_);
   }
   if (!config.ema) return;
   for (const auto& p : student.parameters()) average_.push_back(p.value->value().clone());
@@ -58,16 +57,8 @@ TrainStep::~TrainStep() {
   }
 }
 
-void TrainStep::refresh_copies() {
-  for (const auto& p : student_.parameters()) {
-    Tensor copy = p.value->kept_copy();
-    if (copy.defined()) kernel::convert(copy, p.value->value());
-  }
-}
-
 void TrainStep::start_from(const data::NamedTensors& weights, const std::string& where) {
   student_.load_state(weights, where);
-  refresh_copies();
   const auto parameters = student_.parameters();
   for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_from(parameters[i].value->value());
 }
@@ -214,18 +205,15 @@ void TrainStep::load(const data::NamedTensors& weights, const data::NamedTensors
     for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_from(backup[i].second);
     throw;
   }
-  refresh_copies();
 }
 
 void TrainStep::swap_average() {
   const auto parameters = student_.parameters();
   for (std::size_t i = 0; i < average_.size(); ++i) {
-    Tensor value = parameters[i].value->value();
-    const Tensor own = value.clone();
-    value.copy_from(average_[i]);
+    const Tensor own = parameters[i].value->value().clone();
+    parameters[i].value->copy_from(average_[i]);
     average_[i].copy_from(own);
   }
-  if (!average_.empty()) refresh_copies();
 }
 
 }  // namespace vitral::train

@@ -102,7 +102,6 @@ class TrainStep {
   void upload(Slot& slot, const StepInput& input);
   void compute(Slot& slot, std::int64_t batch, std::int64_t micro);
   void swap_average();
-  void refresh_copies();
 
   models::Student& student_;
   const TrainConfig& config_;

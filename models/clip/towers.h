@@ -53,12 +53,12 @@ class ClipImage : public nn::Module {
 
   ClipImageConfig config_;
   nn::PatchEmbedding& conv1_;
-  Variable& class_embedding_;       // [W]
-  Variable& positional_embedding_;  // [1+N,W]
+  nn::Parameter& class_embedding_;       // [W]
+  nn::Parameter& positional_embedding_;  // [1+N,W]
   nn::LayerNorm& ln_pre_;
   nn::Transformer& transformer_;
   nn::LayerNorm& ln_post_;
-  Variable& proj_;  // [W,E]
+  nn::Parameter& proj_;  // [W,E]
 };
 
 struct ClipTextConfig {
@@ -86,9 +86,9 @@ class ClipText : public nn::Module {
   ClipText(const ClipTextConfig& config, Random random);
 
   ClipTextConfig config_;
-  Variable& positional_embedding_;  // [L,W]
-  Variable& text_projection_;       // [W,E]
-  Variable& token_embedding_;       // [vocabulary,W]
+  nn::Parameter& positional_embedding_;  // [L,W]
+  nn::Parameter& text_projection_;       // [W,E]
+  nn::Parameter& token_embedding_;       // [vocabulary,W]
   nn::Transformer& transformer_;
   nn::LayerNorm& ln_final_;
 };

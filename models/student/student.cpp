@@ -68,8 +68,9 @@ StudentOutput Student::of_patches(const Variable& patches, const ForwardOptions&
   const bool same_norm = options.same_norm.value_or(config_.same_norm);
   VITRAL_CHECK(!same_norm || scale_,
                "student: same_norm needs the weights 'scale', which this model does not have");
-  const PooledPatches out = pool_patches(trunk(conv1_.of_patches(patches)), same_norm ? *scale_ : Variable(),
-                                         config_.heads, options.temperature);
+  const PooledPatches out =
+      pool_patches(trunk(conv1_.of_patches(patches)), same_norm ? Variable(*scale_) : Variable(),
+                   config_.heads, options.temperature);
   return {out.embedding, reshape(out.probs, {patches.dim(0), 1, config_.tokens()}), out.patches};
 }
 

@@ -65,10 +65,10 @@ class Student : public nn::Module {
 
   StudentConfig config_;
   nn::PatchEmbedding& conv1_;
-  Variable& positional_embedding_;  // [N,W']
+  nn::Parameter& positional_embedding_;  // [N,W']
   nn::LayerNorm& ln_pre_;
   nn::Transformer& transformer_;
-  Variable* scale_ = nullptr;  // [1], with same_norm
+  nn::Parameter* scale_ = nullptr;  // [1], with same_norm
 };
 
 }  // namespace vitral::models

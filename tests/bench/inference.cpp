@@ -37,9 +37,8 @@ Measured measure(const Arguments& a, Device device, DType dtype) {
   const train::Config& config = a.config;
   models::Student student(config.model);
   student.to(device);
-  if (dtype != DType::float32)
-    for (const auto& p : student.parameters()) p.value->keep_copy(p.value->value().cast(dtype));
-  student.pack_weights(dtype);
+  student.keep_copies(dtype);
+  student.pack_weights();
   const Tensor images = bench::noise(config.train.batch_size, config.model.image_size);
   const NoGrad no_grad;
   Measured m;

@@ -98,7 +98,7 @@ TEST(Student, EveryParameterHasTheRightGradient) {
       for (const auto& p : student.parameters()) values.push_back(p.value->value().clone());
       const auto f = [&](const std::vector<Variable>& x) {
         const auto parameters = student.parameters();
-        for (std::size_t i = 0; i < x.size(); ++i) *parameters[i].value = x[i];
+        for (std::size_t i = 0; i < x.size(); ++i) parameters[i].value->replace(x[i]);
         const StudentOutput out = student.forward(Variable(images));
         return concat({reshape(out.embedding, {-1}), reshape(out.probs, {-1}), reshape(out.patches, {-1})},
                       0);
@@ -246,9 +246,18 @@ TEST(Module, SharedStateIsTheGivenTensors) {
 
 TEST(Module, ANameIsTakenOnce) {
   struct Twice : nn::Module {
-    Variable &a = parameter("w", Tensor::zeros({1})), &b = parameter("w", Tensor::zeros({1}));
+    nn::Parameter &a = parameter("w", Tensor::zeros({1})), &b = parameter("w", Tensor::zeros({1}));
   };
   EXPECT_EQ(message_of([] { Twice twice; }), "parameter: 'w' is registered already");
+  struct Twins : nn::Module {
+    nn::LayerNorm &a = child<nn::LayerNorm>("ln", 4), &b = child<nn::LayerNorm>("ln", 4);
+  };
+  EXPECT_EQ(message_of([] { Twins twins; }), "child: 'ln' is registered already");
+  struct Both : nn::Module {
+    nn::LayerNorm& a = child<nn::LayerNorm>("ln", 4);
+    nn::Parameter& b = parameter("ln", Tensor::zeros({1}));
+  };
+  EXPECT_EQ(message_of([] { Both both; }), "parameter: 'ln' is registered already");
 }
 
 TEST(Student, TemperatureTooSmallForFloat32) {

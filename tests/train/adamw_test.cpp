@@ -78,8 +78,8 @@ INSTANTIATE_TEST_SUITE_P(Files, AdamWGolden,
                          test_name);
 
 struct Two : nn::Module {
-  Variable& used = parameter("used", Tensor::full({3}, 1));
-  Variable& unused = parameter("unused", Tensor::full({2}, 1));
+  nn::Parameter& used = parameter("used", Tensor::full({3}, 1));
+  nn::Parameter& unused = parameter("unused", Tensor::full({2}, 1));
 };
 
 TEST(AdamW, LeavesParametersWithoutGradientAlone) {
