@@ -36,7 +36,7 @@ void find_device(const char* operation, const Tensor*& first, const T& argument)
   }
 }
 
-// Bytes of the tensors in an argument: a tensor, something that knows its bytes() (AdamWItem), a span of
+// Bytes of the tensors in an argument: a tensor, something that knows its bytes() (UpdateItem), a span of
 // them.
 template <class T>
 double bytes_of(const T& argument) {

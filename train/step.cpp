@@ -33,10 +33,7 @@ TrainStep::TrainStep(models::Student& student, const TrainConfig& config, Device
     : student_(student),
       config_(config),
       device_(device),
-      optimizer_(student, {.beta1 = config.optimizer.betas[0],
-                           .beta2 = config.optimizer.betas[1],
-                           .eps = config.optimizer.eps,
-                           .weight_decay = config.optimizer.weight_decay}),
+      optimizer_(make_optimizer(config.optimizer, student)),
       slots_{Slot(device), Slot(device)} {
   // A graph wants the same addresses at every launch.
   if (Graph::supported(device)) pool_.emplace(device);
@@ -100,9 +97,9 @@ void TrainStep::upload(Slot& slot, const StepInput& input) {
 }
 
 void TrainStep::compute(Slot& slot, std::int64_t batch, std::int64_t micro) {
-  Tensor lr = optimizer_.lr();
+  Tensor lr = optimizer_->lr();
   copy_async(lr, slot.lr, Queue::compute);
-  optimizer_.begin();
+  optimizer_->begin();
   student_.zero_grad();
   for (std::int64_t begin = 0; begin < batch; begin += micro) {
     const std::int64_t end = std::min(batch, begin + micro);
@@ -113,14 +110,14 @@ void TrainStep::compute(Slot& slot, std::int64_t batch, std::int64_t micro) {
                               slot.crops.defined() ? slot.crops.rows(begin, end) : Tensor(), dtype_);
     const Variable loss = distillation_loss(student_.embed(patches), Variable(slot.targets.rows(begin, end)),
                                             config_.loss_norm);
-    optimizer_.add_loss(loss.value(), weight);
+    optimizer_->add_loss(loss.value(), weight);
     loss.backward(weight);
   }
-  optimizer_.update({.clip_norm = config_.clip_norm.value_or(0),
-                     .average = average_,
-                     .average_weight = 1 - config_.ema.value_or(0)});
+  optimizer_->update({.clip_norm = config_.clip_norm.value_or(0),
+                      .average = average_,
+                      .average_weight = 1 - config_.ema.value_or(0)});
   student_.zero_grad();
-  copy_async(slot.result, optimizer_.result(), Queue::compute);
+  copy_async(slot.result, optimizer_->result(), Queue::compute);
 }
 
 void TrainStep::submit(const StepInput& input) {
@@ -172,7 +169,7 @@ data::NamedTensors TrainStep::weights() const {
 }
 
 data::NamedTensors TrainStep::state() const {
-  data::NamedTensors out = optimizer_.state();
+  data::NamedTensors out = optimizer_->state();
   if (!average_.empty())
     for (const auto& [name, tensor] : student_.state()) out.emplace_back("raw." + name, tensor);
   return out;
@@ -199,7 +196,7 @@ void TrainStep::load(const data::NamedTensors& weights, const data::NamedTensors
   for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_from(before[i].second);
   try {
     if (!raw.empty()) student_.load_state(raw, where);
-    optimizer_.load_state(moments, where);
+    optimizer_->load_state(moments, where);
   } catch (...) {
     student_.load_state(backup, where);
     for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_from(backup[i].second);

@@ -1,5 +1,5 @@
 // One optimiser step: forward and backward over the micro-batches of a batch, the check for values that are
-// not finite, clipping, AdamW, and the moving average of the weights.
+// not finite, clipping, the optimiser, and the moving average of the weights.
 //
 // On a GPU nothing waits: submit() queues the copies of a batch beside the step before, and the step itself,
 // from the second of its size on as one recorded graph. take() waits for the oldest.
@@ -11,8 +11,8 @@
 #include "data/weights/safetensors.h"
 #include "models/student/student.h"
 #include "tensor/stream.h"
-#include "train/adamw.h"
 #include "train/config.h"
+#include "train/optimizer.h"
 
 namespace vitral::train {
 
@@ -107,7 +107,7 @@ class TrainStep {
   const TrainConfig& config_;
   Device device_;
   DType dtype_ = DType::float32;
-  AdamW optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
   std::vector<Tensor> average_;     // in the order of the parameters; empty without ema
   std::optional<MemoryPool> pool_;  // of all that a step allocates, where there are graphs
   std::array<Slot, most_pending> slots_;

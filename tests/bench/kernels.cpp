@@ -213,20 +213,19 @@ Case image_patches_case() {
 Case adamw_case() {
   return {"adamw (all parameters)", 30.0 * parameters, 0, [](std::int64_t, DType t, Device d) {
             const DType m = master(t);
-            AdamWItem item{.p = normal({parameters}, 1, m, d),
-                           .m = Tensor::zeros({parameters}, m, d),
-                           .v = Tensor::zeros({parameters}, m, d),
-                           .g = normal({parameters}, 2, m, d),
-                           .average = {},
-                           .copy = {}};
+            UpdateItem item{.p = normal({parameters}, 1, m, d),
+                            .g = normal({parameters}, 2, m, d),
+                            .state = {Tensor::zeros({parameters}, m, d), Tensor::zeros({parameters}, m, d)},
+                            .average = {},
+                            .copy = {}};
             if (t == DType::bfloat16) item.copy = Tensor({parameters}, t, d);
             Tensor control = Tensor::zeros({update_slots}, DType::float64, d),
                    steps = Tensor::zeros({1}, DType::int64, d);
-            return Work{{item.p, item.m, item.v}, [=]() mutable {
+            return Work{{item.p, item.state[0], item.state[1]}, [=]() mutable {
                           control.rows(0, 1).fill(1e-3);
                           const std::vector<Tensor> gradients{item.g};
                           kernel::sum_of_squares(control, gradients);
-                          const std::vector<AdamWItem> items{item};
+                          const std::vector<UpdateItem> items{item};
                           kernel::begin_update(control, steps, items, 1);
                           kernel::adamw(items, control, steps, {}, 0);
                         }};

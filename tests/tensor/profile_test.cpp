@@ -102,7 +102,7 @@ TEST(Profile, AddsUpTheBytesOfAllTensors) {
   const std::vector<Tensor> gradients{x, x};
   EXPECT_EQ(profile_of([&] { kernel::sum_of_squares(control, gradients); }).at(0).bytes,
             update_slots * 8 + 2 * 4 * 8 * 4);
-  const AdamWItem item{.p = wide, .m = wide, .v = wide, .g = wide, .average = {}, .copy = Tensor({3})};
+  const UpdateItem item{.p = wide, .g = wide, .state = {wide, wide}, .average = {}, .copy = Tensor({3})};
   EXPECT_EQ(item.bytes(), 4U * 3 * 8 + 3 * 4);
 }
 

@@ -21,7 +21,8 @@ struct Options {
 class Optimizer {
  public:
   Optimizer(Device device, const std::vector<Parameter>& parameters, Options options = {})
-      : control(Tensor::from(Values{3e-3, 0, 0, 0}, {update_slots}).to(device)) {
+      : control(Tensor::zeros({update_slots}, DType::float64, device)) {
+    control.rows(update_lr, update_lr + 1).fill(3e-3);
     std::vector<std::int64_t> counts;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       const auto slot = static_cast<std::int64_t>(i);
@@ -31,13 +32,12 @@ class Optimizer {
         placed_.emplace_back(values, i % 2 ? options.offset : 0, device);
         return static_cast<Tensor>(placed_.back());
       };
-      AdamWItem item{.p = make(1, dtype, -1, 1),
-                     .m = make(2, dtype, -0.1, 0.1),
-                     .v = make(3, dtype, 0, 0.02),
-                     .g = make(4, dtype, -1, 1),
-                     .average = options.average ? make(5, dtype, -1, 1) : Tensor(),
-                     .copy = options.copy ? make(6, DType::bfloat16, -1, 1) : Tensor(),
-                     .slot = slot};
+      UpdateItem item{.p = make(1, dtype, -1, 1),
+                      .g = make(4, dtype, -1, 1),
+                      .state = {make(2, dtype, -0.1, 0.1), make(3, dtype, 0, 0.02)},
+                      .average = options.average ? make(5, dtype, -1, 1) : Tensor(),
+                      .copy = options.copy ? make(6, DType::bfloat16, -1, 1) : Tensor(),
+                      .slot = slot};
       items.push_back(item);
       counts.push_back(i == 2 ? 100000 : slot % 5 * 37);
     }
@@ -50,10 +50,10 @@ class Optimizer {
   }
   /// Nothing but kernels.
   void step(const Tensor& loss, const Tensor& other_loss, double clip_norm) {
-    kernel::add_loss(control, loss, 0.75);
-    kernel::add_loss(control, other_loss, 0.25);
+    kernel::add_loss(control, update_loss, loss, 0.75);
+    kernel::add_loss(control, update_loss, other_loss, 0.25);
     std::vector<Tensor> gradients;
-    for (const AdamWItem& item : items) gradients.push_back(item.g);
+    for (const UpdateItem& item : items) gradients.push_back(item.g);
     kernel::sum_of_squares(control, gradients);
     kernel::begin_update(control, steps, items, clip_norm);
     // The learning rate is that of `control`.
@@ -63,8 +63,8 @@ class Optimizer {
   /// All that a step may change, one tensor after the other.
   std::vector<Values> state() const {
     std::vector<Values> all{steps.to_vector()};
-    for (const AdamWItem& item : items)
-      for (const Tensor& t : {item.p, item.m, item.v, item.average, item.copy})
+    for (const UpdateItem& item : items)
+      for (const Tensor& t : {item.p, item.state[0], item.state[1], item.average, item.copy})
         if (t.defined()) all.push_back(t.to_vector());
     return all;
   }
@@ -73,7 +73,7 @@ class Optimizer {
   }
 
   Tensor control, steps;
-  std::vector<AdamWItem> items;
+  std::vector<UpdateItem> items;
 
  private:
   std::vector<Placed> placed_;
@@ -86,11 +86,11 @@ void expect_alike(const Optimizer& got, const Optimizer& want) {
   for (std::size_t i = 0; i < control.size(); ++i)
     EXPECT_NEAR(control[i], wanted[i], 1e-13 * std::abs(wanted[i])) << "control " << i;
   for (std::size_t i = 0; i < want.items.size(); ++i) {
-    const AdamWItem &a = got.items[i], &b = want.items[i];
+    const UpdateItem &a = got.items[i], &b = want.items[i];
     const Tolerance t{b.p.dtype() == twice ? 1e-14 : 5e-7};
     EXPECT_TRUE(near(a.p.to_vector(), b.p.to_vector(), t)) << "p of " << i;
-    EXPECT_TRUE(near(a.m.to_vector(), b.m.to_vector(), t)) << "m of " << i;
-    EXPECT_TRUE(near(a.v.to_vector(), b.v.to_vector(), t)) << "v of " << i;
+    EXPECT_TRUE(near(a.state[0].to_vector(), b.state[0].to_vector(), t)) << "m of " << i;
+    EXPECT_TRUE(near(a.state[1].to_vector(), b.state[1].to_vector(), t)) << "v of " << i;
     if (b.average.defined()) {
       EXPECT_TRUE(near(a.average.to_vector(), b.average.to_vector(), t)) << "average of " << i;
     }
