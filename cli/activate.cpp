@@ -150,44 +150,43 @@ void run(const Arguments& a) {
 
 }  // namespace
 
-void add_activate(CLI::App& app) {
+void add_activate(Program& program) {
   auto a = std::make_shared<Arguments>();
-  auto* command = add_command(
-      app, "activate", "draws what each patch of an image says about texts, or about a dataset's concepts",
+  Command command = program.command(
+      "activate", "draws what each patch of an image says about texts, or about a dataset's concepts",
       "vitral activate runs/student cat.jpg --text 'a cat' 'a sofa' --clip clip-vit-base-patch32 -o cat.png\n"
       "  vitral activate runs/shapes shapes/val.h5 --concept 'red circle' -o activations.png");
-  a->encoder.add_to(*command);
-  command->add_option("inputs", a->inputs, "images (files, folders), or dataset files (HDF5)")
-      ->required()
-      ->type_name("IMAGES");
-  command->add_option("-o,--output", a->output, "picture to write: .png, .jpg or .jpeg");
-  a->texts.add_to(*command);
+  a->encoder.add_to(command);
+  command.option("inputs", a->inputs, "images (files, folders), or dataset files (HDF5)")
+      .required()
+      .type_name("IMAGES");
+  command.option("-o,--output", a->output, "picture to write: .png, .jpg or .jpeg");
+  a->texts.add_to(command);
   command
-      ->add_option("--style", a->style,
-                   "cosine: heat map on a scale; softmax: the image darkened by a softmax over its patches, "
-                   "the original's picture; both. Default: both for texts, cosine for concepts")
-      ->check(CLI::IsMember({"cosine", "softmax", "both"}));
-  command->add_flag("--weights", a->weights, "also the weights with which the student adds its patches up");
+      .option("--style", a->style,
+              "cosine: heat map on a scale; softmax: the image darkened by a softmax over its patches, "
+              "the original's picture; both. Default: both for texts, cosine for concepts")
+      .one_of({"cosine", "softmax", "both"});
+  command.flag("--weights", a->weights, "also the weights with which the student adds its patches up");
   command
-      ->add_option("--teacher", a->teacher,
-                   "CLIP's weights: also its class token's attention, beside the student's weights")
-      ->type_name("CLIP_WEIGHTS");
+      .option("--teacher", a->teacher,
+              "CLIP's weights: also its class token's attention, beside the student's weights")
+      .type_name("CLIP_WEIGHTS");
   command
-      ->add_option("--concept", a->request.concepts,
-                   "of datasets: names from /concepts/names; default: those of the image's objects")
-      ->type_name("NAME");
+      .option("--concept", a->request.concepts,
+              "of datasets: names from /concepts/names; default: those of the image's objects")
+      .type_name("NAME");
   command
-      ->add_option("--image", a->request.images,
-                   "of datasets: images by number; default: those with most objects")
-      ->check(at_least(0));
-  command->add_option("--count", a->request.count, "of datasets: how many images, without --image")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 64));
-  command->add_option("--cell", a->picture.cell, "pixels a side of an image in the picture")
-      ->capture_default_str()
-      ->check(CLI::Range(32, 2048));
-  command->add_flag("--json", a->json, "the numbers of every patch as one JSON object");
-  command->callback([a] { run(*a); });
+      .option("--image", a->request.images, "of datasets: images by number; default: those with most objects")
+      .at_least(0);
+  command.option("--count", a->request.count, "of datasets: how many images, without --image")
+      .shows_default()
+      .between(1, 64);
+  command.option("--cell", a->picture.cell, "pixels a side of an image in the picture")
+      .shows_default()
+      .between(32, 2048);
+  command.flag("--json", a->json, "the numbers of every patch as one JSON object");
+  command.run([a] { run(*a); });
 }
 
 }  // namespace vitral::cli

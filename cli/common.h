@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "cli/commands.h"
+#include "cli/command.h"
 #include "models/student/encoder.h"
 
 namespace vitral::cli {
@@ -20,14 +20,9 @@ struct EncoderArguments {
   std::string same_norm;
   double temperature = 1;
 
-  void add_to(CLI::App& command);
+  void add_to(Command& command);
   models::Encoder load() const;
 };
-
-/// The check of an option that takes a whole number >= `least`, with a message a person can read.
-CLI::Validator at_least(std::int64_t least);
-/// The same for a number that float32 can hold and divide by: >= 1e-30.
-CLI::Validator positive_number();
 
 /// Before any work: UsageError where the output's folder is not there, or the output is one of the inputs.
 void check_output(const std::string& output, const std::vector<std::string>& inputs);

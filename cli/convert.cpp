@@ -124,30 +124,28 @@ void convert(const Arguments& a) {
 
 }  // namespace
 
-void add_convert(CLI::App& app) {
+void add_convert(Program& program) {
   auto a = std::make_shared<Arguments>();
-  auto* command = add_command(app, "convert", "writes weights as .safetensors, .pt or .onnx",
-                              "vitral convert runs/student student.onnx");
-  command->add_option("in", a->in, "run folder, checkpoint, .safetensors, .pt or pytorch_model.bin")
-      ->required()
-      ->type_name("IN");
-  command->add_option("out", a->out, "file to write: .safetensors, .pt (also .pth, .bin) or .onnx")
-      ->required()
-      ->type_name("OUT");
+  Command command = program.command("convert", "writes weights as .safetensors, .pt or .onnx",
+                                    "vitral convert runs/student student.onnx");
+  command.option("in", a->in, "run folder, checkpoint, .safetensors, .pt or pytorch_model.bin")
+      .required()
+      .type_name("IN");
+  command.option("out", a->out, "file to write: .safetensors, .pt (also .pth, .bin) or .onnx")
+      .required()
+      .type_name("OUT");
   command
-      ->add_option("--dtype", a->dtype,
-                   "of .safetensors and .pt: float32, float16 or bfloat16; default: as it is")
-      ->check(CLI::IsMember({"float32", "float16", "bfloat16"}));
-  command->add_option("--attention", a->attention, "override the file: neighbourhood or full")
-      ->check(CLI::IsMember({"neighbourhood", "full"}));
-  command->add_option("--window", a->window, "override the file: patches a side of the neighbourhood, odd")
-      ->check(at_least(1));
-  command
-      ->add_option("--same-norm", a->same_norm, "override the file: true or false (drops the tensor scale)")
-      ->check(CLI::IsMember({"true", "false"}));
-  command->add_flag("--force", a->force, "replace OUT where it is there");
-  command->add_flag("--json", a->json, "one JSON object");
-  command->callback([a] { convert(*a); });
+      .option("--dtype", a->dtype, "of .safetensors and .pt: float32, float16 or bfloat16; default: as it is")
+      .one_of({"float32", "float16", "bfloat16"});
+  command.option("--attention", a->attention, "override the file: neighbourhood or full")
+      .one_of({"neighbourhood", "full"});
+  command.option("--window", a->window, "override the file: patches a side of the neighbourhood, odd")
+      .at_least(1);
+  command.option("--same-norm", a->same_norm, "override the file: true or false (drops the tensor scale)")
+      .one_of({"true", "false"});
+  command.flag("--force", a->force, "replace OUT where it is there");
+  command.flag("--json", a->json, "one JSON object");
+  command.run([a] { convert(*a); });
 }
 
 }  // namespace vitral::cli

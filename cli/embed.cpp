@@ -80,31 +80,29 @@ void embed_texts(const Arguments& a) {
 
 }  // namespace
 
-void add_embed(CLI::App& app) {
+void add_embed(Program& program) {
   auto a = std::make_shared<Arguments>();
-  auto* command =
-      add_command(app, "embed", "embeds image files with a student, or texts with CLIP, into an HDF5 file",
-                  "vitral embed runs/student photos/ -o photos.h5 --patches\n"
-                  "  vitral embed --text 'a cat' 'a dog' --template 'a photo of a {}' --clip "
-                  "clip-vit-base-patch32 -o texts.h5");
-  a->encoder.add_to(*command);
-  command->get_option("weights")->required(false);
-  command->add_option("images", a->sources.inputs, "folders and files (JPEG, PNG)")->type_name("IMAGES");
+  Command command =
+      program.command("embed", "embeds image files with a student, or texts with CLIP, into an HDF5 file",
+                      "vitral embed runs/student photos/ -o photos.h5 --patches\n"
+                      "  vitral embed --text 'a cat' 'a dog' --template 'a photo of a {}' --clip "
+                      "clip-vit-base-patch32 -o texts.h5");
+  a->encoder.add_to(command);
+  command.existing("weights").required(false);
+  command.option("images", a->sources.inputs, "folders and files (JPEG, PNG)").type_name("IMAGES");
   command
-      ->add_option("-o,--output", a->options.output,
-                   "HDF5 file to write: /names, /embeddings, /probs; for texts /texts, /embeddings")
-      ->required();
-  command->add_flag("--patches", a->options.patches, "also /patch_embeddings");
-  command->add_flag(
+      .option("-o,--output", a->options.output,
+              "HDF5 file to write: /names, /embeddings, /probs; for texts /texts, /embeddings")
+      .required();
+  command.flag("--patches", a->options.patches, "also /patch_embeddings");
+  command.flag(
       "--scaled-decode", a->options.scaled_decode,
       "decode large JPEG files at 1/2, 1/4 or 1/8 of their size: faster, not exactly Pillow's pixels");
-  command->add_option("--batch", a->options.batch_size, "images at once")
-      ->capture_default_str()
-      ->check(at_least(1));
-  command->add_flag("--restart", a->options.restart, "forget what an interrupted run has done");
-  a->texts.add_to(*command, false);
-  command->add_flag("--json", a->json, "a summary as one JSON object");
-  command->callback([a] {
+  command.option("--batch", a->options.batch_size, "images at once").shows_default().at_least(1);
+  command.flag("--restart", a->options.restart, "forget what an interrupted run has done");
+  a->texts.add_to(command, false);
+  command.flag("--json", a->json, "a summary as one JSON object");
+  command.run([a] {
     if (a->texts.given())
       embed_texts(*a);
     else

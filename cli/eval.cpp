@@ -18,7 +18,7 @@ struct Arguments {
   std::string classes, captions, teacher, teacher_transform = "clip";
   EvalStyle style;
   // Options of the one way to measure that have no meaning for the other.
-  std::vector<CLI::Option*> of_embeddings, of_texts;
+  std::vector<Option> of_embeddings, of_texts;
 
   bool against_texts() const { return zero_shot || retrieval; }
 };
@@ -32,10 +32,10 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 void check(const Arguments& a) {
   if (a.against_texts()) {
-    for (const auto* option : a.of_embeddings)
-      VITRAL_CHECK(option->count() == 0,
+    for (const Option& option : a.of_embeddings)
+      VITRAL_CHECK(!option.given(),
                    "{}: is for measuring on a dataset's embeddings, not with --zero-shot or --retrieval",
-                   option->get_name());
+                   option.name());
     VITRAL_CHECK(a.captions.empty() || a.retrieval, "--captions: are for --retrieval; add it");
     VITRAL_CHECK(a.classes.empty() || a.zero_shot || a.captions.empty(),
                  "--classes: are for --zero-shot, or for --retrieval without --captions");
@@ -47,8 +47,8 @@ void check(const Arguments& a) {
   }
   VITRAL_CHECK(a.texts.has_source() || (a.texts.inputs().empty() && !a.texts.has_templates()),
                "templates and a vocabulary are for CLIP's weights; name them with --clip");
-  for (const auto* option : a.of_texts)
-    VITRAL_CHECK(option->count() == 0, "{}: needs --zero-shot or --retrieval", option->get_name());
+  for (const Option& option : a.of_texts)
+    VITRAL_CHECK(!option.given(), "{}: needs --zero-shot or --retrieval", option.name());
 }
 
 void measure_on_embeddings(Arguments& a) {
@@ -110,72 +110,64 @@ void measure_on_texts(const Arguments& a) {
   print(r, task, seconds_since(start), a.style);
 }
 
-void add_options_of_embeddings(CLI::App& command, Arguments& a) {
+void add_options_of_embeddings(Command& command, Arguments& a) {
   a.of_embeddings = {
-      command.add_option("--workers", a.options.workers, "loader threads")
-          ->capture_default_str()
-          ->check(at_least(0)),
-      command.add_option("--loss-norm", a.options.loss_norm, "factor of the loss")
-          ->capture_default_str()
-          ->check(positive_number()),
+      command.option("--workers", a.options.workers, "loader threads").shows_default().at_least(0),
+      command.option("--loss-norm", a.options.loss_norm, "factor of the loss").shows_default().positive(),
       command
-          .add_option("--background", a.options.background,
-                      "cosine below which a pixel shows no concept: segmentation with background")
-          ->check(CLI::Range(-1.0, 1.0))};
+          .option("--background", a.options.background,
+                  "cosine below which a pixel shows no concept: segmentation with background")
+          .between(-1.0, 1.0)};
 }
 
-void add_options_of_texts(CLI::App& command, Arguments& a) {
-  command.add_flag("--zero-shot", a.zero_shot,
-                   "instead: classification by the names of classes; images may lie in folders, too");
-  command.add_flag("--retrieval", a.retrieval, "instead: images by their captions, and captions by images");
+void add_options_of_texts(Command& command, Arguments& a) {
+  command.flag("--zero-shot", a.zero_shot,
+               "instead: classification by the names of classes; images may lie in folders, too");
+  command.flag("--retrieval", a.retrieval, "instead: images by their captions, and captions by images");
   a.of_texts = {
       command
-          .add_option("--classes", a.classes,
-                      "names of classes, one a line in the order of the sorted folders, or folder<TAB>name; "
-                      "default: the folders' names")
-          ->type_name("FILE"),
+          .option("--classes", a.classes,
+                  "names of classes, one a line in the order of the sorted folders, or folder<TAB>name; "
+                  "default: the folders' names")
+          .type_name("FILE"),
       command
-          .add_option(
-              "--captions", a.captions,
-              "image name<TAB>caption, or JSON lines with name and caption; default: names of classes")
-          ->type_name("FILE"),
-      command.add_option("--teacher", a.teacher, "CLIP's weights: measure its image tower, too")
-          ->type_name("CLIP_WEIGHTS"),
+          .option("--captions", a.captions,
+                  "image name<TAB>caption, or JSON lines with name and caption; default: names of classes")
+          .type_name("FILE"),
+      command.option("--teacher", a.teacher, "CLIP's weights: measure its image tower, too")
+          .type_name("CLIP_WEIGHTS"),
       command
-          .add_option(
-              "--teacher-transform", a.teacher_transform,
-              "how the teacher sees images: clip (its own: crop the centre) or resize (as the student)")
-          ->capture_default_str()
-          ->check(CLI::IsMember({"clip", "resize"}))};
+          .option("--teacher-transform", a.teacher_transform,
+                  "how the teacher sees images: clip (its own: crop the centre) or resize (as the student)")
+          .shows_default()
+          .one_of({"clip", "resize"})};
   a.texts.add_clip_to(command);
 }
 
 }  // namespace
 
-void add_eval(CLI::App& app) {
+void add_eval(Program& program) {
   auto a = std::make_shared<Arguments>();
-  auto* command = add_command(
-      app, "eval", "measures a student: loss, cosine, retrieval, localisation, zero-shot classification",
+  Command command = program.command(
+      "eval", "measures a student: loss, cosine, retrieval, localisation, zero-shot classification",
       "vitral eval runs/shapes shapes/val.h5 --json\n"
       "  vitral eval runs/student photos/ --zero-shot --clip clip-vit-base-patch32 --template 'a photo of a "
       "{}'");
-  a->encoder.add_to(*command);
+  a->encoder.add_to(command);
   command
-      ->add_option("files", a->inputs,
-                   "dataset files (HDF5); with --zero-shot or --retrieval also images and folders")
-      ->required()
-      ->type_name("FILE");
-  command->add_option("--batch", a->options.batch_size, "images at once")
-      ->capture_default_str()
-      ->check(at_least(1));
-  command->add_option("--candidates", a->options.candidates, "images that retrieval is taken over, at most")
-      ->capture_default_str()
-      ->check(at_least(1));
-  add_options_of_embeddings(*command, *a);
-  add_options_of_texts(*command, *a);
-  command->add_flag("--per-class", a->style.per_class, "in the table: each class and each concept");
-  command->add_flag("--json", a->style.json, "one JSON object, with each class and each concept");
-  command->callback([a] {
+      .option("files", a->inputs,
+              "dataset files (HDF5); with --zero-shot or --retrieval also images and folders")
+      .required()
+      .type_name("FILE");
+  command.option("--batch", a->options.batch_size, "images at once").shows_default().at_least(1);
+  command.option("--candidates", a->options.candidates, "images that retrieval is taken over, at most")
+      .shows_default()
+      .at_least(1);
+  add_options_of_embeddings(command, *a);
+  add_options_of_texts(command, *a);
+  command.flag("--per-class", a->style.per_class, "in the table: each class and each concept");
+  command.flag("--json", a->style.json, "one JSON object, with each class and each concept");
+  command.run([a] {
     check(*a);
     if (a->against_texts())
       measure_on_texts(*a);

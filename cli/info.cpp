@@ -174,21 +174,21 @@ void print(const ordered_json& out) {
 
 }  // namespace
 
-void add_info(CLI::App& app) {
+void add_info(Program& program) {
   struct Arguments {
     std::string path;
     bool json = false;
   };
   auto a = std::make_shared<Arguments>();
-  auto* command = add_command(app, "info", "says what a dataset, embeddings, weights or a run folder holds",
-                              "vitral info runs/shapes");
+  Command command = program.command("info", "says what a dataset, embeddings, weights or a run folder holds",
+                                    "vitral info runs/shapes");
   command
-      ->add_option("file", a->path,
-                   "HDF5 file, .safetensors, .pt, .onnx, run folder, checkpoint or folder of CLIP's weights")
-      ->required()
-      ->type_name("FILE");
-  command->add_flag("--json", a->json, "one JSON object");
-  command->callback([a] {
+      .option("file", a->path,
+              "HDF5 file, .safetensors, .pt, .onnx, run folder, checkpoint or folder of CLIP's weights")
+      .required()
+      .type_name("FILE");
+  command.flag("--json", a->json, "one JSON object");
+  command.run([a] {
     namespace fs = std::filesystem;
     std::error_code why;
     const auto status = fs::status(a->path, why);

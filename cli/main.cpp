@@ -1,5 +1,4 @@
 // vitral: trains a vision transformer whose patch embeddings live in CLIP's image-text space.
-#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -46,27 +45,16 @@ int main(int argc, char** argv) {
   limit_openmp_spinning(argv);
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error of the write, as a full disk is
   std::signal(SIGBUS, lost_bytes);
-  CLI::App app{
-      "Trains, without PyTorch, a vision transformer whose patch embeddings live in CLIP's image-text "
-      "space."};
-  app.set_version_flag("--version", "vitral " VITRAL_VERSION);
-  app.require_subcommand(1);
   using namespace vitral::cli;
-  for (auto add : {add_shapes, add_pack, add_teach, add_train, add_eval, add_embed, add_activate, add_search,
-                   add_report, add_convert, add_info})
-    add(app);
-  if (argc > 1 && argv[1][0] != '-') {
-    const auto commands = app.get_subcommands({});
-    if (std::none_of(commands.begin(), commands.end(), [&](auto* c) { return c->get_name() == argv[1]; }))
-      return fail(2, (std::string("unknown command '") + argv[1] + "'; see vitral --help").c_str());
-  }
   try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
-      app.exit(e);  // --help, --version
-    else
-      return fail(2, (std::string(e.what()) + "; see vitral --help").c_str());
+    Program program(
+        "Trains, without PyTorch, a vision transformer whose patch embeddings live in CLIP's image-text "
+        "space.",
+        "vitral " VITRAL_VERSION);
+    for (auto add : {add_shapes, add_pack, add_teach, add_train, add_eval, add_embed, add_activate,
+                     add_search, add_report, add_convert, add_info})
+      add(program);
+    program.run(argc, argv);
   } catch (const vitral::UsageError& e) {
     return fail(2, e.what());
   } catch (const std::bad_alloc&) {

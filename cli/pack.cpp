@@ -54,34 +54,34 @@ void print_summary(const data::PackOptions& options, const data::PackSummary& su
 
 }  // namespace
 
-void add_pack(CLI::App& app) {
+void add_pack(Program& program) {
   struct Arguments {
     data::PackOptions pack;
     std::vector<std::string> limits;
     bool json = false;
   };
   auto args = std::make_shared<Arguments>();
-  auto* command = add_command(app, "pack", "Writes image files into an HDF5 dataset",
-                              "vitral pack photos/ -o train.h5 --size 300 --val 0.1 --val-out val.h5");
-  command->add_option("IMAGES", args->pack.inputs, "folders (all JPEG and PNG files in them) and files")
-      ->required();
-  command->add_option("-o,--output", args->pack.output, "the dataset file to write")->required();
-  auto* size = command->add_option("--size", args->pack.size, "store pixels, stretched to SIZE x SIZE")
-                   ->capture_default_str();
-  command->add_flag("--encoded", args->pack.encoded, "store the JPEG and PNG files as they are")
-      ->excludes(size);
+  Command command = program.command("pack", "Writes image files into an HDF5 dataset",
+                                    "vitral pack photos/ -o train.h5 --size 300 --val 0.1 --val-out val.h5");
+  command.option("IMAGES", args->pack.inputs, "folders (all JPEG and PNG files in them) and files")
+      .required();
+  command.option("-o,--output", args->pack.output, "the dataset file to write").required();
+  const Option size =
+      command.option("--size", args->pack.size, "store pixels, stretched to SIZE x SIZE").shows_default();
+  const Option encoded =
+      command.flag("--encoded", args->pack.encoded, "store the JPEG and PNG files as they are")
+          .excludes(size);
   command
-      ->add_flag(
-          "--scaled-decode", args->pack.scaled_decode,
-          "decode large JPEG files at 1/2, 1/4 or 1/8 of their size: faster, not exactly Pillow's pixels")
-      ->excludes("--encoded");
-  command->add_option("--limit", args->limits, "PATTERN=N: at most N files whose name matches (repeatable)")
-      ->allow_extra_args(false);
-  command->add_option("--val", args->pack.val_fraction, "fraction of the images for validation");
-  command->add_option("--val-out", args->pack.val_output, "the dataset file for them");
-  command->add_flag("--force", args->pack.force, "replace existing files");
-  command->add_flag("--json", args->json, "print the summary as JSON");
-  command->callback([args] {
+      .flag("--scaled-decode", args->pack.scaled_decode,
+            "decode large JPEG files at 1/2, 1/4 or 1/8 of their size: faster, not exactly Pillow's pixels")
+      .excludes(encoded);
+  command.option("--limit", args->limits, "PATTERN=N: at most N files whose name matches (repeatable)")
+      .takes_one_each_time();
+  command.option("--val", args->pack.val_fraction, "fraction of the images for validation");
+  command.option("--val-out", args->pack.val_output, "the dataset file for them");
+  command.flag("--force", args->pack.force, "replace existing files");
+  command.flag("--json", args->json, "print the summary as JSON");
+  command.run([args] {
     auto& options = args->pack;
     for (const auto& text : args->limits) options.limits.push_back(parse_limit(text));
     const bool terminal = isatty(STDERR_FILENO) != 0;

@@ -1,6 +1,6 @@
 // What vitral train --profile prints: a table of operations, or the same as JSON.
 #pragma once
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "tensor/profile.h"
 #include "train/trainer.h"

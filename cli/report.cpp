@@ -30,7 +30,7 @@ void add_texts(const TextArguments& texts, const std::string& device, std::int64
 
 }  // namespace
 
-void add_report(CLI::App& app) {
+void add_report(Program& program) {
   struct Arguments {
     EncoderArguments encoder;
     TextArguments texts;
@@ -40,24 +40,21 @@ void add_report(CLI::App& app) {
     bool json = false;
   };
   auto a = std::make_shared<Arguments>();
-  auto* command =
-      add_command(app, "report", "writes one HTML page: images, patches, prompts and training curves",
-                  "vitral report runs/shapes shapes/val.h5 -o report.html");
-  a->encoder.add_to(*command);
-  command->add_option("images", a->inputs, "dataset files (HDF5), or images (JPEG, PNG) and folders of them")
-      ->required()
-      ->type_name("IMAGES");
-  command->add_option("-o,--output", a->output, "HTML file to write")->required();
-  a->texts.add_to(*command);
-  command->add_option("--run", a->request.run, "run folder of the curves; default: WEIGHTS where it is one")
-      ->type_name("FOLDER");
-  command->add_option("--image", a->request.images, "images by number; default: the first ones")
-      ->check(at_least(0));
-  command->add_option("--count", a->request.count, "how many images, without --image")
-      ->capture_default_str()
-      ->check(at_least(1));
-  command->add_flag("--json", a->json, "a summary as one JSON object");
-  command->callback([a] {
+  Command command =
+      program.command("report", "writes one HTML page: images, patches, prompts and training curves",
+                      "vitral report runs/shapes shapes/val.h5 -o report.html");
+  a->encoder.add_to(command);
+  command.option("images", a->inputs, "dataset files (HDF5), or images (JPEG, PNG) and folders of them")
+      .required()
+      .type_name("IMAGES");
+  command.option("-o,--output", a->output, "HTML file to write").required();
+  a->texts.add_to(command);
+  command.option("--run", a->request.run, "run folder of the curves; default: WEIGHTS where it is one")
+      .type_name("FOLDER");
+  command.option("--image", a->request.images, "images by number; default: the first ones").at_least(0);
+  command.option("--count", a->request.count, "how many images, without --image").shows_default().at_least(1);
+  command.flag("--json", a->json, "a summary as one JSON object");
+  command.run([a] {
     auto inputs = a->inputs;
     inputs.push_back(a->encoder.weights);
     for (const auto& file : a->texts.inputs()) inputs.push_back(file);

@@ -312,42 +312,40 @@ void run(const Arguments& a) {
 
 }  // namespace
 
-void add_search(CLI::App& app) {
+void add_search(Program& program) {
   auto a = std::make_shared<Arguments>();
-  auto* command = add_command(
-      app, "search", "finds the images that are closest to texts or to an image",
+  Command command = program.command(
+      "search", "finds the images that are closest to texts or to an image",
       "vitral search runs/student photos/ --text 'a dog jumping' --clip clip-vit-base-patch32 -o found.png\n"
       "  vitral search photos.h5 --text 'a dog jumping' --clip clip-vit-base-patch32 -k 5 --json");
-  a->encoder.add_to(*command);
-  command->get_option("weights")
-      ->description("a student's weights; or an HDF5 file with /embeddings (vitral embed, vitral teach)")
-      ->type_name("WEIGHTS_OR_EMBEDDINGS");
-  command->add_option("images", a->images, "with weights: folders and files to search (JPEG, PNG)")
-      ->type_name("IMAGES");
-  a->texts.add_to(*command);
-  command->add_option("--query-image", a->query_images, "images like this one")->type_name("FILE");
-  command->add_option("--student", a->student, "of stored embeddings: the weights that embed --query-image")
-      ->type_name("WEIGHTS");
+  a->encoder.add_to(command);
+  command.existing("weights")
+      .description("a student's weights; or an HDF5 file with /embeddings (vitral embed, vitral teach)")
+      .type_name("WEIGHTS_OR_EMBEDDINGS");
+  command.option("images", a->images, "with weights: folders and files to search (JPEG, PNG)")
+      .type_name("IMAGES");
+  a->texts.add_to(command);
+  command.option("--query-image", a->query_images, "images like this one").type_name("FILE");
+  command.option("--student", a->student, "of stored embeddings: the weights that embed --query-image")
+      .type_name("WEIGHTS");
   command
-      ->add_option(
+      .option(
           "--teacher", a->teacher,
           "also the teacher's ranking: CLIP's weights; of stored embeddings an HDF5 file of the same images")
-      ->type_name("CLIP_WEIGHTS");
-  command->add_option("-k", a->k, "images to find")->capture_default_str()->check(CLI::Range(1, 10000));
-  command->add_option("-o,--output", a->output, "contact sheet to write: .png, .jpg or .jpeg");
-  command->add_option("--root", a->root, "of stored embeddings: the folder that /names are relative to")
-      ->type_name("FOLDER");
-  command->add_option("--cell", a->sheet.cell, "pixels a side of an image in the sheet")
-      ->capture_default_str()
-      ->check(CLI::Range(32, 2048));
-  command->add_option("--columns", a->sheet.columns, "images side by side in the sheet")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 100));
-  command->add_option("--batch", a->batch_size, "images embedded at once")
-      ->capture_default_str()
-      ->check(at_least(1));
-  command->add_flag("--json", a->json, "one JSON object");
-  command->callback([a] { run(*a); });
+      .type_name("CLIP_WEIGHTS");
+  command.option("-k", a->k, "images to find").shows_default().between(1, 10000);
+  command.option("-o,--output", a->output, "contact sheet to write: .png, .jpg or .jpeg");
+  command.option("--root", a->root, "of stored embeddings: the folder that /names are relative to")
+      .type_name("FOLDER");
+  command.option("--cell", a->sheet.cell, "pixels a side of an image in the sheet")
+      .shows_default()
+      .between(32, 2048);
+  command.option("--columns", a->sheet.columns, "images side by side in the sheet")
+      .shows_default()
+      .between(1, 100);
+  command.option("--batch", a->batch_size, "images embedded at once").shows_default().at_least(1);
+  command.flag("--json", a->json, "one JSON object");
+  command.run([a] { run(*a); });
 }
 
 }  // namespace vitral::cli

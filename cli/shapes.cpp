@@ -56,20 +56,18 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_shapes(CLI::App& app) {
-  auto* command = add_command(app, "shapes", "Write the shapes benchmark: images, embeddings and objects",
-                              "vitral shapes -o data/shapes --train 6000 --val 1000");
+void add_shapes(Program& program) {
+  Command command = program.command("shapes", "Write the shapes benchmark: images, embeddings and objects",
+                                    "vitral shapes -o data/shapes --train 6000 --val 1000");
   auto options = std::make_shared<Options>();
-  command->add_option("-o,--output", options->folder, "Folder for train.h5 and val.h5")->required();
-  command->add_option("--train", options->train, "Images in train.h5")
-      ->capture_default_str()
-      ->check(at_least(1));
-  command->add_option("--val", options->val, "Images in val.h5")->capture_default_str()->check(at_least(1));
-  command->add_option("--seed", options->seed, "Another seed draws other images of the same concepts")
-      ->capture_default_str()
-      ->check(at_least(0));
-  command->add_flag("--json", options->json, "Print one JSON object instead of text");
-  command->callback([options] { run(*options); });
+  command.option("-o,--output", options->folder, "Folder for train.h5 and val.h5").required();
+  command.option("--train", options->train, "Images in train.h5").shows_default().at_least(1);
+  command.option("--val", options->val, "Images in val.h5").shows_default().at_least(1);
+  command.option("--seed", options->seed, "Another seed draws other images of the same concepts")
+      .shows_default()
+      .at_least(0);
+  command.flag("--json", options->json, "Print one JSON object instead of text");
+  command.run([options] { run(*options); });
 }
 
 }  // namespace vitral::cli

@@ -66,59 +66,51 @@ void run(Arguments& a) {
 
 }  // namespace
 
-void add_teach(CLI::App& app) {
+void add_teach(Program& program) {
   auto a = std::make_shared<Arguments>();
   auto& o = a->teach;
-  auto* command = add_command(app, "teach", "embeds the images of a dataset with CLIP, into its /embeddings",
-                              "vitral teach train.h5 --teacher clip-vit-base-patch32 --views 10");
-  command->add_option("file", o.file, "dataset file (HDF5), as vitral pack makes it")
-      ->required()
-      ->type_name("FILE");
+  Command command = program.command("teach", "embeds the images of a dataset with CLIP, into its /embeddings",
+                                    "vitral teach train.h5 --teacher clip-vit-base-patch32 --views 10");
+  command.option("file", o.file, "dataset file (HDF5), as vitral pack makes it").required().type_name("FILE");
   command
-      ->add_option("--teacher", o.teacher,
-                   "CLIP's weights: a Hugging Face folder, .safetensors, or OpenAI's .pt")
-      ->required()
-      ->type_name("WEIGHTS");
-  command->add_option("--views", o.views, "augmented views of each image; 0: the image as it is")
-      ->capture_default_str()
-      ->check(at_least(0));
-  command->add_flag("--plain-view", o.plain_view,
-                    "with --views: also the plain image, which validation needs");
-  auto* augment = command->add_option("--augment", a->augment, "of views: clip or none; default: clip")
-                      ->check(CLI::IsMember({"clip", "none"}));
+      .option("--teacher", o.teacher, "CLIP's weights: a Hugging Face folder, .safetensors, or OpenAI's .pt")
+      .required()
+      .type_name("WEIGHTS");
+  command.option("--views", o.views, "augmented views of each image; 0: the image as it is")
+      .shows_default()
+      .at_least(0);
+  command.flag("--plain-view", o.plain_view, "with --views: also the plain image, which validation needs");
+  const Option augment = command.option("--augment", a->augment, "of views: clip or none; default: clip")
+                             .one_of({"clip", "none"});
+  command.option("--config", a->config, "of views: augmentation and size from this training configuration")
+      .type_name("CONFIG")
+      .excludes(augment);
   command
-      ->add_option("--config", a->config, "of views: augmentation and size from this training configuration")
-      ->type_name("CONFIG")
-      ->excludes(augment);
+      .option("--image-size", o.image_size,
+              "of views: pixels a side of the student's images; default: the teacher's")
+      .at_least(1);
+  command.option("--seed", o.seed, "of views: that of the training whose epochs they repeat")
+      .shows_default()
+      .at_least(0);
   command
-      ->add_option("--image-size", o.image_size,
-                   "of views: pixels a side of the student's images; default: the teacher's")
-      ->check(at_least(1));
-  command->add_option("--seed", o.seed, "of views: that of the training whose epochs they repeat")
-      ->capture_default_str()
-      ->check(at_least(0));
-  command
-      ->add_option(
-          "--transform", a->transform,
-          "without views: resize (stretch, as students see images) or clip (CLIP's own: crop the centre)")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"resize", "clip"}));
-  command->add_option("--dtype", a->dtype, "of the stored embeddings: float32 or float16")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"float32", "float16"}));
-  command
-      ->add_option("--heads", a->heads,
-                   "attention heads of the teacher; default: width / 64, or config.json's")
-      ->check(at_least(1));
-  command->add_option("--batch", o.batch_size, "pictures at once")->capture_default_str()->check(at_least(1));
-  command->add_option("--device", a->device, "cpu, cuda, cuda:N or auto")->capture_default_str();
-  command->add_flag("--force", o.force, "replace embeddings that are there");
-  command->add_flag("--restart", o.restart, "forget what an interrupted run has done");
-  command->add_flag(
+      .option("--transform", a->transform,
+              "without views: resize (stretch, as students see images) or clip (CLIP's own: crop the centre)")
+      .shows_default()
+      .one_of({"resize", "clip"});
+  command.option("--dtype", a->dtype, "of the stored embeddings: float32 or float16")
+      .shows_default()
+      .one_of({"float32", "float16"});
+  command.option("--heads", a->heads, "attention heads of the teacher; default: width / 64, or config.json's")
+      .at_least(1);
+  command.option("--batch", o.batch_size, "pictures at once").shows_default().at_least(1);
+  command.option("--device", a->device, "cpu, cuda, cuda:N or auto").shows_default();
+  command.flag("--force", o.force, "replace embeddings that are there");
+  command.flag("--restart", o.restart, "forget what an interrupted run has done");
+  command.flag(
       "--in-place", o.in_place,
       "change the file itself, for one that is too large to copy; a crash in the last seconds can damage it");
-  command->add_flag("--json", a->json, "a summary as one JSON object");
-  command->callback([a] { run(*a); });
+  command.flag("--json", a->json, "a summary as one JSON object");
+  command.run([a] { run(*a); });
 }
 
 }  // namespace vitral::cli

@@ -30,34 +30,30 @@ std::vector<std::string> with_file(std::vector<std::string> given, const std::st
 
 }  // namespace
 
-void TextArguments::add_to(CLI::App& command, bool stored_texts) {
-  command.add_option("--text", prompts, "texts, as many as you like")
-      ->type_name("PROMPT...")
-      ->expected(1, -1);
-  command.add_option("--text-file", prompt_file, "more texts, one a line")->type_name("FILE");
+void TextArguments::add_to(Command& command, bool stored_texts) {
+  command.option("--text", prompts, "texts, as many as you like").type_name("PROMPT...").takes_many();
+  command.option("--text-file", prompt_file, "more texts, one a line").type_name("FILE");
   add_clip_to(command, stored_texts);
 }
 
-void TextArguments::add_clip_to(CLI::App& command, bool stored_texts) {
-  command.add_option("--clip", clip, "CLIP's weights: Hugging Face folder, .safetensors or .pt")
-      ->type_name("CLIP_WEIGHTS");
+void TextArguments::add_clip_to(Command& command, bool stored_texts) {
+  command.option("--clip", clip, "CLIP's weights: Hugging Face folder, .safetensors or .pt")
+      .type_name("CLIP_WEIGHTS");
   command
-      .add_option("--vocab", vocabulary,
-                  "bpe_simple_vocab_16e6.txt.gz or merges.txt; default: what lies beside CLIP's weights")
-      ->type_name("FILE");
+      .option("--vocab", vocabulary,
+              "bpe_simple_vocab_16e6.txt.gz or merges.txt; default: what lies beside CLIP's weights")
+      .type_name("FILE");
   command
-      .add_option("--template", templates,
-                  "around each text, as in \"a photo of a {}\"; of several the embeddings are averaged")
-      ->type_name("TEMPLATE")
-      ->expected(1)
-      ->take_all();
-  command.add_option("--templates", template_file, "more templates, one a line")->type_name("FILE");
+      .option("--template", templates,
+              "around each text, as in \"a photo of a {}\"; of several the embeddings are averaged")
+      .type_name("TEMPLATE")
+      .takes_one_each_time();
+  command.option("--templates", template_file, "more templates, one a line").type_name("FILE");
   if (stored_texts)
     command
-        .add_option(
-            "--texts", stored,
-            "instead of CLIP: text embeddings that `vitral embed --text` wrote; --text chooses of them")
-        ->type_name("FILE");
+        .option("--texts", stored,
+                "instead of CLIP: text embeddings that `vitral embed --text` wrote; --text chooses of them")
+        .type_name("FILE");
 }
 
 std::vector<std::string> TextArguments::inputs() const {

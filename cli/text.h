@@ -18,9 +18,9 @@ struct TextArguments {
   std::string stored;  // a file of text embeddings, instead of CLIP
 
   /// stored_texts: whether --texts makes sense for the command.
-  void add_to(CLI::App& command, bool stored_texts = true);
+  void add_to(Command& command, bool stored_texts = true);
   /// The same without --text and --text-file, for commands that find their texts elsewhere.
-  void add_clip_to(CLI::App& command, bool stored_texts = true);
+  void add_clip_to(Command& command, bool stored_texts = true);
   bool given() const { return !prompts.empty() || !prompt_file.empty() || !stored.empty(); }
   /// The files that are read, for check_output().
   std::vector<std::string> inputs() const;

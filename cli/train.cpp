@@ -2,6 +2,9 @@
 #include <csignal>
 #include <memory>
 
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
 #include "base/signals.h"
 #include "cli/commands.h"
 #include "cli/profile_print.h"
@@ -42,31 +45,31 @@ ordered_json to_json(const train::RunSummary& s, const std::string& output) {
 
 }  // namespace
 
-void add_train(CLI::App& app) {
+void add_train(Program& program) {
   struct Arguments {
     std::string config, resume, device;
     std::vector<std::string> overrides;
     bool profile = false, json = false;
   };
   auto a = std::make_shared<Arguments>();
-  auto* command = add_command(
-      app, "train", "trains a student on a dataset, into a run folder",
+  Command command = program.command(
+      "train", "trains a student on a dataset, into a run folder",
       "vitral train configs/shapes.yaml train.epochs=4 train.output=runs/short --resume auto\n"
       "  vitral train configs/shapes.yaml train.max_steps=20 train.output=runs/profile --profile");
-  command->add_option("config", a->config, "YAML file; docs/config.md has every key")
-      ->required()
-      ->type_name("CONFIG");
-  command->add_option("overrides", a->overrides, "section.key=value, over the file")->type_name("KEY=VALUE");
+  command.option("config", a->config, "YAML file; docs/config.md has every key")
+      .required()
+      .type_name("CONFIG");
+  command.option("overrides", a->overrides, "section.key=value, over the file").type_name("KEY=VALUE");
   command
-      ->add_option("--resume", a->resume,
-                   "auto: go on where the run folder stands; or a checkpoint, also a .pt of PyTorch with "
-                   "AdamW's state")
-      ->type_name("auto|PATH");
-  command->add_option("--device", a->device, "short for train.device=...")->type_name("cpu|cuda|cuda:N|auto");
-  command->add_flag("--profile", a->profile,
-                    "at the end: calls, time, and GFLOP/s or GB/s of each operation of the training steps");
-  command->add_flag("--json", a->json, "the summary, with --profile also that, as one JSON object");
-  command->callback([a] {
+      .option("--resume", a->resume,
+              "auto: go on where the run folder stands; or a checkpoint, also a .pt of PyTorch with "
+              "AdamW's state")
+      .type_name("auto|PATH");
+  command.option("--device", a->device, "short for train.device=...").type_name("cpu|cuda|cuda:N|auto");
+  command.flag("--profile", a->profile,
+               "at the end: calls, time, and GFLOP/s or GB/s of each operation of the training steps");
+  command.flag("--json", a->json, "the summary, with --profile also that, as one JSON object");
+  command.run([a] {
     // Until the process ends, so that a second signal cannot interrupt the end of a run that the first
     // stopped.
     static const StopSignals signals;
