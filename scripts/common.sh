@@ -40,11 +40,17 @@ install_missing() {
     die "apt-get could not install ${missing[*]}"
 }
 
+# Configures BUILD where it is not there. The CUDA backend takes minutes to compile: without a GPU only MESON_ARGS asks for it.
+configure() {
+  [[ -f $BUILD/build.ninja ]] && return
+  local gpu=(-Dcuda=disabled)
+  [[ -e /dev/nvidia0 || -e /dev/dxg ]] && gpu=()
+  # shellcheck disable=SC2086 # MESON_ARGS is a list of words
+  meson setup "$BUILD" "${gpu[@]}" ${MESON_ARGS:-} || die "the configuration failed, see above"
+}
+
 # build [TARGET...]
 build() {
-  if [[ ! -f $BUILD/build.ninja ]]; then
-    # shellcheck disable=SC2086 # MESON_ARGS is a list of words
-    meson setup "$BUILD" ${MESON_ARGS:-} || die "the configuration failed, see above"
-  fi
+  configure
   ninja -C "$BUILD" "$@" || die "the build failed, see above"
 }
