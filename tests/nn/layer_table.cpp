@@ -1,0 +1,116 @@
+#include "tests/nn/layer_table.h"
+
+#include <initializer_list>
+
+namespace vitral::test {
+namespace {
+
+using nn::Activation, nn::AttentionMask;
+using Names = std::vector<std::string>;
+
+template <class Module>
+Layer made(std::unique_ptr<Module> module) {
+  const Module* m = module.get();
+  return {std::move(module), [m](const Variable& x) { return (*m)(x); }};
+}
+
+Names below(const std::string& child, const Names& names) {
+  Names out;
+  for (const auto& name : names) out.push_back(child + "." + name);
+  return out;
+}
+
+Names joined(std::initializer_list<Names> parts) {
+  Names out;
+  for (const Names& part : parts) out.insert(out.end(), part.begin(), part.end());
+  return out;
+}
+
+std::string n(std::int64_t size) { return std::to_string(size); }
+Names linear(std::int64_t in, std::int64_t out) {
+  return {"weight [" + n(out) + ", " + n(in) + "]", "bias [" + n(out) + "]"};
+}
+Names layer_norm(std::int64_t w) { return {"weight [" + n(w) + "]", "bias [" + n(w) + "]"}; }
+Names attention(std::int64_t w) {
+  return joined({{"in_proj_weight [" + n(3 * w) + ", " + n(w) + "]", "in_proj_bias [" + n(3 * w) + "]"},
+                 below("out_proj", linear(w, w))});
+}
+Names mlp(std::int64_t w, std::int64_t hidden) {
+  return joined({below("c_fc", linear(w, hidden)), below("c_proj", linear(hidden, w))});
+}
+Names block(std::int64_t w) {
+  return joined({below("attn", attention(w)), below("ln_1", layer_norm(w)), below("ln_2", layer_norm(w)),
+                 below("mlp", mlp(w, 4 * w))});
+}
+
+constexpr AttentionMask full{{2, 3}, 0, false}, neighbours{{2, 3}, 3, false}, causal{{1, 6}, 0, true};
+
+}  // namespace
+
+std::vector<LayerRow> layer_table() {
+  using std::make_unique;
+  return {
+      {"Linear",
+       "",
+       {2, 3, 5},
+       {2, 3, 4},
+       linear(5, 4),
+       [](Random& r) { return made(make_unique<nn::Linear>(5, 4, r)); }},
+      {"LayerNorm",
+       "",
+       {2, 3, 7},
+       {2, 3, 7},
+       layer_norm(7),
+       [](Random&) { return made(make_unique<nn::LayerNorm>(7)); }},
+      {"Mlp",
+       "quick_gelu",
+       {2, 3, 4},
+       {2, 3, 4},
+       mlp(4, 6),
+       [](Random& r) { return made(make_unique<nn::Mlp>(4, 6, r)); }},
+      {"Mlp",
+       "gelu_erf",
+       {2, 3, 4},
+       {2, 3, 4},
+       mlp(4, 6),
+       [](Random& r) { return made(make_unique<nn::Mlp>(4, 6, r, Activation::gelu_erf)); }},
+      {"PatchEmbedding",
+       "",
+       {2, 3, 4, 6},
+       {2, 6, 5},
+       {"weight [5, 3, 2, 2]"},
+       [](Random& r) { return made(make_unique<nn::PatchEmbedding>(3, 5, 2, r)); }},
+      {"Attention",
+       "full",
+       {2, 6, 4},
+       {2, 6, 4},
+       attention(4),
+       [](Random& r) { return made(make_unique<nn::Attention>(4, 2, full, r)); }},
+      {"Attention",
+       "neighbourhood",
+       {2, 6, 4},
+       {2, 6, 4},
+       attention(4),
+       [](Random& r) { return made(make_unique<nn::Attention>(4, 2, neighbours, r)); }},
+      {"Attention",
+       "causal",
+       {2, 6, 4},
+       {2, 6, 4},
+       attention(4),
+       [](Random& r) { return made(make_unique<nn::Attention>(4, 2, causal, r)); }},
+      {"ResidualBlock",
+       "",
+       {2, 6, 4},
+       {2, 6, 4},
+       block(4),
+       [](Random& r) { return made(make_unique<nn::ResidualBlock>(4, 2, neighbours, r)); }},
+      {"Transformer",
+       "",
+       {2, 6, 4},
+       {2, 6, 4},
+       joined({below("resblocks.0", block(4)), below("resblocks.1", block(4))}),
+       [](Random& r) { return made(make_unique<nn::Transformer>(4, 2, 2, neighbours, r)); }},
+  };
+}
+
+}  // namespace vitral::test
