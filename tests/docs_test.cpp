@@ -1,27 +1,77 @@
-// The program that docs/library.md explains is the file that the tests build and run.
+// Every C++ block of the pages is a part of a program in docs/examples, which the tests build and run.
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
-#include <sstream>
+#include <string>
+#include <vector>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 namespace {
 
-std::string text_of(const std::string& path) {
+namespace fs = std::filesystem;
+using Lines = std::vector<std::string>;
+
+Lines lines_of(const fs::path& path) {
   std::ifstream file(path);
   EXPECT_TRUE(file) << path << ": run from the root of the source tree";
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
+  Lines lines;
+  for (std::string line; std::getline(file, line);) lines.push_back(line);
+  return lines;
 }
 
-TEST(LibraryPage, ShowsTheExampleAsItIs) {
-  const std::string program = text_of("docs/examples/fit_network.cpp");
-  const std::string page = text_of("docs/library.md"), fence = "```cpp\n";
-  const std::size_t begin = page.find(fence);
-  ASSERT_NE(begin, std::string::npos);
-  const std::size_t from = begin + fence.size();
-  EXPECT_EQ(page.substr(from, page.find("```", from) - from), program)
-      << "docs/library.md: its first program must be docs/examples/fit_network.cpp, copy the file into it";
+std::size_t indent(const std::string& line) { return std::min(line.find_first_not_of(' '), line.size()); }
+
+// Whether the program has these lines one after the other, all of them indented by as much more.
+bool quotes(const Lines& program, const Lines& block) {
+  const auto same = [&](std::size_t at, std::size_t by) {
+    for (std::size_t i = 0; i < block.size(); ++i)
+      if (program[at + i] != (block[i].empty() ? "" : std::string(by, ' ') + block[i])) return false;
+    return true;
+  };
+  for (std::size_t at = 0; at + block.size() <= program.size(); ++at)
+    if (indent(program[at]) >= indent(block[0]) && same(at, indent(program[at]) - indent(block[0])))
+      return true;
+  return false;
+}
+
+std::vector<fs::path> pages() {
+  std::vector<fs::path> out;
+  for (const char* folder : {".", "docs"})
+    for (const auto& entry : fs::directory_iterator(folder))
+      if (entry.path().extension() == ".md") out.push_back(entry.path());
+  return out;
+}
+
+TEST(Pages, QuoteProgramsThatRun) {
+  std::vector<Lines> programs;
+  std::string built;
+  for (const std::string& line : lines_of("docs/examples/meson.build")) built += line;
+  for (const auto& entry : fs::directory_iterator("docs/examples")) {
+    if (entry.path().extension() != ".cpp") continue;
+    programs.push_back(lines_of(entry.path()));
+    EXPECT_NE(built.find(fmt::format("'{}'", entry.path().stem().string())), std::string::npos)
+        << entry.path() << " is not in docs/examples/meson.build";
+  }
+  int blocks = 0;
+  for (const fs::path& page : pages()) {
+    const Lines lines = lines_of(page);
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      if (!lines[i].starts_with("```c")) continue;  // cpp, c++, cc, c
+      const auto first = lines.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                 last = std::find(first, lines.end(), "```");
+      ASSERT_NE(first, last) << page << ":" << i + 1;
+      const Lines block(first, last);
+      EXPECT_TRUE(
+          std::any_of(programs.begin(), programs.end(), [&](const Lines& p) { return quotes(p, block); }))
+          << page << ":" << i + 1
+          << ": no program in docs/examples has these lines; put them into one, or copy its lines";
+      ++blocks;
+      i += block.size() + 1;
+    }
+  }
+  EXPECT_GE(blocks, 5);
 }
 
 }  // namespace
