@@ -21,7 +21,7 @@ void print_line(const train::RunSummary& s, const std::string& output) {
   std::string line = fmt::format("{}: step {}, {} in {:.1f} s, waited for data {:.1f} %", output, s.step,
                                  s.steps_now == 1 ? "1 step" : fmt::format("{} steps", s.steps_now),
                                  s.seconds, 100 * s.data_wait);
-  if (s.val_loss) line += fmt::format(", validation loss {:.4f}, cosine {:.4f}", *s.val_loss, *s.val_cosine);
+  if (s.validated) line += ", validation " + models::describe(s.validation);
   if (s.skipped_samples > 0) line += fmt::format(", {} images skipped", s.skipped_samples);
   if (s.end == train::RunEnd::stopped)
     line += fmt::format("; stopped by {}, continue with --resume auto", signal_name(s));
@@ -29,18 +29,16 @@ void print_line(const train::RunSummary& s, const std::string& output) {
 }
 
 ordered_json to_json(const train::RunSummary& s, const std::string& output) {
-  const auto number = [](const std::optional<double>& value) {
-    return value && std::isfinite(*value) ? ordered_json(*value) : ordered_json();
-  };
-  return {{"output", output},
-          {"step", s.step},
-          {"steps_now", s.steps_now},
-          {"seconds", s.seconds},
-          {"data_wait", s.data_wait},
-          {"val_loss", number(s.val_loss)},
-          {"val_cosine", number(s.val_cosine)},
-          {"skipped_images", s.skipped_samples},
-          {"stopped_by", s.end == train::RunEnd::stopped ? ordered_json(signal_name(s)) : ordered_json()}};
+  ordered_json out{{"output", output},
+                   {"step", s.step},
+                   {"steps_now", s.steps_now},
+                   {"seconds", s.seconds},
+                   {"data_wait", s.data_wait}};
+  for (const auto& [name, value] : s.validation)
+    out["val_" + name] = std::isfinite(value) ? ordered_json(value) : ordered_json();
+  out["skipped_images"] = s.skipped_samples;
+  out["stopped_by"] = s.end == train::RunEnd::stopped ? ordered_json(signal_name(s)) : ordered_json();
+  return out;
 }
 
 }  // namespace

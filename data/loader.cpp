@@ -22,10 +22,9 @@ namespace {
 constexpr std::int64_t grain = 4;  // samples that a worker takes at a time
 
 // A batch that is being filled. Workers write rows of their own; everything else is guarded by the loader.
-struct Pending {
+struct Pending : Inputs {
   std::vector<std::int64_t> indices;  // [B]
-  Tensor images, targets, crops;
-  std::vector<std::string> reasons;  // [B] why a sample is left out; empty: it is there
+  std::vector<std::string> reasons;   // [B] why a sample is left out; empty: it is there
   std::int64_t claimed = 0, done = 0;
   std::int64_t failed_at = std::numeric_limits<std::int64_t>::max();  // first row that threw
   std::exception_ptr failure;
@@ -45,13 +44,12 @@ Batch collect(Pending& p, const Dataset& dataset) {
       continue;
     }
     batch.indices.push_back(index);
-    for (Tensor* t : {&p.images, &p.targets, &p.crops})
-      if (kept != k && t->defined()) t->rows(kept, kept + 1).copy_from(t->rows(k, k + 1));
+    for (const auto member : input_members)
+      if (const Tensor& t = p.*member; kept != k && t.defined())
+        t.rows(kept, kept + 1).copy_from(t.rows(k, k + 1));
     ++kept;
   }
-  batch.images = p.images.rows(0, kept);
-  if (p.targets.defined()) batch.targets = p.targets.rows(0, kept);
-  if (p.crops.defined()) batch.crops = p.crops.rows(0, kept);
+  static_cast<Inputs&>(batch) = p.rows(0, kept);
   return batch;
 }
 

@@ -18,29 +18,12 @@
 #include <string>
 #include <vector>
 
+#include "data/batch.h"
 #include "data/dataset.h"
 #include "data/images/augment_config.h"
 #include "tensor/tensor.h"
 
 namespace vitral::data {
-
-struct SkippedSample {
-  std::int64_t index = 0;
-  std::string name;    // as it may stand in a message: one line
-  std::string reason;  // one line
-};
-
-struct Batch {
-  Tensor images;                      // uint8 [B,S,S,3], with crops [B,H,W,3]
-  Tensor crops;                       // int64 [B,3]: top, left, 1 where mirrored; see defer_crop
-  Tensor targets;                     // float32 [B,D]; undefined without LoaderOptions::targets
-  std::vector<std::int64_t> indices;  // [B] into the dataset
-  /// Samples of this batch whose image did not decode: left out (so B is smaller, in the worst case 0), never
-  /// replaced.
-  std::vector<SkippedSample> skipped;
-
-  std::int64_t size() const { return static_cast<std::int64_t>(indices.size()); }
-};
 
 /// "the embedding of a.jpg in train.h5 is zero" (or "not finite", or "too large" or "too small for float32":
 /// the sum of its squares is beyond FLT_MAX or below FLT_MIN), for the first target of the batch that no

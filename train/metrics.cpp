@@ -99,16 +99,17 @@ MetricsWriter::MetricsWriter(const std::string& path, ResumePoint resume)
     : file_(prepare(path, resume), AppendFile::Mode::append) {}
 
 void MetricsWriter::train(const TrainRecord& r) {
-  const ordered_json object{
-      {"kind", "train"},         {"step", r.step}, {"epoch", r.epoch},
-      {"loss", r.loss},          {"lr", r.lr},     {"images_per_second", r.images_per_second},
-      {"data_wait", r.data_wait}};
+  ordered_json object{{"kind", "train"}, {"step", r.step}, {"epoch", r.epoch}, {"loss", r.loss}};
+  for (const auto& [name, value] : r.terms) object["loss." + name] = value;
+  object["lr"] = r.lr;
+  object["images_per_second"] = r.images_per_second;
+  object["data_wait"] = r.data_wait;
   file_.write(object.dump() + '\n');
 }
 
 void MetricsWriter::val(const ValRecord& r) {
-  const ordered_json object{
-      {"kind", "val"}, {"step", r.step}, {"epoch", r.epoch}, {"loss", r.loss}, {"cosine", r.cosine}};
+  ordered_json object{{"kind", "val"}, {"step", r.step}, {"epoch", r.epoch}};
+  for (const auto& [name, value] : r.values) object[name] = value;
   file_.write(object.dump() + '\n');
 }
 

@@ -5,8 +5,10 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/append_file.h"
+#include "models/objective.h"
 
 namespace vitral::train {
 
@@ -14,16 +16,16 @@ struct TrainRecord {
   std::int64_t step = 0;   // optimiser steps done, from 1
   std::int64_t epoch = 0;  // the one this step belongs to, from 1
   double loss = 0;
-  double lr = 0;                 // of this step
-  double images_per_second = 0;  // since the record before
-  double data_wait = 0;          // part (0 to 1) of that time spent waiting for data
+  std::vector<models::NamedValue> terms = {};  // of the loss, where it has more than one: loss.NAME
+  double lr = 0;                               // of this step
+  double images_per_second = 0;                // since the record before
+  double data_wait = 0;                        // part (0 to 1) of that time spent waiting for data
 };
 
 struct ValRecord {
-  std::int64_t step = 0;   // optimiser steps done
-  std::int64_t epoch = 0;  // epochs done
-  double loss = 0;
-  double cosine = 0;  // mean cosine similarity with the teacher
+  std::int64_t step = 0;                        // optimiser steps done
+  std::int64_t epoch = 0;                       // epochs done
+  std::vector<models::NamedValue> values = {};  // what the objective measures: loss, cosine
 };
 
 /// Where a run goes on.

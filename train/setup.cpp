@@ -20,33 +20,42 @@ Device choose_device(const TrainConfig& config, std::string& note) {
   return device;
 }
 
-data::Dataset open_training_data(const std::vector<std::string>& paths, const Config& config) {
+namespace {
+
+/// Whether batches need targets from the data.
+bool wants_targets(const Config& config, const models::Objective& objective) {
+  return config.teacher.weights.empty() && objective.target_width() > 0;
+}
+
+}  // namespace
+
+data::Dataset open_training_data(const std::vector<std::string>& paths, const Config& config,
+                                 const models::Objective& objective) {
   data::Dataset dataset = data::Dataset::open(paths);
-  if (!config.teacher.weights.empty()) return dataset;
-  const ModelConfig& model = config.model;
+  if (!wants_targets(config, objective)) return dataset;
   dataset.require_embeddings();
-  VITRAL_CHECK(dataset.width() == model.width,
+  VITRAL_CHECK(dataset.width() == objective.target_width(),
                "{}: /embeddings are {} wide, model.width is {}; embed with the teacher that fits, or set "
                "model.width={}",
-               paths.front(), dataset.width(), model.width, dataset.width());
+               paths.front(), dataset.width(), objective.target_width(), dataset.width());
   return dataset;
 }
 
-data::LoaderOptions loader_options(const Config& config, Device device, bool training) {
+data::LoaderOptions loader_options(const Config& config, const models::Objective& objective, Device device,
+                                   bool training) {
   data::LoaderOptions options;
   options.batch_size = config.train.batch_size;
-  options.image_size = config.model.image_size;
+  options.image_size = objective.image_size();
   options.augment = training ? config.data.augment : data::AugmentConfig{};
   options.training = training;
   options.shuffle = training && config.data.shuffle;
+  options.targets = wants_targets(config, objective);
   options.seed = static_cast<std::uint64_t>(config.train.seed);
   options.workers = config.data.workers;
-  // A GPU copies pinned memory while the host goes on, and crops and mirrors as it reads the pixels.
-  options.pinned = options.defer_crop = !device.is_cpu();
-  if (!config.teacher.weights.empty()) {
-    options.targets = false;
-    options.defer_crop = false;  // the teacher reads what the student sees
-  }
+  // A GPU copies pinned memory while the host goes on, and crops and mirrors as it reads the pixels; a
+  // teacher reads what the student sees.
+  options.pinned = !device.is_cpu();
+  options.defer_crop = options.pinned && config.teacher.weights.empty();
   return options;
 }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "data/loader.h"
+#include "models/objective.h"
 #include "train/config.h"
 
 namespace vitral::train {
@@ -12,9 +13,11 @@ namespace vitral::train {
 /// not have. `note` says in one line why `auto` took the CPU, else it stays empty.
 Device choose_device(const TrainConfig& config, std::string& note);
 
-/// Files with embeddings that fit the model, or any where a teacher is in the loop; else UsageError.
-data::Dataset open_training_data(const std::vector<std::string>& paths, const Config& config);
+/// Files with the targets that the objective wants, or any where a teacher is in the loop; else UsageError.
+data::Dataset open_training_data(const std::vector<std::string>& paths, const Config& config,
+                                 const models::Objective& objective);
 
-data::LoaderOptions loader_options(const Config& config, Device device, bool training);
+data::LoaderOptions loader_options(const Config& config, const models::Objective& objective, Device device,
+                                   bool training);
 
 }  // namespace vitral::train

@@ -15,7 +15,7 @@ namespace {
 constexpr std::int64_t piece = 512;
 
 Tensor pinned(const Tensor& t) {
-  if (!t.defined() || t.pinned()) return t;
+  if (t.pinned()) return t;
   Tensor copy = Tensor::pinned(t.shape(), t.dtype());
   copy.copy_from(t);
   return copy;
@@ -29,45 +29,42 @@ TrainStep::Slot::Slot(Device device)
       copied(device),
       done(device) {}
 
-TrainStep::TrainStep(models::Student& student, const TrainConfig& config, Device device)
-    : student_(student),
-      config_(config),
-      device_(device),
-      optimizer_(make_optimizer(config.optimizer, student)),
-      slots_{Slot(device), Slot(device)} {
+TrainStep::TrainStep(models::Objective& objective, const TrainConfig& config, Device device)
+    : objective_(objective), config_(config), device_(device), slots_{Slot(device), Slot(device)} {
+  nn::Module& model = objective.model();
+  model.to(device);
+  optimizer_ = make_optimizer(config.optimizer, model);
   // A graph wants the same addresses at every launch.
   if (Graph::supported(device)) pool_.emplace(device);
   set_matmul_precision(config.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::float32);
   if (config.precision == "bf16") {
     dtype_ = DType::bfloat16;
-    student.keep_copies(dtype_);
+    model.keep_copies(dtype_);
   }
   if (!config.ema) return;
-  for (const auto& p : student.parameters()) average_.push_back(p.value->value().clone());
+  for (const auto& p : model.parameters()) average_.push_back(p.value->value().clone());
 }
 
 TrainStep::~TrainStep() {
   try {
     synchronize(device_);  // also where nothing is pending: a step that failed has queued its copies
   } catch (const Error&) {
-    // Somebody else tells of it: this only keeps memory until the device is done with it.
+    // take() has reported it: this only keeps memory until the device is done with it.
   }
 }
 
 void TrainStep::start_from(const data::NamedTensors& weights, const std::string& where) {
-  student_.load_state(weights, where);
-  const auto parameters = student_.parameters();
+  objective_.model().load_state(weights, where);
+  const auto parameters = objective_.model().parameters();
   for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_from(parameters[i].value->value());
 }
 
-void TrainStep::upload(Slot& slot, const StepInput& input) {
+void TrainStep::upload(Slot& slot, const data::Inputs& inputs) {
   if (device_.is_cpu()) {
-    slot.pixels = input.images;
-    slot.targets = input.targets;
-    slot.crops = input.crops;
+    slot.inputs = inputs;
     return;
   }
-  slot.host = {pinned(input.images), pinned(input.targets), pinned(input.crops), input.lr};
+  slot.host = data::map_inputs(inputs, pinned);
   // A graph goes on reading where it was recorded; what comes is new and runs by itself first.
   const auto replace = [&](Tensor& to, Tensor by) {
     to = std::move(by);
@@ -89,44 +86,54 @@ void TrainStep::upload(Slot& slot, const StepInput& input) {
     Tensor part = to.rows(0, rows);
     copy_async(part, from, Queue::copy);
   };
-  copy(slot.pixels, slot.host.images);
-  copy(slot.targets, slot.host.targets);
-  copy(slot.crops, slot.host.crops);
+  for (const auto member : data::input_members) copy(slot.inputs.*member, slot.host.*member);
   slot.copied.record(Queue::copy);
   slot.copied.hold(Queue::compute);
 }
 
+void TrainStep::add_terms(const std::vector<models::Term>& terms, double weight) {
+  terms_.clear();
+  for (const auto& term : terms) {
+    optimizer_->add_term(static_cast<int>(terms_.size()), term.value.value(), weight);
+    terms_.push_back(term.name);
+  }
+}
+
+// ForwardContext::step is a number of the host: in a recorded graph it stays that of the recording.
 void TrainStep::compute(Slot& slot, std::int64_t batch, std::int64_t micro) {
   Tensor lr = optimizer_->lr();
   copy_async(lr, slot.lr, Queue::compute);
   optimizer_->begin();
-  student_.zero_grad();
+  objective_.model().zero_grad();
   for (std::int64_t begin = 0; begin < batch; begin += micro) {
     const std::int64_t end = std::min(batch, begin + micro);
     // Each part weighs as many images as it has, so that the sum is the loss of the whole batch.
     const double weight = static_cast<double>(end - begin) / static_cast<double>(batch);
-    const Variable patches =
-        models::pixel_patches(student_.config(), slot.pixels.rows(begin, end),
-                              slot.crops.defined() ? slot.crops.rows(begin, end) : Tensor(), dtype_);
-    const Variable loss = distillation_loss(student_.embed(patches), Variable(slot.targets.rows(begin, end)),
-                                            config_.loss_norm);
+    const auto terms = objective_.terms(slot.inputs.rows(begin, end), dtype_,
+                                        {.training = true,
+                                         .seed = static_cast<std::uint64_t>(config_.seed),
+                                         .step = slot.step,
+                                         .first_sample = begin});
+    const Variable loss = models::loss_of(terms);
     optimizer_->add_loss(loss.value(), weight);
+    if (terms.size() > 1) add_terms(terms, weight);
     loss.backward(weight);
   }
   optimizer_->update({.clip_norm = config_.clip_norm.value_or(0),
                       .average = average_,
                       .average_weight = 1 - config_.ema.value_or(0)});
-  student_.zero_grad();
+  objective_.model().zero_grad();
   copy_async(slot.result, optimizer_->result(), Queue::compute);
 }
 
-void TrainStep::submit(const StepInput& input) {
-  VITRAL_CHECK(pending() < most_pending, "train step: {} steps are pending, take one first", pending());
-  Slot& slot = slots_[submitted_ % most_pending];
-  const std::int64_t batch = input.images.dim(0);
+void TrainStep::submit(const data::Inputs& inputs, double lr, std::int64_t step) {
+  VITRAL_CHECK(pending() < max_pending, "train step: {} steps are pending, take one first", pending());
+  Slot& slot = slots_[submitted_ % max_pending];
+  const std::int64_t batch = inputs.images.dim(0);
   const std::int64_t micro = config_.batch_size / config_.accumulate;
-  upload(slot, input);
-  *slot.lr.data<double>() = input.lr;
+  upload(slot, inputs);
+  slot.step = step;
+  *slot.lr.data<double>() = lr;
   {
     std::optional<MemoryPool::Use> use;
     if (pool_) use.emplace(*pool_);
@@ -149,21 +156,22 @@ void TrainStep::submit(const StepInput& input) {
 
 StepResult TrainStep::take() {
   VITRAL_CHECK(pending() > 0, "train step: none is pending");
-  Slot& slot = slots_[taken_ % most_pending];
+  Slot& slot = slots_[taken_ % max_pending];
   ++taken_;
   slot.done.wait();
   slot.host = {};
-  if (device_.is_cpu()) slot.pixels = slot.targets = slot.crops = {};  // the batch itself, see upload()
+  if (device_.is_cpu()) slot.inputs = {};  // the batch itself, see upload()
   const double* r = slot.result.data<double>();
   StepResult result;
   result.loss = r[update_loss];
   result.gradient_norm = std::isfinite(result.loss) ? std::sqrt(r[update_squares]) : result.loss;
   result.skipped = r[update_scale] == 0;
+  for (std::size_t i = 0; i < terms_.size(); ++i) result.terms.push_back({terms_[i], r[update_terms + i]});
   return result;
 }
 
 data::NamedTensors TrainStep::weights() const {
-  data::NamedTensors out = student_.state();
+  data::NamedTensors out = objective_.model().state();
   for (std::size_t i = 0; i < average_.size(); ++i) out[i].second = average_[i];
   return out;
 }
@@ -171,7 +179,7 @@ data::NamedTensors TrainStep::weights() const {
 data::NamedTensors TrainStep::state() const {
   data::NamedTensors out = optimizer_->state();
   if (!average_.empty())
-    for (const auto& [name, tensor] : student_.state()) out.emplace_back("raw." + name, tensor);
+    for (const auto& [name, tensor] : objective_.model().state()) out.emplace_back("raw." + name, tensor);
   return out;
 }
 
@@ -189,23 +197,23 @@ void TrainStep::load(const data::NamedTensors& weights, const data::NamedTensors
                raw.empty() ? "without" : "with", raw.empty() ? "with" : "without");
   for (Slot& slot : slots_) slot.drop_graph();  // moments come to lie elsewhere
   last_batch_ = 0;  // those that are missing are made once: not while a graph is recorded
-  const data::NamedTensors before = student_.state();
+  const data::NamedTensors before = objective_.model().state();
   data::NamedTensors backup;
   for (const auto& [name, tensor] : before) backup.emplace_back(name, tensor.clone());
-  student_.load_state(weights, where);
+  objective_.model().load_state(weights, where);
   for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_from(before[i].second);
   try {
-    if (!raw.empty()) student_.load_state(raw, where);
+    if (!raw.empty()) objective_.model().load_state(raw, where);
     optimizer_->load_state(moments, where);
   } catch (...) {
-    student_.load_state(backup, where);
+    objective_.model().load_state(backup, where);
     for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_from(backup[i].second);
     throw;
   }
 }
 
 void TrainStep::swap_average() {
-  const auto parameters = student_.parameters();
+  const auto parameters = objective_.model().parameters();
   for (std::size_t i = 0; i < average_.size(); ++i) {
     const Tensor own = parameters[i].value->value().clone();
     parameters[i].value->copy_from(average_[i]);

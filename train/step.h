@@ -8,36 +8,29 @@
 #include <optional>
 #include <vector>
 
+#include "data/batch.h"
 #include "data/weights/safetensors.h"
-#include "models/student/student.h"
+#include "models/objective.h"
 #include "tensor/stream.h"
 #include "train/config.h"
 #include "train/optimizer.h"
 
 namespace vitral::train {
 
-/// A batch on the CPU. Pinned tensors (Tensor::pinned) are copied to a GPU straight from where they are; they
-/// must not change until the step was taken.
-struct StepInput {
-  Tensor images;      // uint8 [B,H,W,3]
-  Tensor targets;     // float32 [B,D]
-  Tensor crops = {};  // int64 [B,3] as models::pixel_patches() takes them, or undefined
-  double lr = 0;
-};
-
 struct StepResult {
-  double loss = 0;           // mean over the batch
-  double gradient_norm = 0;  // before clipping
-  bool skipped = false;      // loss or gradient not finite: nothing was changed
+  double loss = 0;                             // mean over the batch
+  double gradient_norm = 0;                    // before clipping
+  bool skipped = false;                        // loss or gradient not finite: nothing was changed
+  std::vector<models::NamedValue> terms = {};  // means over the batch, where the loss has more than one
 };
 
 class TrainStep {
  public:
-  static constexpr std::size_t most_pending = 2;
+  static constexpr std::size_t max_pending = 2;
 
-  /// The student is on the device already. config.precision is that of the products (tf32, for all of the
-  /// process) and of activations (bf16); bf16 keeps copies of the weights beside them.
-  TrainStep(models::Student& student, const TrainConfig& config, Device device);
+  /// Moves the model to the device. config.precision is that of the products (tf32, for all of the process)
+  /// and of activations (bf16); bf16 keeps copies of the weights beside them.
+  TrainStep(models::Objective& objective, const TrainConfig& config, Device device);
   ~TrainStep();
   TrainStep(const TrainStep&) = delete;
   TrainStep& operator=(const TrainStep&) = delete;
@@ -45,32 +38,31 @@ class TrainStep {
   /// Weights of another run to begin with; UsageError naming `where` when they are another architecture's.
   void start_from(const data::NamedTensors& weights, const std::string& where);
 
-  /// Begins a step; at most most_pending at once. On the CPU it is done when this returns.
-  void submit(const StepInput& input);
+  /// Begins a step on a batch on the CPU, at most max_pending at once; there it is done when this returns.
+  /// Pinned tensors (Tensor::pinned) are copied to a GPU straight from where they are; they must not change
+  /// until the step was taken. `step`: how many the run has done before, for ForwardContext.
+  void submit(const data::Inputs& inputs, double lr, std::int64_t step = 0);
   /// Steps that were submitted and not taken.
   std::size_t pending() const { return submitted_ - taken_; }
   /// What became of the oldest one.
   StepResult take();
-  StepResult run(const StepInput& input) {
-    submit(input);
+  StepResult run(const data::Inputs& inputs, double lr, std::int64_t step = 0) {
+    submit(inputs, lr, step);
     return take();
-  }
-  StepResult run(const Tensor& images, const Tensor& targets, double lr) {
-    return run({.images = images, .targets = targets, .lr = lr});
   }
 
   /// What activations and products of this configuration are in.
   DType compute_dtype() const { return dtype_; }
 
-  /// Weights to evaluate and to deploy: the averaged ones where `ema` is set, else the student's own.
+  /// Weights to evaluate and to deploy: the averaged ones where `ema` is set, else the model's own.
   data::NamedTensors weights() const;
-  /// What else a resume needs: moments, and the student's own weights as raw.NAME where weights() are
-  /// averages.
+  /// What else a resume needs: the optimiser's state, and the model's own weights as raw.NAME where weights()
+  /// are averages.
   data::NamedTensors state() const;
   /// All or nothing; UsageError naming `where` when they are another architecture's.
   void load(const data::NamedTensors& weights, const data::NamedTensors& state, const std::string& where);
 
-  /// While one lives, the student computes with weights().
+  /// While one lives, the model computes with weights().
   class Averaged {
    public:
     explicit Averaged(TrainStep& step) : step_(step) { step_.swap_average(); }
@@ -86,9 +78,10 @@ class TrainStep {
   // A step in flight: what it reads and writes stays in place until it is taken.
   struct Slot {
     explicit Slot(Device device);
-    StepInput host;                 // pinned; in use by copies
-    Tensor pixels, targets, crops;  // on the device, with room for the largest batch so far
-    Tensor lr, result;              // pinned float64 [1], [update_slots]
+    data::Inputs host;    // pinned; in use by copies
+    data::Inputs inputs;  // on the device, with room for the largest batch so far
+    std::int64_t step = 0;
+    Tensor lr, result;  // pinned float64 [1], [update_slots]
     Event copied, done;
     std::optional<Graph> graph;
     std::int64_t graph_batch = 0;  // that it was recorded for; 0: there is none
@@ -99,18 +92,20 @@ class TrainStep {
     }
   };
 
-  void upload(Slot& slot, const StepInput& input);
+  void upload(Slot& slot, const data::Inputs& inputs);
+  void add_terms(const std::vector<models::Term>& terms, double weight);
   void compute(Slot& slot, std::int64_t batch, std::int64_t micro);
   void swap_average();
 
-  models::Student& student_;
+  models::Objective& objective_;
   const TrainConfig& config_;
   Device device_;
   DType dtype_ = DType::float32;
   std::unique_ptr<Optimizer> optimizer_;
+  std::vector<std::string> terms_;  // names, where the loss has more than one
   std::vector<Tensor> average_;     // in the order of the parameters; empty without ema
   std::optional<MemoryPool> pool_;  // of all that a step allocates, where there are graphs
-  std::array<Slot, most_pending> slots_;
+  std::array<Slot, max_pending> slots_;
   std::size_t submitted_ = 0, taken_ = 0;
   std::int64_t last_batch_ = 0;  // that ran without a graph
 };

@@ -74,13 +74,17 @@ TensorBoardWriter::TensorBoardWriter(const std::string& folder, std::int64_t res
 }
 
 void TensorBoardWriter::train(const TrainRecord& r) {
-  write(r.step, field(5, scalar("train/loss", r.loss) + scalar("train/lr", r.lr) +
-                             scalar("train/images_per_second", r.images_per_second) +
-                             scalar("train/data_wait", r.data_wait)));
+  std::string scalars = scalar("train/loss", r.loss);
+  for (const auto& [name, value] : r.terms) scalars += scalar("train/loss." + name, value);
+  scalars += scalar("train/lr", r.lr) + scalar("train/images_per_second", r.images_per_second) +
+             scalar("train/data_wait", r.data_wait);
+  write(r.step, field(5, scalars));
 }
 
 void TensorBoardWriter::val(const ValRecord& r) {
-  write(r.step, field(5, scalar("val/loss", r.loss) + scalar("val/cosine", r.cosine)));
+  std::string scalars;
+  for (const auto& [name, value] : r.values) scalars += scalar("val/" + name, value);
+  write(r.step, field(5, scalars));
 }
 
 void TensorBoardWriter::write(std::int64_t step, std::string_view what) {

@@ -50,21 +50,6 @@ json schedule_state(const data::TorchTraining& training, const Config& config) {
   return state;
 }
 
-// What the tensors say of the architecture. The mask leaves no trace in them: the configuration says it.
-std::map<std::string, std::string> model_metadata(const data::NamedTensors& model, const std::string& path,
-                                                  const ModelConfig& config,
-                                                  std::vector<std::string>& warnings) {
-  models::StudentConfig then = models::infer_student_config(model, path);
-  if (then.attention != config.attention)
-    warnings.push_back(
-        fmt::format("{}: {} `scale`, as the original's students with {} attention; training goes on with "
-                    "model.attention={}",
-                    path, then.same_norm ? "has" : "has no", then.attention, config.attention));
-  then.attention = config.attention;
-  then.window = config.window;
-  return models::to_metadata(then);
-}
-
 }  // namespace
 
 bool is_torch_checkpoint(const std::string& path) {
@@ -72,7 +57,8 @@ bool is_torch_checkpoint(const std::string& path) {
   return std::filesystem::is_regular_file(path, ignored) && data::looks_like_torch_file(path);
 }
 
-Checkpoint load_torch_checkpoint(const std::string& path, const Config& config, const EpochOrder& order,
+Checkpoint load_torch_checkpoint(const std::string& path, const Config& config,
+                                 const models::Objective& objective, const EpochOrder& order,
                                  std::vector<std::string>& warnings) {
   data::TorchTraining training = data::read_torch_training(path);
   if (!training.optimizer)
@@ -82,7 +68,7 @@ Checkpoint load_torch_checkpoint(const std::string& path, const Config& config, 
         path);
   Checkpoint out;
   out.step = training.optimizer->steps;
-  out.model_metadata = model_metadata(training.model.tensors, path, config.model, warnings);
+  out.model_metadata = objective.metadata_of(training.model.tensors, path, warnings);
   for (const auto& [name, tensor] : training.model.tensors)
     out.model.emplace_back(name, tensor.cast(DType::float32));
   for (const auto& [name, tensor] : training.optimizer->state)

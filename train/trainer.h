@@ -1,14 +1,14 @@
-// A training run: data, student, optimiser, schedule, run folder, from a configuration.
+// A training run: data, model, optimiser, schedule, run folder, from a configuration.
 //
 // A run is a sequence of positions (epoch, batch); everything that happens at a position is a pure function
 // of the configuration, the files and what a checkpoint holds, so a run that resumes continues bit for bit,
 // also in mid-epoch. After the last batch of an epoch come its validation and the schedule's on_validation().
 #pragma once
 #include <cstdio>
-#include <memory>
-#include <optional>
 #include <string>
+#include <vector>
 
+#include "models/objective.h"
 #include "tensor/profile.h"
 #include "train/config.h"
 
@@ -23,7 +23,8 @@ struct RunSummary {
   std::int64_t steps_now = 0;                  // in this process
   double seconds = 0;                          // training and validation in this process
   double data_wait = 0;                        // part of it (0 to 1) that waited for training data
-  std::optional<double> val_loss, val_cosine;  // of the last validation
+  bool validated = false;                      // in this process
+  std::vector<models::NamedValue> validation;  // the last one: what the objective measures; else NaN
   std::int64_t skipped_samples = 0;            // images that did not decode
 };
 

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "data/loader.h"
+#include "models/student/distillation.h"
 
 namespace vitral::infer {
 namespace {
@@ -79,6 +80,8 @@ Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset
   loading.workers = options.workers;
   data::Loader loader(dataset, loading);
   EmbeddingMetrics metrics(options.candidates);
+  const models::DistillationLoss loss({.loss_norm = options.loss_norm});
+  models::Means means(models::DistillationLoss::measures());
   Evaluation out;
   while (const auto batch = loader.next()) {
     for (const auto& s : batch->skipped) {
@@ -90,16 +93,19 @@ Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset
       throw_error("{}; embed that image again, or remove it", problem);
     const models::Encoded e = encoder.encode(batch->images, options.batch_size);
     metrics.add(e.embeddings, batch->targets);
-    out.loss += static_cast<double>(batch->size()) *
-                distillation_loss(Variable(e.embeddings), Variable(batch->targets), options.loss_norm).item();
+    // In double, as many digits are printed.
+    const auto wide = [](const Tensor& t) { return t.cast(DType::float64); };
+    means.add(loss.measure({.embedding = Variable(wide(e.embeddings)), .probs = {}, .patches = {}},
+                           {.images = {}, .targets = wide(batch->targets)}),
+              batch->size());
     out.images += batch->size();
     if (labelled) labelled->add(e.patches, batch->indices);
     if (options.progress) options.progress(out.images + out.skipped, dataset.size());
   }
   VITRAL_CHECK(out.images > 0, "{}: has no image that can be read", dataset.paths().front());
   const auto measured = metrics.result();
-  out.loss /= static_cast<double>(out.images);
-  out.cosine = measured.cosine;
+  out.loss = means.result()[0].value;
+  out.cosine = means.result()[1].value;
   out.to_teacher = measured.to_teacher;
   out.to_student = measured.to_student;
   if (labelled) {

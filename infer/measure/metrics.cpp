@@ -1,7 +1,6 @@
 #include "infer/measure/metrics.h"
 
 #include <algorithm>
-#include <cmath>
 
 namespace vitral::infer {
 namespace {
@@ -12,17 +11,6 @@ void check_pair(const Tensor& embeddings, const Tensor& targets) {
   VITRAL_CHECK(embeddings.rank() == 2 && embeddings.shape() == targets.shape(),
                "metrics: targets {} must have the shape [B, D] of embeddings {}", targets.shape(),
                embeddings.shape());
-}
-
-double cosine(const float* y, const float* t, std::int64_t width) {
-  double product = 0, y_squares = 0, t_squares = 0;
-  for (std::int64_t j = 0; j < width; ++j) {
-    product += double{y[j]} * t[j];
-    y_squares += double{y[j]} * y[j];
-    t_squares += double{t[j]} * t[j];
-  }
-  const double lengths = std::sqrt(y_squares) * std::sqrt(t_squares);
-  return lengths == 0 ? 0 : product / lengths;
 }
 
 }  // namespace
@@ -42,7 +30,6 @@ void EmbeddingMetrics::add(const Tensor& embeddings, const Tensor& targets) {
   for (std::int64_t i = 0; i < embeddings.dim(0); ++i, ++images_) {
     const float* y = embeddings.data<float>() + i * width;
     const float* t = targets.data<float>() + i * width;
-    cosines_ += cosine(y, t, width);
     if (images_ < limit_) {
       embeddings_.insert(embeddings_.end(), y, y + width);
       targets_.insert(targets_.end(), t, t + width);
@@ -55,8 +42,7 @@ EmbeddingMetrics::Result EmbeddingMetrics::result() const {
   const Shape shape{std::min(images_, limit_), width_};
   const Tensor embeddings = Tensor::from(embeddings_, shape), targets = Tensor::from(targets_, shape);
   const Answers answers = same_rows(targets);
-  return {images_, cosines_ / static_cast<double>(images_), retrieval(embeddings, targets, answers),
-          retrieval(targets, embeddings, answers)};
+  return {images_, retrieval(embeddings, targets, answers), retrieval(targets, embeddings, answers)};
 }
 
 }  // namespace vitral::infer

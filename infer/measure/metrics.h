@@ -1,11 +1,7 @@
-// How close embeddings are to the teacher's.
-//
-//   cosine      mean over images of  y . t / (|y| |t|)
-//   retrieval   (infer/measure/retrieval.h) whether the embedding of an image finds the teacher's of the same
-//   image
-//               among those of all images, and the other way round. A target that equals the own one (the
-//               same picture twice; two pictures of one red circle) is a right answer, too. Recall@1 from
-//               student to teacher is the top-1 agreement.
+// Retrieval between embeddings and the teacher's (infer/measure/retrieval.h): whether the embedding of an
+// image finds the teacher's of the same image among those of all images, and the other way round. A target
+// that equals the own one (the same picture twice; two pictures of one red circle) is a right answer, too.
+// Recall@1 from student to teacher is the top-1 agreement.
 //
 // Retrieval compares every image with every target, so it is taken over the first `candidates` images only;
 // the result says how many that were. Recalls over different numbers of candidates cannot be compared.
@@ -31,7 +27,6 @@ class EmbeddingMetrics {
 
   struct Result {
     std::int64_t images = 0;
-    double cosine = 0;
     Retrieval to_teacher, to_student;  // over the first images
   };
   /// UsageError where no image was added.
@@ -41,7 +36,6 @@ class EmbeddingMetrics {
   std::int64_t limit_;
   std::int64_t images_ = 0;
   std::int64_t width_ = 0;
-  double cosines_ = 0;
   std::vector<float> embeddings_, targets_;  // [candidates,D]
 };
 

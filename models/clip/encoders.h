@@ -26,7 +26,8 @@ class ClipImageEncoder {
   Device device() const { return device_; }
 
   /// images uint8 [B,S,S,3] on the CPU, S = config().image_size; the embeddings float32 [B,E], not of unit
-  /// length, are there, too. Computes in pieces of at most `batch` images.
+  /// length, are there, too, pinned where the tower is on a GPU. Computes in pieces of at most `batch`
+  /// images.
   Tensor encode(const Tensor& images, std::int64_t batch = 64) const;
   /// What the class token attends to in the last block, averaged over heads: float32 [B,N], row-major over
   /// the grid. Without its weight on itself; rows sum to less than 1.

@@ -17,7 +17,9 @@ ClipImageEncoder ClipImageEncoder::load(const std::string& path, Device device, 
 Tensor ClipImageEncoder::encode(const Tensor& images, std::int64_t batch) const {
   const NoGrad no_grad;
   const std::int64_t count = images.dim(0);
-  Tensor out({count, config().embedding});
+  // A copy from a GPU to other memory goes through pinned memory anyway, and one back to it from there.
+  const Shape shape{count, config().embedding};
+  Tensor out = device_.is_cpu() ? Tensor(shape) : Tensor::pinned(shape);
   for (std::int64_t begin = 0; begin < count; begin += batch) {
     const std::int64_t end = std::min(count, begin + batch);
     const auto y = tower_->forward(normalize_pixels(images.rows(begin, end), device_));

@@ -16,6 +16,7 @@
 #include "tests/bench/process.h"
 #include "tests/bench/products.h"
 #include "tests/bench/student.h"
+#include "train/objective.h"
 #include "train/setup.h"
 #include "train/step.h"
 
@@ -24,14 +25,14 @@ namespace {
 using namespace vitral;
 
 struct Measured {
-  double median = 0, least = 0;  // seconds of a step
-  double first = 0;              // seconds from the start of the process to the end of the first one
-  double data_wait = 0;          // part of the time that the host waited for the loader
+  double median = 0, min = 0;  // seconds of a step
+  double first = 0;            // seconds from the start of the process to the end of the first one
+  double data_wait = 0;        // part of the time that the host waited for the loader
 };
 
 // On the CPU each step by itself. On a GPU steps overlap with what the host does: the mean over all.
 Measured measure(train::TrainStep& step, Device device, int warmup, int steps,
-                 const std::function<train::StepInput()>& next, const std::function<double()>& waited) {
+                 const std::function<data::Inputs()>& next, const std::function<double()>& waited) {
   std::vector<double> seconds;
   double start = bench::now(), wait = waited(), first = 0;
   const auto take = [&] {
@@ -43,8 +44,8 @@ Measured measure(train::TrainStep& step, Device device, int warmup, int steps,
       start = bench::now();
       if (i <= warmup) wait = waited();
     }
-    if (step.pending() == train::TrainStep::most_pending) take();
-    step.submit(next());
+    if (step.pending() == train::TrainStep::max_pending) take();
+    step.submit(next(), 1e-4);
     if (i > 0 && !device.is_cpu()) continue;
     take();
     if (i == 0) first = bench::seconds_since_start();
@@ -54,7 +55,7 @@ Measured measure(train::TrainStep& step, Device device, int warmup, int steps,
   while (step.pending() > 0) take();
   if (!device.is_cpu()) seconds.push_back((bench::now() - start) / steps);
   std::sort(seconds.begin(), seconds.end());
-  Measured m{.median = seconds[seconds.size() / 2], .least = seconds.front(), .first = first};
+  Measured m{.median = seconds[seconds.size() / 2], .min = seconds.front(), .first = first};
   m.data_wait = (waited() - wait) / (m.median * steps);
   return m;
 }
@@ -62,20 +63,22 @@ Measured measure(train::TrainStep& step, Device device, int warmup, int steps,
 // Batches of a dataset, epoch after epoch; a smaller last one is left out.
 class Batches {
  public:
-  Batches(const std::string& path, const train::Config& config, Device device)
-      : loader_(train::open_training_data({path}, config), train::loader_options(config, device, true)),
+  Batches(const std::string& path, const train::Config& config, const models::Objective& objective,
+          Device device)
+      : loader_(train::open_training_data({path}, config, objective),
+                train::loader_options(config, objective, device, true)),
         size_(config.train.batch_size) {
     VITRAL_CHECK(loader_.dataset().size() >= size_, "{}: holds {} images, a batch has {}", path,
                  loader_.dataset().size(), size_);
   }
 
-  train::StepInput next() {
+  data::Inputs next() {
     for (;;) {
       auto batch = loader_.next();
       if (!batch)
         loader_.begin_epoch(++epoch_);
       else if (batch->size() == size_)
-        return {.images = batch->images, .targets = batch->targets, .crops = batch->crops, .lr = 1e-4};
+        return *batch;
     }
   }
   double waited() const { return loader_.wait_seconds(); }
@@ -85,11 +88,10 @@ class Batches {
   std::int64_t size_, epoch_ = 0;
 };
 
-train::StepInput noise(const train::Config& config) {
+data::Inputs noise(const train::Config& config) {
   const std::int64_t batch = config.train.batch_size;
-  train::StepInput input{.images = bench::noise(batch, config.model.image_size),
-                         .targets = Tensor::pinned({batch, config.model.width}),
-                         .lr = 1e-4};
+  data::Inputs input{.images = bench::noise(batch, config.model.image_size),
+                     .targets = Tensor::pinned({batch, config.model.width})};
   Random random(2);
   for (std::int64_t i = 0; i < input.targets.numel(); ++i)
     input.targets.data<float>()[i] = static_cast<float>(random.normal());
@@ -107,15 +109,14 @@ void run(const Arguments& a) {
   const train::Config& config = a.config;
   std::string note;
   const Device device = train::choose_device(config.train, note);
-  models::Student student(config.model);
-  student.to(device);
-  std::optional<train::TrainStep> step(std::in_place, student, config.train, device);
-  const train::StepInput fixed = noise(config);
+  const auto objective = train::make_objective(config);
+  std::optional<train::TrainStep> step(std::in_place, *objective, config.train, device);
+  const data::Inputs fixed = noise(config);
   Measured m = measure(
       *step, device, a.warmup, a.steps, [&] { return fixed; }, [] { return 0.0; });
   double exposed = 0;
   if (!a.data.empty()) {
-    Batches batches(a.data, config, device);
+    Batches batches(a.data, config, *objective, device);
     const Measured with_data = measure(
         *step, device, a.warmup, a.steps, [&] { return batches.next(); }, [&] { return batches.waited(); });
     exposed = std::max(0.0, 1 - m.median / with_data.median);
@@ -144,15 +145,13 @@ void run(const Arguments& a) {
         "\"matrix_tflops\": {:.6f}, \"seconds_to_first\": {:.3f}, "
         "\"share_of_matrix_rate\": {:.4f}, \"peak_rss_gb\": {:.3f}, \"peak_tensors_gb\": {:.3f}, "
         "\"reserved_gb\": {:.3f}, \"data_wait\": {:.4f}, \"exposed_data_wait\": {:.4f}}}\n",
-        m.median, m.least, rate, config.train.batch_size, name, config.train.precision, cpu_threads(),
-        products, flops * batch / products / 1e12, m.first, share, resident, peak, reserved, m.data_wait,
-        exposed);
+        m.median, m.min, rate, config.train.batch_size, name, config.train.precision, cpu_threads(), products,
+        flops * batch / products / 1e12, m.first, share, resident, peak, reserved, m.data_wait, exposed);
     return;
   }
-  fmt::print("{} parameters, batch {}, {}, {} ({} threads)\n", student.parameter_count(),
+  fmt::print("{} parameters, batch {}, {}, {} ({} threads)\n", objective->model().parameter_count(),
              config.train.batch_size, config.train.precision, name, cpu_threads());
-  fmt::print("  step              {:.4f} s median, {:.4f} s best: {:.1f} images/s\n", m.median, m.least,
-             rate);
+  fmt::print("  step              {:.4f} s median, {:.4f} s best: {:.1f} images/s\n", m.median, m.min, rate);
   fmt::print("  products alone    {:.4f} s, {:.3f} TFLOP/s: the step is at {:.1f} % of the matrix rate\n",
              products, flops * batch / products / 1e12, 100 * share);
   fmt::print("  first step        {:.2f} s after the start of the process\n", m.first);

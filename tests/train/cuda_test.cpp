@@ -46,14 +46,13 @@ TEST_F(TrainStepOnCuda, SkipsWithoutATrace) {
   config.batch_size = 8;
   config.ema = 0.9;
   config.precision = "bf16";
-  models::Student student(test::small_student(2));
-  student.to(test::gpu);
-  TrainStep step(student, config, test::gpu);
+  models::Distillation objective(test::small_student(2));
+  TrainStep step(objective, config, test::gpu);
   const Batches b(8);
   Tensor bad = b.targets.clone();
   test::embedding_of(5, test::not_a_number)(bad);
   for (int i = 0; i < 4; ++i) {  // by itself, and in a graph
-    EXPECT_FALSE(step.run(b.images, b.targets, 1e-3).skipped);
+    EXPECT_FALSE(step.run({b.images, b.targets}, 1e-3).skipped);
     const auto values = [&] {
       std::vector<std::vector<double>> out;
       for (const auto& tensors : {step.weights(), step.state()})
@@ -61,7 +60,7 @@ TEST_F(TrainStepOnCuda, SkipsWithoutATrace) {
       return out;
     };
     const auto before = values();
-    EXPECT_TRUE(step.run(b.images, bad, 1e-3).skipped);
+    EXPECT_TRUE(step.run({b.images, bad}, 1e-3).skipped);
     EXPECT_EQ(values(), before);
   }
 }
@@ -105,13 +104,14 @@ TEST_F(TrainStepOnCuda, AsksForNoMemoryOnceWarm) {
   TrainConfig config;
   config.batch_size = 8;
   config.precision = "bf16";
-  models::Student student(test::small_student(2));
-  student.to(test::gpu);
-  TrainStep step(student, config, test::gpu);
+  models::Distillation objective(test::small_student(2));
+  TrainStep step(objective, config, test::gpu);
   const Batches b(8), part(3);
-  for (int i = 0; i < 6; ++i) step.run(b.images, b.targets, 1e-3), step.run(part.images, part.targets, 1e-3);
+  for (int i = 0; i < 6; ++i)
+    step.run({b.images, b.targets}, 1e-3), step.run({part.images, part.targets}, 1e-3);
   const auto before = allocator_stats(test::gpu).system_calls;
-  for (int i = 0; i < 4; ++i) step.run(b.images, b.targets, 1e-3), step.run(part.images, part.targets, 1e-3);
+  for (int i = 0; i < 4; ++i)
+    step.run({b.images, b.targets}, 1e-3), step.run({part.images, part.targets}, 1e-3);
   EXPECT_EQ(allocator_stats(test::gpu).system_calls, before);
 }
 
@@ -121,15 +121,14 @@ TEST_F(TrainStepOnCuda, SurvivesBatchesThatGrowAndShrink) {
   TrainConfig config;
   config.batch_size = 8;
   const auto losses = [&](Device device) {
-    models::Student student(test::small_student(2));
-    student.to(device);
-    TrainStep step(student, config, device);
+    models::Distillation objective(test::small_student(2));
+    TrainStep step(objective, config, device);
     std::vector<double> out;
     for (std::size_t i = 0; i < sizes.size(); ++i) {
       const Tensor images =
                        test::noise({sizes[i], test::small_size, test::small_size, 3}, 10 + i, DType::uint8),
                    targets = test::noise({sizes[i], test::small_width}, 50 + i, DType::float32);
-      out.push_back(step.run(images, targets, 1e-4).loss);
+      out.push_back(step.run({images, targets}, 1e-4).loss);
     }
     return out;
   };
@@ -144,16 +143,11 @@ TEST_F(TrainStepOnCuda, ForgetsTheCropsOfTheBatchBefore) {
   const Batches b(4);
   const Tensor crops = Tensor::from(std::vector<std::int64_t>{0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1}, {4, 3});
   const auto losses = [&](Device device) {
-    models::Student student(test::small_student(2));
-    student.to(device);
-    TrainStep step(student, config, device);
+    models::Distillation objective(test::small_student(2));
+    TrainStep step(objective, config, device);
     std::vector<double> out;
     for (int i = 0; i < 12; ++i)
-      out.push_back(step.run({.images = b.images,
-                              .targets = b.targets,
-                              .crops = i / 4 % 2 == 0 ? crops : Tensor(),
-                              .lr = 1e-4})
-                        .loss);
+      out.push_back(step.run({b.images, b.targets, i / 4 % 2 == 0 ? crops : Tensor()}, 1e-4).loss);
     return out;
   };
   const std::vector<double> expected = losses(cpu), got = losses(test::gpu);
@@ -168,16 +162,15 @@ TEST_F(TrainStepOnCuda, GoesOnFromAStateWithoutMoments) {
   config.batch_size = 8;
   const Batches b(8);
   const auto weights = [&](bool loaded) {
-    models::Student student(test::small_student(2));
-    student.to(test::gpu);
-    TrainStep step(student, config, test::gpu);
+    models::Distillation objective(test::small_student(2));
+    TrainStep step(objective, config, test::gpu);
     data::NamedTensors begin, out;
     for (const auto& [name, t] : step.weights()) begin.emplace_back(name, t.to(cpu).clone());
     if (loaded) {
-      for (int i = 0; i < 4; ++i) step.run(b.images, b.targets, 1e-3);
+      for (int i = 0; i < 4; ++i) step.run({b.images, b.targets}, 1e-3);
       step.load(begin, {}, "test");
     }
-    for (int i = 0; i < 6; ++i) step.run(b.images, b.targets, 1e-3);
+    for (int i = 0; i < 6; ++i) step.run({b.images, b.targets}, 1e-3);
     for (const auto& [name, t] : step.weights()) out.emplace_back(name, t.to(cpu).clone());
     return out;
   };
@@ -190,15 +183,14 @@ TEST_F(TrainStepOnCuda, ShowsItsKernelsToAProfile) {
   config.batch_size = 8;
   const Batches b(8);
   const auto losses = [&](int profiled) {
-    models::Student student(test::small_student());
-    student.to(test::gpu);
-    TrainStep step(student, config, test::gpu);
+    models::Distillation objective(test::small_student());
+    TrainStep step(objective, config, test::gpu);
     std::vector<double> out;
     Profile profile;
     for (int i = 0; i < 6; ++i) {
       std::optional<Profile::Use> use;
       if (i >= 6 - profiled) use.emplace(profile);
-      out.push_back(step.run(b.images, b.targets, 1e-3).loss);
+      out.push_back(step.run({b.images, b.targets}, 1e-3).loss);
     }
     const auto operations = profile.operations();
     const auto calls_of = [&](const char* name) {
@@ -216,13 +208,14 @@ TEST_F(TrainStepOnCuda, ShowsItsKernelsToAProfile) {
 TEST_F(TrainStepOnCuda, NamesTheMisuse) {
   TrainConfig config;
   config.batch_size = 8;
-  models::Student student(test::small_student(2));
-  student.to(test::gpu);
-  TrainStep step(student, config, test::gpu);
+  models::Distillation objective(test::small_student(2));
+  TrainStep step(objective, config, test::gpu);
   EXPECT_EQ(test::message_of([&] { step.take(); }), "train step: none is pending");
   const Batches b(8);
-  for (int i = 0; i < 2; ++i) step.submit({.images = b.images, .targets = b.targets, .lr = 1e-3});
-  EXPECT_EQ(test::message_of([&] { step.submit({.images = b.images, .targets = b.targets, .lr = 1e-3}); }),
+  for (int i = 0; i < 2; ++i) step.submit({b.images, b.targets}, 1e-3);
+  EXPECT_EQ(test::message_of([&] {
+              step.submit({b.images, b.targets}, 1e-3);
+            }),
             "train step: 2 steps are pending, take one first");
 }
 

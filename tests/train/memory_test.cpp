@@ -3,6 +3,7 @@
 // for.
 #include <gtest/gtest.h>
 
+#include "models/student/distillation.h"
 #include "tests/support.h"
 #include "train/step.h"
 
@@ -20,17 +21,16 @@ Memory of_steps(std::int64_t batch, const std::string& precision, const std::str
   config.precision = precision;
   models::StudentConfig model;
   model.attention = attention;
-  models::Student student(model);
-  student.to(test::gpu);
+  models::Distillation objective(model);
   Memory m;
   {
-    TrainStep step(student, config, test::gpu);
+    TrainStep step(objective, config, test::gpu);
     const Tensor images = Tensor::pinned({batch, model.image_size, model.image_size, 3}, DType::uint8),
                  targets = Tensor::pinned({batch, model.width});
     const Tensor few = Tensor::pinned({batch / 2, model.image_size, model.image_size, 3}, DType::uint8);
     reset_peak(test::gpu);
-    for (int i = 0; i < 4; ++i) step.run(images, targets, 1e-3);  // by itself, then in graphs
-    step.run(few, targets.rows(0, batch / 2), 1e-3);              // the last batch of an epoch
+    for (int i = 0; i < 4; ++i) step.run({images, targets}, 1e-3);  // by itself, then in graphs
+    step.run({few, targets.rows(0, batch / 2)}, 1e-3);              // the last batch of an epoch
     m.peak = static_cast<double>(allocator_stats(test::gpu).peak_in_use) / 1e9;
     m.reserved = static_cast<double>(allocator_stats(test::gpu).bytes_reserved) / 1e9;
   }

@@ -31,7 +31,7 @@ TEST(Metrics, WritesTheContractsLines) {
     MetricsWriter metrics(dir / "metrics.jsonl");
     metrics.train(
         {.step = 10, .epoch = 1, .loss = 18.5, .lr = 1e-6, .images_per_second = 15.25, .data_wait = 0.125});
-    metrics.val({.step = 10, .epoch = 1, .loss = 0.1 + 0.2, .cosine = -1});
+    metrics.val({.step = 10, .epoch = 1, .values = {{"loss", 0.1 + 0.2}, {"cosine", -1}}});
     metrics.sync();
     // Without a close or a flush: the system has every line at once.
     EXPECT_EQ(
@@ -45,10 +45,21 @@ TEST(Metrics, WritesTheContractsLines) {
             dir / "metrics.jsonl: holds a run already; resume it, or choose another train.output");
 }
 
-TEST(Metrics, WritesNullForWhatIsNoNumber) {
+TEST(Metrics, ShowsTheTermsOfALossThatHasSeveral) {
   const TempDir dir;
   MetricsWriter metrics(dir / "m.jsonl");
-  metrics.val({.step = 1, .epoch = 1, .loss = std::numeric_limits<double>::quiet_NaN(), .cosine = 0});
+  metrics.train({.step = 1, .epoch = 1, .loss = 2.5, .terms = {{"l1", 2}, {"cosine", 0.5}}, .lr = 1});
+  EXPECT_EQ(
+      read_file(dir / "m.jsonl"),
+      R"({"kind":"train","step":1,"epoch":1,"loss":2.5,"loss.l1":2.0,"loss.cosine":0.5,"lr":1.0,"images_per_second":0.0,"data_wait":0.0})"
+      "\n");
+}
+
+TEST(Metrics, WritesNullForNaN) {
+  const TempDir dir;
+  MetricsWriter metrics(dir / "m.jsonl");
+  metrics.val(
+      {.step = 1, .epoch = 1, .values = {{"loss", std::numeric_limits<double>::quiet_NaN()}, {"cosine", 0}}});
   EXPECT_EQ(read_file(dir / "m.jsonl"), R"({"kind":"val","step":1,"epoch":1,"loss":null,"cosine":0.0})"
                                         "\n");
 }
@@ -58,7 +69,8 @@ TEST(Metrics, AResumeDropsLaterStepsAndRepairsATornLine) {
   const std::string path = dir / "m.jsonl";
   const auto resumed = [&](const std::string& before, std::int64_t step) {
     write_file(path, before);
-    MetricsWriter(path, {.step = step}).val({.step = step + 1, .epoch = 1, .loss = 2, .cosine = 0});
+    MetricsWriter(path, {.step = step})
+        .val({.step = step + 1, .epoch = 1, .values = {{"loss", 2}, {"cosine", 0}}});
     const std::string after = read_file(path);
     const std::string added = "{\"kind\":\"val\",\"step\":" + std::to_string(step + 1) +
                               ",\"epoch\":1,\"loss\":2.0,\"cosine\":0.0}\n";
@@ -138,7 +150,7 @@ TEST(Metrics, AFullDiskIsAnErrorThatNamesTheFile) {
 TEST(Metrics, ALineThatFitsOnlyInPartLeavesNoPart) {
   const TempDir dir;
   MetricsWriter metrics(dir / "m.jsonl");
-  metrics.val({.step = 1, .epoch = 1, .loss = 1, .cosine = 1});
+  metrics.val({.step = 1, .epoch = 1, .values = {{"loss", 1}, {"cosine", 1}}});
   const std::string before = read_file(dir / "m.jsonl");
   // A limit on the size of files stands for a disk that is full in the middle of a line.
   const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
@@ -147,8 +159,9 @@ TEST(Metrics, ALineThatFitsOnlyInPartLeavesNoPart) {
   rlimit limit = old_limit;
   limit.rlim_cur = before.size() + 10;
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
-  const std::string message =
-      message_of([&] { metrics.val({.step = 2, .epoch = 1, .loss = 1, .cosine = 1}); });
+  const std::string message = message_of([&] {
+    metrics.val({.step = 2, .epoch = 1, .values = {{"loss", 1}, {"cosine", 1}}});
+  });
   setrlimit(RLIMIT_FSIZE, &old_limit);
   std::signal(SIGXFSZ, old_handler);
   EXPECT_EQ(message, dir / "m.jsonl: cannot be written: File too large; make room and resume");

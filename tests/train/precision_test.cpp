@@ -22,7 +22,7 @@ class Precision : public testing::TestWithParam<Device> {
 
 TEST_P(Precision, GivesTheSameBitsEachTime) {
   std::vector<std::string> names{"fp32"};
-  for (const auto& [name, most] : lower()) names.push_back(name);
+  for (const auto& [name, tolerance] : lower()) names.push_back(name);
   for (const std::string& precision : names)
     for (const int accumulate : {1, 2}) {
       SCOPED_TRACE(fmt::format("{}, {} micro-batches", precision, accumulate));
@@ -45,13 +45,13 @@ TEST_P(Precision, LowerOnesStayNear) {
     config.accumulate = accumulate;
     config.precision = "fp32";
     const Trained exact = train_steps(config, test::small_student(2), GetParam(), 6);
-    for (const auto& [precision, most] : lower()) {
+    for (const auto& [precision, tolerance] : lower()) {
       config.precision = precision;
       const Trained near = train_steps(config, test::small_student(2), GetParam(), 6);
       double changed = 0;
       for (std::size_t i = 0; i < near.losses.size(); ++i) {
         // Each step of AdamW amplifies what the steps before have rounded.
-        EXPECT_NEAR(near.losses[i] / exact.losses[i], 1, i == 0 ? most : 10 * most)
+        EXPECT_NEAR(near.losses[i] / exact.losses[i], 1, i == 0 ? tolerance : 10 * tolerance)
             << precision << " step " << i;
         changed += std::abs(near.losses[i] - exact.losses[i]);
       }

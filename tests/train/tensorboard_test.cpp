@@ -144,7 +144,7 @@ TEST(TensorBoard, WritesTheScalarsOfARecord) {
   EXPECT_TRUE(std::filesystem::path(writer.path()).filename().string().starts_with("events.out.tfevents."));
   writer.train(
       {.step = 300, .epoch = 2, .loss = 1.5, .lr = 1e-3, .images_per_second = 12, .data_wait = 0.25});
-  writer.val({.step = 5'000'000'000, .epoch = 2, .loss = 2.5, .cosine = -0.5});
+  writer.val({.step = 5'000'000'000, .epoch = 2, .values = {{"loss", 2.5}, {"cosine", -0.5}}});
   const auto events = read_events(writer.path());
   ASSERT_EQ(events.size(), 3U);
   EXPECT_EQ(events[0].file_version, "brain.Event:2");

@@ -12,6 +12,7 @@
 #include "tests/data/file_bytes.h"
 #include "tests/golden.h"
 #include "train/adamw.h"
+#include "train/objective.h"
 
 namespace vitral::train {
 namespace {
@@ -37,7 +38,7 @@ void check_next_steps(const std::string& pt, const std::string& h5) {
     return c;
   }());
   std::vector<std::string> warnings;
-  const Checkpoint checkpoint = load_torch_checkpoint(pt, config, {}, warnings);
+  const Checkpoint checkpoint = load_torch_checkpoint(pt, config, *make_objective(config), {}, warnings);
   EXPECT_TRUE(warnings.empty()) << warnings.front();
   EXPECT_EQ(checkpoint.step, 3);
   EXPECT_EQ(checkpoint.state["trainer"]["epoch"], 3);
@@ -119,7 +120,8 @@ class HostileTorchTraining : public testing::Test {
     write(change);
     return message_of([&] {
       std::vector<std::string> warnings;
-      load_torch_checkpoint(path_, config_for(data_config()), {}, warnings);
+      const Config config = config_for(data_config());
+      load_torch_checkpoint(path_, config, *make_objective(config), {}, warnings);
     });
   }
   // The same of a text that is there once, by one of the same length.

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "models/student/distillation.h"
 #include "tests/cli/small_run.h"
 #include "train/step.h"
 
@@ -20,13 +21,13 @@ struct Batches {
 };
 
 inline double difference(const data::NamedTensors& a, const data::NamedTensors& b) {
-  double most = 0;
+  double largest = 0;
   for (std::size_t i = 0; i < a.size(); ++i) {
     if (a[i].first.find("scale") != std::string::npos) continue;  // rounding noise, see adamw_test.cpp
     const auto x = a[i].second.to_vector(), y = b[i].second.to_vector();
-    for (std::size_t k = 0; k < x.size(); ++k) most = std::max(most, std::abs(x[k] - y[k]));
+    for (std::size_t k = 0; k < x.size(); ++k) largest = std::max(largest, std::abs(x[k] - y[k]));
   }
-  return most;
+  return largest;
 }
 
 struct Trained {
@@ -38,9 +39,8 @@ struct Trained {
 inline Trained train_steps(const TrainConfig& config, const models::StudentConfig& model, Device device,
                            int steps) {
   const Batches whole(8), part(5);
-  models::Student student(model);
-  student.to(device);
-  TrainStep step(student, config, device);
+  models::Distillation objective(model);
+  TrainStep step(objective, config, device);
   Trained out;
   const auto take = [&] {
     const StepResult r = step.take();
@@ -49,9 +49,9 @@ inline Trained train_steps(const TrainConfig& config, const models::StudentConfi
     out.norms.push_back(r.gradient_norm);
   };
   for (int i = 0; i < steps; ++i) {
-    if (step.pending() == TrainStep::most_pending) take();
+    if (step.pending() == TrainStep::max_pending) take();
     const Batches& b = i == 3 ? part : whole;
-    step.submit({.images = b.images, .targets = b.targets, .lr = 1e-3 / (1 + i)});
+    step.submit({b.images, b.targets}, 1e-3 / (1 + i));
   }
   while (step.pending() > 0) take();
   for (const auto& [name, t] : step.weights()) out.weights.emplace_back(name, t.to(cpu).clone());

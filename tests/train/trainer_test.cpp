@@ -13,6 +13,7 @@
 #include "base/signals.h"
 #include "data/images/augment.h"
 #include "data/loader.h"
+#include "models/student/distillation.h"
 #include "tensor/ops/linear.h"
 #include "tests/cli/small_run.h"
 #include "train/step.h"
@@ -38,14 +39,14 @@ TEST(TrainStep, AllocatesNothingOnceWarm) {
   rich.clip_norm = 1;
   rich.accumulate = 2;
   for (const TrainConfig& config : {plain, rich}) {
-    models::Student student(test::small_student());
-    TrainStep step(student, config, cpu);
+    models::Distillation objective(test::small_student());
+    TrainStep step(objective, config, cpu);
     const Tensor images = test::noise({8, test::small_size, test::small_size, 3}, 1, DType::uint8);
     const Tensor targets = test::noise({8, test::small_width}, 2, DType::float32);
-    for (int i = 0; i < 3; ++i) step.run(images, targets, 1e-3);
+    for (int i = 0; i < 3; ++i) step.run({images, targets}, 1e-3);
     const auto before = allocator_stats(cpu).system_calls;
     for (int i = 4; i <= 10; ++i) {
-      const StepResult r = step.run(images, targets, 1e-3);
+      const StepResult r = step.run({images, targets}, 1e-3);
       EXPECT_FALSE(r.skipped);
       EXPECT_EQ(allocator_stats(cpu).system_calls, before) << "step " << i;
     }
@@ -60,7 +61,7 @@ std::size_t blocks_of(const std::function<void()>& work) {
 }
 
 // How the step and the loader's thread meet is chance, and with it the step in which the last block is asked
-// for. But together they never need more than what each needs alone at its most.
+// for. But together they never need more than the two peaks alone add up to.
 TEST(TrainStep, AllocatesNothingOnceWarmWithALoader) {
   constexpr std::int64_t images = 320;
   const test::TempDir dir;
@@ -90,20 +91,20 @@ TEST(TrainStep, AllocatesNothingOnceWarmWithALoader) {
     }
   });
 
-  models::Student student(test::small_student());
+  models::Distillation objective(test::small_student());
   const TrainConfig config = small_training();
-  TrainStep step(student, config, cpu);
+  TrainStep step(objective, config, cpu);
   const Tensor pixels = test::noise({8, test::small_size, test::small_size, 3}, 1, DType::uint8);
   const Tensor targets = test::noise({8, test::small_width}, 2, DType::float32);
   const auto steps = [&] {
-    for (int i = 0; i < 2; ++i) step.run(pixels, targets, 1e-3);
+    for (int i = 0; i < 2; ++i) step.run({pixels, targets}, 1e-3);
   };
   steps();  // what the first one keeps is not asked for again
   alone += blocks_of(steps);
 
   const std::size_t together = blocks_of([&] {
     data::Loader loader(dataset, options);
-    while (const auto batch = loader.next()) step.run(batch->images, batch->targets, 1e-3);
+    while (const auto batch = loader.next()) step.run(*batch, 1e-3);
   });
   EXPECT_GT(together, 0U);
   EXPECT_LE(together, alone);
@@ -114,17 +115,17 @@ TEST(TrainStep, SkipsWithoutATrace) {
     SCOPED_TRACE(value);
     TrainConfig config = small_training();
     config.ema = 0.9;
-    models::Student student(test::small_student());
-    TrainStep step(student, config, cpu);
+    models::Distillation objective(test::small_student());
+    TrainStep step(objective, config, cpu);
     const Tensor images = test::noise({8, test::small_size, test::small_size, 3}, 1, DType::uint8);
     const Tensor good = test::noise({8, test::small_width}, 2, DType::float32), bad = good.clone();
     test::embedding_of(5, value)(const_cast<Tensor&>(bad));
-    step.run(images, good, 1e-3);
+    step.run({images, good}, 1e-3);
     const auto weights = values_of(step.weights()), state = values_of(step.state());
-    EXPECT_TRUE(step.run(images, bad, 1e-3).skipped);
+    EXPECT_TRUE(step.run({images, bad}, 1e-3).skipped);
     EXPECT_EQ(values_of(step.weights()), weights);
     EXPECT_EQ(values_of(step.state()), state);
-    EXPECT_FALSE(step.run(images, good, 1e-3).skipped);
+    EXPECT_FALSE(step.run({images, good}, 1e-3).skipped);
   }
 }
 
@@ -191,8 +192,12 @@ TEST(Trainer, SummaryAndProgress) {
   EXPECT_EQ(s.skipped_samples, 0);
   EXPECT_GE(s.data_wait, 0);
   EXPECT_LE(s.data_wait, 1);
-  ASSERT_TRUE(s.val_loss && s.val_cosine);
-  EXPECT_EQ(*s.val_loss, test::metric(small.output("run"), "val", "loss").back());
+  ASSERT_TRUE(s.validated);
+  ASSERT_EQ(s.validation.size(), 2U);
+  EXPECT_EQ(s.validation[0].name, "loss");
+  EXPECT_EQ(s.validation[1].name, "cosine");
+  for (const auto& [name, value] : s.validation)
+    EXPECT_EQ(value, test::metric(small.output("run"), "val", name).back());
   const std::string text = test::bytes_of_file(log);
   EXPECT_NE(text.find("epoch 2/2 step 6/6 loss "), std::string::npos) << text;
   EXPECT_NE(text.find("epoch 2/2 validation: loss "), std::string::npos) << text;

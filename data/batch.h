@@ -1,0 +1,56 @@
+// Batches of a dataset: what a model is trained on.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace vitral::data {
+
+/// The tensors of a batch, a row each image. What is new here also stands in `input_members`, which all code
+/// goes by that moves inputs without knowing what they mean.
+struct Inputs {
+  Tensor images;        // uint8 [B,S,S,3], with crops [B,H,W,3]
+  Tensor targets = {};  // float32 [B,D], or undefined
+  Tensor crops = {};    // int64 [B,3]: top, left, 1 where mirrored (LoaderOptions::defer_crop), or undefined
+
+  /// Images [begin, end), in the same memory.
+  Inputs rows(std::int64_t begin, std::int64_t end) const;
+  Inputs to(Device device) const;
+};
+inline constexpr std::array input_members{&Inputs::images, &Inputs::targets, &Inputs::crops};
+
+/// f of each tensor that there is.
+template <class F>
+Inputs map_inputs(const Inputs& inputs, F&& f) {
+  Inputs out;
+  for (const auto member : input_members)
+    if ((inputs.*member).defined()) out.*member = f(inputs.*member);
+  return out;
+}
+
+inline Inputs Inputs::rows(std::int64_t begin, std::int64_t end) const {
+  return map_inputs(*this, [&](const Tensor& t) { return t.rows(begin, end); });
+}
+inline Inputs Inputs::to(Device device) const {
+  return map_inputs(*this, [&](const Tensor& t) { return t.to(device); });
+}
+
+struct SkippedSample {
+  std::int64_t index = 0;
+  std::string name;    // as it may stand in a message: one line
+  std::string reason;  // one line
+};
+
+struct Batch : Inputs {
+  std::vector<std::int64_t> indices;  // [B] into the dataset
+  /// Samples of this batch whose image did not decode: left out (so B is smaller, in the worst case 0), never
+  /// replaced.
+  std::vector<SkippedSample> skipped;
+
+  std::int64_t size() const { return static_cast<std::int64_t>(indices.size()); }
+};
+
+}  // namespace vitral::data

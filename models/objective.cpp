@@ -1,0 +1,35 @@
+#include "models/objective.h"
+
+namespace vitral::models {
+
+Variable loss_of(const std::vector<Term>& terms) {
+  VITRAL_CHECK(!terms.empty(), "loss: an objective needs at least one term");
+  Variable loss;
+  for (const Term& term : terms) {
+    const Variable part = term.weight == 1 ? term.value : affine(term.value, term.weight);
+    loss = loss.defined() ? add(loss, part) : part;
+  }
+  return loss;
+}
+
+std::string describe(const std::vector<NamedValue>& values) {
+  std::string out;
+  for (const auto& [name, value] : values)
+    out += fmt::format("{}{} {:.4f}", out.empty() ? "" : ", ", name, value);
+  return out;
+}
+
+void Means::add(const std::vector<double>& sums, std::int64_t images) {
+  VITRAL_CHECK(sums.size() == sums_.size(), "means: {} sums for {} measures", sums.size(), sums_.size());
+  for (std::size_t i = 0; i < sums.size(); ++i) sums_[i] += sums[i];
+  images_ += images;
+}
+
+std::vector<NamedValue> Means::result() const {
+  std::vector<NamedValue> out;
+  for (std::size_t i = 0; i < sums_.size(); ++i)
+    out.push_back({names_[i], sums_[i] / static_cast<double>(images_)});
+  return out;
+}
+
+}  // namespace vitral::models

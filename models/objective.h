@@ -1,0 +1,80 @@
+// What a model is trained for: the terms of a loss, and what validation reports. Training, validation and
+// checkpoints know a model through this alone, whatever it is made of.
+//
+// Another model that can be trained is a folder in models/ with an Objective, and a row in make_objective()
+// (train/objective.h).
+#pragma once
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "data/batch.h"
+#include "nn/forward_context.h"
+#include "nn/module.h"
+
+namespace vitral::models {
+
+/// A part of a loss, which is the sum over terms of weight * value.
+struct Term {
+  std::string name;
+  double weight = 1;
+  Variable value;  // [1]
+};
+Variable loss_of(const std::vector<Term>& terms);
+
+/// What a term or a measure came to.
+struct NamedValue {
+  std::string name;
+  double value = 0;
+};
+/// "loss 1.7628, cosine 0.5944".
+std::string describe(const std::vector<NamedValue>& values);
+
+class Objective {
+ public:
+  virtual ~Objective() = default;
+
+  virtual nn::Module& model() = 0;
+  /// What tells this architecture from others (model.width = "512", ...): goes into the metadata of weights,
+  /// and must be the same where a run goes on.
+  virtual std::map<std::string, std::string> metadata() const = 0;
+  /// The same of weights that came without metadata: what their tensors tell, else as this model has it.
+  /// UsageError naming `where` when they are no such model's. What looks like a mistake adds a line to
+  /// `warnings`.
+  virtual std::map<std::string, std::string> metadata_of(
+      const std::vector<std::pair<std::string, Tensor>>& weights, const std::string& where,
+      std::vector<std::string>& warnings) const = 0;
+
+  /// Pixels a side of the images it wants.
+  virtual int image_size() const = 0;
+  /// D of the targets it wants; 0: it learns without.
+  virtual int target_width() const = 0;
+
+  /// The terms of the loss on a micro-batch. The inputs are where the model is; activations are `dtype`.
+  /// Terms are means over images, so that those of micro-batches add up by their share of the batch.
+  virtual std::vector<Term> terms(const data::Inputs& inputs, DType dtype,
+                                  const nn::ForwardContext& context) const = 0;
+
+  /// The names of what validation reports, means over images; the first is the loss, which the schedule and
+  /// the choice of the best checkpoint go by.
+  virtual std::vector<std::string> measures() const = 0;
+  /// Of each the sum over the images, without gradients.
+  virtual std::vector<double> measure(const data::Inputs& inputs, DType dtype) const = 0;
+};
+
+/// From sums over batches to means over all their images.
+class Means {
+ public:
+  explicit Means(std::vector<std::string> names) : names_(std::move(names)), sums_(names_.size()) {}
+  void add(const std::vector<double>& sums, std::int64_t images);
+  std::int64_t images() const { return images_; }
+  std::vector<NamedValue> result() const;
+
+ private:
+  std::vector<std::string> names_;
+  std::vector<double> sums_;
+  std::int64_t images_ = 0;
+};
+
+}  // namespace vitral::models
