@@ -96,6 +96,11 @@ Option& Option::between(double lowest, double highest) {
   return *this;
 }
 
+Option& Option::valid(std::function<std::string(const std::string&)> problem) {
+  option_->check([problem = std::move(problem)](const std::string& text) { return problem(text); });
+  return *this;
+}
+
 Option& Option::positive() {
   option_->check(positive_number());
   return *this;

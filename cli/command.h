@@ -35,6 +35,8 @@ class Option {
   Option& at_least(std::int64_t lowest);
   Option& between(int lowest, int highest);
   Option& between(double lowest, double highest);
+  /// `problem(text)` says what is wrong with a value: "must be ..., not ..."; "": nothing.
+  Option& valid(std::function<std::string(const std::string&)> problem);
   /// A number that float32 can hold and divide by: >= 1e-30.
   Option& positive();
 

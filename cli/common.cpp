@@ -1,34 +1,70 @@
 #include "cli/common.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include "base/error.h"
 
 namespace vitral::cli {
 
+namespace {
+
+std::string flag_of(const Field<models::StudentConfig>& field) {
+  std::string flag = "--" + field.name;
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  return flag;
+}
+
+// What the field's row in the table says of valid values.
+std::string problem_of(const Field<models::StudentConfig>& field, const std::string& text) {
+  try {
+    models::StudentConfig ignored;
+    with_yaml(text, [&](const YAML::Node& node) { field.read(node, ignored); });
+    return "";
+  } catch (const BadValue& bad) {
+    return bad.text;
+  }
+}
+
+}  // namespace
+
+void StudentFlags::add_to(Command& command) {
+  for (const auto& field : models::student_fields())
+    if (!field.flag.empty())
+      command.option(flag_of(field), texts_[field.name], "override the file: " + field.flag)
+          .valid([&field](const std::string& text) { return problem_of(field, text); });
+}
+
+models::StudentOverrides StudentFlags::values() const {
+  models::StudentOverrides given = texts_;
+  std::erase_if(given, [](const auto& flag) { return flag.second.empty(); });
+  return given;
+}
+
+std::string StudentFlags::names() {
+  std::vector<std::string> flags;
+  for (const auto& field : models::student_fields())
+    if (!field.flag.empty()) flags.push_back(flag_of(field));
+  const std::string last = flags.back();
+  flags.pop_back();
+  return fmt::format("{} and {}", fmt::join(flags, ", "), last);
+}
+
 void EncoderArguments::add_to(Command& command) {
   command.option("weights", weights, "run folder, checkpoint, .safetensors or .pt")
       .required()
       .type_name("WEIGHTS");
   command.option("--device", device, "cpu, cuda, cuda:N or auto").shows_default();
-  command.option("--attention", attention, "override the file: neighbourhood or full")
-      .one_of({"neighbourhood", "full"});
-  command.option("--window", window, "override the file: patches a side of the neighbourhood, odd")
-      .at_least(1);
-  command.option("--same-norm", same_norm, "override the file: true or false").one_of({"true", "false"});
+  student.add_to(command);
   command.option("--temperature", temperature, "of the softmax over patches").shows_default().positive();
 }
 
 models::Encoder EncoderArguments::load() const {
-  models::EncoderOverrides overrides;
-  if (!attention.empty()) overrides.attention = attention;
-  if (window > 0) overrides.window = window;
-  if (!same_norm.empty()) overrides.same_norm = same_norm == "true";
-  overrides.temperature = temperature;
-  return models::Encoder::load(weights, parse_device(device), overrides);
+  return models::Encoder::load(weights, parse_device(device), student.values(), temperature);
 }
 
 void check_output(const std::string& output, const std::vector<std::string>& inputs) {

@@ -10,14 +10,25 @@
 
 namespace vitral::cli {
 
-/// Options of every command that loads a student: --device, --attention, --window, --same-norm,
-/// --temperature.
+/// A flag for each field of a student that may be set over what its weights say: --attention, --window,
+/// --same-norm.
+class StudentFlags {
+ public:
+  void add_to(Command& command);
+  /// Those that were given.
+  models::StudentOverrides values() const;
+  /// "--attention, --window and --same-norm"
+  static std::string names();
+
+ private:
+  std::map<std::string, std::string> texts_;
+};
+
+/// Options of every command that loads a student: --device, the flags of the student, --temperature.
 struct EncoderArguments {
   std::string weights;
   std::string device = "auto";
-  std::string attention;
-  int window = 0;
-  std::string same_norm;
+  StudentFlags student;
   double temperature = 1;
 
   void add_to(Command& command);

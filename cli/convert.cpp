@@ -1,5 +1,4 @@
 // vitral convert: weights from one kind of file into another.
-#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -9,6 +8,7 @@
 #include "cli/common.h"
 #include "data/weights/torch_write.h"
 #include "data/weights/weights.h"
+#include "models/student/encoder.h"
 #include "models/student/onnx_export.h"
 
 namespace vitral::cli {
@@ -17,11 +17,9 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Arguments {
-  std::string in, out, dtype, attention, same_norm;
-  int window = 0;
+  std::string in, out, dtype;
+  StudentFlags student;
   bool force = false, json = false;
-
-  bool overrides() const { return !attention.empty() || !same_norm.empty() || window > 0; }
 };
 
 enum class Target { safetensors, torch, onnx };
@@ -46,30 +44,18 @@ void check_files(const Arguments& a) {
     throw_error<UsageError>("{}: is there already; give --force to replace it, or name another file", a.out);
 }
 
-// The student that the weights are, with what the flags say over it; nothing for other weights.
+// The student that the weights are; nothing for other weights.
 std::optional<models::StudentConfig> student_in(data::WeightsFile& weights, const Arguments& a,
                                                 Target target) {
-  models::StudentConfig config;
   try {
-    config = models::config_of_weights(weights.tensors, weights.metadata, a.in);
+    return models::configure_student(weights, a.in, {});
   } catch (const UsageError& e) {
     if (target == Target::onnx)
       throw_error<UsageError>("{}; only a student can become an ONNX model", e.what());
-    if (a.overrides())
-      throw_error<UsageError>("{}; --attention, --window and --same-norm are for a student", e.what());
+    if (!a.student.values().empty())
+      throw_error<UsageError>("{}; {} are for a student", e.what(), StudentFlags::names());
     return {};
   }
-  if (!a.attention.empty()) config.attention = a.attention;
-  if (a.window > 0) config.window = a.window;
-  const auto scale = std::find_if(weights.tensors.begin(), weights.tensors.end(),
-                                  [](const auto& tensor) { return tensor.first == "scale"; });
-  if (a.same_norm == "true" && scale == weights.tensors.end())
-    throw_error<UsageError>("{}: same_norm needs the weights 'scale', which this file does not have", a.in);
-  // A student without same_norm has no scale; strict loading would refuse it.
-  if (a.same_norm == "false" && scale != weights.tensors.end()) weights.tensors.erase(scale);
-  if (!a.same_norm.empty()) config.same_norm = a.same_norm == "true";
-  models::check(config);
-  return config;
 }
 
 void cast(data::NamedTensors& tensors, const std::string& name) {
@@ -102,7 +88,11 @@ void convert(const Arguments& a) {
     throw_error<UsageError>("--dtype {}: an ONNX model is float32; leave the option out", a.dtype);
   check_files(a);
   data::WeightsFile weights = data::read_weights(a.in, data::TensorMemory::mapped);
-  const auto config = student_in(weights, a, target);
+  auto config = student_in(weights, a, target);
+  if (config && !a.student.values().empty()) {
+    config = models::configure_student(weights, a.in, a.student.values());
+    models::check(*config);
+  }
   if (config)
     for (const auto& [key, value] : models::to_metadata(*config)) weights.metadata[key] = value;
   if (!a.dtype.empty()) cast(weights.tensors, a.dtype);
@@ -137,12 +127,7 @@ void add_convert(Program& program) {
   command
       .option("--dtype", a->dtype, "of .safetensors and .pt: float32, float16 or bfloat16; default: as it is")
       .one_of({"float32", "float16", "bfloat16"});
-  command.option("--attention", a->attention, "override the file: neighbourhood or full")
-      .one_of({"neighbourhood", "full"});
-  command.option("--window", a->window, "override the file: patches a side of the neighbourhood, odd")
-      .at_least(1);
-  command.option("--same-norm", a->same_norm, "override the file: true or false (drops the tensor scale)")
-      .one_of({"true", "false"});
+  a->student.add_to(command);
   command.flag("--force", a->force, "replace OUT where it is there");
   command.flag("--json", a->json, "one JSON object");
   command.run([a] { convert(*a); });

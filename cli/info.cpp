@@ -44,10 +44,14 @@ ordered_json describe_hdf5(const std::string& path) {
   return out;
 }
 
-ordered_json describe_student(const models::StudentConfig& c) {
-  return {{"image_size", c.image_size}, {"patch_size", c.patch_size}, {"width", c.width},
-          {"layers", c.layers},         {"heads", c.heads},           {"attention", c.attention},
-          {"window", c.window},         {"same_norm", c.same_norm}};
+ordered_json describe_student(const models::StudentConfig& config) {
+  ordered_json out;
+  for (const auto& field : models::student_fields()) {
+    const std::string text = field.write(config);
+    const auto value = ordered_json::parse(text, nullptr, false);  // a number or a truth value; else a text
+    out[field.name] = value.is_discarded() ? ordered_json(text) : value;
+  }
+  return out;
 }
 
 // CLIP's towers, each null where it is not there; nothing for weights of another kind.
@@ -115,7 +119,7 @@ ordered_json describe_onnx(const std::string& path) {
 }
 
 ordered_json describe_weights(const std::string& path) {
-  const data::WeightsFile weights = models::read_clip_weights(path, data::TensorMemory::mapped);
+  data::WeightsFile weights = models::read_clip_weights(path, data::TensorMemory::mapped);
   const std::string file = data::find_weights(path);
   std::int64_t parameters = 0;
   ordered_json tensors = ordered_json::array();
@@ -126,7 +130,7 @@ ordered_json describe_weights(const std::string& path) {
   }
   ordered_json out = {{"file", path}, {"kind", "weights"}, {"read_from", file}, {"parameters", parameters}};
   try {
-    out["model"] = describe_student(models::config_of_weights(weights.tensors, weights.metadata, path));
+    out["model"] = describe_student(models::configure_student(weights, path));
   } catch (const UsageError&) {
     out["model"] = nullptr;  // weights, but no student's
     if (const auto clip = describe_clip(weights, path)) out["clip"] = *clip;

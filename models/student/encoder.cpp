@@ -2,39 +2,52 @@
 
 #include <algorithm>
 
-#include "data/weights/weights.h"
-
 namespace vitral::models {
 
-StudentConfig config_of_weights(const std::vector<std::pair<std::string, Tensor>>& tensors,
-                                const std::map<std::string, std::string>& metadata, const std::string& path) {
-  if (const auto config = student_config_from_metadata(metadata, path)) return *config;
-  return infer_student_config(tensors, path);
+namespace {
+
+void override_field(StudentConfig& config, const std::string& name, const std::string& text) {
+  for (const auto& field : student_fields())
+    if (field.name == name && !field.flag.empty()) try {
+        return with_yaml(text, [&](const YAML::Node& node) { field.read(node, config); });
+      } catch (const BadValue& bad) {
+        throw_error<UsageError>("{} {}", name, bad.text);
+      }
+  throw_error<UsageError>("{}: is no field of a student that may be set over its weights", name);
 }
 
-Encoder Encoder::load(const std::string& path, Device device, const EncoderOverrides& overrides) {
-  const data::WeightsFile weights = data::read_weights(path, data::TensorMemory::mapped);
-  const StudentConfig stored = config_of_weights(weights.tensors, weights.metadata, path);
-  StudentConfig config = stored;
-  if (overrides.attention) config.attention = *overrides.attention;
-  if (overrides.window) config.window = *overrides.window;
-  // `scale` is there or not whatever the flags say: the tensors decide the architecture, the flag only the
-  // forward pass.
+}  // namespace
+
+StudentConfig configure_student(data::WeightsFile& weights, const std::string& path,
+                                const StudentOverrides& overrides) {
+  const auto stored = student_config_from_metadata(weights.metadata, path);
+  StudentConfig config = stored ? *stored : infer_student_config(weights.tensors, path);
+  for (const auto& [name, text] : overrides) override_field(config, name, text);
+  if (!overrides.contains("same_norm")) return config;
+  const auto is_scale = [](const auto& tensor) { return tensor.first == "scale"; };
+  VITRAL_CHECK(!config.same_norm || std::any_of(weights.tensors.begin(), weights.tensors.end(), is_scale),
+               "{}: same_norm needs the weights 'scale', which this file does not have", path);
+  if (!config.same_norm) std::erase_if(weights.tensors, is_scale);
+  return config;
+}
+
+Encoder Encoder::load(const std::string& path, Device device, const StudentOverrides& overrides,
+                      double temperature) {
+  data::WeightsFile weights = data::read_weights(path, data::TensorMemory::mapped);
+  const StudentConfig config = configure_student(weights, path, overrides);
   const nn::NoInit no_init;
   auto student = std::make_unique<Student>(config);
   student->share_state(weights.tensors, path);
   student->to(device);
   student->pack_weights();
-  Encoder encoder(std::move(student), device, overrides.temperature);
-  encoder.same_norm_ = overrides.same_norm;
-  VITRAL_CHECK(!overrides.same_norm.value_or(false) || stored.same_norm,
-               "{}: same_norm needs the weights 'scale', which this file does not have", path);
-  return encoder;
+  return {std::move(student), device, temperature};
 }
 
 std::string Encoder::settings() const {
-  return fmt::format("{} attention, window {}, same_norm {}, temperature {}", config().attention,
-                     config().window, same_norm_.value_or(config().same_norm), temperature_);
+  std::string out;
+  for (const auto& field : student_fields())
+    if (!field.flag.empty()) out += fmt::format("{} {}, ", field.name, field.write(config()));
+  return out + fmt::format("temperature {}", temperature_);
 }
 
 Encoded Encoder::encode(const Tensor& images, std::int64_t batch) const {
@@ -44,8 +57,7 @@ Encoded Encoder::encode(const Tensor& images, std::int64_t batch) const {
   for (std::int64_t begin = 0; begin < count; begin += batch) {
     const std::int64_t end = std::min(count, begin + batch);
     const Variable patches = pixel_patches(config(), images.rows(begin, end).to(device_));
-    const StudentOutput y =
-        student_->of_patches(patches, {.temperature = temperature_, .same_norm = same_norm_});
+    const StudentOutput y = student_->of_patches(patches, temperature_);
     out.embeddings.rows(begin, end).copy_from(y.embedding.value());
     out.probs.rows(begin, end).copy_from(y.probs.value().reshape({end - begin, n}));
     out.patches.rows(begin, end).copy_from(y.patches.value());

@@ -3,21 +3,24 @@
 //   const Encoder encoder = Encoder::load("runs/student");
 //   Encoded e = encoder.encode(images);                      // uint8 [B,S,S,3], S = config().image_size
 #pragma once
+#include <map>
 #include <memory>
-#include <optional>
 #include <string>
 
+#include "data/weights/weights.h"
 #include "models/student/student.h"
 
 namespace vitral::models {
 
-/// What a weights file without a configuration cannot say, or what shall be other than it says.
-struct EncoderOverrides {
-  std::optional<std::string> attention;  // neighbourhood or full
-  std::optional<int> window;
-  std::optional<bool> same_norm;
-  double temperature = 1;
-};
+/// Fields of the configuration that shall be other than the file says, by name, as text: {"window", "5"}.
+/// Those whose row in student_fields() has a flag.
+using StudentOverrides = std::map<std::string, std::string>;
+
+/// A student's weights and their configuration, which is as the metadata or else the sizes of the tensors
+/// say, and then as `overrides` say: a student without same_norm has no tensor `scale`. UsageError or Error,
+/// one line, where that does not give a student.
+StudentConfig configure_student(data::WeightsFile& weights, const std::string& path,
+                                const StudentOverrides& overrides = {});
 
 struct Encoded {
   Tensor embeddings;  // float32 [B,W]
@@ -27,15 +30,14 @@ struct Encoded {
 
 class Encoder {
  public:
-  /// From a run folder, a checkpoint, a .safetensors or a .pt file. The configuration comes from the file's
-  /// metadata, else from the sizes of its tensors; overrides come last. UsageError or Error, one line, where
-  /// that does not give a student.
-  static Encoder load(const std::string& path, Device device = cpu, const EncoderOverrides& overrides = {});
+  /// From a run folder, a checkpoint, a .safetensors or a .pt file; configured by configure_student().
+  static Encoder load(const std::string& path, Device device = cpu, const StudentOverrides& overrides = {},
+                      double temperature = 1);
 
   const StudentConfig& config() const { return student_->config(); }
   const Student& student() const { return *student_; }
   Device device() const { return device_; }
-  /// What decides the outputs beside the weights, as text: attention, window, same_norm, temperature.
+  /// What decides the outputs beside the weights, as text: the fields that have a flag, and the temperature.
   std::string settings() const;
 
   /// images uint8 [B,S,S,3] on the CPU; the results are there, too. Computes in pieces of at most `batch`
@@ -49,12 +51,6 @@ class Encoder {
   std::unique_ptr<Student> student_;
   Device device_;
   double temperature_;
-  std::optional<bool> same_norm_;
 };
-
-/// The configuration of weights that were read from `path`: from the metadata, else from the sizes of the
-/// tensors.
-StudentConfig config_of_weights(const std::vector<std::pair<std::string, Tensor>>& tensors,
-                                const std::map<std::string, std::string>& metadata, const std::string& path);
 
 }  // namespace vitral::models

@@ -56,21 +56,18 @@ Student::Student(const StudentConfig& config, Random random)
   if (config.same_norm) scale_ = &parameter("scale", Tensor::full({1}, 1));
 }
 
-StudentOutput Student::forward(const Variable& images, const ForwardOptions& options) const {
+StudentOutput Student::forward(const Variable& images, double temperature) const {
   VITRAL_CHECK(images.rank() == 4 && images.dim(1) == 3 && images.dim(2) == config_.image_size &&
                    images.dim(3) == config_.image_size,
                "student: images {} must be [B, 3, {}, {}]", images.shape(), config_.image_size,
                config_.image_size);
-  return of_patches(patchify(images, config_.patch_size), options);
+  return of_patches(patchify(images, config_.patch_size), temperature);
 }
 
-StudentOutput Student::of_patches(const Variable& patches, const ForwardOptions& options) const {
-  const bool same_norm = options.same_norm.value_or(config_.same_norm);
-  VITRAL_CHECK(!same_norm || scale_,
-               "student: same_norm needs the weights 'scale', which this model does not have");
+StudentOutput Student::of_patches(const Variable& patches, double temperature) const {
   const PooledPatches out =
-      pool_patches(trunk(conv1_.of_patches(patches)), same_norm ? Variable(*scale_) : Variable(),
-                   config_.heads, options.temperature);
+      pool_patches(trunk(conv1_.of_patches(patches)), config_.same_norm ? Variable(*scale_) : Variable(),
+                   config_.heads, temperature);
   return {out.embedding, reshape(out.probs, {patches.dim(0), 1, config_.tokens()}), out.patches};
 }
 

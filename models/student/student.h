@@ -35,11 +35,6 @@ Variable normalize_pixels(const Tensor& images, Device device);
 Variable pixel_patches(const StudentConfig& config, const Tensor& pixels, const Tensor& crops = {},
                        DType dtype = DType::float32);
 
-struct ForwardOptions {
-  double temperature = 1;
-  std::optional<bool> same_norm = {};  // other than the configuration says
-};
-
 struct StudentOutput {
   Variable embedding;  // [B,W]
   Variable probs;      // [B,1,N]
@@ -51,9 +46,9 @@ class Student : public nn::Module {
   /// Fresh weights, a pure function of the seed. UsageError where the sizes do not fit each other.
   explicit Student(const StudentConfig& config, std::uint64_t seed = 0);
 
-  StudentOutput forward(const Variable& images, const ForwardOptions& options = {}) const;
+  StudentOutput forward(const Variable& images, double temperature = 1) const;
   /// The same from pixel_patches().
-  StudentOutput of_patches(const Variable& patches, const ForwardOptions& options = {}) const;
+  StudentOutput of_patches(const Variable& patches, double temperature = 1) const;
   /// The embedding [B,W] alone, from pixel_patches(): what training needs, fused. In the dtype of
   /// the patches; bfloat16 gives a float32 embedding.
   Variable embed(const Variable& patches) const;

@@ -54,9 +54,9 @@ TEST_F(Convert, AConfigurationIsWrittenWhereThereWasNone) {
     std::vector<std::string> arguments{"convert", bare, dir_ / name, "--force"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     expect_done(run(arguments));
-    const data::WeightsFile file = data::read_weights(dir_ / name);
+    data::WeightsFile file = data::read_weights(dir_ / name);
     EXPECT_TRUE(file.metadata.contains("model.width"));
-    const models::StudentConfig config = models::config_of_weights(file.tensors, file.metadata, name);
+    const models::StudentConfig config = models::configure_student(file, name);
     models::Student(config).load_state(file.tensors, name);  // strictly
     return config;
   };
@@ -148,7 +148,7 @@ TEST_F(Convert, WrongRequestsChangeNothing) {
       run({"convert", bare, dir_ / "none/a.pt"}), 2,
       dir_ / "none/a.pt" + ": cannot be created, there is no folder " + dir_ / "none" + "; create it first");
   expect_failure(run({"convert", bare, out, "--force", "--window", "4"}), 2,
-                 "student: window 4 must be odd and positive");
+                 "--window: must be an odd integer from 1 to 8191, not 4; see vitral --help");
   const std::string plain = dir_ / "plain.safetensors";
   expect_done(run({"convert", bare, plain, "--same-norm", "false"}));
   expect_failure(run({"convert", plain, out, "--force", "--same-norm", "true"}), 2,

@@ -15,8 +15,8 @@ TEST_P(PublishedCheckpoint, GivesTheOriginalsOutputs) {
   VITRAL_NEEDS_SHARED(weights, std::string("golden/") + GetParam() + ".pt");
   std::string reference = weights.substr(0, weights.size() - 3);
   if (reference.ends_with("_cuda")) reference.resize(reference.size() - 5);
-  const data::WeightsFile file = data::read_weights(weights);
-  models::Student student(config_of_weights(file.tensors, file.metadata, weights));
+  data::WeightsFile file = data::read_weights(weights);
+  models::Student student(configure_student(file, weights));
   student.load_state(file.tensors, weights);
   const data::H5File h5 = data::H5File::open(reference + ".h5");
   const NoGrad no_grad;
@@ -36,7 +36,7 @@ INSTANTIATE_TEST_SUITE_P(Files, PublishedCheckpoint,
 TEST(Encoder, OverridesComeLast) {
   const std::string path = "tests/golden/run_init.safetensors";
   EXPECT_EQ(Encoder::load(path).config().attention, "neighbourhood");
-  const Encoder full = Encoder::load(path, cpu, {.attention = "full", .window = {}, .same_norm = false});
+  const Encoder full = Encoder::load(path, cpu, {{"attention", "full"}, {"same_norm", "false"}});
   EXPECT_EQ(full.config().attention, "full");
   const Tensor images = Tensor::full({3, 16, 16, 3}, 90, DType::uint8);
   images.data<std::uint8_t>()[700] = 255;
@@ -52,8 +52,7 @@ TEST(Encoder, OverridesComeLast) {
   };
   EXPECT_NEAR(length(a, 0), length(a, 9), 1e-5);
   EXPECT_GT(std::abs(length(b, 0) - length(b, 9)), 1e-3);
-  const EncoderOverrides cold{.attention = {}, .window = {}, .same_norm = {}, .temperature = 0.01};
-  const auto probs = Encoder::load(path, cpu, cold).encode(images).probs.to_vector();
+  const auto probs = Encoder::load(path, cpu, {}, 0.01).encode(images).probs.to_vector();
   EXPECT_GT(*std::max_element(probs.begin(), probs.end()), 0.5);
 }
 
@@ -92,10 +91,13 @@ TEST(Encoder, HalfPrecisionOnDiskIsCloseToWhole) {
 
 TEST(Encoder, WhatDoesNotGiveAStudent) {
   EXPECT_EQ(test::message_of([] {
-              Encoder::load("tests/golden/run_init.safetensors", cpu,
-                            {.attention = {}, .window = 4, .same_norm = {}});
+              Encoder::load("tests/golden/run_init.safetensors", cpu, {{"window", "4"}});
             }),
-            "student: window 4 must be odd and positive");
+            "window must be an odd integer from 1 to 8191, not 4");
+  EXPECT_EQ(test::message_of([] {
+              Encoder::load("tests/golden/run_init.safetensors", cpu, {{"width", "4"}});
+            }),
+            "width: is no field of a student that may be set over its weights");
 }
 
 }  // namespace
