@@ -19,10 +19,9 @@ class Attention : public Module {
  public:
   Attention(std::int64_t width, std::int64_t heads, AttentionMask mask, Random& random);
 
-  /// x [B,N,W] -> [B,N,W]
-  Variable operator()(const Variable& x) const;
-  /// The weights of unmasked attention, averaged over heads: [B,N,N].
-  Variable mean_weights(const Variable& x) const;
+  /// x [B,N,W] -> [B,N,W]. `mean_weights`, where asked for: the weights of unmasked attention, averaged over
+  /// heads, [B,N,N].
+  Variable operator()(const Variable& x, Variable* mean_weights = nullptr) const;
 
   Parameter& in_proj_weight;  // [3 W,W]: q, k, v
   Parameter& in_proj_bias;    // [3 W]

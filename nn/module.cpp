@@ -5,11 +5,24 @@
 
 namespace vitral::nn {
 
+std::vector<std::string> Module::names() const {
+  std::vector<std::string> out;
+  for (const auto& [name, parameter] : own_) out.push_back(name);
+  for (const auto& [name, module] : children_) {
+    if (!name.empty()) {
+      out.push_back(name);
+      continue;
+    }
+    const auto inner = module->names();
+    out.insert(out.end(), inner.begin(), inner.end());
+  }
+  return out;
+}
+
 void Module::check_name(const char* what, const std::string& name) const {
-  const auto has = [&](const auto& all) {
-    return std::any_of(all.begin(), all.end(), [&](const auto& one) { return one.first == name; });
-  };
-  VITRAL_CHECK(!has(own_) && !has(children_), "{}: '{}' is registered already", what, name);
+  const auto taken = names();
+  VITRAL_CHECK(std::find(taken.begin(), taken.end(), name) == taken.end(), "{}: '{}' is registered already",
+               what, name);
 }
 
 Parameter& Module::parameter(std::string name, Tensor initial) {
@@ -24,8 +37,22 @@ Parameter& Module::linear_weight(std::string name, Tensor initial) {
 }
 
 void Module::collect(const std::string& prefix, std::vector<NamedParameter>& out) const {
+  collect_own(prefix, out);
+  collect_children(prefix, out);
+}
+
+void Module::collect_own(const std::string& prefix, std::vector<NamedParameter>& out) const {
+  for (const auto& [name, module] : children_)
+    if (name.empty()) module->collect_own(prefix, out);
   for (auto& [name, value] : own_) out.push_back({prefix + name, &value});
-  for (const auto& [name, module] : children_) module->collect(prefix + name + ".", out);
+}
+
+void Module::collect_children(const std::string& prefix, std::vector<NamedParameter>& out) const {
+  for (const auto& [name, module] : children_)
+    if (name.empty())
+      module->collect_children(prefix, out);
+    else
+      module->collect(prefix + name + ".", out);
 }
 
 std::vector<NamedParameter> Module::parameters() const {

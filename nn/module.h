@@ -30,7 +30,8 @@ class Module {
   Module(const Module&) = delete;  // members refer to each other
   Module& operator=(const Module&) = delete;
 
-  /// All parameters of this module and below, in the order of registration.
+  /// All parameters of this module and below, in the order of registration: own ones (those of parts first),
+  /// then those of children.
   std::vector<NamedParameter> parameters() const;
   std::int64_t parameter_count() const;
   void zero_grad();
@@ -63,16 +64,32 @@ class Module {
   /// UsageError where the name is taken.
   template <class M, class... Args>
   M& child(std::string name, Args&&... args) {
+    return child(std::move(name), std::make_unique<M>(std::forward<Args>(args)...));
+  }
+  template <class M>
+  M& child(std::string name, std::unique_ptr<M> module) {
     check_name("child", name);
-    auto module = std::make_unique<M>(std::forward<Args>(args)...);
     M& reference = *module;
     children_.emplace_back(std::move(name), std::move(module));
     return reference;
   }
+  /// A child without a name: what it registered stands among this module's own parameters and children.
+  /// UsageError where one of its names is taken.
+  template <class M, class... Args>
+  M& part(Args&&... args) {
+    auto module = std::make_unique<M>(std::forward<Args>(args)...);
+    M& reference = *module;
+    for (const auto& name : module->names()) check_name("part", name);
+    children_.emplace_back("", std::move(module));
+    return reference;
+  }
 
  private:
+  std::vector<std::string> names() const;  // of parameters and children
   void check_name(const char* what, const std::string& name) const;
   void collect(const std::string& prefix, std::vector<NamedParameter>& out) const;
+  void collect_own(const std::string& prefix, std::vector<NamedParameter>& out) const;
+  void collect_children(const std::string& prefix, std::vector<NamedParameter>& out) const;
   std::vector<std::pair<NamedParameter, Tensor>> matched(
       const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) const;
 

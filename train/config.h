@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "data/images/augment_config.h"
-#include "models/student/student.h"
+#include "models/student/config.h"
 
 namespace vitral::train {
 

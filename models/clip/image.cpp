@@ -31,8 +31,9 @@ ClipImage::ClipImage(const ClipImageConfig& c, Random random)
           parameter("positional_embedding",
                     nn::normal({1 + c.tokens(), c.width}, 1 / std::sqrt(double{1} * c.width), random))),
       ln_pre_(child<nn::LayerNorm>("ln_pre", c.width)),
-      transformer_(child<nn::Transformer>("transformer", c.width, c.layers, c.heads, nn::AttentionMask{},
-                                          random, c.activation)),
+      transformer_(child<nn::Transformer>(
+          "transformer", c.layers,
+          nn::BlockConfig{.width = c.width, .heads = c.heads, .activation = c.activation}, random)),
       ln_post_(child<nn::LayerNorm>("ln_post", c.width)),
       proj_(parameter("proj",
                       nn::normal({c.width, c.embedding}, 1 / std::sqrt(double{1} * c.width), random))) {}
@@ -47,7 +48,7 @@ ClipImage::Output ClipImage::forward(const Variable& images, bool attention) con
   const Variable tokens = concat({add(zeros, class_embedding_), conv1_(images)}, 1);
   Output out;
   const Variable x =
-      transformer_(ln_pre_.add(tokens, positional_embedding_).norm, attention ? &out.attention : nullptr);
+      transformer_(ln_pre_.add(tokens, positional_embedding_).norm, {}, attention ? &out.attention : nullptr);
   out.embedding = matmul(ln_post_(reshape(slice(x, 1, 0, 1), {b, w})), proj_);
   return out;
 }

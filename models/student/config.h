@@ -22,7 +22,10 @@ struct StudentConfig {
 
   int grid() const { return image_size / patch_size; }
   int tokens() const { return grid() * grid(); }
-  int internal_width() const { return width + heads; }
+  int extra_width() const {
+    return heads;
+  }  // what the head needs beside the embeddings (models/student/head.h)
+  int internal_width() const { return width + extra_width(); }  // W'
   bool operator==(const StudentConfig&) const = default;
 };
 

@@ -6,13 +6,6 @@
 #include "tensor/ops/patchify.h"
 
 namespace vitral::models {
-namespace {
-
-nn::AttentionMask mask_of(const StudentConfig& c) {
-  return {{c.grid(), c.grid()}, c.attention == "neighbourhood" ? c.window : 0};
-}
-
-}  // namespace
 
 Variable normalize_pixels(const Tensor& images, Device device) {
   VITRAL_CHECK(images.rank() == 4 && images.dim(3) == 3 && images.dtype() == DType::uint8,
@@ -40,18 +33,12 @@ Variable pixel_patches(const StudentConfig& c, const Tensor& pixels, const Tenso
 }
 
 Student::Student(const StudentConfig& config, std::uint64_t seed)
-    : Student((check(config), config), Random(seed, 0x57U)) {}
+    : Student(config, make_head((check(config), config), Random(seed, 0x59U)), seed) {}
 
-Student::Student(const StudentConfig& config, Random random)
-    : config_(config),
-      conv1_(child<nn::PatchEmbedding>("conv1", 3, config.internal_width(), config.patch_size, random)),
-      positional_embedding_(
-          parameter("positional_embedding",
-                    nn::normal({config.tokens(), config.internal_width()},
-                               1 / std::sqrt(static_cast<double>(config.internal_width())), random))),
-      ln_pre_(child<nn::LayerNorm>("ln_pre", config.internal_width())),
-      transformer_(child<nn::Transformer>("transformer", config.internal_width(), config.layers, config.heads,
-                                          mask_of(config), random)) {
+Student::Student(const StudentConfig& config, std::unique_ptr<Head> head, std::uint64_t seed)
+    : config_((check(config), config)),
+      trunk_(part<Trunk>(config, Random(seed, 0x57U))),
+      head_(child<Head>("head", std::move(head))) {
   child<nn::LayerNorm>("ln_post", config.width);  // in the file format, never used
   if (config.same_norm) scale_ = &parameter("scale", Tensor::full({1}, 1));
 }
@@ -65,19 +52,11 @@ StudentOutput Student::forward(const Variable& images, double temperature) const
 }
 
 StudentOutput Student::of_patches(const Variable& patches, double temperature) const {
-  const PooledPatches out =
-      pool_patches(trunk(conv1_.of_patches(patches)), config_.same_norm ? Variable(*scale_) : Variable(),
-                   config_.heads, temperature);
-  return {out.embedding, reshape(out.probs, {patches.dim(0), 1, config_.tokens()}), out.patches};
+  return head_(trunk_(patches), scale(), temperature);
 }
 
-Variable Student::embed(const Variable& patches) const {
-  return patch_pooling(trunk(conv1_.of_patches(patches)), config_.same_norm ? *scale_ : Variable(),
-                       config_.heads);
-}
-
-Variable Student::trunk(const Variable& embedded) const {
-  return transformer_(ln_pre_.add(embedded, positional_embedding_).norm);
+Variable Student::embed(const Variable& patches, const nn::ForwardContext& context) const {
+  return head_.embed(trunk_(patches, context), scale());
 }
 
 StudentConfig infer_student_config(const std::vector<std::pair<std::string, Tensor>>& state,

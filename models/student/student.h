@@ -12,9 +12,8 @@
 #include <optional>
 #include <string>
 
-#include "models/student/config.h"
-#include "nn/block.h"
-#include "nn/patch_embedding.h"
+#include "models/student/head.h"
+#include "models/student/trunk.h"
 
 namespace vitral::models {
 
@@ -35,34 +34,29 @@ Variable normalize_pixels(const Tensor& images, Device device);
 Variable pixel_patches(const StudentConfig& config, const Tensor& pixels, const Tensor& crops = {},
                        DType dtype = DType::float32);
 
-struct StudentOutput {
-  Variable embedding;  // [B,W]
-  Variable probs;      // [B,1,N]
-  Variable patches;    // [B,N,W]
-};
-
 class Student : public nn::Module {
  public:
   /// Fresh weights, a pure function of the seed. UsageError where the sizes do not fit each other.
   explicit Student(const StudentConfig& config, std::uint64_t seed = 0);
+  /// With another head than the configuration's; what it takes of x is config.extra_width().
+  Student(const StudentConfig& config, std::unique_ptr<Head> head, std::uint64_t seed = 0);
 
+  /// images [B,3,S,S]; temperature: of the softmax over patches.
   StudentOutput forward(const Variable& images, double temperature = 1) const;
   /// The same from pixel_patches().
   StudentOutput of_patches(const Variable& patches, double temperature = 1) const;
   /// The embedding [B,W] alone, from pixel_patches(): what training needs, fused. In the dtype of
   /// the patches; bfloat16 gives a float32 embedding.
-  Variable embed(const Variable& patches) const;
+  Variable embed(const Variable& patches, const nn::ForwardContext& context = {}) const;
+
   const StudentConfig& config() const { return config_; }
 
  private:
-  Variable trunk(const Variable& embedded) const;       // what conv1 gives -> x [B,N,W'] before the split
-  Student(const StudentConfig& config, Random random);  // config is checked
+  Variable scale() const { return scale_ ? Variable(*scale_) : Variable(); }
 
   StudentConfig config_;
-  nn::PatchEmbedding& conv1_;
-  nn::Parameter& positional_embedding_;  // [N,W']
-  nn::LayerNorm& ln_pre_;
-  nn::Transformer& transformer_;
+  Trunk& trunk_;
+  Head& head_;
   nn::Parameter* scale_ = nullptr;  // [1], with same_norm
 };
 
