@@ -7,6 +7,7 @@
 
 #include "data/weights/torch_file.h"
 #include "data/weights/torch_training.h"
+#include "models/student/student.h"
 
 namespace vitral::train {
 namespace {
