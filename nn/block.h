@@ -39,6 +39,13 @@ class ResidualBlock : public Module {
     s += mlp(s.normed(ln_2));
   }
 
+  /// The block alone: x [B,N,W] -> [B,N,W]
+  Variable operator()(const Variable& x, const ForwardContext& context = {}) const {
+    ResidualStream s(x);
+    (*this)(s, context);
+    return s.sum();
+  }
+
   Attention& attn;
   LayerNorm& ln_1;
   LayerNorm& ln_2;

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "autograd/gradcheck.h"
+#include "tests/golden.h"
 #include "tests/support.h"
 
 namespace vitral::models {
@@ -118,6 +119,45 @@ TEST(Student, ProbabilitiesSumToOneAndTheEmbeddingIsTheirSum) {
   EXPECT_EQ(out.patches.shape(), (Shape{2, 9, 4}));
   for (double s : sum(out.probs, 2).value().to_vector()) EXPECT_NEAR(s, 1, 1e-6);
   for (double s : sum(square(out.patches), 2).value().to_vector()) EXPECT_NEAR(s, 1, 1e-5) << "scale is 1";
+}
+
+// A head of one's own: the mean of the patches.
+class MeanHead : public Head {
+ public:
+  MeanHead(std::int64_t width, Random random)
+      : width_(width), gain_(parameter("gain", nn::normal({width}, 1, random))) {}
+
+  StudentOutput operator()(const Variable& x, const Variable&, double) const override {
+    const std::int64_t b = x.dim(0), n = x.dim(1);
+    const Variable patches = mul(slice(x, 2, 0, width_), gain_);
+    return {mean(patches, 1), Variable(Tensor::full({b, 1, n}, 1.0 / static_cast<double>(n), x.dtype())),
+            patches};
+  }
+  Variable embed(const Variable& x, const Variable& scale) const override {
+    return (*this)(x, scale, 1).embedding;
+  }
+
+ private:
+  std::int64_t width_;
+  nn::Parameter& gain_;
+};
+
+TEST(Student, TakesAnotherHead) {
+  StudentConfig c = tiny();
+  c.same_norm = false;
+  const Student usual(c, 4), student(c, std::make_unique<MeanHead>(c.width, Random(9)), 4);
+  const auto state = student.state();
+  EXPECT_EQ(state.size(), usual.state().size() + 1);
+  EXPECT_EQ(std::count_if(state.begin(), state.end(), [](const auto& t) { return t.first == "head.gain"; }),
+            1);
+  // The trunk is the same: fresh weights of the head come from a stream of their own.
+  EXPECT_EQ(state[0].second.to_vector(), usual.state()[0].second.to_vector());
+  Random random(3);
+  const Variable images(nn::uniform({2, 3, c.image_size, c.image_size}, 1, random));
+  const StudentOutput y = student.forward(images);
+  EXPECT_EQ(y.embedding.shape(), (Shape{2, c.width}));
+  EXPECT_LT(test::relative_error(student.embed(patchify(images, c.patch_size)).value(), y.embedding.value()),
+            1e-6);
 }
 
 TEST(Student, SizesAreInferredFromTheWeights) {

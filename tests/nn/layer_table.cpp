@@ -44,6 +44,7 @@ Names block(std::int64_t w) {
 }
 
 constexpr AttentionMask full{{2, 3}, 0, false}, neighbours{{2, 3}, 3, false}, causal{{1, 6}, 0, true};
+constexpr nn::BlockConfig neighbourhood_block{.width = 4, .heads = 2, .mask = neighbours};
 
 }  // namespace
 
@@ -103,13 +104,13 @@ std::vector<LayerRow> layer_table() {
        {2, 6, 4},
        {2, 6, 4},
        block(4),
-       [](Random& r) { return made(make_unique<nn::ResidualBlock>(4, 2, neighbours, r)); }},
+       [](Random& r) { return made(make_unique<nn::ResidualBlock>(neighbourhood_block, r)); }},
       {"Transformer",
        "",
        {2, 6, 4},
        {2, 6, 4},
        joined({below("resblocks.0", block(4)), below("resblocks.1", block(4))}),
-       [](Random& r) { return made(make_unique<nn::Transformer>(4, 2, 2, neighbours, r)); }},
+       [](Random& r) { return made(make_unique<nn::Transformer>(2, neighbourhood_block, r)); }},
   };
 }
 
