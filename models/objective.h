@@ -39,6 +39,10 @@ class Objective {
   /// What tells this architecture from others (model.width = "512", ...): goes into the metadata of weights,
   /// and must be the same where a run goes on.
   virtual std::map<std::string, std::string> metadata() const = 0;
+  /// The same as the metadata of a file say it, what they leave out at its default; nothing where they say
+  /// nothing of a model. Error naming `where` when they are not of this kind of model.
+  virtual std::map<std::string, std::string> metadata_in(const std::map<std::string, std::string>& file,
+                                                         const std::string& where) const = 0;
   /// The same of weights that came without metadata: what their tensors tell, else as this model has it.
   /// UsageError naming `where` when they are no such model's. What looks like a mistake adds a line to
   /// `warnings`.

@@ -169,9 +169,10 @@ void Run::begin(std::vector<std::string>& warnings) {
 }
 
 void Run::load(const Checkpoint& checkpoint, const std::string& where, std::vector<std::string>& warnings) {
+  const auto trained = objective_->metadata_in(checkpoint.model_metadata, where);
   for (const auto& [key, value] : objective_->metadata()) {
-    const auto then = checkpoint.model_metadata.find(key);
-    VITRAL_CHECK(then == checkpoint.model_metadata.end() || then->second == value,
+    const auto then = trained.find(key);
+    VITRAL_CHECK(then == trained.end() || then->second == value,
                  "{}: was trained with {}={}, this configuration has {}; set it alike, or start a new run "
                  "with model.init_from",
                  where, key, then->second, value);

@@ -105,6 +105,12 @@ Distillation::Distillation(const StudentConfig& config, std::uint64_t seed,
                            const DistillationOptions& options)
     : student_(config, seed), loss_(options) {}
 
+std::map<std::string, std::string> Distillation::metadata_in(const std::map<std::string, std::string>& file,
+                                                             const std::string& where) const {
+  const auto then = student_config_from_metadata(file, where);
+  return then ? to_metadata(*then) : std::map<std::string, std::string>();
+}
+
 // The mask leaves no trace in the tensors.
 std::map<std::string, std::string> Distillation::metadata_of(
     const std::vector<std::pair<std::string, Tensor>>& weights, const std::string& where,
@@ -122,10 +128,10 @@ std::map<std::string, std::string> Distillation::metadata_of(
 }
 
 StudentOutput Distillation::forward(const data::Inputs& inputs, DType dtype,
-                                    const nn::ForwardContext& /*context*/) const {
+                                    const nn::ForwardContext& context) const {
   const Variable patches = pixel_patches(student_.config(), inputs.images, inputs.crops, dtype);
-  if (loss_.reads_patches()) return student_.of_patches(patches);
-  return {.embedding = student_.embed(patches), .probs = {}, .patches = {}};  // one fused kernel
+  if (loss_.reads_patches()) return student_.of_patches(patches, 1, context);
+  return {.embedding = student_.embed(patches, context), .probs = {}, .patches = {}};  // one fused kernel
 }
 
 std::vector<Term> Distillation::terms(const data::Inputs& inputs, DType dtype,

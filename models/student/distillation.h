@@ -38,6 +38,8 @@ class Distillation : public Objective {
 
   Student& model() override { return student_; }
   std::map<std::string, std::string> metadata() const override { return to_metadata(student_.config()); }
+  std::map<std::string, std::string> metadata_in(const std::map<std::string, std::string>& file,
+                                                 const std::string& where) const override;
   std::map<std::string, std::string> metadata_of(const std::vector<std::pair<std::string, Tensor>>& weights,
                                                  const std::string& where,
                                                  std::vector<std::string>& warnings) const override;

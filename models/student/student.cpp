@@ -51,8 +51,9 @@ StudentOutput Student::forward(const Variable& images, double temperature) const
   return of_patches(patchify(images, config_.patch_size), temperature);
 }
 
-StudentOutput Student::of_patches(const Variable& patches, double temperature) const {
-  return head_(trunk_(patches), scale(), temperature);
+StudentOutput Student::of_patches(const Variable& patches, double temperature,
+                                  const nn::ForwardContext& context) const {
+  return head_(trunk_(patches, context), scale(), temperature);
 }
 
 Variable Student::embed(const Variable& patches, const nn::ForwardContext& context) const {

@@ -44,7 +44,8 @@ class Student : public nn::Module {
   /// images [B,3,S,S]; temperature: of the softmax over patches.
   StudentOutput forward(const Variable& images, double temperature = 1) const;
   /// The same from pixel_patches().
-  StudentOutput of_patches(const Variable& patches, double temperature = 1) const;
+  StudentOutput of_patches(const Variable& patches, double temperature = 1,
+                           const nn::ForwardContext& context = {}) const;
   /// The embedding [B,W] alone, from pixel_patches(): what training needs, fused. In the dtype of
   /// the patches; bfloat16 gives a float32 embedding.
   Variable embed(const Variable& patches, const nn::ForwardContext& context = {}) const;

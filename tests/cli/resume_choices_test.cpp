@@ -2,6 +2,8 @@
 #include <sys/wait.h>
 
 #include "data/dataset_writer.h"
+#include "data/weights/checkpoint_files.h"
+#include "data/weights/weights.h"
 #include "tests/cli/small_run.h"
 
 namespace vitral {
@@ -50,6 +52,27 @@ TEST(ResumeChoices, AnotherModelIsNamed) {
   refused("model.layers", "1", "2");
   refused("model.attention", "neighbourhood", "full");
   refused("model.window", "3", "5");
+}
+
+// A file that was written before a key was there means the key's default.
+TEST(ResumeChoices, AKeyThatTheMetadataLackHasItsDefault) {
+  const SmallRun small;
+  test::expect_done(small());
+  const std::string folder = test::latest(small.output("run")), model = folder + "/" + data::model_file;
+  data::WeightsFile weights = data::read_weights(model);
+  EXPECT_EQ(weights.metadata.erase("model.window"), 1U);
+  const auto state = data::verify_checkpoint(folder);
+  const std::map<std::string, FileDigest> files{
+      {data::model_file, data::write_safetensors(model, weights.tensors, weights.metadata)},
+      {data::optimizer_file, digest_of(folder + "/" + data::optimizer_file)}};
+  write_file_atomic(folder + "/" + data::state_file,
+                    data::format_checkpoint_state(state["step"], files, state["state"]));
+  test::expect_failure(
+      small({"--resume", "auto", "model.window=5"}), 2,
+      folder +
+          ": was trained with model.window=3, this configuration has 5; set it alike, or start a "
+          "new run with model.init_from");
+  test::expect_done(small({"--resume", "auto"}));
 }
 
 TEST(ResumeChoices, MidEpochNeedsTheSameOrderOfImages) {
