@@ -8,11 +8,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/random.h"
 #include "data/hdf5/file.h"
 #include "data/weights/weights.h"
 #include "models/student/student.h"
 #include "tests/cli/program.h"
+#include "tests/noise.h"
 
 namespace vitral::test {
 
@@ -28,18 +28,6 @@ inline models::StudentConfig small_student(int layers = 1, const std::string& at
   c.heads = 2;
   c.attention = attention;
   return c;
-}
-
-inline Tensor noise(const Shape& shape, std::uint64_t seed, DType dtype) {
-  Tensor t(shape, dtype);
-  Random random(seed);
-  for (std::int64_t i = 0; i < t.numel(); ++i) {
-    if (dtype == DType::uint8)
-      t.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(random.below(256));
-    else
-      t.data<float>()[i] = static_cast<float>(random.normal());
-  }
-  return t;
 }
 
 /// Images of noise, and embeddings that `change` may spoil; an undefined tensor leaves them out.

@@ -6,24 +6,18 @@
 #include <limits>
 
 #include "base/file_reader.h"
-#include "base/random.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/heap_rows.h"
 #include "infer/show/contact_sheet.h"
 #include "tests/golden.h"
+#include "tests/noise.h"
 
 namespace vitral::infer {
 namespace {
 
 using test::message_of;
+using test::noise;
 using test::TempDir;
-
-Tensor noise(const Shape& shape, std::uint64_t seed) {
-  Tensor t(shape);
-  Random random(seed);
-  for (std::int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = static_cast<float>(random.normal());
-  return t;
-}
 
 double cosine(const Tensor& a, std::int64_t i, const Tensor& b, std::int64_t j) {
   const std::int64_t width = a.dim(1);

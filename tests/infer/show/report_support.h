@@ -3,22 +3,10 @@
 #include <limits>
 #include <string>
 
-#include "base/random.h"
 #include "infer/show/report_page.h"
+#include "tests/noise.h"
 
 namespace vitral::test {
-
-inline Tensor random_tensor(const Shape& shape, std::uint64_t seed, DType dtype = DType::float32) {
-  Tensor t(shape, dtype);
-  Random random(seed);
-  for (std::int64_t i = 0; i < t.numel(); ++i) {
-    if (dtype == DType::uint8)
-      t.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(random.below(256));
-    else
-      t.data<float>()[i] = static_cast<float>(random.normal());
-  }
-  return t;
-}
 
 /// Text that tries to leave its place in HTML, in a script, and in the template.
 inline std::string hostile_text() {
@@ -36,15 +24,15 @@ inline infer::Report small_report() {
   r.columns = 3;
   r.width = 16;
   r.prompts = {"a cat", "a dog", "a bird"};
-  r.prompt_embeddings = random_tensor({3, 16}, 1);
+  r.prompt_embeddings = noise({3, 16}, 1);
   for (const char* name : {"one.png", "two.png"}) {
     const std::uint64_t seed = 10 * (r.images.size() + 1);
     infer::ReportImage image;
     image.name = name;
-    image.image = random_tensor({20, 20, 3}, seed, DType::uint8);
-    image.embedding = random_tensor({16}, seed + 1);
+    image.image = noise({20, 20, 3}, seed, DType::uint8);
+    image.embedding = noise({16}, seed + 1);
     image.weights = Tensor::from(std::vector<float>{0.1F, 0.2F, 0.3F, 0.15F, 0.05F, 0.2F}, {6});
-    image.patches = random_tensor({6, 16}, seed + 2);
+    image.patches = noise({6, 16}, seed + 2);
     r.images.push_back(image);
   }
   r.images[1].objects = {{2, {0.25F, 0, 0.5F, 1}}};
