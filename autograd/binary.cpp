@@ -25,8 +25,7 @@ Tensor sum_to(Tensor g, const Shape& shape) {
     const bool repeated = axis < extra || (shape[axis - extra] == 1 && g.shape()[axis] != 1);
     if (!repeated) continue;
     Tensor sum(g.shape().with(axis, 1), g.dtype(), g.device());
-    kernel::sum_axis(sum, g, g.shape().product(0, axis), g.shape()[axis],
-                     g.shape().product(axis + 1, g.rank()), 1);
+    kernel::sum_axis(sum, g, axis_view(g.shape(), axis), 1);
     g = std::move(sum);
   }
   return g.reshape(shape);

@@ -20,35 +20,35 @@ void check_layer_norm(const char* operation, const Variable& x, const Variable& 
 
 struct Normalized {
   Normalized(const Variable& x, const Variable& weight)
-      : y(x.shape(), x.dtype(), x.device()),
-        mean({x.shape().product(0, x.rank() - 1)}, weight.dtype(), x.device()),
-        rstd(mean.shape(), weight.dtype(), x.device()) {}
-  Tensor y, mean, rstd;
+      : y(x.shape(), x.dtype(), x.device()), rows{statistic(x, weight), statistic(x, weight)} {}
+  static Tensor statistic(const Variable& x, const Variable& weight) {
+    return Tensor({x.shape().product(0, x.rank() - 1)}, weight.dtype(), x.device());
+  }
+  Tensor y;
+  RowStatistics rows;
 };
 
 // The node of y = layer_norm(x), computed already.
 Variable layer_norm_result(Normalized n, const Variable& x, const Variable& weight, const Variable& bias) {
   const Saved kx(x), kw(weight), kb(bias);
-  const Tensor mean = n.mean, rstd = n.rstd;
   return make_result(
       "layer_norm", std::move(n.y), {x, weight, bias},
-      [kx, kw, mean, rstd](const Tensor& dy, Gradients& gradients) {
+      [kx, kw, rows = n.rows](const Tensor& dy, Gradients& gradients) {
         const Tensor vx = kx.get(), vw = kw.get();
-        // In a residual block x has got a gradient from behind the block already: it is added in the same
-        // pass, where possible in its own memory.
-        const Tensor residual = gradients.take(0);
-        Tensor dx = residual.defined() && residual.exclusive() ? residual
-                                                               : Tensor(vx.shape(), vx.dtype(), vx.device());
         Tensor dw(vw.shape(), vw.dtype(), vw.device()), db(vw.shape(), vw.dtype(), vw.device());
-        kernel::layer_norm_backward(dx, dw, db, dy, vx, vw, mean, rstd, residual);
-        gradients.add(0, std::move(dx));
+        // In a residual block x has got a gradient from behind the block already, to which this adds its own
+        // in the same pass and memory.
+        gradients.accumulate<0>([&](Tensor& dx, bool add) {
+          if (!dx.defined()) dx = Tensor(vx.shape(), vx.dtype(), vx.device());  // the kernel makes all three
+          kernel::layer_norm_backward(dx, dw, db, dy, vx, vw, rows, add);
+        });
         gradients.add(1, std::move(dw));
         gradients.add(2, std::move(db));
       },
-      [kx, kw, kb, mean, rstd] {
+      [kx, kw, kb, rows = n.rows] {
         const Tensor vx = kx.get();
         Tensor again(vx.shape(), vx.dtype(), vx.device());
-        kernel::layer_norm_apply(again, vx, kw.get(), kb.get(), mean, rstd);
+        kernel::layer_norm_apply(again, vx, kw.get(), kb.get(), rows);
         return again;
       });
 }
@@ -58,7 +58,7 @@ Variable layer_norm_result(Normalized n, const Variable& x, const Variable& weig
 Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps) {
   check_layer_norm("layer_norm", x, weight, bias);
   Normalized n(x, weight);
-  kernel::layer_norm(n.y, n.mean, n.rstd, x.value(), weight.value(), bias.value(), eps);
+  kernel::layer_norm(n.y, n.rows, x.value(), weight.value(), bias.value(), eps);
   return layer_norm_result(std::move(n), x, weight, bias);
 }
 
@@ -73,18 +73,18 @@ SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variab
   const std::int64_t width = x.dim(-1);
   Normalized n(x, weight);
   Tensor sum(shape, x.dtype(), x.device());
-  kernel::add_layer_norm(sum, n.y, n.mean, n.rstd, x.value().reshape({-1, width}),
-                         delta.value().reshape({-1, width}), weight.value(), bias.value(), eps);
+  kernel::add_layer_norm(sum, n.y, n.rows, x.value().reshape({-1, width}), delta.value().reshape({-1, width}),
+                         weight.value(), bias.value(), eps);
   SumAndNorm out;
   out.sum =
       make_result("add", std::move(sum), {x, delta},
                   [shape = delta.shape(), dtype = delta.dtype()](const Tensor& dy, Gradients& gradients) {
                     gradients.add(0, dy);
                     if (!gradients.needs(1)) return;
-                    if (dy.shape() == shape) return gradients.add(1, dy);
-                    const std::int64_t inner = shape.numel();
+                    if (dy.shape() == shape) return gradients.add(1, dy.cast(dtype));
+                    const std::int64_t inner = shape.numel(), outer = inner > 0 ? dy.numel() / inner : 0;
                     Tensor g(shape, dtype, dy.device());
-                    kernel::sum_axis(g, dy, 1, inner > 0 ? dy.numel() / inner : 0, inner, 1);
+                    kernel::sum_axis(g, dy, {1, outer, inner}, 1);
                     gradients.add(1, std::move(g));
                   });
   out.norm = layer_norm_result(std::move(n), out.sum, weight, bias);

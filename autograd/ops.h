@@ -30,6 +30,7 @@ Variable affine(const Variable& x, double factor, double shift = 0);
 // --- shape ---
 /// The same elements in another shape; one dimension may be -1.
 Variable reshape(const Variable& x, std::initializer_list<std::int64_t> dims);
+Variable reshape(const Variable& x, const Shape& shape);
 /// The result's axis i is x's axis axes[i].
 Variable permute(const Variable& x, std::initializer_list<int> axes);
 /// Elements [begin, end) along one axis.
@@ -51,8 +52,10 @@ Variable matmul(const Variable& a, const Variable& b, bool transpose_b = false);
 /// y = x weight^T + bias;  x [...,I], weight [O,I], bias [O] or undefined  ->  [...,O].
 Variable linear(const Variable& x, const Weight& weight, const Weight& bias);
 
-/// linear(quick_gelu(h), weight, bias) with a fused backward.
-Variable quick_gelu_linear(const Variable& h, const Weight& weight, const Weight& bias);
+/// linear(f(h), weight, bias), the second half of an MLP: activation_linear(h, w, b,
+/// activations::quick_gelu).
+Variable activation_linear(const Variable& h, const Weight& weight, const Weight& bias,
+                           const ActivationKernels& f);
 
 // --- normalisation ---
 /// Over the last dimension W: x [...,W], weight and bias [W]  ->  [...,W]. tensor/ops/layer_norm.h has the
@@ -76,19 +79,11 @@ Variable attention(const Variable& qkv, std::int64_t heads);
 Variable causal_attention(const Variable& qkv, std::int64_t heads);
 /// The weights of attention() alone, which it never holds: softmax_j(q_i . k_j / sqrt(D))  [B,H,N,N].
 Variable attention_weights(const Variable& qkv, std::int64_t heads);
-/// window is odd; window 3 sees the 3x3 neighbourhood. N = grid.rows * grid.columns.
-Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, TokenGrid grid,
-                                 std::int64_t window);
+/// Token i sees its neighbourhood on the grid, which has N tokens.
+Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, const Neighbourhood& n);
 
 // --- the student's head (tensor/ops/patch_pooling.h): x [B,N,H (D+1)], scale [1] or undefined, W = H D ---
-struct PooledPatches {
-  Variable embedding;  // [B,W] = sum_n probs_n patches_n
-  Variable probs;      // [B,N]
-  Variable patches;    // [B,N,W], same-norm where scale is defined
-};
-PooledPatches pool_patches(const Variable& x, const Variable& scale, std::int64_t heads,
-                           double temperature = 1);
-/// The embedding alone, one kernel; float32 for a bfloat16 x.
+/// The embedding [B,W], float32 for a bfloat16 x; composed::patch_pooling gives probs and patches, too.
 Variable patch_pooling(const Variable& x, const Variable& scale, std::int64_t heads, double temperature = 1);
 
 // --- images ---

@@ -1,42 +1,10 @@
 #include "tensor/ops/patch_pooling.h"
 
-#include "autograd/ops.h"
+#include "autograd/composed.h"
 
 namespace vitral {
-namespace {
-
-void check_pooling(const char* operation, const Variable& x, const Variable& scale, std::int64_t heads,
-                   double temperature) {
-  check_weights(operation, x, {&scale});
-  VITRAL_CHECK(x.rank() == 3 && heads > 0 && x.dim(2) % heads == 0 && x.dim(2) / heads >= 2,
-               "{}: x {} must be [B, N, H (D + 1)] with H = {} heads", operation, x.shape(), heads);
-  VITRAL_CHECK(!scale.defined() || scale.shape() == Shape{1}, "{}: scale {} must be one number", operation,
-               scale.shape());
-  // Below, 1 / temperature is not a float32.
-  VITRAL_CHECK(temperature >= 1e-30, "{}: temperature {} must be positive and at least 1e-30", operation,
-               temperature);
-}
-
-}  // namespace
-
-PooledPatches pool_patches(const Variable& x, const Variable& scale, std::int64_t heads, double temperature) {
-  check_pooling("pool_patches", x, scale, heads, temperature);
-  const std::int64_t b = x.dim(0), n = x.dim(1), d = x.dim(2) / heads - 1, w = heads * d;
-  const Variable split = reshape(x, {b, n, heads, d + 1});
-  const Variable logits = mean(reshape(slice(split, 3, d, d + 1), {b, n, heads}), 2);  // [B,N]
-  PooledPatches out;
-  out.patches = reshape(slice(split, 3, 0, d), {b, n, w});
-  if (scale.defined()) {
-    const Variable ten(Tensor::full({1}, 10, scale.dtype(), scale.device()));
-    out.patches = mul(l2_normalize(out.patches), minimum(scale, ten));
-  }
-  out.probs = softmax(affine(logits, 1 / temperature));
-  out.embedding = reshape(matmul(reshape(out.probs, {b, 1, n}), out.patches), {b, w});
-  return out;
-}
-
 Variable patch_pooling(const Variable& x, const Variable& scale, std::int64_t heads, double temperature) {
-  check_pooling("patch_pooling", x, scale, heads, temperature);
+  composed::check_patch_pooling(x, scale, heads, temperature);
   const std::int64_t b = x.dim(0), n = x.dim(1), w = x.dim(2) - heads;
   const DType dtype = x.dtype() == DType::float64 ? DType::float64 : DType::float32;
   Tensor embedding({b, w}, dtype, x.device()), probs({b, n}, dtype, x.device()), patches;

@@ -5,17 +5,14 @@
 namespace vitral {
 namespace {
 
-using UnaryKernel = Kernel<void(Tensor&, const Tensor&)>;
-using UnaryBackward = Kernel<void(Tensor&, const Tensor&, const Tensor&)>;
-
-Tensor compute(const UnaryKernel& f, const Tensor& x) {
+Tensor compute(const PointwiseKernel& f, const Tensor& x) {
   Tensor y(x.shape(), x.dtype(), x.device());
   f(y, x);
   return y;
 }
 
 // Saves x, not y: y is cheap to compute again, so whoever saves y keeps only this recipe.
-Variable unary(const UnaryKernel& f, const UnaryBackward& derivative, const Variable& x) {
+Variable unary(const PointwiseKernel& f, const PointwiseBackwardKernel& derivative, const Variable& x) {
   check_input(f.name(), x);
   Tensor y = compute(f, x.value());
   if (!grad_enabled() || !x.requires_grad()) return Variable(std::move(y));

@@ -18,19 +18,16 @@ Tensor permuted(const Tensor& x, const kernel::Axes& axes) {
   return y;
 }
 
-// x viewed as [outer, n, inner] around one axis.
-struct AxisView {
-  AxisView(const Shape& shape, int axis)
-      : outer(shape.product(0, axis)), n(shape[axis]), inner(shape.product(axis + 1, shape.rank())) {}
-  std::int64_t outer, n, inner;
-};
-
 }  // namespace
 
 Variable reshape(const Variable& x, std::initializer_list<std::int64_t> dims) {
+  return reshape(x, x.value().reshape(dims).shape());
+}
+
+Variable reshape(const Variable& x, const Shape& shape) {
   return make_result(
-      "reshape", x.value().reshape(dims), {x},
-      [shape = x.shape()](const Tensor& dy, Gradients& gradients) { gradients.add(0, dy.reshape(shape)); });
+      "reshape", x.value().reshape(shape), {x},
+      [before = x.shape()](const Tensor& dy, Gradients& gradients) { gradients.add(0, dy.reshape(before)); });
 }
 
 Variable permute(const Variable& x, std::initializer_list<int> axes) {
@@ -55,16 +52,15 @@ Variable slice(const Variable& x, int axis, std::int64_t begin, std::int64_t end
   const int a = checked_axis("slice", x, axis);
   VITRAL_CHECK(0 <= begin && begin < end && end <= x.dim(a),
                "slice: [{}, {}) is out of range for axis {} of {}", begin, end, axis, x.shape());
-  const AxisView v(x.shape(), a);
-  Tensor y(x.shape().with(a, end - begin), x.dtype(), x.device());
-  kernel::slice(y, x.value(), v.outer, v.n, v.inner, begin, end - begin);
-  return make_result(
-      "slice", std::move(y), {x},
-      [v, begin, size = end - begin, shape = x.shape()](const Tensor& dy, Gradients& gradients) {
-        Tensor dx = Tensor::zeros(shape, dy.dtype(), dy.device());
-        kernel::write_slice(dx, dy, v.outer, v.n, v.inner, begin, size);
-        gradients.add(0, std::move(dx));
-      });
+  const AxisSlice s{axis_view(x.shape(), a), begin, end - begin};
+  Tensor y(x.shape().with(a, s.size), x.dtype(), x.device());
+  kernel::slice(y, x.value(), s);
+  return make_result("slice", std::move(y), {x},
+                     [s, shape = x.shape()](const Tensor& dy, Gradients& gradients) {
+                       Tensor dx = Tensor::zeros(shape, dy.dtype(), dy.device());
+                       kernel::write_slice(dx, dy, s);
+                       gradients.add(0, std::move(dx));
+                     });
 }
 
 Variable concat(const std::vector<Variable>& parts, int axis) {
@@ -79,11 +75,11 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
     total += p.dim(a);
   }
   Tensor y(parts[0].shape().with(a, total), parts[0].dtype(), parts[0].device());
-  const AxisView v(y.shape(), a);
+  const AxisView v = axis_view(y.shape(), a);
   std::vector<Shape> shapes;
   std::int64_t begin = 0;
   for (const auto& p : parts) {
-    kernel::write_slice(y, p.value(), v.outer, v.n, v.inner, begin, p.dim(a));
+    kernel::write_slice(y, p.value(), {v, begin, p.dim(a)});
     begin += p.dim(a);
     shapes.push_back(p.shape());
   }
@@ -93,7 +89,7 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
       const std::int64_t size = shapes[i][a];
       if (gradients.needs(i)) {
         Tensor dx(shapes[i], dy.dtype(), dy.device());
-        kernel::slice(dx, dy, v.outer, v.n, v.inner, at, size);
+        kernel::slice(dx, dy, {v, at, size});
         gradients.add(i, std::move(dx));
       }
       at += size;

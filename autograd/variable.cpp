@@ -22,7 +22,9 @@ struct Node {
 
   const char* operation;
   std::uint64_t id;  // increases along the tape: consumers come after producers
-  Shape shape;
+  Shape shape;       // of the value, as are:
+  DType dtype = DType::float32;
+  Device device;
   Tensor grad;
   std::vector<std::shared_ptr<Node>> inputs;  // null where an input wants no gradient
   Backward backward;
@@ -42,6 +44,12 @@ struct Node {
       node->inputs.clear();
       node->backward = nullptr;
     }
+  }
+
+  void describe(const Tensor& value) {
+    shape = value.shape();
+    dtype = value.dtype();
+    device = value.device();
   }
 
   void accumulate(Tensor g) {
@@ -74,7 +82,7 @@ Variable::Variable(Tensor value, bool requires_grad) : value_(std::move(value)) 
   if (!requires_grad) return;
   node_ = std::make_shared<detail::Node>("leaf");
   node_->leaf = true;
-  node_->shape = value_.shape();
+  node_->describe(value_);
 }
 
 const Tensor& Variable::grad() const {
@@ -138,7 +146,8 @@ void check_input(const char* operation, const Variable& x) {
   VITRAL_CHECK(x.defined(), "{}: an input is undefined", operation);
   const bool known =
       x.dtype() == DType::float32 || x.dtype() == DType::float64 || x.dtype() == DType::bfloat16;
-  VITRAL_CHECK(known, "{}: input {} is {}, cast it to float32 or float64", operation, x.shape(), x.dtype());
+  VITRAL_CHECK(known, "{}: input {} is {}, cast it to float32, float64 or bfloat16", operation, x.shape(),
+               x.dtype());
 }
 
 void check_inputs(const char* operation, std::initializer_list<const Variable*> inputs) {
@@ -162,25 +171,35 @@ void check_weights(const char* operation, const Variable& x, std::initializer_li
   }
 }
 
-bool Gradients::needs(std::size_t input) const { return node_.inputs[input] != nullptr; }
+bool Gradients::needs(std::size_t input) const {
+  return input < node_.inputs.size() && node_.inputs[input] != nullptr;
+}
 
 void Gradients::add(std::size_t input, Tensor gradient) {
-  const auto& node = node_.inputs[input];
-  if (!node) return;
-  VITRAL_CHECK(gradient.shape() == node->shape, "{}: gradient {} of input {} does not have its shape {}",
-               node_.operation, gradient.shape(), input, node->shape);
-  node->accumulate(std::move(gradient));
+  if (!needs(input)) return;
+  detail::Node& node = *node_.inputs[input];
+  VITRAL_CHECK(gradient.shape() == node.shape && gradient.dtype() == node.dtype,
+               "{}: gradient {} {} of input {} is not {} {} as the input is", node_.operation,
+               gradient.dtype(), gradient.shape(), input, node.dtype, node.shape);
+  node.accumulate(std::move(gradient));
 }
 
-Tensor Gradients::collected(std::size_t input) const {
-  const auto& node = node_.inputs[input];
-  return node && node->leaf && node->grad.defined() && node->grad.exclusive() ? node->grad : Tensor();
+bool Gradients::collected(std::size_t input) const {
+  return needs(input) && node_.inputs[input]->grad.defined();
 }
 
-Tensor Gradients::take(std::size_t input) {
-  const auto& node = node_.inputs[input];
-  if (!node || node->leaf) return {};
-  return std::exchange(node->grad, {});
+// Taken away from the node meanwhile, so that the operation alone holds it.
+Tensor Gradients::begin(std::size_t input, bool add) {
+  if (!needs(input)) return {};
+  detail::Node& node = *node_.inputs[input];
+  if (!add) return Tensor(node.shape, node.dtype, node.device);
+  Tensor so_far = std::exchange(node.grad, {});
+  if (!so_far.defined()) return Tensor::zeros(node.shape, node.dtype, node.device);
+  return so_far.exclusive() ? so_far : so_far.clone();
+}
+
+void Gradients::end(std::size_t input, Tensor gradient) {
+  if (needs(input)) node_.inputs[input]->accumulate(std::move(gradient));
 }
 
 Variable make_result(const char* operation, Tensor value, std::vector<Variable> inputs, Backward backward,
@@ -190,7 +209,7 @@ Variable make_result(const char* operation, Tensor value, std::vector<Variable> 
                                                [](const Variable& x) { return x.requires_grad(); });
   if (!wanted) return result;
   result.node_ = std::make_shared<detail::Node>(operation);
-  result.node_->shape = result.shape();
+  result.node_->describe(result.value_);
   for (auto& x : inputs) result.node_->inputs.push_back(x.node_);
   result.node_->backward = std::move(backward);
   if (!recompute) return result;

@@ -9,11 +9,13 @@
 // as it has passed: a second backward() through the same graph is an error. Gradients of leaves add up until
 // zero_grad().
 #pragma once
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "tensor/tensor.h"
@@ -103,19 +105,28 @@ void check_weights(const char* operation, const Variable& x, std::initializer_li
 class Gradients {
  public:
   explicit Gradients(const detail::Node& node) : node_(node) {}
+  /// Whether there is such an input, and it wants a gradient.
   bool needs(std::size_t input) const;
-  /// Adds a gradient of the input's shape. It may share memory with other tensors: then it is never written
-  /// to.
+  /// Delivers a gradient of the input's shape and dtype. It may share memory with other tensors: then it is
+  /// never written to.
   void add(std::size_t input, Tensor gradient);
-  /// The gradient that an input has collected already, where it is a leaf's and nobody else holds it, for an
-  /// operation that adds its own part to it in place and does not add() it. Else undefined.
-  Tensor collected(std::size_t input) const;
-  /// Takes away what this input has got from its other consumers so far (undefined where that is nothing, or
-  /// the input is a leaf), for an operation that adds its own part in the same pass: it must then add() the
-  /// sum.
-  Tensor take(std::size_t input);
+  /// Delivers gradients that f(Tensor& gradient..., bool add), one for each of `inputs`, writes itself: new
+  /// tensors to overwrite or (add), where one of them has collected something from other consumers or
+  /// micro-batches, what they have so far, to add to in place. Undefined for an input that needs none.
+  template <std::size_t... inputs, class F>
+  void accumulate(F&& f) {
+    const bool add = (collected(inputs) || ...);
+    std::array<Tensor, sizeof...(inputs)> gradients{begin(inputs, add)...};
+    std::apply([&](auto&... gradient) { f(gradient..., add); }, gradients);
+    std::size_t i = 0;
+    (end(inputs, std::move(gradients[i++])), ...);
+  }
 
  private:
+  bool collected(std::size_t input) const;
+  Tensor begin(std::size_t input, bool add);
+  void end(std::size_t input, Tensor gradient);
+
   const detail::Node& node_;
 };
 

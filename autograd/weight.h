@@ -9,7 +9,7 @@ namespace vitral {
 
 struct Weight {
   Weight() = default;
-  // NOLINTNEXTLINE(google-explicit-constructor): operations take variables and parameters alike.
+  // Not explicit: operations take variables and parameters alike.
   Weight(Variable of, Tensor copy_of_it = {}, Tensor packed_of_it = {})
       : variable(std::move(of)), copy(std::move(copy_of_it)), packed(std::move(packed_of_it)) {}
 

@@ -13,7 +13,7 @@ Variable Attention::operator()(const Variable& x, Variable* mean_weights) const 
   const Variable qkv = linear(x, in_proj_weight, in_proj_bias);
   if (mean_weights) *mean_weights = mean(attention_weights(qkv, heads_), 1);
   if (mask_.causal) return out_proj(causal_attention(qkv, heads_));
-  return out_proj(mask_.window > 0 ? neighbourhood_attention(qkv, heads_, mask_.grid, mask_.window)
+  return out_proj(mask_.window > 0 ? neighbourhood_attention(qkv, heads_, {mask_.grid, mask_.window})
                                    : attention(qkv, heads_));
 }
 

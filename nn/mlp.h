@@ -16,8 +16,9 @@ class Mlp : public Module {
 
   /// x [...,W] -> [...,W]
   Variable operator()(const Variable& x) const {
-    return activation_ == Activation::gelu_erf ? c_proj(gelu_erf(c_fc(x)))
-                                               : quick_gelu_linear(c_fc(x), c_proj.weight, c_proj.bias);
+    return activation_ == Activation::gelu_erf
+               ? c_proj(gelu_erf(c_fc(x)))
+               : activation_linear(c_fc(x), c_proj.weight, c_proj.bias, activations::quick_gelu);
   }
 
   Linear& c_fc;

@@ -14,9 +14,7 @@ class Parameter {
   Parameter(const Parameter&) = delete;  // modules refer to theirs
   Parameter& operator=(const Parameter&) = delete;
 
-  // NOLINTNEXTLINE(google-explicit-constructor)
   operator const Variable&() const { return weight_.variable; }
-  // NOLINTNEXTLINE(google-explicit-constructor)
   operator const Weight&() const { return weight_; }
   /// [O,...] viewed as [O,I], which linear() multiplies.
   Weight as_matrix() const;

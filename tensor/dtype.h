@@ -1,4 +1,4 @@
-// Element types. Kernels compute in float32 and float64; the others are for storage and files.
+// Element types. Operations take float32, float64 and bfloat16; the others are for files, pixels and indices.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -2,7 +2,7 @@
 
 #include "models/clip/encoders.h"
 #include "models/clip/weights.h"
-#include "models/student/student.h"
+#include "models/pixels.h"
 
 namespace vitral::models {
 

@@ -1,6 +1,6 @@
 #include "models/student/head.h"
 
-#include "autograd/ops.h"
+#include "autograd/composed.h"
 
 namespace vitral::models {
 namespace {
@@ -12,7 +12,7 @@ class ConvexHead : public Head {
   explicit ConvexHead(std::int64_t heads) : heads_(heads) {}
 
   StudentOutput operator()(const Variable& x, const Variable& scale, double temperature) const override {
-    const PooledPatches out = pool_patches(x, scale, heads_, temperature);
+    const composed::PooledPatches out = composed::patch_pooling(x, scale, heads_, temperature);
     return {out.embedding, reshape(out.probs, {x.dim(0), 1, x.dim(1)}), out.patches};
   }
   Variable embed(const Variable& x, const Variable& scale) const override {

@@ -23,14 +23,11 @@ namespace vitral::models {
 StudentConfig infer_student_config(const std::vector<std::pair<std::string, Tensor>>& state,
                                    const std::string& where);
 
-/// What the student reads: uint8 pixels [B,S,S,3] as float32 [B,3,S,S] on `device`, (x / 255 - mean) / std
-/// with CLIP's numbers.
-Variable normalize_pixels(const Tensor& images, Device device);
-
-/// The same as patches [B,N,3 p p], which the first layer multiplies, in one pass. pixels uint8 [B,H,W,3] on
-/// the device where the student is. crops int64 [B,3] there: which square of each image the student sees
-/// (top, left, 1 where it is mirrored), inside the image; undefined: the whole image, which then has the
-/// model's size. dtype: what the student computes in, float32 or bfloat16.
+/// What the student reads: normalize_pixels() of models/pixels.h as patches [B,N,3 p p], which the first
+/// layer multiplies, in one pass. pixels uint8 [B,H,W,3] on the device where the student is. crops int64
+/// [B,3] there: which square of each image the student sees (top, left, 1 where it is mirrored), inside the
+/// image; undefined: the whole image, which then has the model's size. dtype: what the student computes in,
+/// float32 or bfloat16.
 Variable pixel_patches(const StudentConfig& config, const Tensor& pixels, const Tensor& crops = {},
                        DType dtype = DType::float32);
 

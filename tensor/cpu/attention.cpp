@@ -43,11 +43,11 @@ VITRAL_CLONES void store_head(T* to, std::int64_t stride, const C* from, HeadLay
 template <class C>
 VITRAL_CLONES void softmax_rows(C* p, std::int64_t n) {
   for (std::int64_t r = 0; r < n; ++r, p += n) {
-    C most = p[0], sum = 0;
-#pragma omp simd reduction(max : most)
-    for (std::int64_t i = 0; i < n; ++i) most = most < p[i] ? p[i] : most;
+    C maximum = p[0], sum = 0;
+#pragma omp simd reduction(max : maximum)
+    for (std::int64_t i = 0; i < n; ++i) maximum = maximum < p[i] ? p[i] : maximum;
 #pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = 0; i < n; ++i) sum += p[i] = cpu_kernels::exponential(p[i] - most);
+    for (std::int64_t i = 0; i < n; ++i) sum += p[i] = cpu_kernels::exponential(p[i] - maximum);
     const C share = C(1) / sum;
     for (std::int64_t i = 0; i < n; ++i) p[i] *= share;
   }

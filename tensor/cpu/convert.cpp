@@ -12,20 +12,7 @@ namespace {
 
 template <class F>
 void with_type(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::float32:
-      return f(float{});
-    case DType::float64:
-      return f(double{});
-    case DType::float16:
-      return f(Eigen::half{});
-    case DType::bfloat16:
-      return f(Eigen::bfloat16{});
-    case DType::uint8:
-      return f(std::uint8_t{});
-    case DType::int64:
-      return f(std::int64_t{});
-  }
+  dispatch_any<Eigen::half, Eigen::bfloat16>(dtype, f);
 }
 
 template <class T>

@@ -7,39 +7,34 @@
 namespace vitral {
 namespace {
 
-struct SliceView {
-  std::int64_t outer, n, inner, begin, size;
-};
-
 // Calls f(offset in whole, offset in part, bytes) for every contiguous run.
 template <class F>
-void for_slices(SliceView s, std::size_t element, F&& f) {
-  const std::size_t run = static_cast<std::size_t>(s.size * s.inner) * element;
+void for_slices(AxisSlice s, std::size_t element, F&& f) {
+  const std::int64_t n = s.whole.n, inner = s.whole.inner;
+  const std::size_t run = static_cast<std::size_t>(s.size * inner) * element;
   const std::int64_t grain =
       std::max<std::int64_t>(1, static_cast<std::int64_t>(65536 / std::max<std::size_t>(1, run)));
-  cpu_kernels::parallel_chunks(s.outer, grain, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
+  cpu_kernels::parallel_chunks(s.whole.outer, grain, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
     for (std::int64_t o = begin; o < end; ++o)
-      f(static_cast<std::size_t>((o * s.n + s.begin) * s.inner) * element,
-        static_cast<std::size_t>(o * s.size * s.inner) * element, run);
+      f(static_cast<std::size_t>((o * n + s.begin) * inner) * element,
+        static_cast<std::size_t>(o * s.size * inner) * element, run);
   });
 }
 
-void slice(Tensor& y, const Tensor& x, std::int64_t outer, std::int64_t n, std::int64_t inner,
-           std::int64_t begin, std::int64_t size) {
+void slice(Tensor& y, const Tensor& x, AxisSlice s) {
   char* part = static_cast<char*>(y.raw());
   const char* whole = static_cast<const char*>(x.raw());
-  for_slices(
-      {outer, n, inner, begin, size}, size_of(x.dtype()),
-      [=](std::size_t w, std::size_t p, std::size_t bytes) { std::memcpy(part + p, whole + w, bytes); });
+  for_slices(s, size_of(x.dtype()), [=](std::size_t w, std::size_t p, std::size_t bytes) {
+    std::memcpy(part + p, whole + w, bytes);
+  });
 }
 
-void write_slice(Tensor& x, const Tensor& y, std::int64_t outer, std::int64_t n, std::int64_t inner,
-                 std::int64_t begin, std::int64_t size) {
+void write_slice(Tensor& x, const Tensor& y, AxisSlice s) {
   char* whole = static_cast<char*>(x.raw());
   const char* part = static_cast<const char*>(y.raw());
-  for_slices(
-      {outer, n, inner, begin, size}, size_of(x.dtype()),
-      [=](std::size_t w, std::size_t p, std::size_t bytes) { std::memcpy(whole + w, part + p, bytes); });
+  for_slices(s, size_of(x.dtype()), [=](std::size_t w, std::size_t p, std::size_t bytes) {
+    std::memcpy(whole + w, part + p, bytes);
+  });
 }
 
 template <class T>

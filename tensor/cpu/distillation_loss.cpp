@@ -25,7 +25,7 @@ C loss_row(C* dy, const C* y, const C* t, C weight, std::int64_t n) {
     const C u = y[i] / length, difference = u - t[i] / target;
     sum += std::abs(difference);
     if (!dy) continue;
-    // What is no number stays so.
+    // A NaN stays one.
     dy[i] = difference > 0 ? weight : difference < 0 ? -weight : difference * 0;
     along += u * dy[i];
   }

@@ -73,19 +73,19 @@ VITRAL_CLONES void forward_rows(ForwardRows<T, P> a, std::int64_t begin, std::in
   }
 }
 
-void forward(Tensor& y, Tensor& mean, Tensor& rstd, const Tensor& x, const Tensor& weight, const Tensor& bias,
+void forward(Tensor& y, const RowStatistics& rows, const Tensor& x, const Tensor& weight, const Tensor& bias,
              double eps) {
   cpu_kernels::dispatch_with_weights("layer_norm", x, weight, [&]<class T, class P>(T, P) {
     const ForwardRows<T, P> a{elements<T>(y),
-                              elements<P>(mean),
-                              elements<P>(rstd),
+                              elements<P>(rows.mean),
+                              elements<P>(rows.rstd),
                               elements<T>(x),
                               elements<P>(weight),
                               elements<P>(bias),
                               eps,
                               weight.numel()};
     cpu_kernels::parallel_chunks(
-        mean.numel(), rows_a_chunk,
+        rows.mean.numel(), rows_a_chunk,
         [&](std::int64_t, std::int64_t begin, std::int64_t end) { forward_rows<T, P>(a, begin, end); });
   });
 }
@@ -96,20 +96,20 @@ VITRAL_CLONES void add_row(T* sum, const T* x, const D* delta, std::int64_t widt
   for (std::int64_t i = 0; i < width; ++i) store(sum[i], load(x[i]) + load(delta[i]));
 }
 
-void add(Tensor& sum, Tensor& y, Tensor& mean, Tensor& rstd, const Tensor& x, const Tensor& delta,
-         const Tensor& weight, const Tensor& bias, double eps) {
+void add_forward(Tensor& sum, Tensor& y, const RowStatistics& rows, const Tensor& x, const Tensor& delta,
+                 const Tensor& weight, const Tensor& bias, double eps) {
   cpu_kernels::dispatch_with_weights("add_layer_norm", x, weight, [&]<class T, class P>(T, P) {
     const std::int64_t width = weight.numel(), period = delta.dim(0);
     const ForwardRows<T, P> a{elements<T>(y),
-                              elements<P>(mean),
-                              elements<P>(rstd),
+                              elements<P>(rows.mean),
+                              elements<P>(rows.rstd),
                               elements<T>(sum),
                               elements<P>(weight),
                               elements<P>(bias),
                               eps,
                               width};
     const auto run = [&]<class D>(D) {
-      cpu_kernels::parallel_chunks(mean.numel(), rows_a_chunk,
+      cpu_kernels::parallel_chunks(rows.mean.numel(), rows_a_chunk,
                                    [&](std::int64_t, std::int64_t begin, std::int64_t end) {
                                      for (std::int64_t r = begin; r < end; ++r) {
                                        add_row<T, D>(elements<T>(sum) + r * width, elements<T>(x) + r * width,
@@ -132,13 +132,12 @@ VITRAL_CLONES void apply_rows(T* y, const T* x, const P* weight, const P* bias, 
     apply_row<T, P>(y + r * width, x + r * width, weight, bias, mean[r], rstd[r], width);
 }
 
-void apply(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& mean,
-           const Tensor& rstd) {
+void apply(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias, const RowStatistics& rows) {
   cpu_kernels::dispatch_with_weights("layer_norm_apply", x, weight, [&]<class T, class P>(T, P) {
     cpu_kernels::parallel_chunks(
-        mean.numel(), rows_a_chunk, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
+        rows.mean.numel(), rows_a_chunk, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
           apply_rows<T, P>(elements<T>(y), elements<T>(x), elements<P>(weight), elements<P>(bias),
-                           elements<P>(mean), elements<P>(rstd), weight.numel(), begin, end);
+                           elements<P>(rows.mean), elements<P>(rows.rstd), weight.numel(), begin, end);
         });
   });
 }
@@ -146,9 +145,10 @@ void apply(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
 template <class T, class P>
 struct BackwardRows {
   T* dx;
-  const T *dy, *x, *residual;  // residual is null where there is none
+  const T *dy, *x;
   const P *weight, *mean, *rstd;
   std::int64_t width;
+  bool add;  // to what dx holds
 };
 
 // sums: those over these rows of dy xhat, and of dy, [2,W].
@@ -179,12 +179,11 @@ VITRAL_CLONES void backward_rows(BackwardRows<T, P> a, cpu_kernels::Compute<T>* 
     }
     mean_g /= static_cast<C>(a.width);
     mean_gx /= static_cast<C>(a.width);
-    if (a.residual) {
-      const T* residual = a.residual + r * a.width;
+    if (a.add) {
 #pragma omp simd
       for (std::int64_t i = 0; i < a.width; ++i)
-        store(dx[i], load(residual[i]) +
-                         s * (load(dy[i]) * load(a.weight[i]) - mean_g - (load(x[i]) - m) * s * mean_gx));
+        store(dx[i],
+              load(dx[i]) + s * (load(dy[i]) * load(a.weight[i]) - mean_g - (load(x[i]) - m) * s * mean_gx));
     } else {
 #pragma omp simd
       for (std::int64_t i = 0; i < a.width; ++i)
@@ -201,16 +200,20 @@ VITRAL_CLONES void sum_chunks(C* parts, std::int64_t chunks, std::int64_t number
 }
 
 void backward(Tensor& dx, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
-              const Tensor& weight, const Tensor& mean, const Tensor& rstd, const Tensor& residual) {
-  const std::int64_t width = weight.numel(), rows = mean.numel();
+              const Tensor& weight, const RowStatistics& statistics, bool add) {
+  const std::int64_t width = weight.numel(), rows = statistics.mean.numel();
   cpu_kernels::dispatch_with_weights("layer_norm_backward", x, weight, [&]<class T, class P>(T, P) {
     using C = cpu_kernels::Compute<T>;
     const std::int64_t chunks = cpu_kernels::chunk_count(rows, rows_a_chunk);
     Tensor partial({std::max<std::int64_t>(1, chunks), 2, width}, dtype_of<C>);
-    const BackwardRows<T, P> a{elements<T>(dx),     elements<T>(dy),
-                               elements<T>(x),      residual.defined() ? elements<T>(residual) : nullptr,
-                               elements<P>(weight), elements<P>(mean),
-                               elements<P>(rstd),   width};
+    const BackwardRows<T, P> a{.dx = elements<T>(dx),
+                               .dy = elements<T>(dy),
+                               .x = elements<T>(x),
+                               .weight = elements<P>(weight),
+                               .mean = elements<P>(statistics.mean),
+                               .rstd = elements<P>(statistics.rstd),
+                               .width = width,
+                               .add = add};
     C* parts = partial.data<C>();
     cpu_kernels::parallel_chunks(rows, rows_a_chunk,
                                  [&](std::int64_t chunk, std::int64_t begin, std::int64_t end) {
@@ -226,7 +229,7 @@ void backward(Tensor& dx, Tensor& dweight, Tensor& dbias, const Tensor& dy, cons
 }
 
 const bool implemented = kernel::layer_norm.implement(Device::Kind::cpu, forward) &&
-                         kernel::add_layer_norm.implement(Device::Kind::cpu, add) &&
+                         kernel::add_layer_norm.implement(Device::Kind::cpu, add_forward) &&
                          kernel::layer_norm_apply.implement(Device::Kind::cpu, apply) &&
                          kernel::layer_norm_backward.implement(Device::Kind::cpu, backward);
 

@@ -42,7 +42,7 @@ void backward(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
   if (dweight.numel() > 0) kernel::gemm(dweight, dy, x, {.transpose_a = true, .accumulate = accumulate});
   if (!dbias.defined()) return;
   Tensor sum = accumulate ? Tensor(dbias.shape(), dbias.dtype()) : dbias;
-  kernel::sum_axis(sum, dy, 1, dy.dim(0), dy.dim(1), 1);
+  kernel::sum_axis(sum, dy, {1, dy.dim(0), dy.dim(1)}, 1);
   if (accumulate) kernel::add_to(dbias, sum);
 }
 

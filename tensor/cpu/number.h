@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/clones.h"
+#include "tensor/ops/fast_math.h"
 #include "tensor/tensor.h"
 
 namespace vitral::cpu_kernels {
@@ -22,7 +23,7 @@ VITRAL_INLINE float load(BFloat16 x) {
 
 VITRAL_INLINE void store(float& to, float x) { to = x; }
 VITRAL_INLINE void store(double& to, double x) { to = x; }
-/// To nearest, ties to even; what is not a number stays so.
+/// To nearest, ties to even; a NaN stays one.
 VITRAL_INLINE void store(BFloat16& to, float x) {
   const auto u = std::bit_cast<std::uint32_t>(x);
   const std::uint32_t rounded = (u + 0x7fffU + ((u >> 16) & 1U)) >> 16;
@@ -32,26 +33,6 @@ VITRAL_INLINE void store(BFloat16& to, float x) {
 /// What sums of T are made in.
 template <class T>
 using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-/// exp(x) = 2^n p for |x| < 100, in plain arithmetic that loops vectorise. After Cephes' expf (Moshier,
-/// netlib.org/cephes).
-struct Power {
-  float p;
-  std::int32_t n;
-};
-VITRAL_INLINE Power exponential_parts(float x) {
-  constexpr float shift = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
-  const float shifted = x * 1.44269504F + shift;
-  const float k = shifted - shift;
-  const float r = (x - k * 0.693359375F) + k * 2.12194440e-4F;
-  float p = 1.9875691500e-4F;
-  p = p * r + 1.3981999507e-3F;
-  p = p * r + 8.3334519073e-3F;
-  p = p * r + 4.1665795894e-2F;
-  p = p * r + 1.6666665459e-1F;
-  p = p * r + 5.0000001201e-1F;
-  return {p * (r * r) + r + 1.0F, std::bit_cast<std::int32_t>(shifted) - std::bit_cast<std::int32_t>(shift)};
-}
 
 /// exp of a float32, to 2 units in the last place; 0 below -87.3.
 VITRAL_INLINE float exponential(float x) {

@@ -56,9 +56,9 @@ class Cache {
  public:
   template <class Make>
   Value get(const Key& key, Make&& make) {
-    constexpr std::size_t most = 512;  // of a program whose sizes always differ
+    constexpr std::size_t capacity = 512;  // of a program whose sizes always differ
     std::lock_guard lock(mutex_);
-    if (values_.size() > most) values_.clear();
+    if (values_.size() > capacity) values_.clear();
     auto found = values_.find({key, cpu_threads()});
     if (found == values_.end()) found = values_.emplace(std::pair(key, cpu_threads()), make()).first;
     return found->second;

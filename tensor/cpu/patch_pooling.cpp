@@ -48,9 +48,9 @@ VITRAL_CLONES void add_multiple(C* __restrict y, const C* __restrict x, C factor
 
 template <class C>
 void softmax(C* p, std::int64_t n, C temperature) {
-  const C most = *std::max_element(p, p + n);
+  const C maximum = *std::max_element(p, p + n);
   C sum = 0;
-  for (std::int64_t i = 0; i < n; ++i) sum += p[i] = std::exp((p[i] - most) / temperature);
+  for (std::int64_t i = 0; i < n; ++i) sum += p[i] = std::exp((p[i] - maximum) / temperature);
   for (std::int64_t i = 0; i < n; ++i) p[i] /= sum;
 }
 

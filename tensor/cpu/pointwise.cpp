@@ -1,8 +1,6 @@
 #include "tensor/ops/pointwise.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include <Eigen/Core>
 
@@ -48,91 +46,82 @@ void apply(Tensor& y, F&& f, const Inputs&... inputs) {
   });
 }
 
+// Functors that loops vectorise, and those of arrays.
+template <class Functor>
+constexpr bool is_plain = requires {
+  requires Functor::plain;
+};
+
+// By value: numbers behind references cost GCC half of the register for bfloat16.
+template <class Functor, class C>
+VITRAL_INLINE C value_of(C x) {
+  return Functor::value(x);
+}
+template <class Functor, class C>
+VITRAL_INLINE C slope_of(C x) {
+  return Functor::derivative(x);
+}
+
+template <class Functor, class T>
+VITRAL_CLONES void values(T* y, const T* x, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) cpu_kernels::store(y[i], value_of<Functor>(cpu_kernels::load(x[i])));
+}
+
+// Also the values, where y is wanted. dx may be dy.
+template <class Functor, bool with_values, class T>
+VITRAL_CLONES void slopes(T* y, T* dx, const T* dy, const T* x, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) {
+    const auto v = cpu_kernels::load(x[i]);
+    if constexpr (with_values) cpu_kernels::store(y[i], value_of<Functor>(v));
+    cpu_kernels::store(dx[i], cpu_kernels::load(dy[i]) * slope_of<Functor>(v));
+  }
+}
+
 template <class Functor>
 void forward(Tensor& y, const Tensor& x) {
   cpu_kernels::dispatch_number("pointwise", x.dtype(), [&]<class T>(T) {
-    apply<T>(
-        y, [](const Array<T>& v) { return Array<T>(Functor::value(v)); }, x);
+    if constexpr (is_plain<Functor>) {
+      T* out = cpu_kernels::elements<T>(y);
+      const T* in = cpu_kernels::elements<T>(x);
+      cpu_kernels::parallel_chunks(x.numel(), grain, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
+        values<Functor>(out + begin, in + begin, end - begin);
+      });
+    } else {
+      apply<T>(
+          y, [](const Array<T>& v) { return Array<T>(Functor::value(v)); }, x);
+    }
+  });
+}
+
+template <class Functor, bool with_values>
+void gradient(Tensor* y, Tensor& dx, const Tensor& dy, const Tensor& x) {
+  cpu_kernels::dispatch_number("pointwise", x.dtype(), [&]<class T>(T) {
+    if constexpr (is_plain<Functor>) {
+      T *out = with_values ? cpu_kernels::elements<T>(*y) : nullptr, *to = cpu_kernels::elements<T>(dx);
+      const T *g = cpu_kernels::elements<T>(dy), *in = cpu_kernels::elements<T>(x);
+      cpu_kernels::parallel_chunks(x.numel(), grain, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
+        slopes<Functor, with_values>(with_values ? out + begin : out, to + begin, g + begin, in + begin,
+                                     end - begin);
+      });
+    } else {
+      if constexpr (with_values) forward<Functor>(*y, x);
+      apply<T>(
+          dx, [](const Array<T>& g, const Array<T>& v) { return Array<T>(g * Functor::derivative(v)); }, dy,
+          x);
+    }
   });
 }
 
 template <class Functor>
 void backward(Tensor& dx, const Tensor& dy, const Tensor& x) {
-  cpu_kernels::dispatch_number("pointwise", x.dtype(), [&]<class T>(T) {
-    apply<T>(
-        dx, [](const Array<T>& g, const Array<T>& v) { return Array<T>(g * Functor::derivative(v)); }, dy, x);
-  });
+  gradient<Functor, false>(nullptr, dx, dy, x);
 }
 
-// QuickGELU is in every layer of every model here: written out, for all processors.
-VITRAL_INLINE double quick_gelu_gate(double x) { return 1 / (1 + std::exp(-1.702 * x)); }
-
-// Without a comparison of floats, after which the compiler would follow both ways, each with a division.
-// Beyond 87 the gate is open or closed; what is not a number comes back with the factor x.
-VITRAL_INLINE float quick_gelu_gate(float x) {
-  constexpr std::int32_t sign = std::numeric_limits<std::int32_t>::min();
-  constexpr auto limit = std::bit_cast<std::int32_t>(87.0F);
-  const auto bits = std::bit_cast<std::int32_t>(-1.702F * x);
-  const std::int32_t size = std::min(bits & ~sign, limit);
-  const auto [p, n] = cpu_kernels::exponential_parts(std::bit_cast<float>(size | (bits & sign)));
-  // Times 2^n.
-  const float gate = 1.0F / (1.0F + std::bit_cast<float>(std::bit_cast<std::int32_t>(p) + (n << 23)));
-  return std::bit_cast<float>(std::bit_cast<std::int32_t>(gate) &
-                              (static_cast<std::int32_t>(bits > limit) - 1));
-}
-
-template <class T>
-VITRAL_CLONES void quick_gelu_values(T* y, const T* x, std::int64_t n) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) {
-    const auto v = cpu_kernels::load(x[i]);
-    cpu_kernels::store(y[i], v * quick_gelu_gate(v));
-  }
-}
-
-// Also the values, where asked for. dx may be dy.
-template <bool values, class T>
-VITRAL_CLONES void quick_gelu_slopes(T* y, T* dx, const T* dy, const T* x, std::int64_t n) {
-  using C = cpu_kernels::Compute<T>;
-#pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) {
-    const C v = cpu_kernels::load(x[i]), s = quick_gelu_gate(v);
-    if constexpr (values) cpu_kernels::store(y[i], v * s);
-    cpu_kernels::store(dx[i], cpu_kernels::load(dy[i]) * (s * (C(1) + C(1.702) * v * (C(1) - s))));
-  }
-}
-
-template <>
-void forward<pointwise::QuickGelu>(Tensor& y, const Tensor& x) {
-  cpu_kernels::dispatch_number("quick_gelu", x.dtype(), [&]<class T>(T) {
-    T* out = cpu_kernels::elements<T>(y);
-    const T* in = cpu_kernels::elements<T>(x);
-    cpu_kernels::parallel_chunks(x.numel(), grain, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
-      quick_gelu_values(out + begin, in + begin, end - begin);
-    });
-  });
-}
-
-void quick_gelu_gradient(Tensor* y, Tensor& dx, const Tensor& dy, const Tensor& x) {
-  cpu_kernels::dispatch_number("quick_gelu_backward", x.dtype(), [&]<class T>(T) {
-    T *out = y ? cpu_kernels::elements<T>(*y) : nullptr, *slopes = cpu_kernels::elements<T>(dx);
-    const T *g = cpu_kernels::elements<T>(dy), *in = cpu_kernels::elements<T>(x);
-    cpu_kernels::parallel_chunks(x.numel(), grain, [=](std::int64_t, std::int64_t begin, std::int64_t end) {
-      if (out)
-        quick_gelu_slopes<true>(out + begin, slopes + begin, g + begin, in + begin, end - begin);
-      else
-        quick_gelu_slopes<false>(out, slopes + begin, g + begin, in + begin, end - begin);
-    });
-  });
-}
-
-template <>
-void backward<pointwise::QuickGelu>(Tensor& dx, const Tensor& dy, const Tensor& x) {
-  quick_gelu_gradient(nullptr, dx, dy, x);
-}
-
-void quick_gelu_both(Tensor& y, Tensor& dx, const Tensor& dy, const Tensor& x) {
-  quick_gelu_gradient(&y, dx, dy, x);
+template <class Functor>
+void both(Tensor& y, Tensor& dx, const Tensor& dy, const Tensor& x) {
+  gradient<Functor, true>(&y, dx, dy, x);
 }
 
 #define VITRAL_IMPLEMENT(name, Functor)                                         \
@@ -141,7 +130,11 @@ void quick_gelu_both(Tensor& y, Tensor& dx, const Tensor& dy, const Tensor& x) {
       kernel::name##_backward.implement(Device::Kind::cpu, backward<pointwise::Functor>);
 VITRAL_POINTWISE_OPS(VITRAL_IMPLEMENT)
 #undef VITRAL_IMPLEMENT
-const bool both_implemented = kernel::quick_gelu_both.implement(Device::Kind::cpu, quick_gelu_both);
+#define VITRAL_IMPLEMENT(name, Functor) \
+  const bool name##_both_implemented =  \
+      kernel::name##_both.implement(Device::Kind::cpu, both<pointwise::Functor>);
+VITRAL_ACTIVATIONS(VITRAL_IMPLEMENT)
+#undef VITRAL_IMPLEMENT
 
 }  // namespace
 }  // namespace vitral

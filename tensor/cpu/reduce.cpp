@@ -58,8 +58,8 @@ void sum_columns(Y* y, const T* x, std::int64_t n, std::int64_t inner, Compute<T
 }
 
 template <class Y, class T>
-void sum_axis_as(Tensor& y, const Tensor& x, std::int64_t outer, std::int64_t n, std::int64_t inner,
-                 double factor) {
+void sum_axis_as(Tensor& y, const Tensor& x, AxisView view, double factor) {
+  const std::int64_t outer = view.outer, n = view.n, inner = view.inner;
   using C = Compute<T>;
   Y* out = elements<Y>(y);
   const T* in = elements<T>(x);
@@ -82,13 +82,12 @@ void sum_axis_as(Tensor& y, const Tensor& x, std::int64_t outer, std::int64_t n,
   }
 }
 
-void sum_axis(Tensor& y, const Tensor& x, std::int64_t outer, std::int64_t n, std::int64_t inner,
-              double factor) {
+void sum_axis(Tensor& y, const Tensor& x, AxisView view, double factor) {
   cpu_kernels::dispatch_number("sum_axis", x.dtype(), [&]<class T>(T) {
     if (y.dtype() == x.dtype())
-      sum_axis_as<T, T>(y, x, outer, n, inner, factor);
+      sum_axis_as<T, T>(y, x, view, factor);
     else
-      sum_axis_as<Compute<T>, T>(y, x, outer, n, inner, factor);
+      sum_axis_as<Compute<T>, T>(y, x, view, factor);
   });
 }
 

@@ -35,7 +35,7 @@ struct Div {
     return u / v;
   }
 };
-struct Minimum {  // not a number where one of them is not
+struct Minimum {  // NaN where one of them is
   template <class A>
   __device__ A operator()(A u, A v) const {
     return v < u || v != v ? v : u;

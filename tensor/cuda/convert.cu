@@ -38,7 +38,7 @@ __device__ float16 to_float16(float x) {
 __device__ float to_float(float16 x) {
   const std::uint32_t sign = (x.bits & 0x8000U) << 16, size = x.bits & 0x7FFFU;
   std::uint32_t bits = size << 13;
-  if (size >= 0x7C00U)  // infinity, or not a number
+  if (size >= 0x7C00U)  // infinity or NaN
     bits += 224U << 23;
   else if (size >= 0x0400U)
     bits += 112U << 23;
@@ -81,20 +81,7 @@ struct Constant {
 
 template <class F>
 void with_type(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::float32:
-      return f(float{});
-    case DType::float64:
-      return f(double{});
-    case DType::float16:
-      return f(float16{});
-    case DType::bfloat16:
-      return f(bfloat16{});
-    case DType::uint8:
-      return f(std::uint8_t{});
-    case DType::int64:
-      return f(std::int64_t{});
-  }
+  dispatch_any<float16, bfloat16>(dtype, f);
 }
 
 void convert(Tensor& y, const Tensor& x) {

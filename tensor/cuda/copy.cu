@@ -22,11 +22,11 @@ struct SliceRoute {
 };
 
 template <bool into_whole>
-void copy_slice(const char* operation, Tensor& to, const Tensor& from, std::int64_t outer, std::int64_t n,
-                std::int64_t inner, std::int64_t begin, std::int64_t size) {
+void copy_slice(const char* operation, Tensor& to, const Tensor& from, AxisSlice s) {
+  const std::int64_t outer = s.whole.outer, inner = s.whole.inner;
   const auto element = static_cast<std::int64_t>(size_of(from.dtype()));
-  const std::int64_t run = size * inner * element, skip = begin * inner * element;
-  const std::int64_t pitch = outer > 1 ? n * inner * element : 0;
+  const std::int64_t run = s.size * inner * element, skip = s.begin * inner * element;
+  const std::int64_t pitch = outer > 1 ? s.whole.n * inner * element : 0;
   if (outer * run == 0) return;
   const auto bits = static_cast<std::uint64_t>(run | skip | pitch);
   cuda::with_unit(bits | cuda::address_bits(to) | cuda::address_bits(from), [&]<int unit>(
@@ -40,15 +40,9 @@ void copy_slice(const char* operation, Tensor& to, const Tensor& from, std::int6
   });
 }
 
-void slice(Tensor& y, const Tensor& x, std::int64_t outer, std::int64_t n, std::int64_t inner,
-           std::int64_t begin, std::int64_t size) {
-  copy_slice<false>("slice", y, x, outer, n, inner, begin, size);
-}
+void slice(Tensor& y, const Tensor& x, AxisSlice s) { copy_slice<false>("slice", y, x, s); }
 
-void write_slice(Tensor& x, const Tensor& y, std::int64_t outer, std::int64_t n, std::int64_t inner,
-                 std::int64_t begin, std::int64_t size) {
-  copy_slice<true>("write_slice", x, y, outer, n, inner, begin, size);
-}
+void write_slice(Tensor& x, const Tensor& y, AxisSlice s) { copy_slice<true>("write_slice", x, y, s); }
 
 // --- permutations ---
 

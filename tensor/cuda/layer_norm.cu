@@ -6,13 +6,7 @@
 // sums of a block's warps meet in shared memory, those of the blocks [blocks,2,W] in a second small kernel,
 // always in the same order.
 //
-// Bytes and operations per image (64 x 528, bf16, weights float32), and the warp instructions of a row beside
-// those that a multiprocessor can issue while the memory moves it:
-//   layer_norm                   135 KB   0.3 M   320 of 460   x read, y written
-//   add_layer_norm               270 KB   0.4 M   460 of 910   x, delta read, sum, y written; P = N: 203 KB
-//   layer_norm_backward          270 KB   0.5 M   430 of 910   dy, x, residual read, dx written
-// So all are bound by memory, 32 to 63 ns an image at 4.3 TB/s. Registers allow 48 warps a multiprocessor
-// forward and 16 backward, which have 50 KB under way; the memory's latency asks for some 25.
+// Bound by memory, by the prediction of docs/performance.md.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -170,11 +164,12 @@ __global__ void __launch_bounds__(threads) long_rows(const Forward<T, S, D> a) {
 template <class T, class S>
 struct Backward {
   T* dx;
-  const T *dy, *x, *residual;
+  const T *dy, *x;
   const S *weight, *mean, *rstd;
   acc_t<T>* partial;  // [blocks,2,W]: sums for dweight, dbias
   int rows, width;
   acc_t<T> per_width;
+  bool add;  // to what dx holds
 };
 
 /// The block's part of `partial` from the sums [2,W] of each of its warps.
@@ -205,7 +200,7 @@ __global__ void __launch_bounds__(threads, packs * sizeof(T) <= 10 ? 2 : 1)
     cuda::for_packs<packs>(a.width, [&](int p, int at) {
       raw_x[p].read(a.x + begin + at);
       raw_dy[p].read(a.dy + begin + at);
-      if (a.residual) raw_residual[p].read(a.residual + begin + at);
+      if (a.add) raw_residual[p].read(a.dx + begin + at);
     });
     const A mean = load(a.mean[row]), rstd = load(a.rstd[row]);
 
@@ -285,7 +280,7 @@ __global__ void __launch_bounds__(threads) backward_long_rows(const Backward<T, 
     for (int c = lane; c < a.width; c += warp_size) {
       const A h = (load(a.x[begin + c]) - mean) * rstd, g = load(a.dy[begin + c]) * load(a.weight[c]);
       const A d = rstd * (g - mean_g - h * mean_gx);
-      a.dx[begin + c] = store<T>(a.residual ? load(a.residual[begin + c]) + d : d);
+      a.dx[begin + c] = store<T>(a.add ? load(a.dx[begin + c]) + d : d);
     }
   }
   if (in_shared) add_warps(a.partial, cuda::shared_memory<A>(), a.width);
@@ -336,19 +331,18 @@ void launch_forward(const char* operation, Device device, const Forward<T, S, D>
 
 /// sum and delta are undefined where they have no part.
 template <Mode mode>
-void run_forward(const char* operation, const Tensor& sum, const Tensor& y, const Tensor& mean,
-                 const Tensor& rstd, const Tensor& x, const Tensor& delta, const Tensor& weight,
-                 const Tensor& bias, double eps) {
-  const int rows = checked(operation, mean.numel()), width = checked(operation, weight.numel());
+void run_forward(const char* operation, const Tensor& sum, const Tensor& y, const RowStatistics& saved,
+                 const Tensor& x, const Tensor& delta, const Tensor& weight, const Tensor& bias, double eps) {
+  const int rows = checked(operation, saved.mean.numel()), width = checked(operation, weight.numel());
   cuda::dispatch_weighted(operation, x, weight, [&]<class T, class S>(T, S) {
     const auto launch_with = [&]<class D>(D) {
       using A = acc_t<T>;
       const auto delta_rows = width > 0 ? static_cast<int>(delta.numel() / width) : rows;
-      launch_forward<mode>(
-          operation, x.device(),
-          Forward<T, S, D>{cuda::data<T>(y), cuda::data<T>(sum), cuda::data<S>(mean), cuda::data<S>(rstd),
-                           cuda::data<T>(x), cuda::data<D>(delta), cuda::data<S>(weight), cuda::data<S>(bias),
-                           rows, delta_rows, width, static_cast<A>(1.0 / width), static_cast<A>(eps)});
+      launch_forward<mode>(operation, x.device(),
+                           Forward<T, S, D>{cuda::data<T>(y), cuda::data<T>(sum), cuda::data<S>(saved.mean),
+                                            cuda::data<S>(saved.rstd), cuda::data<T>(x), cuda::data<D>(delta),
+                                            cuda::data<S>(weight), cuda::data<S>(bias), rows, delta_rows,
+                                            width, static_cast<A>(1.0 / width), static_cast<A>(eps)});
     };
     if (!delta.defined() || delta.dtype() == x.dtype()) return launch_with(T{});
     VITRAL_CHECK(delta.dtype() == weight.dtype(), "{}: delta {} must have the dtype of x {} or of weight {}",
@@ -357,19 +351,18 @@ void run_forward(const char* operation, const Tensor& sum, const Tensor& y, cons
   });
 }
 
-void forward(Tensor& y, Tensor& mean, Tensor& rstd, const Tensor& x, const Tensor& weight, const Tensor& bias,
+void forward(Tensor& y, const RowStatistics& saved, const Tensor& x, const Tensor& weight, const Tensor& bias,
              double eps) {
-  run_forward<Mode::plain>("layer_norm", {}, y, mean, rstd, x, {}, weight, bias, eps);
+  run_forward<Mode::plain>("layer_norm", {}, y, saved, x, {}, weight, bias, eps);
 }
 
-void add_forward(Tensor& sum, Tensor& y, Tensor& mean, Tensor& rstd, const Tensor& x, const Tensor& delta,
+void add_forward(Tensor& sum, Tensor& y, const RowStatistics& saved, const Tensor& x, const Tensor& delta,
                  const Tensor& weight, const Tensor& bias, double eps) {
-  run_forward<Mode::add>("add_layer_norm", sum, y, mean, rstd, x, delta, weight, bias, eps);
+  run_forward<Mode::add>("add_layer_norm", sum, y, saved, x, delta, weight, bias, eps);
 }
 
-void apply(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& mean,
-           const Tensor& rstd) {
-  run_forward<Mode::saved>("layer_norm_apply", {}, y, mean, rstd, x, {}, weight, bias, 0);
+void apply(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias, const RowStatistics& saved) {
+  run_forward<Mode::saved>("layer_norm_apply", {}, y, saved, x, {}, weight, bias, 0);
 }
 
 template <class T, class S>
@@ -377,8 +370,8 @@ void launch_backward(Device device, Backward<T, S> a, Tensor& dweight, Tensor& d
   using A = acc_t<T>;
   const char* operation = "layer_norm_backward";
   const cuda::DeviceLimits& limits = cuda::limits(device);
-  const bool aligned = cuda::aligned_rows<T>(a.width, pack, a.dx, a.dy, a.x, a.residual) &&
-                       cuda::aligned_rows<S>(a.width, pack, a.weight);
+  const bool aligned =
+      cuda::aligned_rows<T>(a.width, pack, a.dx, a.dy, a.x) && cuda::aligned_rows<S>(a.width, pack, a.weight);
   const std::size_t warp_bytes = 2 * static_cast<std::size_t>(std::max(a.width, 1)) * sizeof(A);
   const int room = static_cast<int>(static_cast<std::size_t>(limits.shared_memory) / warp_bytes);  // warps
   const int block_warps = std::clamp(room, 1, warps);
@@ -401,15 +394,15 @@ void launch_backward(Device device, Backward<T, S> a, Tensor& dweight, Tensor& d
 }
 
 void backward(Tensor& dx, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
-              const Tensor& weight, const Tensor& mean, const Tensor& rstd, const Tensor& residual) {
+              const Tensor& weight, const RowStatistics& saved, bool add) {
   const char* operation = "layer_norm_backward";
-  const int rows = checked(operation, mean.numel()), width = checked(operation, weight.numel());
+  const int rows = checked(operation, saved.mean.numel()), width = checked(operation, weight.numel());
   cuda::dispatch_weighted(operation, x, weight, [&]<class T, class S>(T, S) {
     launch_backward(
         x.device(),
-        Backward<T, S>{cuda::data<T>(dx), cuda::data<T>(dy), cuda::data<T>(x), cuda::data<T>(residual),
-                       cuda::data<S>(weight), cuda::data<S>(mean), cuda::data<S>(rstd), nullptr, rows, width,
-                       static_cast<acc_t<T>>(1.0 / width)},
+        Backward<T, S>{cuda::data<T>(dx), cuda::data<T>(dy), cuda::data<T>(x), cuda::data<S>(weight),
+                       cuda::data<S>(saved.mean), cuda::data<S>(saved.rstd), nullptr, rows, width,
+                       static_cast<acc_t<T>>(1.0 / width), add},
         dweight, dbias);
   });
 }

@@ -159,8 +159,8 @@ struct Cut {
         lines(patch) {
     // 15 bytes at least lie between two lines, so that no window holds bytes of both, and lines stand in
     // shared memory as they do in the image, modulo 16.
-    const std::int64_t least = 3 * side + 15;
-    pitch = static_cast<int>(least + (3 * width + 16 - least % 16) % 16);
+    const std::int64_t minimum = 3 * side + 15;
+    pitch = static_cast<int>(minimum + (3 * width + 16 - minimum % 16) % 16);
     windows = Divider<std::uint32_t>((3 * side + 15 + 15) / 16);
   }
   std::size_t line_bytes() const {

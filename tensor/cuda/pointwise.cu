@@ -1,6 +1,6 @@
 // Pointwise operations: one functor of tensor/ops/pointwise.h at every element, at the speed of the memory.
 //
-// quick_gelu_both, the one in every training step: 64 tokens x 2112 numbers of bf16, two read and two
+// quick_gelu_both is in every training step: 64 tokens x 2112 numbers of bf16, two read and two
 // written, 1.08 MB for an image and layer; an exponential, a division and some ten multiplications and
 // additions for each number, 1.6 million operations.
 #include "tensor/cuda/coarse.h"
@@ -60,11 +60,11 @@ VITRAL_POINTWISE_OPS(VITRAL_IMPLEMENT)
 
 // Both results of one pass over x, from one exponential. dx may be dy: a thread has read its numbers before
 // it writes.
-template <class T, int n>
+template <class Functor, class T, int n>
 __global__ void __launch_bounds__(cuda::map_threads)
-    quick_gelu_both_kernel(T* y, T* dx, const T* dy, const T* x, std::int64_t count) {
-  const Value<pointwise::QuickGelu, T> value;
-  const Gradient<pointwise::QuickGelu, T> gradient;
+    both_kernel(T* y, T* dx, const T* dy, const T* x, std::int64_t count) {
+  const Value<Functor, T> value;
+  const Gradient<Functor, T> gradient;
   const std::int64_t packs = count / n;
   const auto v = cuda::load_packs<n>(x, packs);
   const auto g = cuda::load_packs<n>(dy, packs);
@@ -88,15 +88,16 @@ __global__ void __launch_bounds__(cuda::map_threads)
   dx[last] = gradient(dy_last, x_last);
 }
 
-void quick_gelu_both(Tensor& y, Tensor& dx, const Tensor& dy, const Tensor& x) {
+template <class Functor>
+void both(const char* operation, Tensor& y, Tensor& dx, const Tensor& dy, const Tensor& x) {
   const std::int64_t count = x.numel();
   if (count == 0) return;
-  cuda::dispatch("quick_gelu_both", x.dtype(), [&]<class T>(T) {
+  cuda::dispatch(operation, x.dtype(), [&]<class T>(T) {
     T *out = cuda::data<T>(y), *grad = cuda::data<T>(dx);
     const T *g = cuda::data<T>(dy), *in = cuda::data<T>(x);
     const auto run = [&]<int n>(std::integral_constant<int, n>) {
-      cuda::launch({"quick_gelu_both", x.device(), cuda::map_blocks(count / n), cuda::map_threads},
-                   quick_gelu_both_kernel<T, n>, out, grad, g, in, count);
+      cuda::launch({operation, x.device(), cuda::map_blocks(count / n), cuda::map_threads},
+                   both_kernel<Functor, T, n>, out, grad, g, in, count);
     };
     constexpr int n = cuda::pack_size<T>;
     if (cuda::aligned_rows<T>(n, n, out, grad, g, in))
@@ -106,8 +107,13 @@ void quick_gelu_both(Tensor& y, Tensor& dx, const Tensor& dy, const Tensor& x) {
   });
 }
 
-const bool quick_gelu_both_implemented =
-    kernel::quick_gelu_both.implement(Device::Kind::cuda, quick_gelu_both);
+#define VITRAL_IMPLEMENT(name, Functor)                                        \
+  void name##_both(Tensor& y, Tensor& dx, const Tensor& dy, const Tensor& x) { \
+    both<pointwise::Functor>(#name "_both", y, dx, dy, x);                     \
+  }                                                                            \
+  const bool name##_both_implemented = kernel::name##_both.implement(Device::Kind::cuda, name##_both);
+VITRAL_ACTIVATIONS(VITRAL_IMPLEMENT)
+#undef VITRAL_IMPLEMENT
 
 }  // namespace
 }  // namespace vitral

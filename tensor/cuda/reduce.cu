@@ -210,15 +210,15 @@ void sum_columns_by_thread(Device device, Out* y, const T* x, std::int64_t outer
   });
 }
 
-/// At most `most` chunks: 1 in the second stage.
+/// At max_chunks `max_chunks` chunks: 1 in the second stage.
 template <int n, class T, class Out>
 void sum_columns(Device device, Out* y, const T* x, std::int64_t outer, std::int64_t rows, std::int64_t inner,
-                 std::int64_t most, Result<acc_t<T>> result) {
+                 std::int64_t max_chunks, Result<acc_t<T>> result) {
   using A = acc_t<T>;
   constexpr int lanes = n == 1 ? cuda::warp_size : 8;
   constexpr std::int64_t step = std::int64_t{unrolled} * (threads / lanes);
   Cut cut{.n = rows, .inner = inner, .chunk = 0, .chunks = 1, .strips = ceil_div(inner, lanes * n)};
-  const std::int64_t wanted = std::clamp<std::int64_t>(blocks / (outer * cut.strips), 1, most);
+  const std::int64_t wanted = std::clamp<std::int64_t>(blocks / (outer * cut.strips), 1, max_chunks);
   cut.chunk = std::max(step, ceil_div(ceil_div(rows, wanted), step) * step);
   cut.chunks = std::max<std::int64_t>(1, ceil_div(rows, cut.chunk));
   const cuda::Launch launch("sum_axis", device, cuda::blocks_for(outer * cut.chunks * cut.strips, 1),
@@ -232,8 +232,8 @@ void sum_columns(Device device, Out* y, const T* x, std::int64_t outer, std::int
 }
 
 template <class T, class Out>
-void sum_middle(Device device, Out* y, const T* x, std::int64_t outer, std::int64_t n, std::int64_t inner,
-                acc_t<T> factor) {
+void sum_middle(Device device, Out* y, const T* x, AxisView view, acc_t<T> factor) {
+  const std::int64_t outer = view.outer, n = view.n, inner = view.inner;
   const Result<acc_t<T>> result{.factor = factor};
   if (inner == 1) return sum_contiguous<acc_t<T>, Plain>("sum_axis", device, y, x, outer, n, result);
   const auto run = [&]<int pack>(std::integral_constant<int, pack>) {
@@ -250,12 +250,11 @@ void sum_middle(Device device, Out* y, const T* x, std::int64_t outer, std::int6
     run(std::integral_constant<int, 1>{});
 }
 
-void sum_axis(Tensor& y, const Tensor& x, std::int64_t outer, std::int64_t n, std::int64_t inner,
-              double factor) {
-  if (outer * inner == 0) return;
+void sum_axis(Tensor& y, const Tensor& x, AxisView view, double factor) {
+  if (view.outer * view.inner == 0) return;
   cuda::dispatch("sum_axis", x.dtype(), [&]<class T>(T) {
     const auto run = [&]<class Out>(Out* out) {
-      sum_middle(y.device(), out, cuda::data<const T>(x), outer, n, inner, static_cast<acc_t<T>>(factor));
+      sum_middle(y.device(), out, cuda::data<const T>(x), view, static_cast<acc_t<T>>(factor));
     };
     if constexpr (std::is_same_v<T, cuda::bfloat16>)
       if (y.dtype() == DType::float32) return run(cuda::data<float>(y));

@@ -24,14 +24,14 @@ __global__ void __launch_bounds__(cuda::row_threads)
   using A = acc_t<T>;
   const int w = static_cast<int>(width);
   cuda::WarpRow<T, items> row(x + r * width, w, -static_cast<A>(INFINITY));
-  A most = row.v[0];
+  A maximum = row.v[0];
 #pragma unroll
-  for (int k = 1; k < items; ++k) most = cuda::larger(most, row.v[k]);
-  most = cuda::warp_max(most);
+  for (int k = 1; k < items; ++k) maximum = cuda::larger(maximum, row.v[k]);
+  maximum = cuda::warp_max(maximum);
   A sum = 0;
 #pragma unroll
   for (int k = 0; k < items; ++k) {
-    row.v[k] = row.index(k) < w ? exponential<T>(row.v[k] - most) : A(0);
+    row.v[k] = row.index(k) < w ? exponential<T>(row.v[k] - maximum) : A(0);
     sum += row.v[k];
   }
   const A factor = 1 / cuda::warp_sum(sum);
@@ -45,15 +45,15 @@ __global__ void __launch_bounds__(cuda::row_threads) softmax_block(T* y, const T
   using A = acc_t<T>;
   __shared__ A scratch[cuda::warp_size + 1];
   const std::int64_t begin = blockIdx.x * width;
-  A most = -static_cast<A>(INFINITY), sum = 0;
+  A maximum = -static_cast<A>(INFINITY), sum = 0;
   for (std::int64_t i = threadIdx.x; i < width; i += cuda::row_threads)
-    most = cuda::larger(most, cuda::load(x[begin + i]));
-  most = cuda::block_max(most, scratch);
+    maximum = cuda::larger(maximum, cuda::load(x[begin + i]));
+  maximum = cuda::block_max(maximum, scratch);
   for (std::int64_t i = threadIdx.x; i < width; i += cuda::row_threads)
-    sum += exponential<T>(cuda::load(x[begin + i]) - most);
+    sum += exponential<T>(cuda::load(x[begin + i]) - maximum);
   const A factor = 1 / cuda::block_sum(sum, scratch);
   for (std::int64_t i = threadIdx.x; i < width; i += cuda::row_threads)
-    y[begin + i] = cuda::store<T>(exponential<T>(cuda::load(x[begin + i]) - most) * factor);
+    y[begin + i] = cuda::store<T>(exponential<T>(cuda::load(x[begin + i]) - maximum) * factor);
 }
 
 template <class T, int items>

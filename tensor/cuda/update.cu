@@ -78,7 +78,7 @@ void sum_of_squares(Tensor& control, std::span<const Tensor> gradients) {
   next = launch_squares<float>(control.device(), next, gradients);
   launch_squares<double>(control.device(), next, gradients);
   Tensor squares = control.rows(update_squares, update_squares + 1);
-  kernel::sum_axis(squares, partial, 1, blocks, 1, 1);
+  kernel::sum_axis(squares, partial, {1, blocks, 1}, 1);
 }
 
 struct Slots {

@@ -4,6 +4,8 @@
 // qkv [B,N,3 H D]: all heads of q, then of k, then of v, as a linear layer with stacked weights gives them.
 // out [B,N,H D].
 #pragma once
+#include <cstdlib>
+
 #include "tensor/kernel.h"
 
 namespace vitral {
@@ -14,6 +16,23 @@ struct TokenGrid {
   std::int64_t columns = 0;
   std::int64_t size() const { return rows * columns; }
   bool operator==(const TokenGrid&) const = default;
+};
+
+/// Which tokens a token sees: i sees j where row_j = row_i + dilation a and column_j = column_i + dilation b
+/// with |a|, |b| <= window / 2, on the grid. At its border the neighbourhood is smaller, not shifted (unlike
+/// NATTEN, arXiv 2204.07143).
+struct Neighbourhood {
+  TokenGrid grid;
+  std::int64_t window = 3;  // odd
+  std::int64_t dilation = 1;
+
+  bool sees(std::int64_t i, std::int64_t j) const {
+    const auto near = [&](std::int64_t distance) {
+      return distance % dilation == 0 && std::abs(distance / dilation) <= window / 2;
+    };
+    return near(i / grid.columns - j / grid.columns) && near(i % grid.columns - j % grid.columns);
+  }
+  bool operator==(const Neighbourhood&) const = default;
 };
 
 namespace kernel {
@@ -28,14 +47,12 @@ inline constinit Kernel<void(Tensor& dqkv, const Tensor& dout, const Tensor& qkv
                              const Tensor& lse, std::int64_t heads)>
     attention_backward{"attention_backward"};
 
-/// Neighbourhood attention: only j with |row_i - row_j| <= window / 2 and |col_i - col_j| <= window / 2,
-/// where there is one; at the border the neighbourhood is smaller, not shifted (unlike NATTEN, arXiv
-/// 2204.07143). Backward recomputes the weights from qkv; nothing else is saved.
-inline constinit Kernel<void(Tensor& out, const Tensor& qkv, std::int64_t heads, TokenGrid grid,
-                             std::int64_t window)>
+/// Neighbourhood attention: only the j that i sees. For dilation 1; autograd/composed.h has the others.
+/// Backward recomputes the weights from qkv; nothing else is saved.
+inline constinit Kernel<void(Tensor& out, const Tensor& qkv, std::int64_t heads, Neighbourhood n)>
     neighbourhood_attention{"neighbourhood_attention"};
 inline constinit Kernel<void(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, std::int64_t heads,
-                             TokenGrid grid, std::int64_t window)>
+                             Neighbourhood n)>
     neighbourhood_attention_backward{"neighbourhood_attention_backward"};
 
 }  // namespace kernel

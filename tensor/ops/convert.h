@@ -2,6 +2,29 @@
 #pragma once
 #include "tensor/kernel.h"
 
+namespace vitral {
+
+/// Calls f with a value of the C++ type of any dtype. A backend names its own types of 16 bits.
+template <class Float16, class BFloat16, class F>
+void dispatch_any(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::float32:
+      return f(float{});
+    case DType::float64:
+      return f(double{});
+    case DType::float16:
+      return f(Float16{});
+    case DType::bfloat16:
+      return f(BFloat16{});
+    case DType::uint8:
+      return f(std::uint8_t{});
+    case DType::int64:
+      return f(std::int64_t{});
+  }
+}
+
+}  // namespace vitral
+
 namespace vitral::kernel {
 
 /// y = x, element by element, between any two dtypes (round to nearest even, float64 to half types by way of

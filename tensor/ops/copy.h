@@ -3,17 +3,14 @@
 #include <array>
 
 #include "tensor/kernel.h"
+#include "tensor/ops/axis_view.h"
 
 namespace vitral::kernel {
 
-/// y[o,k,i] = x[o,begin + k,i] for k < size;  x viewed as [outer, n, inner], y as [outer, size, inner].
-inline constinit Kernel<void(Tensor& y, const Tensor& x, std::int64_t outer, std::int64_t n,
-                             std::int64_t inner, std::int64_t begin, std::int64_t size)>
-    slice{"slice"};
+/// y[o,k,i] = x[o,begin + k,i] for k < size;  x viewed as s.whole, y as [outer, size, inner].
+inline constinit Kernel<void(Tensor& y, const Tensor& x, AxisSlice s)> slice{"slice"};
 /// x[o,begin + k,i] = y[o,k,i]; the rest of x stays as it is.
-inline constinit Kernel<void(Tensor& x, const Tensor& y, std::int64_t outer, std::int64_t n,
-                             std::int64_t inner, std::int64_t begin, std::int64_t size)>
-    write_slice{"write_slice"};
+inline constinit Kernel<void(Tensor& x, const Tensor& y, AxisSlice s)> write_slice{"write_slice"};
 
 using Axes = std::array<int, Shape::max_rank>;
 /// y's axis i is x's axis axes[i].

@@ -6,27 +6,35 @@
 #pragma once
 #include "tensor/kernel.h"
 
-namespace vitral::kernel {
+namespace vitral {
 
-/// x, y [R,W]; weight, bias [W]; mean, rstd [R] are saved for backward.
-inline constinit Kernel<void(Tensor& y, Tensor& mean, Tensor& rstd, const Tensor& x, const Tensor& weight,
+/// Of each of R rows, saved for backward: mean and rstd [R].
+struct RowStatistics {
+  Tensor mean, rstd;
+  std::size_t bytes() const { return mean.bytes() + rstd.bytes(); }
+};
+
+namespace kernel {
+
+/// x, y [R,W]; weight, bias [W]. Writes the statistics.
+inline constinit Kernel<void(Tensor& y, const RowStatistics& rows, const Tensor& x, const Tensor& weight,
                              const Tensor& bias, double eps)>
     layer_norm{"layer_norm"};
 /// The same of sum = x + delta, which is written, too: x, sum [R,W] in one pass. delta [P,W] with P dividing
 /// R: row r gets row r % P; its dtype is that of x or of weight.
-inline constinit Kernel<void(Tensor& sum, Tensor& y, Tensor& mean, Tensor& rstd, const Tensor& x,
+inline constinit Kernel<void(Tensor& sum, Tensor& y, const RowStatistics& rows, const Tensor& x,
                              const Tensor& delta, const Tensor& weight, const Tensor& bias, double eps)>
     add_layer_norm{"add_layer_norm"};
-/// y from the saved mean and rstd, for the recomputation in backward: the same bits as forward.
+/// y from the saved statistics, for the recomputation in backward: the same bits as forward.
 inline constinit Kernel<void(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                             const Tensor& mean, const Tensor& rstd)>
+                             const RowStatistics& rows)>
     layer_norm_apply{"layer_norm_apply"};
-/// xhat = (x - mean) rstd;  g = dy weight;  dx = residual + rstd (g - mean_W(g) - xhat mean_W(g xhat));
-/// dweight = sum_R dy xhat;  dbias = sum_R dy. Overwrites. residual [R,W], the gradient that x gets from
-/// elsewhere, may be undefined, and it may be the same memory as dx.
+/// xhat = (x - mean) rstd;  g = dy weight;  dx = rstd (g - mean_W(g) - xhat mean_W(g xhat));
+/// dweight = sum_R dy xhat;  dbias = sum_R dy. Overwrites; with `add`, dx is added to what it holds: the
+/// gradient that x gets from elsewhere, as in a residual block.
 inline constinit Kernel<void(Tensor& dx, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
-                             const Tensor& weight, const Tensor& mean, const Tensor& rstd,
-                             const Tensor& residual)>
+                             const Tensor& weight, const RowStatistics& rows, bool add)>
     layer_norm_backward{"layer_norm_backward"};
 
-}  // namespace vitral::kernel
+}  // namespace kernel
+}  // namespace vitral

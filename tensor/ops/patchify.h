@@ -13,10 +13,6 @@ struct ChannelStatistics {
   std::array<float, 3> std;
 };
 
-/// Of CLIP's training images: red, green, blue, of pixels in 0..1.
-inline constexpr ChannelStatistics clip_statistics{{0.48145466F, 0.4578275F, 0.40821073F},
-                                                   {0.26862954F, 0.26130258F, 0.27577711F}};
-
 /// The patches of image_patches: columns x columns of them, side pixels high and wide.
 struct PatchGrid {
   std::int64_t columns, side;

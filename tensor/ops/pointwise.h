@@ -1,4 +1,4 @@
-// Pointwise operations of one tensor. Adding one: a functor here and a row in VITRAL_POINTWISE_OPS; the list
+// Pointwise operations of one tensor. Adding one: a functor here and a row in the list below; the list
 // generates the CPU loop (tensor/cpu/pointwise.cpp), the graph node (autograd/pointwise.cpp) and, in a build
 // with CUDA, its kernel.
 //
@@ -6,15 +6,18 @@
 // that the compiler keeps in vector registers; scalar_t<A> is the number type either way.
 //   value(x)       f(x)
 //   derivative(x)  f'(x)
+//   plain          optional, true: the CPU calls it with numbers, in a loop that the compiler vectorises for
+//                  each processor (base/clones.h), so it must be plain arithmetic
 #pragma once
 #include <cmath>
 
 #include "tensor/kernel.h"
+#include "tensor/ops/fast_math.h"
 
 #ifdef __CUDACC__
 #define VITRAL_HD __host__ __device__ inline
 #else
-#define VITRAL_HD inline
+#define VITRAL_HD VITRAL_INLINE
 #endif
 
 namespace vitral::pointwise {
@@ -36,7 +39,7 @@ VITRAL_HD A positive_part(const A& x) {
   if constexpr (requires { x.max(x); })
     return x.max(scalar_t<A>(0));
   else
-    return x < A(0) ? A(0) : x;  // what is not a number stays so
+    return x < A(0) ? A(0) : x;  // a NaN stays one
 }
 
 /// 1 where x > 0, else 0.
@@ -96,7 +99,7 @@ struct Sqrt {
   template <class A>
   VITRAL_HD static A value(const A& x) {
     using std::sqrt;
-    // Eigen's own vectorised sqrt makes infinity not a number; the compiler vectorises this one, too.
+    // Eigen's own vectorised sqrt makes infinity a NaN; the compiler vectorises this one, too.
     if constexpr (requires { x.max(x); })
       return x.unaryExpr([](scalar_t<A> v) { return std::sqrt(v); });
     else
@@ -173,19 +176,24 @@ struct Relu {
 /// 1606.08415).
 template <int thousandths>
 struct Swish {
+  static constexpr bool plain = true;
   template <class A>
   VITRAL_HD static A value(const A& x) {
-    return x * Sigmoid::value(A(x * slope<A>()));
+    return x * gate(x);
   }
   template <class A>
   VITRAL_HD static A derivative(const A& x) {
-    const A s = Sigmoid::value(A(x * slope<A>()));
-    return s * (scalar_t<A>(1) + x * slope<A>() * (scalar_t<A>(1) - s));
+    const A s = gate(x);
+    return s * (A(1) + A(slope) * x * (A(1) - s));
   }
   template <class A>
-  VITRAL_HD static scalar_t<A> slope() {
-    return scalar_t<A>(thousandths / 1000.0);
+  VITRAL_HD static A gate(const A& x) {
+#ifndef __CUDACC__  // a GPU has an exponential of its own
+    if constexpr (std::is_same_v<A, float>) return gate_of_exp(static_cast<float>(-slope) * x);
+#endif
+    return Sigmoid::value(A(x * A(slope)));
   }
+  static constexpr double slope = thousandths / 1000.0;
 };
 using Silu = Swish<1000>;
 using QuickGelu = Swish<1702>;
@@ -217,7 +225,7 @@ struct GeluErf {
   template <class A>
   VITRAL_HD static A derivative(const A& x) {
     using S = scalar_t<A>;
-    const A near = bounded(x);  // infinity times the density, which is 0 there, would be no number
+    const A near = bounded(x);  // infinity times the density, which is 0 there, would be a NaN
     return normal_cdf(x) + near * S(0.3989422804014327) * Exp::value(A(near * near * S(-0.5)));
   }
   template <class A>
@@ -241,7 +249,13 @@ struct GeluErf {
 
 }  // namespace vitral::pointwise
 
-/// The list: OP(name, functor).
+/// The list: OP(name, functor). The activations can stand between two layers (tensor/ops/linear.h).
+#define VITRAL_ACTIVATIONS(OP) \
+  OP(relu, Relu)               \
+  OP(silu, Silu)               \
+  OP(gelu, Gelu)               \
+  OP(gelu_erf, GeluErf)        \
+  OP(quick_gelu, QuickGelu)
 #define VITRAL_POINTWISE_OPS(OP) \
   OP(neg, Neg)                   \
   OP(exp, Exp)                   \
@@ -251,25 +265,42 @@ struct GeluErf {
   OP(abs, Abs)                   \
   OP(tanh, Tanh)                 \
   OP(sigmoid, Sigmoid)           \
-  OP(relu, Relu)                 \
-  OP(silu, Silu)                 \
-  OP(gelu, Gelu)                 \
-  OP(gelu_erf, GeluErf)          \
-  OP(quick_gelu, QuickGelu)
+  VITRAL_ACTIVATIONS(OP)
 
-namespace vitral::kernel {
+namespace vitral {
+
+using PointwiseKernel = Kernel<void(Tensor& y, const Tensor& x)>;
+using PointwiseBackwardKernel = Kernel<void(Tensor& dx, const Tensor& dy, const Tensor& x)>;
+using PointwiseBothKernel = Kernel<void(Tensor& y, Tensor& dx, const Tensor& dy, const Tensor& x)>;
+
+namespace kernel {
 
 // NAME: y = f(x).  NAME_backward: dx = dy f'(x).  All of one shape and floating dtype.
-#define VITRAL_DECLARE(name, Functor)                                                            \
-  inline constinit Kernel<void(Tensor & y, const Tensor& x)> name{#name};                        \
-  inline constinit Kernel<void(Tensor & dx, const Tensor& dy, const Tensor& x)> name##_backward{ \
-      #name "_backward"};
+#define VITRAL_DECLARE(name, Functor)           \
+  inline constinit PointwiseKernel name{#name}; \
+  inline constinit PointwiseBackwardKernel name##_backward{#name "_backward"};
 VITRAL_POINTWISE_OPS(VITRAL_DECLARE)
 #undef VITRAL_DECLARE
 
-/// y = quick_gelu(x) and dx = dy quick_gelu'(x) in one pass over x, for the backward of a layer behind it. dx
-/// may be the same memory as dy.
-inline constinit Kernel<void(Tensor& y, Tensor& dx, const Tensor& dy, const Tensor& x)> quick_gelu_both{
-    "quick_gelu_both"};
+// NAME_both: y = f(x) and dx = dy f'(x) in one pass over x, for the backward of a layer behind an activation.
+// dx may be the same memory as dy.
+#define VITRAL_DECLARE(name, Functor) inline constinit PointwiseBothKernel name##_both{#name "_both"};
+VITRAL_ACTIVATIONS(VITRAL_DECLARE)
+#undef VITRAL_DECLARE
 
-}  // namespace vitral::kernel
+}  // namespace kernel
+
+/// What an operation that holds an activation needs of it.
+struct ActivationKernels {
+  const PointwiseKernel& value;
+  const PointwiseBothKernel& both;
+};
+
+namespace activations {
+#define VITRAL_DEFINE(name, Functor) \
+  inline constexpr ActivationKernels name{kernel::name, kernel::name##_both};
+VITRAL_ACTIVATIONS(VITRAL_DEFINE)
+#undef VITRAL_DEFINE
+}  // namespace activations
+
+}  // namespace vitral

@@ -1,6 +1,9 @@
 #include "tests/autograd/op_table.h"
 
 #include <cmath>
+#include <tuple>
+
+#include "autograd/composed.h"
 
 namespace vitral::test {
 namespace {
@@ -9,39 +12,13 @@ Variable constant_like(const Variable& x, const Shape& shape, double value) {
   return Variable(Tensor::full(shape, value, x.dtype(), x.device()));
 }
 
-// Attention from products, an additive mask and softmax; sees(i, j) says which pairs attend.
-Variable composed_attention(const Variable& qkv, std::int64_t heads,
-                            const std::function<bool(std::int64_t, std::int64_t)>& sees) {
-  const std::int64_t b = qkv.dim(0), n = qkv.dim(1), width = qkv.dim(2) / 3, d = width / heads;
-  const auto head = [&](int part) {
-    return permute(reshape(slice(qkv, 2, part * width, (part + 1) * width), {b, n, heads, d}), {0, 2, 1, 3});
-  };
-  std::vector<double> mask;
-  for (std::int64_t i = 0; i < n; ++i)
-    for (std::int64_t j = 0; j < n; ++j) mask.push_back(sees(i, j) ? 0 : -1e30);
-  const Variable m(Tensor::from(mask, {n, n}).cast(qkv.dtype()).to(qkv.device()));
-  const Variable scores = affine(matmul(head(0), head(1), true), 1 / std::sqrt(static_cast<double>(d)));
-  return reshape(permute(matmul(softmax(add(scores, m)), head(2)), {0, 2, 1, 3}), {b, n, width});
-}
-
-OpRow neighbourhood_row(TokenGrid grid, std::int64_t window, std::int64_t heads, std::int64_t size) {
+OpRow neighbourhood_row(const Neighbourhood& n, std::int64_t heads, std::int64_t size) {
   return {.name = "neighbourhood_attention",
-          .shapes = {{2, grid.size(), 3 * heads * size}},
-          .f = [=](const Inputs& x) { return neighbourhood_attention(x[0], heads, grid, window); },
-          .reference =
-              [=](const Inputs& x) {
-                return composed_attention(x[0], heads, [=](std::int64_t i, std::int64_t j) {
-                  return std::abs(i / grid.columns - j / grid.columns) <= window / 2 &&
-                         std::abs(i % grid.columns - j % grid.columns) <= window / 2;
-                });
-              },
-          .variant = fmt::format("{}x{} window {}", grid.rows, grid.columns, window)};
-}
-
-Variable unit(const Variable& x) {
-  const std::int64_t rows = x.value().numel() / x.dim(-1);
-  const Variable flat = reshape(x, {rows, x.dim(-1)});
-  return reshape(div(flat, reshape(sqrt(sum(square(flat), 1)), {rows, 1})), {rows, x.dim(-1)});
+          .shapes = {{2, n.grid.size(), 3 * heads * size}},
+          .f = [=](const Inputs& x) { return neighbourhood_attention(x[0], heads, n); },
+          .reference = [=](const Inputs& x) { return composed::neighbourhood_attention(x[0], heads, n); },
+          .variant =
+              fmt::format("{}x{} window {} dilation {}", n.grid.rows, n.grid.columns, n.window, n.dilation)};
 }
 
 }  // namespace
@@ -227,84 +204,72 @@ std::vector<OpRow> op_table() {
   rows.push_back({.name = "linear",
                   .shapes = {{2, 3, 4}, {5, 4}, {5}},
                   .f = [](const Inputs& x) { return linear(x[0], x[1], x[2]); },
-                  .reference = [](const Inputs& x) { return add(matmul(x[0], x[1], true), x[2]); }});
+                  .reference = [](const Inputs& x) { return composed::linear(x[0], x[1], x[2]); }});
   rows.push_back({.name = "linear",
                   .shapes = {{3, 4}, {5, 4}},
                   .f = [](const Inputs& x) { return linear(x[0], x[1], {}); },
-                  .reference = [](const Inputs& x) { return matmul(x[0], x[1], true); },
+                  .reference = [](const Inputs& x) { return composed::linear(x[0], x[1], {}); },
                   .variant = "no bias"});
 
-  for (const bool biased : {true, false})
-    rows.push_back(
-        {.name = "quick_gelu_linear",
-         .shapes =
-             biased ? std::vector<Shape>{{2, 3, 8}, {5, 8}, {5}} : std::vector<Shape>{{2, 3, 8}, {5, 8}},
-         .f = [=](const Inputs& x) { return quick_gelu_linear(x[0], x[1], biased ? x[2] : Variable()); },
-         .reference =
-             [=](const Inputs& x) {
-               const Variable y = matmul(mul(x[0], sigmoid(affine(x[0], 1.702))), x[1], true);
-               return biased ? add(y, x[2]) : y;
-             },
-         .variant = biased ? "bias" : "no bias"});
+  using Op = Variable (*)(const Variable&);
+  for (const auto& [name, op, f] : {std::tuple<const char*, Op, const ActivationKernels*>{
+                                        "quick_gelu", quick_gelu, &activations::quick_gelu},
+                                    {"silu", silu, &activations::silu},
+                                    {"gelu", gelu, &activations::gelu}})
+    for (const bool biased : {true, false}) {
+      const auto bias = [=](const Inputs& x) { return biased ? x[2] : Variable(); };
+      rows.push_back(
+          {.name = "activation_linear",
+           .shapes =
+               biased ? std::vector<Shape>{{2, 3, 8}, {5, 8}, {5}} : std::vector<Shape>{{2, 3, 8}, {5, 8}},
+           .f = [=, f = f](const Inputs& x) { return activation_linear(x[0], x[1], bias(x), *f); },
+           .reference =
+               [=, op = op](const Inputs& x) { return composed::activation_linear(op, x[0], x[1], bias(x)); },
+           .variant = fmt::format("{} {}", name, biased ? "bias" : "no bias")});
+    }
 
   rows.push_back({.name = "layer_norm",
                   .shapes = {{2, 37, 9}, {9}, {9}},
                   .f = [](const Inputs& x) { return layer_norm(x[0], x[1], x[2]); },
-                  .reference =
-                      [](const Inputs& x) {
-                        const Variable centred = sub(x[0], reshape(mean(x[0], -1), {2, 37, 1}));
-                        const Variable var = reshape(mean(square(centred), -1), {2, 37, 1});
-                        return add(mul(div(centred, sqrt(affine(var, 1, 1e-5))), x[1]), x[2]);
-                      }});
+                  .reference = [](const Inputs& x) { return composed::layer_norm(x[0], x[1], x[2]); }});
   // Width 528 is the student's. sum and norm both count: the norm's gradient goes through the sum as well.
   for (const auto& [shape, delta] : std::vector<std::pair<Shape, Shape>>{
            {{2, 7, 9}, {2, 7, 9}}, {{3, 5, 8}, {5, 8}}, {{2, 3, 33}, {33}}}) {
     const std::int64_t width = shape[2];
-    rows.push_back({.name = "add_layer_norm",
-                    .shapes = {shape, delta, {width}, {width}},
-                    .f =
-                        [](const Inputs& x) {
-                          const SumAndNorm y = add_layer_norm(x[0], x[1], x[2], x[3]);
-                          return add(affine(y.sum, 0.5), y.norm);
-                        },
-                    .reference =
-                        [](const Inputs& x) {
-                          const Variable total = sub(x[0], neg(x[1]));
-                          const Shape s = total.shape();
-                          const Variable centred = sub(total, reshape(mean(total, -1), {s[0], s[1], 1}));
-                          const Variable var = reshape(mean(square(centred), -1), {s[0], s[1], 1});
-                          const Variable norm =
-                              add(mul(div(centred, sqrt(affine(var, 1, 1e-5))), x[2]), x[3]);
-                          return add(norm, affine(total, 0.5));
-                        },
-                    .variant = shape.str() + delta.str(),
-                    .bfloat16_tolerance = 4e-2});
+    const auto both = [](const SumAndNorm& y) { return add(affine(y.sum, 0.5), y.norm); };
+    rows.push_back(
+        {.name = "add_layer_norm",
+         .shapes = {shape, delta, {width}, {width}},
+         .f = [=](const Inputs& x) { return both(add_layer_norm(x[0], x[1], x[2], x[3])); },
+         .reference = [=](const Inputs& x) { return both(composed::add_layer_norm(x[0], x[1], x[2], x[3])); },
+         .variant = shape.str() + delta.str(),
+         .bfloat16_tolerance = 4e-2});
   }
   rows.push_back({.name = "l2_normalize",
                   .shapes = {{3, 7}},
                   .f = [](const Inputs& x) { return l2_normalize(x[0]); },
-                  .reference = [](const Inputs& x) { return unit(x[0]); },
+                  .reference = [](const Inputs& x) { return composed::l2_normalize(x[0]); },
                   .low = 0.1});
   rows.push_back({.name = "softmax",
                   .shapes = {{3, 7}},
                   .f = [](const Inputs& x) { return softmax(x[0]); },
-                  .reference =
-                      [](const Inputs& x) {
-                        return div(exp(x[0]), reshape(sum(exp(x[0]), 1), {3, 1}));
-                      }});
+                  .reference = [](const Inputs& x) { return composed::softmax(x[0]); }});
 
   rows.push_back({.name = "attention",
                   .shapes = {{2, 6, 3 * 2 * 5}},
                   .f = [](const Inputs& x) { return attention(x[0], 2); },
-                  .reference =
-                      [](const Inputs& x) {
-                        return composed_attention(x[0], 2, [](std::int64_t, std::int64_t) { return true; });
-                      }});
-  const auto not_later = [](std::int64_t i, std::int64_t j) { return j <= i; };
+                  .reference = [](const Inputs& x) { return composed::attention(x[0], 2); }});
+  // Causal attention of the first n tokens is full attention's last row.
   rows.push_back({.name = "causal_attention",
                   .shapes = {{2, 6, 3 * 2 * 5}},
                   .f = [](const Inputs& x) { return causal_attention(x[0], 2); },
-                  .reference = [=](const Inputs& x) { return composed_attention(x[0], 2, not_later); }});
+                  .reference =
+                      [](const Inputs& x) {
+                        std::vector<Variable> tokens;
+                        for (std::int64_t n = 1; n <= 6; ++n)
+                          tokens.push_back(slice(attention(slice(x[0], 1, 0, n), 2), 1, n - 1, n));
+                        return concat(tokens, 1);
+                      }});
   // Each row of weights tells the tokens' numbers apart: the values are unit vectors.
   rows.push_back({.name = "attention_weights",
                   .shapes = {{2, 5, 3 * 1 * 5}},
@@ -319,42 +284,34 @@ std::vector<OpRow> op_table() {
                         const Variable unit(ones.cast(x[0].dtype()).to(x[0].device()));
                         return attention(concat({slice(x[0], 2, 0, 10), unit}, 2), 1);
                       }});
-  rows.push_back(neighbourhood_row({3, 4}, 3, 2, 3));
-  rows.push_back(neighbourhood_row({5, 2}, 5, 1, 17));
-  rows.push_back(neighbourhood_row({2, 3}, 1, 2, 2));
+  rows.push_back(neighbourhood_row({.grid = {3, 4}, .window = 3}, 2, 3));
+  rows.push_back(neighbourhood_row({.grid = {5, 2}, .window = 5}, 1, 17));
+  rows.push_back(neighbourhood_row({.grid = {2, 3}, .window = 1}, 2, 2));
+  rows.push_back(neighbourhood_row({.grid = {5, 4}, .window = 3, .dilation = 2}, 2, 3));
+  // A dilation as wide as the grid leaves each token itself.
+  rows.push_back({.name = "neighbourhood_attention",
+                  .shapes = {{2, 6, 3 * 4}},
+                  .f =
+                      [](const Inputs& x) {
+                        return neighbourhood_attention(x[0], 2, {.grid = {2, 3}, .window = 3, .dilation = 3});
+                      },
+                  .reference = [](const Inputs& x) { return slice(x[0], 2, 8, 12); },
+                  .variant = "itself"});
 
   for (const bool same_norm : {true, false})
     for (const double temperature : {1.0, 0.5}) {
-      const auto x_and = [=](const Inputs& x) { return same_norm ? x[1] : Variable(); };
+      const auto scale = [=](const Inputs& x) { return same_norm ? x[1] : Variable(); };
       rows.push_back(
           {.name = "patch_pooling",
            .shapes = same_norm ? std::vector<Shape>{{2, 6, 3 * 5}, {1}} : std::vector<Shape>{{2, 6, 3 * 5}},
-           .f = [=](const Inputs& x) { return patch_pooling(x[0], x_and(x), 3, temperature); },
+           .f = [=](const Inputs& x) { return patch_pooling(x[0], scale(x), 3, temperature); },
            .reference =
                [=](const Inputs& x) {
-                 Variable logits, patches;
-                 for (int h = 0; h < 3; ++h) {
-                   const Variable last = slice(x[0], 2, 5 * h + 4, 5 * h + 5);
-                   logits = h == 0 ? last : add(logits, last);
-                 }
-                 patches = concat({slice(x[0], 2, 0, 4), slice(x[0], 2, 5, 9), slice(x[0], 2, 10, 14)}, 2);
-                 if (same_norm) patches = mul(reshape(unit(patches), {2, 6, 12}), x[1]);
-                 const Variable e = exp(affine(logits, 1 / (3 * temperature)));
-                 const Variable p = div(e, reshape(sum(e, 1), {2, 1, 1}));
-                 return sum(mul(p, patches), 1);
+                 return composed::patch_pooling(x[0], scale(x), 3, temperature).embedding;
                },
            .low = 0.2,
            .variant = fmt::format("{} temperature {}", same_norm ? "same norm" : "plain", temperature)});
     }
-
-  rows.push_back({.name = "pool_patches",
-                  .shapes = {{2, 6, 3 * 5}, {1}},
-                  .f =
-                      [](const Inputs& x) {
-                        const PooledPatches y = pool_patches(x[0], x[1], 3, 0.7);
-                        return concat({y.embedding, y.probs, reshape(y.patches, {2, -1})}, 1);
-                      },
-                  .low = 0.2});
 
   rows.push_back(
       {.name = "patchify",
@@ -367,13 +324,12 @@ std::vector<OpRow> op_table() {
   rows.push_back({.name = "mse_loss", .shapes = {{3, 4}, {3, 4}}, .f = [](const Inputs& x) {
                     return mse_loss(x[0], x[1]);
                   }});
-  rows.push_back(
-      {.name = "distillation_loss",
-       .shapes = {{3, 6}, {3, 6}},
-       .f = [](const Inputs& x) { return distillation_loss(x[0], x[1], 20); },
-       .reference = [](const Inputs& x) { return affine(mean(abs(sub(unit(x[0]), unit(x[1])))), 20); }});
+  rows.push_back({.name = "distillation_loss",
+                  .shapes = {{3, 6}, {3, 6}},
+                  .f = [](const Inputs& x) { return distillation_loss(x[0], x[1], 20); },
+                  .reference = [](const Inputs& x) { return composed::distillation_loss(x[0], x[1], 20); }});
   for (OpRow& row : rows) {
-    if (row.name == "linear" || row.name == "quick_gelu_linear" || row.name == "layer_norm")
+    if (row.name == "linear" || row.name == "activation_linear" || row.name == "layer_norm")
       row.parameters_from = 1;
     if (row.name == "patch_pooling" && row.shapes.size() > 1) row.parameters_from = 1;
     // A delta that is smaller than x is a parameter, too: the positional embedding.

@@ -141,14 +141,29 @@ std::string row_name(const testing::TestParamInfo<OpRow>& info) {
 INSTANTIATE_TEST_SUITE_P(Table, Op, testing::ValuesIn(op_table()), row_name);
 INSTANTIATE_TEST_SUITE_P(Table, OpOnCuda, testing::ValuesIn(op_table()), row_name);
 
+// The functions that a header declares at the beginning of a line, whatever they return.
+std::set<std::string> declared_functions(const std::string& text) {
+  std::set<std::string> names;
+  const std::regex declaration(R"(\n[A-Za-z_][\w:<>,*& ]*[ *&](\w+)\([^;{]*\);)");
+  for (std::sregex_iterator it(text.begin(), text.end(), declaration), end; it != end; ++it)
+    names.insert((*it)[1]);
+  return names;
+}
+
+TEST(OpTable, SeesOperationsOfAnyReturnType) {
+  EXPECT_EQ(
+      declared_functions("\n/// y = f(x);\nstruct Made {\n  Variable up();\n};\n"
+                         "Made made_up(const Variable& x,\n             int n = 1);\n"
+                         "std::vector<Variable> parts(const Variable& x);\n#define NAME(x) f(x);\n"
+                         "Variable plain(const std::vector<Variable>& x, std::initializer_list<int> d);\n"),
+      (std::set<std::string>{"made_up", "parts", "plain"}));
+}
+
 TEST(OpTable, HasARowForEveryOperation) {
   std::ifstream header("autograd/ops.h");
   ASSERT_TRUE(header) << "run from the root of the source tree";
   const std::string text((std::istreambuf_iterator<char>(header)), {});
-  std::set<std::string> declared;
-  const std::regex declaration(R"(\n(?:Variable|SumAndNorm|PooledPatches) (\w+)\()");
-  for (std::sregex_iterator it(text.begin(), text.end(), declaration), end; it != end; ++it)
-    declared.insert((*it)[1]);
+  std::set<std::string> declared = declared_functions(text);
 #define VITRAL_NAME(name, Functor) declared.insert(#name);
   VITRAL_POINTWISE_OPS(VITRAL_NAME)
 #undef VITRAL_NAME
@@ -196,13 +211,13 @@ TEST(OpErrors, NameOperationShapesAndRule) {
             }),
             "attention: qkv [2, 6, 31] must be [B, N, 3 H D] with H = 2 heads");
   EXPECT_EQ(message_of([&] {
-              neighbourhood_attention(v({2, 6, 30}), 2, {2, 2}, 3);
+              neighbourhood_attention(v({2, 6, 30}), 2, {{2, 2}, 3});
             }),
             "neighbourhood_attention: a grid of 2 x 2 does not have the 6 tokens of qkv [2, 6, 30]");
   EXPECT_EQ(message_of([&] {
-              neighbourhood_attention(v({2, 6, 30}), 2, {2, 3}, 2);
+              neighbourhood_attention(v({2, 6, 30}), 2, {{2, 3}, 2});
             }),
-            "neighbourhood_attention: window 2 must be odd and positive");
+            "neighbourhood_attention: window 2 must be odd and positive, dilation 1 positive");
   EXPECT_EQ(
       message_of([&] {
         patchify(v({2, 3, 10, 10}), 3);
@@ -237,7 +252,7 @@ TEST(OpErrors, NameOperationAndElementTypes) {
   const Variable row = v({2}, DType::float32), wide = v({2}, DType::float64);
   const auto refuses = [&](const char* operation, const std::function<void()>& f) {
     EXPECT_EQ(message_of(f),
-              std::string(operation) + ": input [2, 2] is uint8, cast it to float32 or float64");
+              std::string(operation) + ": input [2, 2] is uint8, cast it to float32, float64 or bfloat16");
   };
   refuses("exp", [&] { exp(bytes); });
   refuses("add", [&] { add(bytes, bytes); });
@@ -310,13 +325,13 @@ TEST(OpBits, DoNotDependOnMemoryOrThread) {
     }
   };
   run([](const Variable& x) { return attention(x, 2); });
-  run([](const Variable& x) { return neighbourhood_attention(x, 2, {8, 8}, 3); });
+  run([](const Variable& x) { return neighbourhood_attention(x, 2, {{8, 8}}); });
 }
 
 TEST(OpBits, AWindowWiderThanTheGridSeesAllOfIt) {
   const auto inputs = Variable(Tensor::from(std::vector<double>(12 * 6, 0.5), {1, 12, 6}));
   const auto at = [&](std::int64_t window) {
-    return neighbourhood_attention(inputs, 1, {3, 4}, window).value().to_vector();
+    return neighbourhood_attention(inputs, 1, {{3, 4}, window}).value().to_vector();
   };
   EXPECT_EQ(at(7), at(8191));
   EXPECT_EQ(at(9), at(7));

@@ -114,6 +114,48 @@ TEST(Variable, GradientsOfLeavesAreTheirOwn) {
   EXPECT_EQ(y.grad().to_vector(), (std::vector<double>{1, 1}));
 }
 
+TEST(Gradients, AccumulateHandsOutWhatAnInputHasCollected) {
+  Variable x = leaf({1, 2}), constant(Tensor::zeros({2}));
+  std::vector<bool> added;
+  const auto thrice = [&] {  // 3 x, whose backward writes the gradient itself
+    return make_result(
+        "thrice", x.value().clone(), {constant, x}, [&](const Tensor& dy, Gradients& gradients) {
+          gradients.accumulate<0, 1, 2>([&](Tensor& none, Tensor& g, Tensor& absent, bool add) {
+            EXPECT_FALSE(none.defined() || absent.defined());
+            added.push_back(add);
+            for (int i = 0; i < 2; ++i)
+              g.data<float>()[i] = (add ? g.data<float>()[i] : 0) + 3 * dy.data<float>()[i];
+          });
+        });
+  };
+  sum(thrice()).backward();
+  EXPECT_EQ(x.grad().to_vector(), (std::vector<double>{3, 3}));
+  const float* memory = x.grad().data<float>();
+  sum(thrice()).backward();
+  EXPECT_EQ(x.grad().to_vector(), (std::vector<double>{6, 6}));
+  EXPECT_EQ(x.grad().data<float>(), memory);
+  const Tensor held = x.grad();
+  sum(thrice()).backward();
+  EXPECT_EQ(x.grad().to_vector(), (std::vector<double>{9, 9}));
+  EXPECT_EQ(held.to_vector(), (std::vector<double>{6, 6})) << "somebody looks at it";
+  EXPECT_EQ(added, (std::vector<bool>{false, true, true}));
+}
+
+TEST(Gradients, NamesWhatDoesNotFit) {
+  const Variable x = leaf({1, 2});
+  const auto wrong = [&](const Tensor& g) {
+    return message_of([&] {
+      sum(make_result("wrong", x.value().clone(), {x}, [&](const Tensor&, Gradients& gradients) {
+        gradients.add(0, g);
+      })).backward();
+    });
+  };
+  EXPECT_EQ(wrong(Tensor::zeros({3})),
+            "wrong: gradient float32 [3] of input 0 is not float32 [2] as the input is");
+  EXPECT_EQ(wrong(Tensor::zeros({2}, DType::bfloat16)),
+            "wrong: gradient bfloat16 [2] of input 0 is not float32 [2] as the input is");
+}
+
 TEST(Saved, KeepsTheRecipeOfCheapResults) {
   Variable x(Tensor::full({1 << 16}, 0.5), true);
   Variable w(Tensor::full({1, 1 << 16}, 0.5), true);

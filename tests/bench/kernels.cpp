@@ -9,8 +9,10 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "autograd/composed.h"
 #include "autograd/ops.h"
 #include "base/random.h"
+#include "models/pixels.h"
 #include "tensor/backend.h"
 #include "tensor/ops/adamw.h"
 #include "tensor/ops/binary.h"
@@ -54,27 +56,31 @@ Tensor normal(const Shape& shape, std::uint64_t seed, DType dtype, Device device
 bool on_gpu(Device device) { return !device.is_cpu(); }
 DType master(DType dtype) { return dtype == DType::bfloat16 ? DType::float32 : dtype; }
 
+RowStatistics statistics(std::int64_t batch, DType dtype, Device device) {
+  return {Tensor({batch * tokens}, master(dtype), device), Tensor({batch * tokens}, master(dtype), device)};
+}
+
 Case layer_norm_case() {
-  return {
-      "layer_norm", 2.0 * tokens * width * 2, 0, [](std::int64_t b, DType t, Device d) {
-        const Tensor x = normal({b * tokens, width}, 1, t, d), w = normal({width}, 2, master(t), d),
-                     bias = normal({width}, 3, master(t), d);
-        Tensor y(x.shape(), t, d), mean({b * tokens}, master(t), d), rstd(mean.shape(), master(t), d);
-        return Work{{y, mean, rstd}, [=]() mutable { kernel::layer_norm(y, mean, rstd, x, w, bias, 1e-5); }};
-      }};
+  return {"layer_norm", 2.0 * tokens * width * 2, 0, [](std::int64_t b, DType t, Device d) {
+            const Tensor x = normal({b * tokens, width}, 1, t, d), w = normal({width}, 2, master(t), d),
+                         bias = normal({width}, 3, master(t), d);
+            Tensor y(x.shape(), t, d);
+            const RowStatistics rows = statistics(b, t, d);
+            return Work{{y, rows.mean, rows.rstd},
+                        [=]() mutable { kernel::layer_norm(y, rows, x, w, bias, 1e-5); }};
+          }};
 }
 
 Case add_layer_norm_case() {
   return {"add_layer_norm", 4.0 * tokens * width * 2, 0, [](std::int64_t b, DType t, Device d) {
             const Tensor x = normal({b * tokens, width}, 1, t, d), delta = normal(x.shape(), 4, t, d),
                          w = normal({width}, 2, master(t), d), bias = normal({width}, 3, master(t), d);
-            Tensor sum(x.shape(), t, d), y(x.shape(), t, d), mean({b * tokens}, master(t), d),
-                rstd(mean.shape(), master(t), d);
-            return Work{{sum, y, mean, rstd}, [=]() mutable {
-                          if (on_gpu(d))
-                            return kernel::add_layer_norm(sum, y, mean, rstd, x, delta, w, bias, 1e-5);
+            Tensor sum(x.shape(), t, d), y(x.shape(), t, d);
+            const RowStatistics rows = statistics(b, t, d);
+            return Work{{sum, y, rows.mean, rows.rstd}, [=]() mutable {
+                          if (on_gpu(d)) return kernel::add_layer_norm(sum, y, rows, x, delta, w, bias, 1e-5);
                           kernel::binary(sum, x, delta, BinaryOp::add);
-                          kernel::layer_norm(y, mean, rstd, sum, w, bias, 1e-5);
+                          kernel::layer_norm(y, rows, sum, w, bias, 1e-5);
                         }};
           }};
 }
@@ -82,13 +88,13 @@ Case add_layer_norm_case() {
 Case layer_norm_backward_case() {
   return {"layer_norm_backward", 4.0 * tokens * width * 2, 0, [](std::int64_t b, DType t, Device d) {
             const Tensor x = normal({b * tokens, width}, 1, t, d), dy = normal(x.shape(), 4, t, d),
-                         residual = normal(x.shape(), 5, t, d), w = normal({width}, 2, master(t), d);
-            Tensor y(x.shape(), t, d), mean({b * tokens}, master(t), d), rstd(mean.shape(), master(t), d);
-            kernel::layer_norm(y, mean, rstd, x, w, w, 1e-5);
-            Tensor dx(x.shape(), t, d), dw({width}, master(t), d), db({width}, master(t), d);
-            return Work{{dx, dw, db}, [=]() mutable {
-                          kernel::layer_norm_backward(dx, dw, db, dy, x, w, mean, rstd, residual);
-                        }};
+                         w = normal({width}, 2, master(t), d);
+            Tensor y(x.shape(), t, d);
+            const RowStatistics rows = statistics(b, t, d);
+            kernel::layer_norm(y, rows, x, w, w, 1e-5);
+            Tensor dx = normal(x.shape(), 5, t, d), dw({width}, master(t), d), db({width}, master(t), d);
+            return Work{{dx, dw, db},
+                        [=]() mutable { kernel::layer_norm_backward(dx, dw, db, dy, x, w, rows, true); }};
           }};
 }
 
@@ -123,9 +129,9 @@ Case neighbourhood_case(bool backward) {
             Tensor out(backward ? qkv.shape() : dout.shape(), t, d);
             return Work{{out}, [=]() mutable {
                           if (backward)
-                            kernel::neighbourhood_attention_backward(out, dout, qkv, heads, {8, 8}, 3);
+                            kernel::neighbourhood_attention_backward(out, dout, qkv, heads, {{8, 8}});
                           else
-                            kernel::neighbourhood_attention(out, qkv, heads, {8, 8}, 3);
+                            kernel::neighbourhood_attention(out, qkv, heads, {{8, 8}});
                         }};
           }};
 }
@@ -175,7 +181,8 @@ Case patch_pooling_case() {
             return Work{{e, p}, [=]() mutable {
                           if (on_gpu(d)) return kernel::patch_pooling(e, p, none, x, scale, heads, 1);
                           const NoGrad no_grad;
-                          const PooledPatches out = pool_patches(Variable(x), Variable(scale), heads);
+                          const composed::PooledPatches out =
+                              composed::patch_pooling(Variable(x), Variable(scale), heads);
                           e.copy_from(out.embedding.value());
                           p.copy_from(out.probs.value());
                         }};
@@ -204,8 +211,9 @@ Case image_patches_case() {
               pixels.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 2654435761U >> 13);
             const Tensor there = pixels.to(d);
             Tensor patches({b, tokens, 3 * patch * patch}, t, d);
-            return Work{{patches},
-                        [=]() mutable { kernel::image_patches(patches, there, {}, clip_statistics, patch); }};
+            return Work{{patches}, [=]() mutable {
+                          kernel::image_patches(patches, there, {}, models::clip_statistics, patch);
+                        }};
           }};
 }
 

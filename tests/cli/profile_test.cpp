@@ -42,8 +42,8 @@ TEST(TrainProfile, CountsTheWorkOfTheSteps) {
   const double w = c.internal_width(), tokens = 8.0 * c.tokens();
   EXPECT_EQ(linear["flops"], steps * 2 * tokens * (3.0 * c.patch_size * c.patch_size * w + 8 * w * w));
   // The second half of the MLP is a kernel of its own.
-  EXPECT_EQ(operation(summary, "quick_gelu_linear")["flops"], steps * 2 * tokens * 4 * w * w);
-  EXPECT_EQ(operation(summary, "quick_gelu_linear_backward")["flops"], steps * 4 * tokens * 4 * w * w);
+  EXPECT_EQ(operation(summary, "activation_linear")["flops"], steps * 2 * tokens * 4 * w * w);
+  EXPECT_EQ(operation(summary, "activation_linear_backward")["flops"], steps * 4 * tokens * 4 * w * w);
   EXPECT_NEAR(linear["gflops_per_second"].get<double>() * 1e9 * linear["seconds"].get<double>(),
               linear["flops"].get<double>(), 1);
   EXPECT_EQ(operation(summary, "linear_backward")["flops"], linear["flops"]);

@@ -5,6 +5,7 @@
 #include "base/random.h"
 #include "data/images/image.h"
 #include "data/images/transform.h"
+#include "models/pixels.h"
 #include "tests/golden.h"
 
 namespace vitral::models {

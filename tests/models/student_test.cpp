@@ -304,7 +304,7 @@ TEST(Student, TemperatureTooSmallForFloat32) {
   const Student student({.image_size = 8, .patch_size = 4, .width = 4, .layers = 1, .heads = 2}, 0);
   const Variable images(Tensor::zeros({1, 3, 8, 8}));
   EXPECT_EQ(message_of([&] { student.forward(images, 1e-39); }),
-            "pool_patches: temperature 1e-39 must be positive and at least 1e-30");
+            "patch_pooling: temperature 1e-39 must be positive and at least 1e-30");
 }
 
 }  // namespace

@@ -16,22 +16,22 @@ void expect_divided(std::uint32_t n, std::uint32_t divisor) {
 }
 
 TEST(Divider, IsExactBelowTwoToThe31) {
-  constexpr std::uint32_t most = 0x7FFFFFFF;
+  constexpr std::uint32_t limit = 0x7FFFFFFF;
   // Multiples and their neighbours: there a wrong quotient shows first.
   const auto around = [&](std::uint32_t n, std::uint32_t divisor) {
     for (const std::uint32_t neighbour : {n - 1, n, n + 1})
-      if (neighbour <= most) expect_divided(neighbour, divisor);
+      if (neighbour <= limit) expect_divided(neighbour, divisor);
   };
   for (std::uint32_t divisor = 1; divisor < 3000; ++divisor)
-    for (const std::uint32_t factor : {0U, 1U, 7U, 1000U, most / divisor}) around(factor * divisor, divisor);
+    for (const std::uint32_t factor : {0U, 1U, 7U, 1000U, limit / divisor}) around(factor * divisor, divisor);
   Random random(1);
   for (int i = 0; i < 200000; ++i) {
-    const auto divisor = static_cast<std::uint32_t>(random.below(most >> random.below(31))) + 1;
-    const auto n = static_cast<std::uint32_t>(random.below(std::uint64_t{most} + 1));
+    const auto divisor = static_cast<std::uint32_t>(random.below(limit >> random.below(31))) + 1;
+    const auto n = static_cast<std::uint32_t>(random.below(std::uint64_t{limit} + 1));
     around(n / divisor * divisor, divisor);
     expect_divided(n, divisor);
   }
-  expect_divided(most, most);
+  expect_divided(limit, limit);
 }
 
 TEST(Repad, PadsWithZerosAndCutsThemOff) {

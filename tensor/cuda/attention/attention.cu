@@ -1,6 +1,6 @@
 // Full attention. In bfloat16 it runs on tensor cores: by cuDNN where it is built in, and by our own kernel
-// (attention_tensor_cores.cu) where q, k and v of a head fit in shared memory. Here is the rest, float32 and
-// float64 above all; heads of more than 512 numbers go by attention_general.cu.
+// (tensor_cores.cu) where q, k and v of a head fit in shared memory. Here is the rest, float32 and
+// float64 above all; heads of more than 512 numbers go by general.cu.
 //
 // After FlashAttention (Dao et al. 2022, arXiv 2205.14135): tiles of keys and values pass through shared
 // memory while queries stay in registers, with the online softmax. `lanes` neighbouring threads share a
@@ -161,21 +161,21 @@ __global__ void __launch_bounds__(threads) forward_kernel(T* out, typename C::A*
   const Work<C> w(s, blocks);
   const auto q = Numbers<C>::read(w.row(qkv, 3, 0, w.token, s), s.size, w.there, scale);
   Numbers<C> o;
-  A most = -std::numeric_limits<A>::infinity(), sum = 0;
+  A maximum = -std::numeric_limits<A>::infinity(), sum = 0;
   const auto fill = [&](int first, int rows) {
     fill_tile<C>(keys, w.row(qkv, 3, 1, first, s), 3 * s.width(), rows, s.size);
     fill_tile<C>(values, w.row(qkv, 3, 2, first, s), 3 * s.width(), rows, s.size);
   };
   for_each_step<C, T>(s, fill, [&](int i, int key) {
-    A weights[C::step], top = most;
+    A weights[C::step], top = maximum;
 #pragma unroll
     for (int r = 0; r < C::step; ++r) {
       const A score = q.dot(keys + (i + r) * C::size);
       weights[r] = key + r < s.tokens ? score : -std::numeric_limits<A>::infinity();
       top = weights[r] > top ? weights[r] : top;
     }
-    const A factor = exp(most - top);
-    most = top;
+    const A factor = exp(maximum - top);
+    maximum = top;
     sum *= factor;
 #pragma unroll
     for (A& x : weights) sum += x = exp(x - top);
@@ -183,7 +183,7 @@ __global__ void __launch_bounds__(threads) forward_kernel(T* out, typename C::A*
     o.add(weights, values + i * C::size);
   });
   if (out && w.there) o.write(w.row(out, 1, 0, w.token, s), s.size, 1 / sum);
-  if (lse && w.writes) lse[w.number(w.token, s)] = most + log(sum);
+  if (lse && w.writes) lse[w.number(w.token, s)] = maximum + log(sum);
 }
 
 template <class C, class T>

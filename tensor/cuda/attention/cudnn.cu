@@ -120,16 +120,16 @@ std::vector<Descriptor> proposals(const Descriptor& operations, cudnnBackendHeur
   heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, operations)
       .set(CUDNN_ATTR_ENGINEHEUR_MODE, mode)
       .finalize();
-  const auto get = [&](std::int64_t most, cudnnBackendDescriptor_t* raw) {
-    return heuristics.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, most, raw);
+  const auto get = [&](std::int64_t capacity, cudnnBackendDescriptor_t* raw) {
+    return heuristics.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, capacity, raw);
   };
   std::vector<Descriptor> configs;
   std::vector<cudnnBackendDescriptor_t> raw;
-  const std::int64_t most = get(0, nullptr);
-  for (std::int64_t i = 0; i < most; ++i)
+  const std::int64_t available = get(0, nullptr);
+  for (std::int64_t i = 0; i < available; ++i)
     raw.push_back(configs.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).raw());
   // Fewer than were counted: those that do not work here are left out only now.
-  const std::int64_t count = most > 0 ? get(most, raw.data()) : 0;
+  const std::int64_t count = available > 0 ? get(available, raw.data()) : 0;
   configs.erase(configs.begin() + count, configs.end());
   return configs;
 }

@@ -81,11 +81,11 @@ class Descriptor {
     return *this;
   }
 
-  /// How many values were there to get, up to `most`.
-  std::int64_t get(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t most,
+  /// How many values were there to get, up to `capacity`.
+  std::int64_t get(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t capacity,
                    void* values) const {
     std::int64_t count = 0;
-    require(cudnnBackendGetAttribute(raw_, name, type, most, &count, values));
+    require(cudnnBackendGetAttribute(raw_, name, type, capacity, &count, values));
     return count;
   }
   cudnnBackendDescriptor_t raw() const { return raw_; }

@@ -147,19 +147,19 @@ __device__ __forceinline__ float reciprocal(float x) {
 }
 
 struct Softmax {
-  float most[2] = {-std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  float maximum[2] = {-std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
   float sum[2] = {};  // of the lane's own numbers
 
   /// The exponent that is subtracted: 0 where a row has seen nothing.
   __device__ float base(int r, float scale) const {
-    return most[r] == -std::numeric_limits<float>::infinity() ? 0.0F : most[r] * scale;
+    return maximum[r] == -std::numeric_limits<float>::infinity() ? 0.0F : maximum[r] * scale;
   }
   /// Replaces scores by weights 2^(scale s - base) and adds them up. What was summed before, if this is not
   /// the `first` time, must be multiplied by `factor`.
   __device__ void add(Sums (&s)[key_units], unsigned bits, float scale, bool first, float (&factor)[2]) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const float before = most[r];
+      const float before = maximum[r];
       float top = before;
 #pragma unroll
       for (int i = 0; i < 2 * key_units; ++i) {
@@ -167,7 +167,7 @@ struct Softmax {
         x = bits >> bit(r, i) & 1U ? x : -std::numeric_limits<float>::infinity();
         top = i == 0 && first ? x : fmaxf(top, x);
       }
-      most[r] = row_max(top);
+      maximum[r] = row_max(top);
       const float subtracted = base(r, scale);
       factor[r] = first ? 0.0F : power_of_two(before * scale - subtracted);
       float added = 0;

@@ -88,17 +88,17 @@ struct Work {
 
 template <class A>
 struct Softmax {
-  A most = -std::numeric_limits<A>::infinity(), sum = 0;
-  /// The weight of a score relative to `most`; what was summed before must be multiplied by `factor`.
+  A maximum = -std::numeric_limits<A>::infinity(), sum = 0;
+  /// The weight of a score relative to `maximum`; what was summed before must be multiplied by `factor`.
   __device__ A add(A score, A& factor) {
-    const A before = most;
-    most = score > before ? score : before;
-    const A weight = exp(score - most);
-    factor = exp(before - most);
+    const A before = maximum;
+    maximum = score > before ? score : before;
+    const A weight = exp(score - maximum);
+    factor = exp(before - maximum);
     sum = sum * factor + weight;
     return weight;
   }
-  __device__ A lse() const { return most + log(sum); }
+  __device__ A lse() const { return maximum + log(sum); }
 };
 
 template <class T, int per_lane>
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(warps* warp_size)
   A sums[per_lane] = {};
   visible.for_each(s, [&](int key) {
     const T* k = w.row(qkv, 3, 1, key, s);
-    const A weight = exp(w.dot(q, k, s) * scale - softmax.most) / softmax.sum;
+    const A weight = exp(w.dot(q, k, s) * scale - softmax.maximum) / softmax.sum;
     w.add(sums, weight * (w.dot(g, w.row(qkv, 3, 2, key, s), s) - mean), k, s);
   });
   w.write(w.row(dqkv, 3, 0, w.token, s), sums, scale, s);

@@ -1,6 +1,6 @@
-// Neighbourhood attention. In bfloat16 it runs on tensor cores (attention_tensor_cores.cu). Here are float32
+// Neighbourhood attention. In bfloat16 it runs on tensor cores (tensor_cores.cu). Here are float32
 // and float64 for windows of at most 3x3, with the scores of a query in registers; what neither of them holds
-// goes by attention_general.cu.
+// goes by general.cu.
 //
 // A block takes `group` heads of one image and copies their columns of q, k, v (and dout) into shared memory,
 // rows an odd number of words apart. A thread is a query of one head, lanes are neighbouring tokens: each
@@ -9,9 +9,7 @@
 // in shared memory, then as keys they gather dv = sum p dout and dk = sum ds q from there, in place of v and
 // k. So every sum is made by one thread, in one order.
 //
-// The 21.4M model in float32, an image and layer: forward 4 x 64 x 528 x 4 B = 541 KB, backward 946 KB,
-// 29,000 and 51,000 cycles of one of the H200's multiprocessors; 20 and 50 accesses to shared memory for each
-// of 64 x 528 numbers, 21,000 and 53,000 of a warp. 2.0 and 5.2 MFLOP.
+// docs/performance.md predicts the time.
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -24,7 +22,7 @@ namespace cuda {
 namespace {
 
 constexpr int most_threads = 256;
-constexpr int places = 9;  // of the window; place i and places - 1 - i are opposite
+constexpr int window_size = 9;  // 3 x 3: neighbours i and window_size - 1 - i are opposite
 
 struct Layout {
   AttentionShape shape;
@@ -53,7 +51,7 @@ struct Part {
     for (Walk at(heads * l.shape.size); at.row < l.shape.tokens; at.step())
       f(at.row * l.stride + at.column, first + at.row * parts * width + at.column);
   }
-  /// Calls f(unit, token, place of the head in a row) for the thread's queries (keys).
+  /// Calls f(unit, token, column of the head) for the thread's queries (keys).
   template <class F>
   __device__ void for_each_unit(const Layout& l, const F& f) const {
     for (int unit = static_cast<int>(threadIdx.x); unit < l.shape.tokens * heads;
@@ -66,12 +64,12 @@ struct Part {
 
 /// The window around a token; where there is no neighbour, the token itself stands for it.
 struct Window {
-  int token[places];
+  int token[window_size];
   unsigned seen = 0;
   __device__ Window(int center, const AttentionShape& s) {
     const int row = center / s.grid_columns, column = center - row * s.grid_columns;
 #pragma unroll
-    for (int i = 0; i < places; ++i) {
+    for (int i = 0; i < window_size; ++i) {
       const int down = i / 3 - 1, right = i % 3 - 1, r = row + down, c = column + right;
       const bool there = abs(down) <= s.reach_rows && abs(right) <= s.reach_columns && r >= 0 &&
                          r < s.grid_rows && c >= 0 && c < s.grid_columns;
@@ -84,18 +82,18 @@ struct Window {
 
 /// Scores to weights that add up to 1.
 template <class T>
-__device__ void softmax(T (&s)[places], const Window& window, T scale) {
-  T most = -std::numeric_limits<T>::infinity(), sum = 0;
+__device__ void softmax(T (&s)[window_size], const Window& window, T scale) {
+  T maximum = -std::numeric_limits<T>::infinity(), sum = 0;
 #pragma unroll
-  for (int i = 0; i < places; ++i) {
+  for (int i = 0; i < window_size; ++i) {
     s[i] = window.sees(i) ? s[i] * scale : -std::numeric_limits<T>::infinity();
-    most = s[i] > most ? s[i] : most;
+    maximum = s[i] > maximum ? s[i] : maximum;
   }
 #pragma unroll
-  for (int i = 0; i < places; ++i) sum += s[i] = exp(s[i] - most);
+  for (int i = 0; i < window_size; ++i) sum += s[i] = exp(s[i] - maximum);
   const T inverse = 1 / sum;
 #pragma unroll
-  for (int i = 0; i < places; ++i) s[i] *= inverse;
+  for (int i = 0; i < window_size; ++i) s[i] *= inverse;
 }
 
 template <class T>
@@ -111,15 +109,15 @@ __global__ void __launch_bounds__(most_threads) forward_kernel(T* out, const T* 
   part.for_each_unit(l, [&](int, int token, int column) {
     const Window window(token, l.shape);
     T* const own = q + token * l.stride + column;
-    T s[places] = {};
+    T s[window_size] = {};
     for (int d = 0; d < l.shape.size; ++d)
 #pragma unroll
-      for (int i = 0; i < places; ++i) s[i] += own[d] * k[window.token[i] * l.stride + column + d];
+      for (int i = 0; i < window_size; ++i) s[i] += own[d] * k[window.token[i] * l.stride + column + d];
     softmax(s, window, scale);
     for (int d = 0; d < l.shape.size; ++d) {
       T sum = 0;
 #pragma unroll
-      for (int i = 0; i < places; ++i) sum += s[i] * v[window.token[i] * l.stride + column + d];
+      for (int i = 0; i < window_size; ++i) sum += s[i] * v[window.token[i] * l.stride + column + d];
       own[d] = sum;
     }
   });
@@ -127,13 +125,13 @@ __global__ void __launch_bounds__(most_threads) forward_kernel(T* out, const T* 
   part.for_each(l, 1, [&](int in_tile, std::int64_t at) { out[at] = q[in_tile]; });
 }
 
-/// Tiles q, k, v, dout, dq; then p and ds [places, units].
+/// Tiles q, k, v, dout, dq; then p and ds [window_size, units].
 template <class T>
 __global__ void __launch_bounds__(most_threads)
     backward_kernel(T* dqkv, const T* dout, const T* qkv, Layout l, T scale) {
   const Part<T> part(l);
   T *const q = part.tiles, *const k = q + l.tile(), *const v = k + l.tile(), *const g = v + l.tile(),
-           *const dq = g + l.tile(), *const p = dq + l.tile(), *const ds = p + places * l.units();
+           *const dq = g + l.tile(), *const p = dq + l.tile(), *const ds = p + window_size * l.units();
   part.for_each(l, 3, [&](int in_tile, std::int64_t at) {
 #pragma unroll
     for (int i = 0; i < 3; ++i) start_copy<1>(q + i * l.tile() + in_tile, qkv + at + i * l.shape.width());
@@ -145,10 +143,10 @@ __global__ void __launch_bounds__(most_threads)
   part.for_each_unit(l, [&](int unit, int token, int column) {
     const Window window(token, l.shape);
     const int own = token * l.stride + column;
-    T s[places] = {}, dp[places] = {};
+    T s[window_size] = {}, dp[window_size] = {};
     for (int d = 0; d < l.shape.size; ++d)
 #pragma unroll
-      for (int i = 0; i < places; ++i) {
+      for (int i = 0; i < window_size; ++i) {
         const int at = window.token[i] * l.stride + column + d;
         s[i] += q[own + d] * k[at];
         dp[i] += g[own + d] * v[at];
@@ -156,9 +154,9 @@ __global__ void __launch_bounds__(most_threads)
     softmax(s, window, scale);
     T mean = 0;
 #pragma unroll
-    for (int i = 0; i < places; ++i) mean += s[i] * dp[i];
+    for (int i = 0; i < window_size; ++i) mean += s[i] * dp[i];
 #pragma unroll
-    for (int i = 0; i < places; ++i) {
+    for (int i = 0; i < window_size; ++i) {
       dp[i] = s[i] * (dp[i] - mean) * scale;
       p[i * l.units() + unit] = s[i];
       ds[i * l.units() + unit] = dp[i];
@@ -166,7 +164,7 @@ __global__ void __launch_bounds__(most_threads)
     for (int d = 0; d < l.shape.size; ++d) {
       T sum = 0;
 #pragma unroll
-      for (int i = 0; i < places; ++i) sum += dp[i] * k[window.token[i] * l.stride + column + d];
+      for (int i = 0; i < window_size; ++i) sum += dp[i] * k[window.token[i] * l.stride + column + d];
       dq[own + d] = sum;
     }
   });
@@ -175,17 +173,17 @@ __global__ void __launch_bounds__(most_threads)
   part.for_each_unit(l, [&](int unit, int token, int column) {
     const Window window(token, l.shape);
     const int own = token * l.stride + column;
-    T weight[places], slope[places];
+    T weight[window_size], slope[window_size];
 #pragma unroll
-    for (int i = 0; i < places; ++i) {  // what the neighbour at place i left for the opposite place
-      const int at = (places - 1 - i) * l.units() + unit - token + window.token[i];
+    for (int i = 0; i < window_size; ++i) {  // what neighbour i left for the one opposite
+      const int at = (window_size - 1 - i) * l.units() + unit - token + window.token[i];
       weight[i] = window.sees(i) ? p[at] : T(0);
       slope[i] = window.sees(i) ? ds[at] : T(0);
     }
     for (int d = 0; d < l.shape.size; ++d) {
       T dk = 0, dv = 0;
 #pragma unroll
-      for (int i = 0; i < places; ++i) {
+      for (int i = 0; i < window_size; ++i) {
         const int at = window.token[i] * l.stride + column + d;
         dv += weight[i] * g[at];
         dk += slope[i] * q[at];
@@ -216,12 +214,12 @@ std::size_t shared_bytes(const Layout& l, int tiles, int weights) {
 template <class T>
 std::optional<Layout> plan(const AttentionShape& s, int tiles, int weights, const DeviceLimits& limits) {
   if (s.reach_rows > 1 || s.reach_columns > 1) return {};
-  const auto most = static_cast<std::size_t>(limits.shared_memory);
+  const auto limit = static_cast<std::size_t>(limits.shared_memory);
   std::optional<Layout> best;
   for (int group = 1; group <= s.heads; ++group) {
     const Layout l{
         .shape = s, .group = group, .groups = (s.heads + group - 1) / group, .stride = group * s.size | 1};
-    if (shared_bytes<T>(l, tiles, weights) > (best ? most / 4 - 1024 : most)) break;
+    if (shared_bytes<T>(l, tiles, weights) > (best ? limit / 4 - 1024 : limit)) break;
     best = l;
   }
   return best;
@@ -246,7 +244,7 @@ bool in_registers(Tensor& out, const Tensor& qkv, const AttentionShape& s) {
 
 template <class T>
 bool in_registers_backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const AttentionShape& s) {
-  constexpr int tiles = 5, weights = 2 * places;
+  constexpr int tiles = 5, weights = 2 * window_size;
   const auto l = plan<T>(s, tiles, weights, limits(qkv.device()));
   if (!l) return false;
   launch(launch_of<T>("neighbourhood_attention_backward", qkv.device(), *l, tiles, weights),
@@ -259,9 +257,9 @@ bool in_registers_backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, 
 
 namespace {
 
-void forward(Tensor& out, const Tensor& qkv, std::int64_t heads, TokenGrid grid, std::int64_t window) {
+void forward(Tensor& out, const Tensor& qkv, std::int64_t heads, Neighbourhood n) {
   if (qkv.numel() == 0) return;
-  const cuda::AttentionShape s = cuda::neighbourhood(qkv, heads, grid, window);
+  const cuda::AttentionShape s = cuda::neighbourhood(qkv, heads, n);
   constexpr auto operation = "neighbourhood_attention";
   const bool done = qkv.dtype() == DType::float32   ? cuda::in_registers<float>(out, qkv, s)
                     : qkv.dtype() == DType::float64 ? cuda::in_registers<double>(out, qkv, s)
@@ -269,10 +267,9 @@ void forward(Tensor& out, const Tensor& qkv, std::int64_t heads, TokenGrid grid,
   if (!done) cuda::general_attention(operation, out, {}, qkv, s);
 }
 
-void backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, std::int64_t heads, TokenGrid grid,
-              std::int64_t window) {
+void backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, std::int64_t heads, Neighbourhood n) {
   if (qkv.numel() == 0) return;
-  const cuda::AttentionShape s = cuda::neighbourhood(qkv, heads, grid, window);
+  const cuda::AttentionShape s = cuda::neighbourhood(qkv, heads, n);
   constexpr auto operation = "neighbourhood_attention_backward";
   const bool done = qkv.dtype() == DType::float32 ? cuda::in_registers_backward<float>(dqkv, dout, qkv, s)
                     : qkv.dtype() == DType::float64

@@ -17,9 +17,12 @@ struct AttentionShape {
   constexpr int width() const { return heads * size; }
 };
 
-inline AttentionShape neighbourhood(const Tensor& qkv, std::int64_t heads, TokenGrid grid,
-                                    std::int64_t window) {
-  const auto reach = [&](std::int64_t length) { return static_cast<int>(std::min(window / 2, length - 1)); };
+inline AttentionShape neighbourhood(const Tensor& qkv, std::int64_t heads, Neighbourhood n) {
+  VITRAL_CHECK(n.dilation == 1, "neighbourhood_attention: has no kernel for dilation {}", n.dilation);
+  const TokenGrid grid = n.grid;
+  const auto reach = [&](std::int64_t length) {
+    return static_cast<int>(std::min(n.window / 2, length - 1));
+  };
   return {.batch = qkv.dim(0),
           .tokens = static_cast<int>(qkv.dim(1)),
           .heads = static_cast<int>(heads),
@@ -30,7 +33,7 @@ inline AttentionShape neighbourhood(const Tensor& qkv, std::int64_t heads, Token
           .reach_columns = reach(grid.columns)};
 }
 inline AttentionShape everywhere(const Tensor& qkv, std::int64_t heads) {
-  return neighbourhood(qkv, heads, {1, qkv.dim(1)}, 2 * qkv.dim(1));
+  return neighbourhood(qkv, heads, {.grid = {1, qkv.dim(1)}, .window = 2 * qkv.dim(1)});
 }
 
 /// What scores are multiplied with.
@@ -39,7 +42,7 @@ A scale_of(const AttentionShape& s) {
   return 1 / std::sqrt(static_cast<A>(s.size));
 }
 
-/// bfloat16 on tensor cores, where q, k and v of a head fit in shared memory (attention_tensor_cores.cu).
+/// bfloat16 on tensor cores, where q, k and v of a head fit in shared memory (tensor_cores.cu).
 /// False, and nothing is queued, where they do not, or for another dtype or a head size above 128. lse may be
 /// undefined.
 bool tensor_core_attention(const char* operation, Tensor& out, const Tensor& lse, const Tensor& qkv,
@@ -47,7 +50,7 @@ bool tensor_core_attention(const char* operation, Tensor& out, const Tensor& lse
 bool tensor_core_attention_backward(const char* operation, Tensor& dqkv, const Tensor& dout,
                                     const Tensor& qkv, const AttentionShape& shape);
 
-/// Any size and dtype, straight from global memory (attention_general.cu).
+/// Any size and dtype, straight from global memory (general.cu).
 void general_attention(const char* operation, Tensor& out, const Tensor& lse, const Tensor& qkv,
                        const AttentionShape& shape);
 void general_attention_backward(const char* operation, Tensor& dqkv, const Tensor& dout, const Tensor& qkv,

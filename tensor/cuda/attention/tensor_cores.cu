@@ -6,10 +6,7 @@
 // softmax), then P V with P rounded to bfloat16. The result replaces q in shared memory, from where the block
 // writes whole rows.
 //
-// The 21.4M model, an image and layer: 4 x 64 x 528 x 2 B = 270 KB, which take the H200 63 ns or one of its
-// multiprocessors 14,500 cycles; 1.0 MFLOP in neighbourhoods, 5.2 in the tiles that cover them. 64 times (16
-// tokens, one head) 360 instructions, 70 of them on shared memory, with copies 9,500 cycles of a
-// multiprocessor's four schedulers. 53 KB and 128 threads a block, four blocks a multiprocessor.
+// 53 KB and 128 threads a block at the student's size; docs/performance.md predicts the time.
 #include <cmath>
 
 #include "tensor/cuda/attention/fragments.h"
@@ -27,17 +24,17 @@ __global__ void __launch_bounds__(threads, K::units <= 9 ? 4 : 3)
   const int stride = K::stride(l), tile = K::rows(l) * stride, tokens = l.shape.tokens;
   Pair* const q = shared_memory<Pair>();
   Pair *const k = q + tile, *const v = k + tile;
-  int* const places = reinterpret_cast<int*>(v + tile + 4 * units);
+  int* const positions = reinterpret_cast<int*>(v + tile + 4 * units);
 
   start_loading(q, qkv, nullptr, l, part);
   clear_rest(q, 3, l, part);
-  fill_places(places, l);
+  fill_positions(positions, l);
   wait_for_copies();
   __syncthreads();
 
   for (int row = lane.warp * row_tile; row < tokens; row += warps * row_tile) {
     const Keys keys(row, l);
-    const unsigned first_bits = visible(places, row, keys.first, lane, l.shape);
+    const unsigned first_bits = visible(positions, row, keys.first, lane, l.shape);
     const auto attend = [&](int pair, int second) {
       const Head head(pair, second, K::size(l), part.shift);
       Left a[units];
@@ -49,8 +46,8 @@ __global__ void __launch_bounds__(threads, K::units <= 9 ? 4 : 3)
         Sums s[key_units];
         scores(s, a, k, key, head, lane, stride);
         float factor[2];
-        softmax.add(s, i == 0 ? first_bits : visible(places, row, key, lane, l.shape), scale * log2_e, i == 0,
-                    factor);
+        softmax.add(s, i == 0 ? first_bits : visible(positions, row, key, lane, l.shape), scale * log2_e,
+                    i == 0, factor);
         if (i > 0) {
 #pragma unroll
           for (auto& sums : o)
@@ -68,8 +65,8 @@ __global__ void __launch_bounds__(threads, K::units <= 9 ? 4 : 3)
       if (lse && lane.t == 0) {
         float* at =
             lse + (part.image * l.shape.heads + part.first_head + 2 * pair + second) * tokens + row + lane.g;
-        if (row + lane.g < tokens) at[0] = softmax.most[0] * scale + logf(upper);
-        if (row + lane.g + 8 < tokens) at[8] = softmax.most[1] * scale + logf(lower);
+        if (row + lane.g < tokens) at[0] = softmax.maximum[0] * scale + logf(upper);
+        if (row + lane.g + 8 < tokens) at[8] = softmax.maximum[1] * scale + logf(lower);
       }
     };
     for (int pair = 0; 2 * pair < part.heads; ++pair)

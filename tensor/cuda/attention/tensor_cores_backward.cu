@@ -1,15 +1,12 @@
 // Attention in bfloat16 on tensor cores, backward: global memory is read once and written once. Softmax and
 // sums are in float.
 //
-// As attention_tensor_cores.cu, with dout beside q, k and v in shared memory. First each warp's 16 tokens are
+// As tensor_cores.cu, with dout beside q, k and v in shared memory. First each warp's 16 tokens are
 // queries: S and dP = dO V^T give dq = dS K and two numbers a query, the softmax's denominator and
 // rowsum(P dP). Then they are keys: weights are computed again, transposed, for dv = P^T dO and dk = dS^T Q.
 // So every sum is made by one warp, in one order, and nothing of size N x N leaves the registers.
 //
-// The 21.4M model, an image and layer: 7 x 64 x 528 x 2 B = 473 KB, which take the H200 110 ns or one of its
-// multiprocessors 25,500 cycles; 2.6 MFLOP in neighbourhoods, 18.4 in the tiles that cover them. 64 times (16
-// tokens, one head) 980 instructions, 240 of them on shared memory, with copies 20,000 cycles of a
-// multiprocessor's four schedulers. 71 KB and 128 threads a block, three blocks a multiprocessor.
+// 71 KB and 128 threads a block at the student's size; docs/performance.md predicts the time.
 #include <cmath>
 
 #include "tensor/cuda/attention/fragments.h"
@@ -26,7 +23,7 @@ struct Stats {
 /// What both passes read.
 struct Tiles {
   Pair *q, *k, *v, *dout;
-  const int* places;
+  const int* positions;
 };
 
 /// dq of 16 tokens, and their stats.
@@ -40,7 +37,7 @@ __device__ __forceinline__ Result<units> query_pass(Stats* stats, const Tiles& t
   load_left(dout, tiles.dout, row, head, lane, stride);
   Sums s[key_units], dp[key_units];
   const auto bits_of = [&](int i) {
-    return i == 0 ? first_bits : visible(tiles.places, row, keys.first + i * key_tile, lane, l.shape);
+    return i == 0 ? first_bits : visible(tiles.positions, row, keys.first + i * key_tile, lane, l.shape);
   };
 
   Softmax softmax;
@@ -108,7 +105,7 @@ __device__ __forceinline__ void key_pass(const Stats* stats, const Tiles& tiles,
   Sums dk[units] = {}, dv[units] = {};
   for (int i = 0; i < K::tiles(queries); ++i) {
     const int query = queries.first + i * key_tile;
-    const unsigned bits = i == 0 ? first_bits : visible(tiles.places, row, query, lane, l.shape);
+    const unsigned bits = i == 0 ? first_bits : visible(tiles.positions, row, query, lane, l.shape);
     Sums s[key_units], dp[key_units];
     scores(s, k, tiles.q, query, head, lane, stride);
     scores(dp, v, tiles.dout, query, head, lane, stride);
@@ -163,22 +160,22 @@ __global__ void __launch_bounds__(threads, K::units <= 5 ? 3 : 2)
   const Lane lane;
   const int stride = K::stride(l), rows = K::rows(l), tile = rows * stride, tokens = l.shape.tokens;
   Pair* const first = shared_memory<Pair>();
-  int* const places = reinterpret_cast<int*>(first + 4 * tile + 4 * units);
-  Stats* const stats = reinterpret_cast<Stats*>(places + rows);
-  const Tiles tiles{first, first + tile, first + 2 * tile, first + 3 * tile, places};
+  int* const positions = reinterpret_cast<int*>(first + 4 * tile + 4 * units);
+  Stats* const stats = reinterpret_cast<Stats*>(positions + rows);
+  const Tiles tiles{first, first + tile, first + 2 * tile, first + 3 * tile, positions};
 
   start_loading(first, qkv, dout, l, part);
   clear_rest(first, 4, l, part);
-  fill_places(places, l);
+  fill_positions(positions, l);
   for (int i = static_cast<int>(threadIdx.x); i < 2 * rows; i += threads) stats[i] = {};  // rows of no token
   wait_for_copies();
   __syncthreads();
 
   const int own = lane.warp * row_tile, step = one_each ? rows : warps * row_tile;
   unsigned own_bits = 0;
-  if (one_each && own < tokens) own_bits = visible(places, own, Keys(own, l).first, lane, l.shape);
+  if (one_each && own < tokens) own_bits = visible(positions, own, Keys(own, l).first, lane, l.shape);
   const auto first_bits = [&](int row, const Keys& keys) {
-    return one_each ? own_bits : visible(places, row, keys.first, lane, l.shape);
+    return one_each ? own_bits : visible(positions, row, keys.first, lane, l.shape);
   };
   for (int pair = 0; 2 * pair < part.heads; ++pair) {
     Result<units> dq[2];

@@ -47,17 +47,17 @@ struct Layout {
 struct Keys {
   int first, tiles;
   constexpr Keys(int row, const Layout& l)
-      : Keys(row / l.shape.grid_columns, least(row + row_tile, l.shape.tokens) - 1, l) {}
+      : Keys(row / l.shape.grid_columns, minimum(row + row_tile, l.shape.tokens) - 1, l) {}
 
  private:
   constexpr Keys(int grid_row, int last, const Layout& l) : first(0), tiles(0) {
     const int columns = l.shape.grid_columns, top = grid_row - l.shape.reach_rows;
-    const int bottom = least(last / columns + l.shape.reach_rows + 1, l.shape.grid_rows);
+    const int bottom = minimum(last / columns + l.shape.reach_rows + 1, l.shape.grid_rows);
     first = (top > 0 ? top : 0) * columns / 8 * 8;
     tiles = (bottom * columns - first + key_tile - 1) / key_tile;
-    first = least(first, l.rows - tiles * key_tile);
+    first = minimum(first, l.rows - tiles * key_tile);
   }
-  static constexpr int least(int a, int b) { return a < b ? a : b; }
+  static constexpr int minimum(int a, int b) { return a < b ? a : b; }
 };
 
 // --- the host's side ---
@@ -125,9 +125,10 @@ int access_for(std::initializer_list<int> widths, const P*... pointers) {
 
 /// Pairs from row to row of a tile.
 inline int stride_of(const Layout& l) {
-  int most = 0;
-  for (int head = 0; head < l.shape.heads; head += l.group) most = std::max(most, l.to(head) - l.from(head));
-  const int pairs = (most + 1) / 2;
+  int widest = 0;
+  for (int head = 0; head < l.shape.heads; head += l.group)
+    widest = std::max(widest, l.to(head) - l.from(head));
+  const int pairs = (widest + 1) / 2;
   return pairs + (12 - pairs % 8) % 8;
 }
 
@@ -141,8 +142,8 @@ std::optional<Layout> plan(const AttentionShape& s, int tiles, std::size_t bytes
   if (units == 0 || limits.major < 8 || s.tokens >= 0x4000 || numbers > std::numeric_limits<int>::max())
     return {};
   constexpr std::size_t reserved = 1024;  // of every block, by the system
-  const auto most = static_cast<std::size_t>(limits.shared_memory);
-  const std::size_t wanted = (most + reserved) / static_cast<std::size_t>(blocks) - reserved;
+  const auto limit = static_cast<std::size_t>(limits.shared_memory);
+  const std::size_t wanted = (limit + reserved) / static_cast<std::size_t>(blocks) - reserved;
   std::optional<Layout> best;
   for (int group = 1; group <= s.heads; ++group) {
     if (group < s.heads && group * s.size % 2 != 0) continue;
@@ -157,7 +158,7 @@ std::optional<Layout> plan(const AttentionShape& s, int tiles, std::size_t bytes
              .behind = 4 * units,
              .one_tile = true};
     l.stride = stride_of(l);
-    if (shared_bytes(l, tiles, bytes_a_row) > (best ? wanted : most)) break;
+    if (shared_bytes(l, tiles, bytes_a_row) > (best ? wanted : limit)) break;
     best = l;
   }
   for (int row = 0; best && row < s.tokens; row += row_tile)
@@ -276,10 +277,10 @@ __device__ inline void write_tiles(bfloat16* to, const Pair* tiles, int first, i
 // --- who sees whom ---
 
 /// Place of each row of a tile in the grid, row << 16 | column; rows without a token are far away.
-__device__ inline void fill_places(int* places, const Layout& l) {
+__device__ inline void fill_positions(int* positions, const Layout& l) {
   for (int i = static_cast<int>(threadIdx.x); i < l.rows; i += threads) {
     const int row = i / l.shape.grid_columns;
-    places[i] = i < l.shape.tokens ? row << 16 | (i - row * l.shape.grid_columns) : 0x4000 << 16;
+    positions[i] = i < l.shape.tokens ? row << 16 | (i - row * l.shape.grid_columns) : 0x4000 << 16;
   }
 }
 
@@ -290,15 +291,15 @@ __device__ __forceinline__ bool near(int a, int b, const AttentionShape& s) {
 
 /// For 16 tokens and a tile of keys: bit 4 u + i is set where number i of unit u of the scores is one of
 /// tokens that see each other.
-__device__ inline unsigned visible(const int* places, int row, int key, const Lane& lane,
+__device__ inline unsigned visible(const int* positions, int row, int key, const Lane& lane,
                                    const AttentionShape& s) {
-  const int upper = places[row + lane.g], lower = places[row + lane.g + 8];
+  const int upper = positions[row + lane.g], lower = positions[row + lane.g + 8];
   unsigned bits = 0;
 #pragma unroll
   for (int u = 0; u < key_units; ++u)
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const int other = places[key + 8 * u + 2 * lane.t + i];
+      const int other = positions[key + 8 * u + 2 * lane.t + i];
       bits |= (near(upper, other, s) ? 1U : 0U) << (4 * u + i);
       bits |= (near(lower, other, s) ? 1U : 0U) << (4 * u + 2 + i);
     }

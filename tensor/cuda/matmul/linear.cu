@@ -41,11 +41,11 @@ void backward(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
     if (dweight.numel() > 0) cuda::multiply("linear_backward", p, dweight, dy, x);
     if (!dbias.defined()) return;
     Tensor sum(dbias.shape(), dbias.dtype(), dbias.device());
-    kernel::sum_axis(sum, dy, 1, p.k, p.m, 1);
+    kernel::sum_axis(sum, dy, {1, p.k, p.m}, 1);
     return kernel::add_to(dbias, sum);
   }
   if (p.k == 0) {
-    zero(dweight);
+    if (dweight.defined()) zero(dweight);
     if (dbias.defined()) zero(dbias);
     return;
   }
@@ -55,11 +55,31 @@ void backward(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
     p.epilogue = Epilogue::none;
   }
   if (dweight.numel() > 0) cuda::multiply("linear_backward", p, dweight, dy, x);
-  if (dbias.defined()) kernel::sum_axis(dbias, dy, 1, p.k, p.m, 1);
+  if (dbias.defined()) kernel::sum_axis(dbias, dy, {1, p.k, p.m}, 1);
 }
 
-const bool implemented = kernel::linear.implement(Device::Kind::cuda, linear) &&
-                         kernel::linear_backward.implement(Device::Kind::cuda, backward);
+void activation_forward(Tensor& y, const Tensor& h, const Tensor& weight, const Tensor& bias, const Tensor&,
+                        const ActivationKernels& f) {
+  Tensor activation(h.shape(), h.dtype(), h.device());
+  f.value(activation, h);
+  kernel::linear(y, activation, weight, bias);
+}
+
+// The gradient goes through the product first, so that one pass over h gives what is needed of the activation
+// and of its derivative.
+void activation_backward(Tensor& dh, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& h,
+                         const Tensor& weight, const ActivationKernels& f, bool accumulate) {
+  kernel::gemm(dh, dy, weight, {});
+  Tensor activation(h.shape(), h.dtype(), h.device());
+  f.both(activation, dh, dh, h);
+  kernel::linear_backward(dweight, dbias, dy, activation, accumulate);
+}
+
+const bool implemented =
+    kernel::linear.implement(Device::Kind::cuda, linear) &&
+    kernel::linear_backward.implement(Device::Kind::cuda, backward) &&
+    kernel::activation_linear.implement(Device::Kind::cuda, activation_forward) &&
+    kernel::activation_linear_backward.implement(Device::Kind::cuda, activation_backward);
 
 }  // namespace
 }  // namespace vitral

@@ -12,7 +12,7 @@
 #include "data/images/color.h"
 #include "data/images/resize.h"
 #include "data/images/transform.h"
-#include "tensor/ops/patchify.h"
+#include "models/pixels.h"
 #include "tests/data/images/golden_file.h"
 #include "tests/support.h"
 
@@ -227,7 +227,7 @@ TEST(Augment, RefusesWhatCannotBe) {
 // What the student reads of images uint8 [B,H,W,3]: float32 [B,3,H,W].
 Tensor normalized(const Tensor& images) {
   Tensor result({images.dim(0), 3, images.dim(1), images.dim(2)});
-  kernel::normalize_images(result, images, clip_statistics);
+  kernel::normalize_images(result, images, models::clip_statistics);
   return result;
 }
 

@@ -15,6 +15,7 @@ struct Case {
   std::int64_t window = 0;  // 0: full attention
   double spread = 1;        // of q, k and v
 
+  Neighbourhood neighbourhood() const { return {.grid = grid, .window = window}; }
   std::int64_t tokens() const { return grid.size(); }
   std::int64_t width() const { return heads * size; }
   Shape shape(std::int64_t parts) const { return {batch, tokens(), parts * width()}; }
@@ -65,8 +66,8 @@ Results reference(const Case& c, const Tensor& qkv, const Tensor& dout) {
   Results r{Tensor(c.shape(1), DType::float64), Tensor(c.shape(3), DType::float64)};
   Tensor none;
   if (c.window > 0) {
-    kernel::neighbourhood_attention(r.out, wide(qkv), c.heads, c.grid, c.window);
-    kernel::neighbourhood_attention_backward(r.dqkv, wide(dout), wide(qkv), c.heads, c.grid, c.window);
+    kernel::neighbourhood_attention(r.out, wide(qkv), c.heads, c.neighbourhood());
+    kernel::neighbourhood_attention_backward(r.dqkv, wide(dout), wide(qkv), c.heads, c.neighbourhood());
   } else {
     kernel::attention(r.out, none, wide(qkv), c.heads);
     kernel::attention_backward(r.dqkv, wide(dout), wide(qkv), r.out, none, c.heads);
@@ -99,11 +100,11 @@ void check(const Case& c, DType dtype, std::int64_t offset = 0) {
   const Placed qkv(qkv_host, offset), dout(dout_host, offset);
   if (c.window == 0) return check_full(c, dtype, qkv, dout, want, offset);
   Placed out(c.shape(1), dtype, offset), dqkv(c.shape(3), dtype, offset), again(c.shape(3), dtype, offset);
-  kernel::neighbourhood_attention(out, qkv, c.heads, c.grid, c.window);
+  kernel::neighbourhood_attention(out, qkv, c.heads, c.neighbourhood());
   EXPECT_TRUE(near(out, want.out, {limit(c, dtype)}));
-  kernel::neighbourhood_attention_backward(dqkv, dout, qkv, c.heads, c.grid, c.window);
+  kernel::neighbourhood_attention_backward(dqkv, dout, qkv, c.heads, c.neighbourhood());
   EXPECT_TRUE(near(dqkv, want.dqkv, {1.5 * limit(c, dtype)}));
-  kernel::neighbourhood_attention_backward(again, dout, qkv, c.heads, c.grid, c.window);
+  kernel::neighbourhood_attention_backward(again, dout, qkv, c.heads, c.neighbourhood());
   EXPECT_TRUE(same_bits(again, dqkv)) << "the second time";
 }
 
@@ -203,8 +204,8 @@ VITRAL_KERNEL_TEST(Attention, WhatIsNoNumberStaysInItsImage) {
             kernel::attention(out, none, there, c.heads);
             kernel::attention_backward(dqkv, dout, there, out, none, c.heads);
           } else {
-            kernel::neighbourhood_attention(out, there, c.heads, c.grid, window);
-            kernel::neighbourhood_attention_backward(dqkv, dout, there, c.heads, c.grid, window);
+            kernel::neighbourhood_attention(out, there, c.heads, c.neighbourhood());
+            kernel::neighbourhood_attention_backward(dqkv, dout, there, c.heads, c.neighbourhood());
           }
           return Results{out, dqkv};
         };

@@ -35,7 +35,7 @@ void check_pointwise(const Op& op, DType dtype, std::int64_t n, std::int64_t off
   op.f(got_y, on_gpu);
   op.backward(got_dx, dy_on_gpu, on_gpu);
   Tolerance t = tolerance(dtype);
-  t.least = 1;
+  t.floor = 1;
   EXPECT_TRUE(near(got_y, y, t)) << op.name << ", offset " << offset;
   t.each *= 2;
   EXPECT_TRUE(near(got_dx, dx, t)) << op.name << " backward, offset " << offset;

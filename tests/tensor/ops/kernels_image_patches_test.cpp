@@ -1,9 +1,12 @@
 // image_patches, on the CPU and on a GPU, against a loop over pixels.
+#include "models/pixels.h"
 #include "tensor/ops/patchify.h"
 #include "tests/tensor/ops/kernels_support.h"
 
 namespace vitral::test {
 namespace {
+
+using models::clip_statistics;
 
 struct Crop {
   std::int64_t top = 0, left = 0, mirrored = 0;
@@ -48,10 +51,10 @@ std::vector<Crop> some_crops(const Case& c) {
   std::vector<Crop> crops(static_cast<std::size_t>(c.batch));
   Random random(3, c.patch, c.columns);
   for (std::size_t b = 0; b < crops.size(); ++b) {
-    const auto between = [&](std::int64_t most) -> std::int64_t {
+    const auto between = [&](std::int64_t limit) -> std::int64_t {
       return b == 0   ? 0
-             : b == 1 ? most
-                      : static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(most) + 1));
+             : b == 1 ? limit
+                      : static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(limit) + 1));
     };
     crops[b].top = between(c.more_rows);
     crops[b].left = between(c.more_columns);

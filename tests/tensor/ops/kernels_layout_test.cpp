@@ -1,6 +1,7 @@
 // Kernels that move elements: whatever bits these hold must arrive.
 #include <numeric>
 
+#include "models/pixels.h"
 #include "tensor/ops/copy.h"
 #include "tensor/ops/patchify.h"
 #include "tests/tensor/ops/kernels_support.h"
@@ -8,34 +9,33 @@
 namespace vitral::test {
 namespace {
 
+using models::clip_statistics;
+
 // One type for each size of an element.
 constexpr DType sizes_of_elements[] = {DType::uint8, DType::bfloat16, DType::float32, DType::float64};
 
-struct Slice {
-  std::int64_t outer, n, inner, begin, size;
-};
-
-void check_slice(const Slice& s, DType dtype, std::int64_t offset) {
-  SCOPED_TRACE(fmt::format("[{}, {}, {}] {}, offset {}, from {} on {}", s.outer, s.n, s.inner, dtype, offset,
+void check_slice(const AxisSlice& s, DType dtype, std::int64_t offset) {
+  const AxisView& v = s.whole;
+  SCOPED_TRACE(fmt::format("[{}, {}, {}] {}, offset {}, from {} on {}", v.outer, v.n, v.inner, dtype, offset,
                            s.begin, s.size));
-  Tensor whole = random_bits({s.outer, s.n, s.inner}, dtype), part({s.outer, s.size, s.inner}, dtype);
+  Tensor whole = random_bits({v.outer, v.n, v.inner}, dtype), part({v.outer, s.size, v.inner}, dtype);
   const Tensor other = random_bits(part.shape(), dtype, 2);
   Placed on_gpu(whole, offset), got(part.shape(), dtype, offset);
-  kernel::slice(part, whole, s.outer, s.n, s.inner, s.begin, s.size);
-  kernel::slice(got, on_gpu, s.outer, s.n, s.inner, s.begin, s.size);
+  kernel::slice(part, whole, s);
+  kernel::slice(got, on_gpu, s);
   EXPECT_TRUE(same_bits(got, part));
-  kernel::write_slice(whole, other, s.outer, s.n, s.inner, s.begin, s.size);
-  kernel::write_slice(on_gpu, Placed(other), s.outer, s.n, s.inner, s.begin, s.size);
+  kernel::write_slice(whole, other, s);
+  kernel::write_slice(on_gpu, Placed(other), s);
   EXPECT_TRUE(same_bits(on_gpu, whole)) << "write_slice";
 }
 
 VITRAL_KERNEL_TEST(Slice, AnyPartAndPlace) {
-  const std::vector<Slice> slices{{1, 10, 1, 2, 5},   {3, 10, 1, 2, 5},   {4, 16, 8, 8, 8},
-                                  {4, 16, 8, 3, 5},   {2, 3, 528, 1, 1},  {16, 528, 1, 0, 512},
-                                  {64, 33, 1, 32, 1}, {64, 33, 1, 0, 32}, {5, 1584, 1, 528, 528},
-                                  {7, 4, 3, 0, 4},    {1, 1, 1, 0, 1},    {0, 4, 3, 0, 4},
-                                  {3, 4, 0, 0, 4},    {3, 4, 5, 2, 0},    {700, 6, 3, 2, 3}};
-  for (const Slice& slice : slices)
+  const std::vector<AxisSlice> slices{{{1, 10, 1}, 2, 5},   {{3, 10, 1}, 2, 5},   {{4, 16, 8}, 8, 8},
+                                      {{4, 16, 8}, 3, 5},   {{2, 3, 528}, 1, 1},  {{16, 528, 1}, 0, 512},
+                                      {{64, 33, 1}, 32, 1}, {{64, 33, 1}, 0, 32}, {{5, 1584, 1}, 528, 528},
+                                      {{7, 4, 3}, 0, 4},    {{1, 1, 1}, 0, 1},    {{0, 4, 3}, 0, 4},
+                                      {{3, 4, 0}, 0, 4},    {{3, 4, 5}, 2, 0},    {{700, 6, 3}, 2, 3}};
+  for (const AxisSlice& slice : slices)
     for (const DType dtype : sizes_of_elements)
       for (const std::int64_t offset : {0, 1, 2, 3, 8}) check_slice(slice, dtype, offset);
 }

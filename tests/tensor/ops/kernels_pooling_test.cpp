@@ -27,18 +27,18 @@ struct Pooled {
 // One image: the tokens' numbers from `x` on.
 Pooled pool_image(const double* x, const Case& c, double scale) {
   Pooled out{Values(static_cast<std::size_t>(c.width())), {}, {}};
-  double most = -inf, sum = 0;
+  double maximum = -inf, sum = 0;
   for (std::int64_t n = 0; n < c.tokens; ++n) {
     const double* token = x + n * c.stride();
     double logit = 0, squares = 0;
     for (std::int64_t h = 0; h < c.heads; ++h) logit += token[c.last(h)] / static_cast<double>(c.heads);
     for (std::int64_t w = 0; w < c.width(); ++w) squares += token[c.value(w)] * token[c.value(w)];
     out.probs.push_back(logit / c.temperature);
-    most = std::max(most, out.probs.back());
+    maximum = std::max(maximum, out.probs.back());
     const double factor = c.scaled ? std::min(scale, 10.0) / std::sqrt(squares) : 1;
     for (std::int64_t w = 0; w < c.width(); ++w) out.patches.push_back(token[c.value(w)] * factor);
   }
-  for (double& p : out.probs) sum += p = std::exp(p - most);
+  for (double& p : out.probs) sum += p = std::exp(p - maximum);
   for (double& p : out.probs) p /= sum;
   for (std::size_t i = 0; i < out.patches.size(); ++i)
     out.embedding[i % out.embedding.size()] += out.probs[i / out.embedding.size()] * out.patches[i];
@@ -126,7 +126,7 @@ void check(const Case& c, DType dtype) {
   if (c.scaled) {
     t = tolerance(results);
     t.relative *= 4;
-    t.least = c.scale > 10 ? 0 : std::sqrt(static_cast<double>(c.batch * c.width()));  // as what is summed
+    t.floor = c.scale > 10 ? 0 : std::sqrt(static_cast<double>(c.batch * c.width()));  // as what is summed
     EXPECT_TRUE(near(scale_gradient, Values{wanted.dscale}, t)) << "dscale";
   }
   kernel::patch_pooling_backward(dx_again, dscale, g_there, x_there, scale, probs, c.heads, c.temperature);

@@ -50,7 +50,7 @@ inline Tensor random_tensor(const Shape& shape, DType dtype, std::uint64_t seed,
   return t.cast(dtype);
 }
 
-/// Any pattern of bits, also what is no number: for kernels that move elements as they are.
+/// Any pattern of bits, NaN among them: for kernels that move elements as they are.
 inline Tensor random_bits(const Shape& shape, DType dtype, std::uint64_t seed = 1) {
   Tensor t(shape, dtype);
   Random random(seed, shape.numel());
@@ -102,7 +102,7 @@ class Placed : public Tensor {
 struct Tolerance {
   double relative;   // to the largest of all results
   double each = 0;   // to each result
-  double least = 0;  // what the largest result counts as at least
+  double floor = 0;  // what the largest result counts as at least
 };
 /// For results that are stored as `dtype`: what one rounding to bfloat16 costs, `roundings` times.
 inline Tolerance tolerance(DType dtype, double roundings = 1) {
@@ -113,7 +113,7 @@ inline Tolerance tolerance(DType dtype, double roundings = 1) {
 inline testing::AssertionResult near(const Values& got, const Values& want, const Tolerance& t) {
   if (got.size() != want.size())
     return testing::AssertionFailure() << got.size() << " numbers, not " << want.size();
-  double largest = std::max(t.least, 1e-30);
+  double largest = std::max(t.floor, 1e-30);
   for (const double w : want)
     if (std::isfinite(w)) largest = std::max(largest, std::abs(w));
   for (std::size_t i = 0; i < want.size(); ++i) {

@@ -1,9 +1,8 @@
-// The second half of an MLP in chunks of rows: what one kernel writes the next one finds in the cache, and
-// the activation, four times as wide as the layer, is never stored.
+// In chunks of rows: what one kernel writes the next one finds in the cache, and the activation, four times
+// as wide as the layer, is never stored.
 #include <algorithm>
 
 #include "tensor/ops/linear.h"
-#include "tensor/ops/pointwise.h"
 
 #ifdef VITRAL_ONEDNN
 #include "tensor/cpu/onednn.h"
@@ -44,18 +43,19 @@ void for_chunks(std::int64_t rows, F&& f) {
   for (std::int64_t begin = 0; begin < rows; begin += chunk) f(begin, std::min(rows, begin + chunk));
 }
 
-void forward(Tensor& y, const Tensor& h, const Tensor& weight, const Tensor& bias, const Tensor& packed) {
+void forward(Tensor& y, const Tensor& h, const Tensor& weight, const Tensor& bias, const Tensor& packed,
+             const ActivationKernels& f) {
   const Multiplier multiply(weight, true, packed);
   Tensor activation({std::min(chunk, h.dim(0)), h.dim(1)}, h.dtype());
   for_chunks(h.dim(0), [&](std::int64_t begin, std::int64_t end) {
     Tensor a = activation.rows(0, end - begin), out = y.rows(begin, end);
-    kernel::quick_gelu(a, h.rows(begin, end));
+    f.value(a, h.rows(begin, end));
     multiply(out, a, bias);
   });
 }
 
 void backward(Tensor& dh, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& h,
-              const Tensor& weight, bool accumulate) {
+              const Tensor& weight, const ActivationKernels& f, bool accumulate) {
   const Multiplier multiply(weight, false);
   const std::int64_t rows = h.dim(0);
   // Only float32 products add to what is there without a pass of their own.
@@ -65,14 +65,14 @@ void backward(Tensor& dh, Tensor& dweight, Tensor& dbias, const Tensor& dy, cons
     Tensor a = in_parts ? activation.rows(0, end - begin) : activation.rows(begin, end);
     Tensor slopes = dh.rows(begin, end);
     multiply(slopes, dy.rows(begin, end), {});
-    kernel::quick_gelu_both(a, slopes, slopes, h.rows(begin, end));
+    f.both(a, slopes, slopes, h.rows(begin, end));
     if (in_parts) kernel::linear_backward(dweight, dbias, dy.rows(begin, end), a, accumulate || begin > 0);
   });
   if (!in_parts) kernel::linear_backward(dweight, dbias, dy, activation, accumulate);
 }
 
-const bool implemented = kernel::quick_gelu_linear.implement(Device::Kind::cpu, forward) &&
-                         kernel::quick_gelu_linear_backward.implement(Device::Kind::cpu, backward);
+const bool implemented = kernel::activation_linear.implement(Device::Kind::cpu, forward) &&
+                         kernel::activation_linear_backward.implement(Device::Kind::cpu, backward);
 
 }  // namespace
 }  // namespace vitral

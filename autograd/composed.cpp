@@ -1,0 +1,116 @@
+#include "autograd/composed.h"
+
+#include <cmath>
+#include <limits>
+
+namespace vitral::composed {
+namespace {
+
+// x [...,W] as rows [R,W].
+Variable rows_of(const Variable& x) {
+  return reshape(x, {x.dim(-1) > 0 ? x.value().numel() / x.dim(-1) : 0, x.dim(-1)});
+}
+// One number a row, [R], as [R,1]: to go with the rows.
+Variable column(const Variable& x) { return reshape(x, {-1, 1}); }
+
+// q, k or v of all heads: [B,H,N,D].
+Variable part_of(const Variable& qkv, std::int64_t heads, int part) {
+  const std::int64_t width = qkv.dim(2) / 3;
+  return permute(reshape(slice(qkv, 2, part * width, (part + 1) * width),
+                         {qkv.dim(0), qkv.dim(1), heads, width / heads}),
+                 {0, 2, 1, 3});
+}
+
+}  // namespace
+
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias) {
+  const Variable y = matmul(x, weight, true);
+  return bias.defined() ? add(y, bias) : y;
+}
+
+Variable activation_linear(Variable (*f)(const Variable&), const Variable& h, const Variable& weight,
+                           const Variable& bias) {
+  return linear(f(h), weight, bias);
+}
+
+Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps) {
+  const Variable rows = rows_of(x), centred = sub(rows, column(mean(rows, 1)));
+  const Variable std = sqrt(affine(column(mean(square(centred), 1)), 1, eps));
+  return reshape(add(mul(div(centred, std), weight), bias), x.shape());
+}
+
+SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variable& weight,
+                          const Variable& bias, double eps) {
+  const Variable sum = add(x, delta);
+  return {sum, composed::layer_norm(sum, weight, bias, eps)};
+}
+
+Variable l2_normalize(const Variable& x) {
+  const Variable rows = rows_of(x);
+  return reshape(div(rows, column(sqrt(vitral::sum(square(rows), 1)))), x.shape());
+}
+
+Variable softmax(const Variable& x) {
+  const Variable e = exp(rows_of(x));
+  return reshape(div(e, column(vitral::sum(e, 1))), x.shape());
+}
+
+Variable attention_mask(const Variable& qkv, const std::function<bool(std::int64_t, std::int64_t)>& sees) {
+  const std::int64_t n = qkv.dim(1);
+  Tensor mask = Tensor::zeros({n, n}, DType::float64);
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < n; ++j)
+      if (!sees(i, j)) mask.data<double>()[i * n + j] = -std::numeric_limits<double>::infinity();
+  return Variable(mask.cast(qkv.dtype()).to(qkv.device()));
+}
+
+Variable attention_weights(const Variable& qkv, std::int64_t heads, const Variable& mask) {
+  const auto size = static_cast<double>(qkv.dim(2) / 3 / heads);
+  const Variable scores =
+      affine(matmul(part_of(qkv, heads, 0), part_of(qkv, heads, 1), true), 1 / std::sqrt(size));
+  return vitral::softmax(mask.defined() ? add(scores, mask) : scores);
+}
+
+Variable attention(const Variable& qkv, std::int64_t heads, const Variable& mask) {
+  const Variable out = matmul(attention_weights(qkv, heads, mask), part_of(qkv, heads, 2));
+  return reshape(permute(out, {0, 2, 1, 3}), {qkv.dim(0), qkv.dim(1), qkv.dim(2) / 3});
+}
+
+Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, const Neighbourhood& n) {
+  const auto sees = [&](std::int64_t i, std::int64_t j) { return n.sees(i, j); };
+  return composed::attention(qkv, heads, attention_mask(qkv, sees));
+}
+
+void check_patch_pooling(const Variable& x, const Variable& scale, std::int64_t heads, double temperature) {
+  check_weights("patch_pooling", x, {&scale});
+  VITRAL_CHECK(x.rank() == 3 && heads > 0 && x.dim(2) % heads == 0 && x.dim(2) / heads >= 2,
+               "patch_pooling: x {} must be [B, N, H (D + 1)] with H = {} heads", x.shape(), heads);
+  VITRAL_CHECK(!scale.defined() || scale.shape() == Shape{1}, "patch_pooling: scale {} must be one number",
+               scale.shape());
+  // Below, 1 / temperature is not a float32.
+  VITRAL_CHECK(temperature >= 1e-30, "patch_pooling: temperature {} must be positive and at least 1e-30",
+               temperature);
+}
+
+PooledPatches patch_pooling(const Variable& x, const Variable& scale, std::int64_t heads,
+                            double temperature) {
+  check_patch_pooling(x, scale, heads, temperature);
+  const std::int64_t b = x.dim(0), n = x.dim(1), d = x.dim(2) / heads - 1, w = heads * d;
+  const Variable split = reshape(x, {b, n, heads, d + 1});
+  const Variable logits = mean(reshape(slice(split, 3, d, d + 1), {b, n, heads}), 2);  // [B,N]
+  PooledPatches out;
+  out.patches = reshape(slice(split, 3, 0, d), {b, n, w});
+  if (scale.defined()) {
+    const Variable ten(Tensor::full({1}, 10, scale.dtype(), scale.device()));
+    out.patches = mul(vitral::l2_normalize(out.patches), minimum(scale, ten));
+  }
+  out.probs = vitral::softmax(affine(logits, 1 / temperature));
+  out.embedding = reshape(matmul(reshape(out.probs, {b, 1, n}), out.patches), {b, w});
+  return out;
+}
+
+Variable distillation_loss(const Variable& y, const Variable& t, double norm) {
+  return affine(mean(abs(sub(vitral::l2_normalize(y), vitral::l2_normalize(t)))), norm);
+}
+
+}  // namespace vitral::composed

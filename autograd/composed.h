@@ -1,0 +1,41 @@
+// The fused operations of autograd/ops.h from simpler ones: what the tests compare them with, and what runs
+// where a device has no kernel. Same arguments, same results up to rounding.
+#pragma once
+#include <functional>
+
+#include "autograd/ops.h"
+
+namespace vitral::composed {
+
+Variable linear(const Variable& x, const Variable& weight, const Variable& bias);
+/// f: the activation as an operation, quick_gelu say.
+Variable activation_linear(Variable (*f)(const Variable&), const Variable& h, const Variable& weight,
+                           const Variable& bias);
+
+Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps = 1e-5);
+SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variable& weight,
+                          const Variable& bias, double eps = 1e-5);
+Variable l2_normalize(const Variable& x);
+Variable softmax(const Variable& x);
+
+/// [N,N] for qkv [B,N,3 H D]: 0 where token i sees j, else minus infinity.
+Variable attention_mask(const Variable& qkv, const std::function<bool(std::int64_t i, std::int64_t j)>& sees);
+/// softmax(q k^T / sqrt(D) + mask)  [B,H,N,N]; mask [N,N], undefined: all see all.
+Variable attention_weights(const Variable& qkv, std::int64_t heads, const Variable& mask = {});
+Variable attention(const Variable& qkv, std::int64_t heads, const Variable& mask = {});
+Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, const Neighbourhood& n);
+
+/// All that the student's head computes, each with its gradient.
+struct PooledPatches {
+  Variable embedding;  // [B,W] = sum_n probs_n patches_n
+  Variable probs;      // [B,N]
+  Variable patches;    // [B,N,W], same-norm where scale is defined
+};
+PooledPatches patch_pooling(const Variable& x, const Variable& scale, std::int64_t heads,
+                            double temperature = 1);
+/// What both spellings ask of their arguments.
+void check_patch_pooling(const Variable& x, const Variable& scale, std::int64_t heads, double temperature);
+
+Variable distillation_loss(const Variable& y, const Variable& t, double norm = 20);
+
+}  // namespace vitral::composed

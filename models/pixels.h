@@ -1,0 +1,15 @@
+// What networks read: pixels, normalised with the statistics of CLIP's training images.
+#pragma once
+#include "autograd/variable.h"
+#include "tensor/ops/patchify.h"
+
+namespace vitral::models {
+
+/// Red, green, blue, of pixels in 0..1.
+inline constexpr ChannelStatistics clip_statistics{{0.48145466F, 0.4578275F, 0.40821073F},
+                                                   {0.26862954F, 0.26130258F, 0.27577711F}};
+
+/// uint8 pixels [B,S,S,3] as float32 [B,3,S,S] on `device`: (x / 255 - mean) / std.
+Variable normalize_pixels(const Tensor& images, Device device);
+
+}  // namespace vitral::models
