@@ -1,6 +1,7 @@
 #include "tensor/ops/attention.h"
 
 #include "autograd/composed.h"
+#include "autograd/trace.h"
 
 namespace vitral {
 namespace {
@@ -30,6 +31,7 @@ Variable causal_attention(const Variable& qkv, std::int64_t heads) {
 
 Variable attention(const Variable& qkv, std::int64_t heads) {
   check_qkv("attention", qkv, heads);
+  if (Trace::active()) return composed::attention(qkv, heads);
   Tensor out = output_like(qkv), lse;
   if (!qkv.device().is_cpu())
     lse = Tensor({qkv.dim(0), heads, qkv.dim(1)},
@@ -54,7 +56,7 @@ Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, const 
   VITRAL_CHECK(n.window > 0 && n.window % 2 == 1 && n.dilation > 0,
                "neighbourhood_attention: window {} must be odd and positive, dilation {} positive", n.window,
                n.dilation);
-  if (n.dilation != 1) return composed::neighbourhood_attention(qkv, heads, n);
+  if (n.dilation != 1 || Trace::active()) return composed::neighbourhood_attention(qkv, heads, n);
   Tensor out = output_like(qkv);
   kernel::neighbourhood_attention(out, qkv.value(), heads, n);
   return make_result("neighbourhood_attention", std::move(out), {qkv},

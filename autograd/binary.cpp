@@ -92,9 +92,9 @@ Variable affine(const Variable& x, double factor, double shift) {
   check_input("affine", x);
   Tensor y(x.shape(), x.dtype(), x.device());
   kernel::affine(y, x.value(), factor, shift);
-  return make_result("affine", std::move(y), {x}, [factor](const Tensor& dy, Gradients& gradients) {
-    gradients.add(0, scaled(dy, factor));
-  });
+  return make_result(
+      {"affine", {{"factor", factor}, {"shift", shift}}}, std::move(y), {x},
+      [factor](const Tensor& dy, Gradients& gradients) { gradients.add(0, scaled(dy, factor)); });
 }
 
 }  // namespace vitral

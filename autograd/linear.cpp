@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "autograd/ops.h"
+#include "autograd/trace.h"
 
 namespace vitral {
 namespace {
@@ -29,7 +30,7 @@ Variable matmul(const Variable& a, const Variable& b, bool transpose_b) {
                "matmul: {} and {} must have the same batch dimensions, or the second none", a.shape(),
                b.shape());
   Tensor c = product(a.value(), b.value(), a.shape().with(-1, n), {.transpose_b = transpose_b});
-  return make_result("matmul", std::move(c), {a, b},
+  return make_result({"matmul", {{"transpose_b", std::int64_t{transpose_b}}}}, std::move(c), {a, b},
                      [ka = Saved(a), kb = Saved(b), sa = a.shape(), sb = b.shape(), shared, transpose_b, k,
                       n](const Tensor& dc, Gradients& gradients) {
                        if (gradients.needs(0))
@@ -117,6 +118,11 @@ Variable linear(const Variable& x, const Weight& weight, const Weight& bias) {
 Variable activation_linear(const Variable& h, const Weight& weight, const Weight& bias,
                            const ActivationKernels& f) {
   const LinearLayer layer("activation_linear", h, weight, bias);
+  if (Trace::active()) {
+    Tensor activation(h.shape(), h.dtype(), h.device());
+    f.value(activation, h.value());
+    return linear(make_result(f.value.name(), std::move(activation), {h}, {}), weight, bias);
+  }
   Tensor y = layer.new_output();
   const Saved w = layer.product_weight();
   kernel::activation_linear(y, layer.x_rows(), w.get(), layer.product_bias(), layer.packed(), f);

@@ -1,4 +1,5 @@
 #include "autograd/composed.h"
+#include "autograd/trace.h"
 #include "tensor/ops/binary.h"
 #include "tensor/ops/distillation_loss.h"
 
@@ -15,7 +16,8 @@ Variable distillation_loss(const Variable& y, const Variable& t, double norm) {
   VITRAL_CHECK(y.shape() == t.shape() && y.rank() == 2,
                "distillation_loss: embeddings {} and targets {} must both be [B, D]", y.shape(), t.shape());
   // The kernel gives no gradient of t, and knows no bfloat16.
-  if (t.requires_grad() || y.dtype() == DType::bfloat16) return composed::distillation_loss(y, t, norm);
+  if (t.requires_grad() || y.dtype() == DType::bfloat16 || Trace::active())
+    return composed::distillation_loss(y, t, norm);
   Tensor loss({1}, y.dtype(), y.device()), dy;
   if (grad_enabled() && y.requires_grad()) dy = Tensor(y.shape(), y.dtype(), y.device());
   kernel::distillation_loss(loss, dy, y.value(), t.value(), norm);

@@ -29,10 +29,11 @@ struct Normalized {
 };
 
 // The node of y = layer_norm(x), computed already.
-Variable layer_norm_result(Normalized n, const Variable& x, const Variable& weight, const Variable& bias) {
+Variable layer_norm_result(Normalized n, const Variable& x, const Variable& weight, const Variable& bias,
+                           double eps) {
   const Saved kx(x), kw(weight), kb(bias);
   return make_result(
-      "layer_norm", std::move(n.y), {x, weight, bias},
+      {"layer_norm", {{"eps", eps}}}, std::move(n.y), {x, weight, bias},
       [kx, kw, rows = n.rows](const Tensor& dy, Gradients& gradients) {
         const Tensor vx = kx.get(), vw = kw.get();
         Tensor dw(vw.shape(), vw.dtype(), vw.device()), db(vw.shape(), vw.dtype(), vw.device());
@@ -59,7 +60,7 @@ Variable layer_norm(const Variable& x, const Variable& weight, const Variable& b
   check_layer_norm("layer_norm", x, weight, bias);
   Normalized n(x, weight);
   kernel::layer_norm(n.y, n.rows, x.value(), weight.value(), bias.value(), eps);
-  return layer_norm_result(std::move(n), x, weight, bias);
+  return layer_norm_result(std::move(n), x, weight, bias, eps);
 }
 
 SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variable& weight,
@@ -87,7 +88,7 @@ SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variab
                     kernel::sum_axis(g, dy, {1, outer, inner}, 1);
                     gradients.add(1, std::move(g));
                   });
-  out.norm = layer_norm_result(std::move(n), out.sum, weight, bias);
+  out.norm = layer_norm_result(std::move(n), out.sum, weight, bias, eps);
   return out;
 }
 

@@ -1,10 +1,13 @@
 #include "tensor/ops/patch_pooling.h"
 
 #include "autograd/composed.h"
+#include "autograd/trace.h"
 
 namespace vitral {
+
 Variable patch_pooling(const Variable& x, const Variable& scale, std::int64_t heads, double temperature) {
   composed::check_patch_pooling(x, scale, heads, temperature);
+  if (Trace::active()) return composed::patch_pooling(x, scale, heads, temperature).embedding;
   const std::int64_t b = x.dim(0), n = x.dim(1), w = x.dim(2) - heads;
   const DType dtype = x.dtype() == DType::float64 ? DType::float64 : DType::float32;
   Tensor embedding({b, w}, dtype, x.device()), probs({b, n}, dtype, x.device()), patches;

@@ -11,7 +11,7 @@ Variable patchify(const Variable& images, std::int64_t patch) {
   const std::int64_t tokens = images.dim(2) / patch * (images.dim(3) / patch);
   Tensor y({images.dim(0), tokens, images.dim(1) * patch * patch}, images.dtype(), images.device());
   kernel::patchify(y, images.value(), patch);
-  return make_result("patchify", std::move(y), {images},
+  return make_result({"patchify", {{"patch", patch}}}, std::move(y), {images},
                      [shape = images.shape(), patch](const Tensor& dy, Gradients& gradients) {
                        Tensor dx(shape, dy.dtype(), dy.device());
                        kernel::unpatchify(dx, dy, patch);

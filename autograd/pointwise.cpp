@@ -15,7 +15,7 @@ Tensor compute(const PointwiseKernel& f, const Tensor& x) {
 Variable unary(const PointwiseKernel& f, const PointwiseBackwardKernel& derivative, const Variable& x) {
   check_input(f.name(), x);
   Tensor y = compute(f, x.value());
-  if (!grad_enabled() || !x.requires_grad()) return Variable(std::move(y));
+  if (!grad_enabled() || !x.requires_grad()) return make_result(f.name(), std::move(y), {x}, {});
   const Saved saved(x);
   return make_result(
       f.name(), std::move(y), {x},

@@ -7,7 +7,8 @@ namespace vitral {
 namespace {
 
 // factor * sum over the middle of x as v; backward repeats the gradient along it.
-Variable reduce(const char* operation, const Variable& x, AxisView v, const Shape& shape, double factor) {
+Variable reduce(const Operation& operation, const Variable& x, AxisView v, const Shape& shape,
+                double factor) {
   Tensor y(shape, x.dtype(), x.device());
   kernel::sum_axis(y, x.value(), v, factor);
   return make_result(operation, std::move(y), {x},
@@ -28,7 +29,8 @@ Variable reduce_axis(const char* operation, const Variable& x, int axis, bool av
   const std::int64_t n = x.dim(a);
   VITRAL_CHECK(n > 0 || !average, "{}: axis {} of {} is empty", operation, axis, x.shape());
   const Shape shape = x.rank() == 1 ? Shape{1} : x.shape().without(a);
-  return reduce(operation, x, axis_view(x.shape(), a), shape, average ? 1.0 / static_cast<double>(n) : 1.0);
+  return reduce({operation, {{"axis", a}}}, x, axis_view(x.shape(), a), shape,
+                average ? 1.0 / static_cast<double>(n) : 1.0);
 }
 
 }  // namespace

@@ -43,8 +43,9 @@ Variable permute(const Variable& x, std::initializer_list<int> axes) {
     inverse[static_cast<std::size_t>(axis)] = i++;
   }
   VITRAL_CHECK(seen == (1U << x.rank()) - 1, "permute: each axis of {} must be named once", x.shape());
+  std::vector<std::int64_t> order(forward.begin(), forward.begin() + x.rank());
   return make_result(
-      "permute", permuted(x.value(), forward), {x},
+      {"permute", {{"axes", std::move(order)}}}, permuted(x.value(), forward), {x},
       [inverse](const Tensor& dy, Gradients& gradients) { gradients.add(0, permuted(dy, inverse)); });
 }
 
@@ -55,7 +56,7 @@ Variable slice(const Variable& x, int axis, std::int64_t begin, std::int64_t end
   const AxisSlice s{axis_view(x.shape(), a), begin, end - begin};
   Tensor y(x.shape().with(a, s.size), x.dtype(), x.device());
   kernel::slice(y, x.value(), s);
-  return make_result("slice", std::move(y), {x},
+  return make_result({"slice", {{"axis", a}, {"begin", begin}, {"end", end}}}, std::move(y), {x},
                      [s, shape = x.shape()](const Tensor& dy, Gradients& gradients) {
                        Tensor dx = Tensor::zeros(shape, dy.dtype(), dy.device());
                        kernel::write_slice(dx, dy, s);
@@ -83,18 +84,19 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
     begin += p.dim(a);
     shapes.push_back(p.shape());
   }
-  return make_result("concat", std::move(y), parts, [v, a, shapes](const Tensor& dy, Gradients& gradients) {
-    std::int64_t at = 0;
-    for (std::size_t i = 0; i < shapes.size(); ++i) {
-      const std::int64_t size = shapes[i][a];
-      if (gradients.needs(i)) {
-        Tensor dx(shapes[i], dy.dtype(), dy.device());
-        kernel::slice(dx, dy, {v, at, size});
-        gradients.add(i, std::move(dx));
-      }
-      at += size;
-    }
-  });
+  return make_result({"concat", {{"axis", a}}}, std::move(y), parts,
+                     [v, a, shapes](const Tensor& dy, Gradients& gradients) {
+                       std::int64_t at = 0;
+                       for (std::size_t i = 0; i < shapes.size(); ++i) {
+                         const std::int64_t size = shapes[i][a];
+                         if (gradients.needs(i)) {
+                           Tensor dx(shapes[i], dy.dtype(), dy.device());
+                           kernel::slice(dx, dy, {v, at, size});
+                           gradients.add(i, std::move(dx));
+                         }
+                         at += size;
+                       }
+                     });
 }
 
 }  // namespace vitral

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <utility>
 
+#include "autograd/trace.h"
 #include "tensor/ops/binary.h"
 
 namespace vitral {
@@ -202,13 +203,14 @@ void Gradients::end(std::size_t input, Tensor gradient) {
   if (needs(input)) node_.inputs[input]->accumulate(std::move(gradient));
 }
 
-Variable make_result(const char* operation, Tensor value, std::vector<Variable> inputs, Backward backward,
-                     std::function<Tensor()> recompute) {
+Variable make_result(const Operation& operation, Tensor value, std::vector<Variable> inputs,
+                     Backward backward, std::function<Tensor()> recompute) {
   Variable result(std::move(value));
+  if (Trace::active()) Trace::record(operation, inputs, result.value());
   const bool wanted = recording && std::any_of(inputs.begin(), inputs.end(),
                                                [](const Variable& x) { return x.requires_grad(); });
   if (!wanted) return result;
-  result.node_ = std::make_shared<detail::Node>(operation);
+  result.node_ = std::make_shared<detail::Node>(operation.name);
   result.node_->describe(result.value_);
   for (auto& x : inputs) result.node_->inputs.push_back(x.node_);
   result.node_->backward = std::move(backward);

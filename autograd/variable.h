@@ -18,6 +18,7 @@
 #include <tuple>
 #include <vector>
 
+#include "autograd/operation.h"
 #include "tensor/tensor.h"
 
 namespace vitral {
@@ -56,7 +57,7 @@ class Variable {
   friend class Gradients;
   friend class Saved;
   friend struct detail::Node;
-  friend Variable make_result(const char*, Tensor, std::vector<Variable>,
+  friend Variable make_result(const Operation&, Tensor, std::vector<Variable>,
                               std::function<void(const Tensor&, Gradients&)>, std::function<Tensor()>);
   Tensor value_;
   std::shared_ptr<detail::Node> node_;  // null: no gradient wanted
@@ -135,7 +136,7 @@ using Backward = std::function<void(const Tensor& dy, Gradients& gradients)>;
 /// The result of an operation. Without an input that wants a gradient, or under NoGrad, it has no history and
 /// `backward` is dropped. `recompute`, where given, computes the value again from what it holds; after a few
 /// such operations in a row the value itself is kept, so that backward stays linear in their number.
-Variable make_result(const char* operation, Tensor value, std::vector<Variable> inputs, Backward backward,
-                     std::function<Tensor()> recompute = {});
+Variable make_result(const Operation& operation, Tensor value, std::vector<Variable> inputs,
+                     Backward backward, std::function<Tensor()> recompute = {});
 
 }  // namespace vitral

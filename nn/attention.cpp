@@ -13,8 +13,8 @@ Variable Attention::operator()(const Variable& x, Variable* mean_weights) const 
   const Variable qkv = linear(x, in_proj_weight, in_proj_bias);
   if (mean_weights) *mean_weights = mean(attention_weights(qkv, heads_), 1);
   if (mask_.causal) return out_proj(causal_attention(qkv, heads_));
-  return out_proj(mask_.window > 0 ? neighbourhood_attention(qkv, heads_, {mask_.grid, mask_.window})
-                                   : attention(qkv, heads_));
+  if (mask_.neighbourhood) return out_proj(neighbourhood_attention(qkv, heads_, *mask_.neighbourhood));
+  return out_proj(attention(qkv, heads_));
 }
 
 }  // namespace vitral::nn

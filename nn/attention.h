@@ -2,16 +2,16 @@
 // them.
 //   x -> in_proj -> q, k, v [B,N,W] -> H heads of size W / H -> softmax(q k^T / sqrt(W / H)) v -> out_proj
 #pragma once
+#include <optional>
+
 #include "nn/linear.h"
 #include "nn/module.h"
 
 namespace vitral::nn {
 
-/// Which tokens a token sees: all of them, or (window > 0) the window x window neighbourhood on the grid, or
-/// (causal) none of the later ones.
+/// Which tokens a token sees: all of them, or those of its neighbourhood, or (causal) none of the later ones.
 struct AttentionMask {
-  TokenGrid grid;
-  std::int64_t window = 0;
+  std::optional<Neighbourhood> neighbourhood = {};
   bool causal = false;
 };
 

@@ -50,6 +50,8 @@ class OnnxModel {
   /// Writes the file whole or not at all. UsageError for more than the 2 GB that a protobuf may have.
   FileDigest write(const std::string& path, const std::map<std::string, std::string>& metadata = {}) const;
 
+  bool operator==(const OnnxModel&) const = default;
+
  private:
   std::string name_;
   std::vector<std::string> nodes_, constants_, inputs_, outputs_;  // each a field of the graph

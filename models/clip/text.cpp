@@ -29,12 +29,11 @@ ClipText::ClipText(const ClipTextConfig& c, Random random)
           "text_projection", nn::normal({c.width, c.embedding}, 1 / std::sqrt(double{1} * c.width), random))),
       token_embedding_(
           parameter("token_embedding.weight", nn::normal({c.vocabulary, c.width}, 0.02, random))),
-      transformer_(child<nn::Transformer>("transformer", c.layers,
-                                          nn::BlockConfig{.width = c.width,
-                                                          .heads = c.heads,
-                                                          .mask = {.grid = {}, .causal = true},
-                                                          .activation = c.activation},
-                                          random)),
+      transformer_(child<nn::Transformer>(
+          "transformer", c.layers,
+          nn::BlockConfig{
+              .width = c.width, .heads = c.heads, .mask = {.causal = true}, .activation = c.activation},
+          random)),
       ln_final_(child<nn::LayerNorm>("ln_final", c.width)) {}
 
 Variable ClipText::forward(const Tensor& tokens) const {

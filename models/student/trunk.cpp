@@ -8,7 +8,8 @@ namespace {
 // One a layer.
 std::vector<nn::BlockConfig> blocks_of(const StudentConfig& c) {
   nn::BlockConfig block{.width = c.internal_width(), .heads = c.heads};
-  if (c.attention == "neighbourhood") block.mask = {.grid = {c.grid(), c.grid()}, .window = c.window};
+  if (c.attention == "neighbourhood")
+    block.mask.neighbourhood = Neighbourhood{{c.grid(), c.grid()}, c.window};
   return std::vector(static_cast<std::size_t>(c.layers), block);
 }
 

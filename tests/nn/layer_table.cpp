@@ -43,7 +43,7 @@ Names block(std::int64_t w) {
                  below("mlp", mlp(w, 4 * w))});
 }
 
-constexpr AttentionMask full{{2, 3}, 0, false}, neighbours{{2, 3}, 3, false}, causal{{1, 6}, 0, true};
+constexpr AttentionMask full, neighbours{.neighbourhood = Neighbourhood{{2, 3}, 3}}, causal{.causal = true};
 constexpr nn::BlockConfig neighbourhood_block{.width = 4, .heads = 2, .mask = neighbours};
 
 }  // namespace
