@@ -30,7 +30,7 @@ class ResidualBlock : public Module {
       : attn(child<Attention>("attn", c.width, c.heads, c.mask, random)),
         ln_1(child<LayerNorm>("ln_1", c.width)),
         ln_2(child<LayerNorm>("ln_2", c.width)),
-        mlp(child<Mlp>("mlp", c.width, c.hidden(), random, c.activation)) {}
+        mlp(child("mlp", make_mlp({c.width, c.hidden(), c.activation}, random))) {}
 
   /// `weights`, where asked for: the mean weights of Attention. Nothing in here depends on the context.
   void operator()(ResidualStream& s, const ForwardContext& /*context*/ = {},

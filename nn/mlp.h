@@ -1,31 +1,27 @@
-// The two layers of a transformer's MLP with an activation between them: c_proj(f(c_fc(x))).
+// The MLP of a transformer's block: what a token is made into, by itself.
 #pragma once
+#include <memory>
+
 #include "nn/linear.h"
 
 namespace vitral::nn {
 
-/// OpenAI's CLIP has quick_gelu, some of its retrained relatives gelu_erf.
-enum class Activation : std::uint8_t { quick_gelu, gelu_erf };
-
 class Mlp : public Module {
  public:
-  Mlp(std::int64_t width, std::int64_t hidden, Random& random, Activation activation = {})
-      : c_fc(child<Linear>("c_fc", width, hidden, random)),
-        c_proj(child<Linear>("c_proj", hidden, width, random)),
-        activation_(activation) {}
-
   /// x [...,W] -> [...,W]
-  Variable operator()(const Variable& x) const {
-    return activation_ == Activation::gelu_erf
-               ? c_proj(gelu_erf(c_fc(x)))
-               : activation_linear(c_fc(x), c_proj.weight, c_proj.bias, activations::quick_gelu);
-  }
-
-  Linear& c_fc;
-  Linear& c_proj;
-
- private:
-  Activation activation_;
+  virtual Variable operator()(const Variable& x) const = 0;
 };
+
+/// Between the two layers of an MLP: OpenAI's CLIP has quick_gelu, some of its retrained relatives gelu_erf.
+enum class Activation : std::uint8_t { quick_gelu, gelu_erf };
+
+struct MlpConfig {
+  std::int64_t width = 0;   // W
+  std::int64_t hidden = 0;  // between the layers
+  Activation activation = Activation::quick_gelu;
+};
+
+/// c_proj(f(c_fc(x))), with fresh weights. Another kind of MLP is a class in nn/mlp.cpp and a case in here.
+std::unique_ptr<Mlp> make_mlp(const MlpConfig& config, Random& random);
 
 }  // namespace vitral::nn

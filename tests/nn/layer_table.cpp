@@ -68,13 +68,17 @@ std::vector<LayerRow> layer_table() {
        {2, 3, 4},
        {2, 3, 4},
        mlp(4, 6),
-       [](Random& r) { return made(make_unique<nn::Mlp>(4, 6, r)); }},
+       [](Random& r) {
+         return made(nn::make_mlp({4, 6}, r));
+       }},
       {"Mlp",
        "gelu_erf",
        {2, 3, 4},
        {2, 3, 4},
        mlp(4, 6),
-       [](Random& r) { return made(make_unique<nn::Mlp>(4, 6, r, Activation::gelu_erf)); }},
+       [](Random& r) {
+         return made(nn::make_mlp({4, 6, Activation::gelu_erf}, r));
+       }},
       {"PatchEmbedding",
        "",
        {2, 3, 4, 6},
