@@ -22,6 +22,10 @@ class MeanTarget : public models::Objective {
 
   Vector& model() override { return vector_; }
   std::map<std::string, std::string> metadata() const override { return {{"model.kind", "mean"}}; }
+  std::map<std::string, std::string> metadata_in(const std::map<std::string, std::string>& file,
+                                                 const std::string&) const override {
+    return file;
+  }
   std::map<std::string, std::string> metadata_of(const std::vector<std::pair<std::string, Tensor>>&,
                                                  const std::string&,
                                                  std::vector<std::string>&) const override {
