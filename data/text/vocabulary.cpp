@@ -41,7 +41,7 @@ std::string unpack(const std::string& packed, const std::string& path) {
     if (state != Z_OK && state != Z_STREAM_END)
       throw_error("{}: {}; copy it again", path,
                   state == Z_BUF_ERROR ? "truncated, the gzip data end too early" : "damaged gzip data");
-    text.resize(text.size() - stream.avail_out);
+    text.erase(text.size() - stream.avail_out);
     if (text.size() > longest_file)
       throw_error("{}: unpacks to more than {} bytes, which is no vocabulary; {}", path, longest_file,
                   advice);

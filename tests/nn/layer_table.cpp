@@ -50,72 +50,35 @@ constexpr nn::BlockConfig neighbourhood_block{.width = 4, .heads = 2, .mask = ne
 
 std::vector<LayerRow> layer_table() {
   using std::make_unique;
-  return {
-      {"Linear",
-       "",
-       {2, 3, 5},
-       {2, 3, 4},
-       linear(5, 4),
-       [](Random& r) { return made(make_unique<nn::Linear>(5, 4, r)); }},
-      {"LayerNorm",
-       "",
-       {2, 3, 7},
-       {2, 3, 7},
-       layer_norm(7),
-       [](Random&) { return made(make_unique<nn::LayerNorm>(7)); }},
-      {"Mlp",
-       "quick_gelu",
-       {2, 3, 4},
-       {2, 3, 4},
-       mlp(4, 6),
-       [](Random& r) {
-         return made(nn::make_mlp({4, 6}, r));
-       }},
-      {"Mlp",
-       "gelu_erf",
-       {2, 3, 4},
-       {2, 3, 4},
-       mlp(4, 6),
-       [](Random& r) {
-         return made(nn::make_mlp({4, 6, Activation::gelu_erf}, r));
-       }},
-      {"PatchEmbedding",
-       "",
-       {2, 3, 4, 6},
-       {2, 6, 5},
-       {"weight [5, 3, 2, 2]"},
-       [](Random& r) { return made(make_unique<nn::PatchEmbedding>(3, 5, 2, r)); }},
-      {"Attention",
-       "full",
-       {2, 6, 4},
-       {2, 6, 4},
-       attention(4),
-       [](Random& r) { return made(make_unique<nn::Attention>(4, 2, full, r)); }},
-      {"Attention",
-       "neighbourhood",
-       {2, 6, 4},
-       {2, 6, 4},
-       attention(4),
-       [](Random& r) { return made(make_unique<nn::Attention>(4, 2, neighbours, r)); }},
-      {"Attention",
-       "causal",
-       {2, 6, 4},
-       {2, 6, 4},
-       attention(4),
-       [](Random& r) { return made(make_unique<nn::Attention>(4, 2, causal, r)); }},
-      {"ResidualBlock",
-       "",
-       {2, 6, 4},
-       {2, 6, 4},
-       block(4),
-       [](Random& r) { return made(make_unique<nn::ResidualBlock>(neighbourhood_block, r)); }},
-      {"Transformer",
-       "",
-       {2, 6, 4},
-       {2, 6, 4},
-       joined({below("resblocks.0", block(4)), below("resblocks.1", block(4))}),
-       [](Random& r) { return made(make_unique<nn::Transformer>(2, neighbourhood_block, r)); }},
+  std::vector<LayerRow> rows;
+  const auto add = [&](const char* name, const char* variant, Shape input, Shape output, Names parameters,
+                       std::function<Layer(Random&)> make) {
+    rows.push_back({name, variant, input, output, std::move(parameters), std::move(make)});
   };
+  add("Linear", "", {2, 3, 5}, {2, 3, 4}, linear(5, 4),
+      [](Random& r) { return made(make_unique<nn::Linear>(5, 4, r)); });
+  add("LayerNorm", "", {2, 3, 7}, {2, 3, 7}, layer_norm(7),
+      [](Random&) { return made(make_unique<nn::LayerNorm>(7)); });
+  add("Mlp", "quick_gelu", {2, 3, 4}, {2, 3, 4}, mlp(4, 6), [](Random& r) {
+    return made(nn::make_mlp({4, 6}, r));
+  });
+  add("Mlp", "gelu_erf", {2, 3, 4}, {2, 3, 4}, mlp(4, 6), [](Random& r) {
+    return made(nn::make_mlp({4, 6, Activation::gelu_erf}, r));
+  });
+  add("PatchEmbedding", "", {2, 3, 4, 6}, {2, 6, 5}, {"weight [5, 3, 2, 2]"},
+      [](Random& r) { return made(make_unique<nn::PatchEmbedding>(3, 5, 2, r)); });
+  add("Attention", "full", {2, 6, 4}, {2, 6, 4}, attention(4),
+      [](Random& r) { return made(make_unique<nn::Attention>(4, 2, full, r)); });
+  add("Attention", "neighbourhood", {2, 6, 4}, {2, 6, 4}, attention(4),
+      [](Random& r) { return made(make_unique<nn::Attention>(4, 2, neighbours, r)); });
+  add("Attention", "causal", {2, 6, 4}, {2, 6, 4}, attention(4),
+      [](Random& r) { return made(make_unique<nn::Attention>(4, 2, causal, r)); });
+  add("ResidualBlock", "", {2, 6, 4}, {2, 6, 4}, block(4),
+      [](Random& r) { return made(make_unique<nn::ResidualBlock>(neighbourhood_block, r)); });
+  add("Transformer", "", {2, 6, 4}, {2, 6, 4},
+      joined({below("resblocks.0", block(4)), below("resblocks.1", block(4))}),
+      [](Random& r) { return made(make_unique<nn::Transformer>(2, neighbourhood_block, r)); });
+  return rows;
 }
 
 }  // namespace vitral::test
