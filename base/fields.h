@@ -39,7 +39,7 @@ struct Field {
   std::function<std::string(const Config&)> write;
   std::function<void(const Config& from, Config& to)> copy;
   /// Of a field that may be set over what a file of weights says: what it is, for --help. "": it may not.
-  std::string flag = "";
+  std::string flag{};
 };
 
 /// The same field of a struct that holds this one: `part(config)` is the inner struct.

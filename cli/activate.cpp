@@ -133,6 +133,7 @@ void run(const Arguments& a) {
   }
   if (!a.output.empty()) {
     std::vector<infer::ActivationRow> rows;
+    rows.reserve(images.size());
     for (const auto& image : images)
       rows.push_back(infer::activation_row(image, style_of(a), a.weights || teacher));
     infer::ActivationOptions picture = a.picture;
