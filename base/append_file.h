@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/descriptor.h"
+
 namespace vitral {
 
 class AppendFile {
@@ -12,9 +14,6 @@ class AppendFile {
 
   /// append: opens or creates; create: the file must not exist. Throws Error naming the file.
   AppendFile(std::string path, Mode mode);
-  ~AppendFile();
-  AppendFile(AppendFile&& other) noexcept;
-  AppendFile& operator=(AppendFile&&) = delete;
 
   /// All of `record` or nothing of it; Error with the reason where it does not fit.
   void write(std::string_view record);
@@ -26,7 +25,7 @@ class AppendFile {
 
  private:
   std::string path_;
-  int file_ = -1;
+  Descriptor file_;
 };
 
 }  // namespace vitral

@@ -3,20 +3,16 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 #include <utility>
 #include <vector>
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "base/error.h"
-#include "base/input_file.h"
 
 namespace vitral {
 namespace {
@@ -52,14 +48,11 @@ std::string without_trailing_slash(std::string path) {
 }
 
 void sync_path(const std::string& path, int flags, const std::string& named) {
-  const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC);
+  Descriptor descriptor(::open(path.c_str(), flags | O_CLOEXEC));
   if (descriptor < 0) fail(named, errno);
   // Some file systems cannot sync a folder and say EINVAL; their renames are durable by other means.
   const bool synced = ::fsync(descriptor) == 0 || ((flags & O_DIRECTORY) && errno == EINVAL);
-  const int error = errno;
-  const bool closed = ::close(descriptor) == 0;
-  if (!synced) fail(named, error);
-  if (!closed) fail(named, errno);
+  if (!synced || !descriptor.close()) fail(named, errno);
 }
 
 }  // namespace
@@ -80,7 +73,7 @@ void create_folders(const std::string& folder) {
   for (const auto& made : missing) sync_folder(made.parent_path().string());
 }
 
-AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), hash_(nullptr) {
+AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   std::error_code ignored;
   const fs::file_status status = fs::status(path_, ignored);
   // A rename over a device such as /dev/null would replace it.
@@ -92,40 +85,27 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), hash_(nullptr
       fs::is_symlink(path_, ignored) ? fs::weakly_canonical(path_, ignored).string() : path_;
   if (!target.empty()) path_ = target;
   temporary_ = temporary_name(path_);
-  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  descriptor_ = Descriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (descriptor_ < 0) fail(path_, errno);
-  hash_ = XXH3_createState();
-  XXH3_64bits_reset(hash_);
 }
 
 AtomicFile::~AtomicFile() {
-  XXH3_freeState(hash_);
-  if (descriptor_ >= 0) ::close(descriptor_);
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 void AtomicFile::write(const void* data, std::size_t bytes) {
-  XXH3_64bits_update(hash_, data, bytes);
-  digest_.bytes += bytes;
-  const auto* next = static_cast<const char*>(data);
-  while (bytes > 0) {
-    const ssize_t n = ::write(descriptor_, next, bytes);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) fail(path_, n < 0 ? errno : EIO);
-    next += n;
-    bytes -= static_cast<std::size_t>(n);
-  }
+  hash_.add(data, bytes);
+  bytes_ += bytes;
+  if (!write_all(descriptor_, data, bytes)) fail(path_, errno);
 }
 
 FileDigest AtomicFile::commit() {
   if (::fsync(descriptor_) != 0) fail(path_, errno);
-  // The descriptor is gone whatever close() answers.
-  if (::close(std::exchange(descriptor_, -1)) != 0) fail(path_, errno);
+  if (!descriptor_.close()) fail(path_, errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, errno);
   temporary_.clear();
   sync_folder(folder_of(path_));
-  digest_.xxh3 = XXH3_64bits_digest(hash_);
-  return digest_;
+  return {bytes_, hash_.value()};
 }
 
 FileDigest write_file_atomic(const std::string& path, std::string_view text) {
@@ -141,16 +121,9 @@ void write_file(const std::string& path, std::string_view bytes) {
     write_file_atomic(path, bytes);
     return;
   }
-  std::FILE* file = std::fopen(path.c_str(), "wb");
-  if (!file) throw_error("{}: cannot write: {}; choose another name", path, std::strerror(errno));
-  errno = 0;
-  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
-  const int write_error = errno;
-  // Closing flushes: only then is it known whether everything was taken.
-  const bool closed = std::fclose(file) == 0;
-  if (written && closed) return;
-  throw_error("{}: cannot write: {}; choose another name", path,
-              std::strerror(written ? errno : write_error));
+  Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (file < 0 || !write_all(file, bytes.data(), bytes.size()) || !file.close())
+    throw_error("{}: cannot write: {}; choose another name", path, std::strerror(errno));
 }
 
 AtomicDirectory::AtomicDirectory(std::string path)
@@ -208,25 +181,6 @@ void remove_temporaries(const std::string& folder) {
   for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored))
     if (is_temporary_name(entry->path().filename().string())) leftovers.push_back(entry->path());
   for (const auto& path : leftovers) fs::remove_all(path, ignored);
-}
-
-FileDigest digest_of(const std::string& path) {
-  const InputFile file(path);
-  XXH3_state_s* hash = XXH3_createState();
-  const auto free_hash = [](XXH3_state_s* h) { XXH3_freeState(h); };
-  const std::unique_ptr<XXH3_state_s, decltype(free_hash)> owner(hash, free_hash);
-  XXH3_64bits_reset(hash);
-  std::vector<char> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 1 << 20)));
-  FileDigest digest;
-  while (digest.bytes < file.size()) {
-    const auto n =
-        static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), file.size() - digest.bytes));
-    file.read(digest.bytes, buffer.data(), n);
-    XXH3_64bits_update(hash, buffer.data(), n);
-    digest.bytes += n;
-  }
-  digest.xxh3 = XXH3_64bits_digest(hash);
-  return digest;
 }
 
 }  // namespace vitral

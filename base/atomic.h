@@ -12,16 +12,10 @@
 #include <string>
 #include <string_view>
 
-struct XXH3_state_s;
+#include "base/descriptor.h"
+#include "base/hash.h"
 
 namespace vitral {
-
-/// Size and XXH3-64 checksum of a file's bytes.
-struct FileDigest {
-  std::uint64_t bytes = 0;
-  std::uint64_t xxh3 = 0;
-  bool operator==(const FileDigest&) const = default;
-};
 
 class AtomicFile {
  public:
@@ -38,9 +32,9 @@ class AtomicFile {
  private:
   std::string path_;
   std::string temporary_;
-  int descriptor_ = -1;
-  FileDigest digest_;
-  XXH3_state_s* hash_;
+  Descriptor descriptor_;
+  std::uint64_t bytes_ = 0;
+  Hash hash_;
 };
 
 /// One AtomicFile with this text.
@@ -85,8 +79,5 @@ bool remove_folder_atomic(const std::string& path);
 bool is_temporary_name(std::string_view name);
 /// Removes the leftovers of killed processes from a folder that no other process writes to.
 void remove_temporaries(const std::string& folder);
-
-/// Reads a file once for its digest.
-FileDigest digest_of(const std::string& path);
 
 }  // namespace vitral

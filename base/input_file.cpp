@@ -2,9 +2,9 @@
 
 #include <cerrno>
 #include <cstring>
-#include <utility>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,41 +13,33 @@
 
 namespace vitral {
 
-InputFile::InputFile(std::string path) : path_(std::move(path)) {
-  // Without O_NONBLOCK the open of a FIFO would wait for a writer.
-  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor_ < 0) {
-    const int error = errno;
-    if (error == ENOENT || error == ENOTDIR)
-      throw_error<UsageError>("{}: no such file; check the path", path_);
-    throw_error("{}: cannot read: {}; check the file's permissions", path_, std::strerror(error));
-  }
+// Without O_NONBLOCK the open of a FIFO would wait for a writer.
+InputFile::InputFile(std::string path)
+    : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+  if (descriptor_ < 0 && (errno == ENOENT || errno == ENOTDIR))
+    throw_error<UsageError>("{}: no such file", path_);
   struct stat status {};
-  const bool known = ::fstat(descriptor_, &status) == 0;
-  if (!known || !S_ISREG(status.st_mode)) {
-    ::close(std::exchange(descriptor_, -1));
-    throw_error<UsageError>(
-        "{}: {}; give a regular file", path_,
-        known && S_ISDIR(status.st_mode) ? "is a directory, not a file" : "is not a file");
-  }
+  if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0)
+    throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", path_,
+                            std::strerror(errno));
+  if (S_ISDIR(status.st_mode))
+    throw_error<UsageError>("{}: is a directory, not a file; give a regular file", path_);
+  if (!S_ISREG(status.st_mode)) throw_error<UsageError>("{}: is not a regular file, name one", path_);
   size_ = static_cast<std::uint64_t>(status.st_size);
 }
 
-InputFile::~InputFile() {
-  if (descriptor_ >= 0) ::close(descriptor_);
+bool InputFile::locked() const {
+  if (::flock(descriptor_, LOCK_SH | LOCK_NB) != 0) return errno == EWOULDBLOCK;
+  ::flock(descriptor_, LOCK_UN);
+  return false;
 }
 
 void InputFile::read(std::uint64_t offset, void* to, std::size_t bytes) const {
-  auto* next = static_cast<char*>(to);
-  while (bytes > 0) {
-    const ssize_t n = ::pread(descriptor_, next, bytes, static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw_error("{}: cannot read: {}; check the disk", path_, std::strerror(errno));
-    if (n == 0) throw_error("{}: truncated at byte {}; copy it again", path_, offset);
-    next += n;
-    offset += static_cast<std::uint64_t>(n);
-    bytes -= static_cast<std::size_t>(n);
-  }
+  const std::size_t done = read_at(descriptor_, offset, to, bytes);
+  if (done == bytes) return;
+  if (errno == 0) throw_error("{}: truncated at byte {}; copy it again", path_, offset + done);
+  throw_error("{}: cannot be read at byte {}: {}; check the disk", path_, offset + done,
+              std::strerror(errno));
 }
 
 std::shared_ptr<char> InputFile::map() const {

@@ -1,25 +1,27 @@
-// A regular file that is read at chosen offsets; every error names the file and says what to do.
+// A regular file that is read at any offset, from any thread; every error names the file and says what to do.
 #pragma once
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
+
+#include "base/descriptor.h"
 
 namespace vitral {
 
 class InputFile {
  public:
-  /// Throws UsageError "PATH: no such file", "PATH: is a directory, not a file"; Error when it cannot be
-  /// read.
+  /// UsageError: no such file, not a regular one, or one that may not be read.
   explicit InputFile(std::string path);
-  ~InputFile();
-  InputFile(const InputFile&) = delete;
-  InputFile& operator=(const InputFile&) = delete;
 
   const std::string& path() const { return path_; }
-  std::uint64_t size() const { return size_; }
-  /// Fills `to` with exactly `bytes` bytes from `offset`. Throws Error when the file ends before.
+  std::uint64_t size() const { return size_; }  // bytes, when it was opened
+  bool holds(std::uint64_t offset, std::uint64_t bytes) const {
+    return offset <= size_ && bytes <= size_ - offset;
+  }
+  /// Another process has locked it (flock) for itself, as HDF5 does to write.
+  bool locked() const;
+  /// Fills `to` with exactly `bytes` bytes from `offset`. Error: the file ends before, or the disk fails.
   void read(std::uint64_t offset, void* to, std::size_t bytes) const;
   /// The whole file as memory, which must not be empty: pages come from the disk when they are touched, what
   /// is written into them stays in this process. It remains as it was when the file is removed or another
@@ -28,11 +30,11 @@ class InputFile {
 
  private:
   std::string path_;
-  int descriptor_ = -1;
+  Descriptor descriptor_;
   std::uint64_t size_ = 0;
 };
 
-/// The whole of a small text file. Throws Error when it is larger than `limit` bytes.
+/// The whole of a small text file. Error: it is larger than `limit` bytes.
 std::string read_text_file(const std::string& path, std::uint64_t limit);
 
 }  // namespace vitral

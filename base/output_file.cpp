@@ -52,29 +52,26 @@ OutputFile::OutputFile(const std::string& path) : path_(target(path)), partial_(
     if (::fstat(lock_, &locked) == 0 && ::stat(partial_.c_str(), &named) == 0 &&
         locked.st_dev == named.st_dev && locked.st_ino == named.st_ino)
       return;
-    ::close(lock_);
   }
 }
 
 void OutputFile::lock() {
-  lock_ = ::open(partial_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666);
+  lock_ = Descriptor(::open(partial_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666));
   if (lock_ < 0)
     throw_error<UsageError>("{}: cannot be created: {}; check that the folder exists and may be written",
                             path_, std::strerror(errno));
   if (set_lock(lock_, F_WRLCK)) return;
-  ::close(lock_);
   throw_error<UsageError>("{}: is being written by another process; wait for it, or name another file",
                           path_);
 }
 
 OutputFile::~OutputFile() {
   if (!partial_.empty()) ::unlink(partial_.c_str());  // before the lock goes
-  ::close(lock_);
 }
 
 void OutputFile::copy(const std::string& source) {
-  const int from = ::open(source.c_str(), O_RDONLY | O_CLOEXEC);
-  bool done = from >= 0 && ::ioctl(lock_, FICLONE, from) == 0;
+  const Descriptor from(::open(source.c_str(), O_RDONLY | O_CLOEXEC));
+  bool done = from >= 0 && ::ioctl(lock_, FICLONE, static_cast<int>(from)) == 0;
   if (!done && from >= 0) {
     done = ::ftruncate(lock_, 0) == 0 && ::lseek(lock_, 0, SEEK_SET) == 0;
     ssize_t copied = 1;
@@ -82,10 +79,8 @@ void OutputFile::copy(const std::string& source) {
     }
     done = done && copied == 0;
   }
-  const int why = errno;
-  if (from >= 0) ::close(from);
   if (!done)
-    throw_error("{}: cannot be copied to {}: {}; check the disk", source, partial_, std::strerror(why));
+    throw_error("{}: cannot be copied to {}: {}; check the disk", source, partial_, std::strerror(errno));
 }
 
 void OutputFile::share() { set_lock(lock_, F_RDLCK); }

@@ -11,6 +11,8 @@
 #pragma once
 #include <string>
 
+#include "base/descriptor.h"
+
 namespace vitral {
 
 class OutputFile {
@@ -36,7 +38,7 @@ class OutputFile {
   void lock();
 
   std::string path_, partial_;
-  int lock_ = -1;  // descriptor of PATH.partial
+  Descriptor lock_;  // of PATH.partial
 };
 
 }  // namespace vitral

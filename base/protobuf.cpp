@@ -2,19 +2,9 @@
 
 #include <bit>
 
+#include "base/bytes.h"
+
 namespace vitral::protobuf {
-namespace {
-
-template <class T>
-std::string little_endian(T value) {
-  std::string bytes;
-  for (std::size_t i = 0; i < sizeof value; ++i)
-    bytes += static_cast<char>((static_cast<std::uint64_t>(value) >> (8 * i)) & 0xFF);
-  return bytes;
-}
-
-}  // namespace
-
 std::string varint(std::uint64_t value) {
   std::string bytes;
   for (; value >= 0x80; value >>= 7) bytes += static_cast<char>((value & 0x7F) | 0x80);
@@ -30,10 +20,10 @@ std::string field(unsigned number, std::int64_t value) {
   return tag(number, Wire::varint) + varint(static_cast<std::uint64_t>(value));
 }
 std::string field(unsigned number, double value) {
-  return tag(number, Wire::fixed64) + little_endian(std::bit_cast<std::uint64_t>(value));
+  return tag(number, Wire::fixed64) + le64(std::bit_cast<std::uint64_t>(value));
 }
 std::string field(unsigned number, float value) {
-  return tag(number, Wire::fixed32) + little_endian(std::bit_cast<std::uint32_t>(value));
+  return tag(number, Wire::fixed32) + le32(std::bit_cast<std::uint32_t>(value));
 }
 
 std::optional<Field> Reader::next() {

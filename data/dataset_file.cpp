@@ -47,7 +47,7 @@ void require_finite(const H5File& file, const std::string& name, const Tensor& v
 
 DatasetFile::DatasetFile(const std::string& path_) : path(path_) {
   auto file = std::make_shared<const H5File>(H5File::open(path));
-  auto bytes = std::make_shared<const FileReader>(path);
+  auto bytes = std::make_shared<const InputFile>(path);
   // First what is quickly seen to be wrong, then the index of every row.
   check_images(*file);
   if (file->has("/images")) {
@@ -117,7 +117,7 @@ void DatasetFile::check_embeddings(const H5File& file) {
   view_seeds = file.read_uint64("/view_seeds");
 }
 
-void DatasetFile::read_names(const H5File& file, const FileReader& bytes) {
+void DatasetFile::read_names(const H5File& file, const InputFile& bytes) {
   if (!file.has("/names")) return;
   const Shape shape = file.shape("/names");
   if (shape.rank() != 1 || shape[0] != size)
@@ -126,7 +126,7 @@ void DatasetFile::read_names(const H5File& file, const FileReader& bytes) {
   names = read_text_rows(file, bytes, "/names");
 }
 
-void DatasetFile::read_concepts(const H5File& file, const FileReader& bytes) {
+void DatasetFile::read_concepts(const H5File& file, const InputFile& bytes) {
   if (!file.has("/concepts") && !file.has("/objects")) return;
   for (const char* needed : {"/concepts/names", "/concepts/embeddings"})
     if (!file.has(needed))

@@ -35,8 +35,8 @@ class DatasetFile {
  private:
   void check_images(const H5File& file) const;
   void check_embeddings(const H5File& file);
-  void read_names(const H5File& file, const FileReader& bytes);
-  void read_concepts(const H5File& file, const FileReader& bytes);
+  void read_names(const H5File& file, const InputFile& bytes);
+  void read_concepts(const H5File& file, const InputFile& bytes);
 };
 
 }  // namespace vitral::data

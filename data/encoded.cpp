@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::uint64_t longest = std::uint64_t{1} << 30;  // bytes of one encoded image
 using FilePtr = std::shared_ptr<const H5File>;
-using BytesPtr = std::shared_ptr<const FileReader>;
+using BytesPtr = std::shared_ptr<const InputFile>;
 
 void check_flat(const H5File& file) {
   for (const char* name : {"/encoded/bytes", "/encoded/offsets"})

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "base/file_reader.h"
+#include "base/input_file.h"
 #include "data/hdf5/file.h"
 
 namespace vitral::data {
@@ -18,7 +18,7 @@ namespace vitral::data {
 class EncodedReader {
  public:
   /// UsageError: /encoded is neither form; Error: offsets or references that do not fit the file.
-  EncodedReader(std::shared_ptr<const H5File> file, std::shared_ptr<const FileReader> bytes);
+  EncodedReader(std::shared_ptr<const H5File> file, std::shared_ptr<const InputFile> bytes);
   ~EncodedReader();
   EncodedReader(EncodedReader&&) noexcept;
   EncodedReader& operator=(EncodedReader&&) noexcept;

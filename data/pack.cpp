@@ -7,10 +7,8 @@
 
 #include <fnmatch.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-#include "base/file_reader.h"
+#include "base/hash.h"
+#include "base/input_file.h"
 #include "base/ordered.h"
 #include "base/text.h"
 #include "data/dataset_writer.h"
@@ -77,8 +75,7 @@ std::vector<PackSource> limited(std::vector<PackSource> files, const PackOptions
 }
 
 bool goes_to_validation(const PackOptions& options, const std::string& name) {
-  const XXH64_hash_t hash = XXH3_64bits(name.data(), name.size());
-  return static_cast<double>(hash >> 11) * 0x1p-53 < options.val_fraction;
+  return static_cast<double>(hash_of(name) >> 11) * 0x1p-53 < options.val_fraction;
 }
 
 void check(const PackOptions& o) {
@@ -109,7 +106,7 @@ Packed load(const PackSource& source, const PackOptions& options) {
   Packed packed;
   try {
     if (!source.problem.empty()) throw_error("{}", source.problem);
-    const FileReader reader(source.path);
+    const InputFile reader(source.path);
     if (reader.size() > std::uint64_t{1} << 30) throw_error("{}: is larger than 2^30 bytes", source.name);
     packed.file.resize(static_cast<std::size_t>(reader.size()));
     reader.read(0, packed.file.data(), packed.file.size());

@@ -8,9 +8,7 @@
 
 #include <sys/stat.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
+#include "base/hash.h"
 #include "base/output_file.h"
 #include "data/embedding_journal.h"
 #include "data/hdf5/file.h"
@@ -19,38 +17,26 @@
 namespace vitral::infer {
 namespace {
 
-class Hash {
- public:
-  Hash() : state_(XXH3_createState()) { XXH3_64bits_reset(state_); }
-  ~Hash() { XXH3_freeState(state_); }
-  Hash(const Hash&) = delete;
-  Hash& operator=(const Hash&) = delete;
-  void add(const void* data, std::size_t bytes) { XXH3_64bits_update(state_, data, bytes); }
-  void add(const std::string& text) { add(text.c_str(), text.size() + 1); }
-  std::string text() const { return fmt::format("{:016x}", XXH3_64bits_digest(state_)); }
-
- private:
-  XXH3_state_t* state_;
-};
-
 // Everything that the rows depend on.
 std::string identity_of(const models::Encoder& encoder, const std::vector<data::PackSource>& images,
                         const EmbedOptions& options) {
   Hash files, student;
+  // With the zero behind them, so that two texts are not one.
+  const auto add_text = [](Hash& to, const std::string& text) { to.add(text.c_str(), text.size() + 1); };
   for (const auto& image : images) {
-    files.add(image.path);
+    add_text(files, image.path);
     struct stat status {};
     if (::stat(image.path.c_str(), &status) != 0) continue;
     const std::int64_t state[] = {status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
     files.add(state, sizeof state);
   }
   for (const auto& [name, tensor] : encoder.student().state()) {
-    student.add(name);
+    add_text(student, name);
     const Tensor host = tensor.to(cpu);
     student.add(host.raw(), host.bytes());
   }
-  student.add(encoder.settings());
-  return fmt::format("{} images {}, student {}{}{}", images.size(), files.text(), student.text(),
+  add_text(student, encoder.settings());
+  return fmt::format("{} images {:016x}, student {:016x}{}{}", images.size(), files.value(), student.value(),
                      options.patches ? ", with patches" : "", options.scaled_decode ? ", scaled decode" : "");
 }
 

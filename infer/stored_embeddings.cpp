@@ -2,7 +2,7 @@
 #include <future>
 #include <optional>
 
-#include "base/file_reader.h"
+#include "base/input_file.h"
 #include "data/dataset.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/heap_rows.h"
@@ -20,7 +20,7 @@ constexpr std::int64_t most_numbers = 1 << 24;   // in a row
 struct StoredEmbeddings::State {
   std::string path;
   std::shared_ptr<const data::H5File> file;
-  std::shared_ptr<const FileReader> bytes;
+  std::shared_ptr<const InputFile> bytes;
   std::optional<data::RowReader> rows;  // [N,D] or [N,V,D]
   std::int64_t views = 0, width = 0;    // views 0: [N,D]
   std::vector<std::uint64_t> seeds;     // [N,V], or none
@@ -30,7 +30,7 @@ struct StoredEmbeddings::State {
   explicit State(const std::string& where)
       : path(where),
         file(std::make_shared<data::H5File>(data::H5File::open(where))),
-        bytes(std::make_shared<FileReader>(where)) {
+        bytes(std::make_shared<InputFile>(where)) {
     if (!file->has("/embeddings") || file->is_group("/embeddings"))
       throw_error<UsageError>(
           "{}: has no /embeddings; give a file of `vitral embed`, or a dataset after `vitral teach`", path);

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/file_reader.h"
+#include "base/input_file.h"
 #include "base/output_file.h"
 #include "base/text.h"
 #include "data/hdf5/file.h"
@@ -87,7 +87,7 @@ TextEmbeddings read_texts(const std::string& path) {
     throw_error<UsageError>("{}: /texts is {} and /embeddings {}; [T] and float [T,D] are needed", path,
                             names, shape);
   TextEmbeddings out;
-  out.texts = data::read_text_rows(file, FileReader(path), "/texts");
+  out.texts = data::read_text_rows(file, InputFile(path), "/texts");
   out.embeddings = file.read("/embeddings").cast(DType::float32);
   out.lengths = lengths_of(out.embeddings);
   if (const std::int64_t t = without_direction(out.lengths); t >= 0)

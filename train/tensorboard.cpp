@@ -9,6 +9,7 @@
 
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/protobuf.h"
 
@@ -28,14 +29,6 @@ constexpr std::array<std::uint32_t, 256> crc_table = [] {
 }();
 
 std::uint32_t masked_crc(std::string_view bytes) { return std::rotr(crc32c(bytes), 15) + 0xA282EAD8U; }
-
-template <class T>
-std::string little_endian(T value) {
-  std::string bytes;
-  for (std::size_t i = 0; i < sizeof value; ++i)
-    bytes += static_cast<char>((static_cast<std::uint64_t>(value) >> (8 * i)) & 0xFF);
-  return bytes;
-}
 
 std::string scalar(std::string_view name, double value) {
   return field(1, field(1, name) + field(2, static_cast<float>(value)));
@@ -89,8 +82,8 @@ void TensorBoardWriter::val(const ValRecord& r) {
 
 void TensorBoardWriter::write(std::int64_t step, std::string_view what) {
   const std::string event = field(1, wall_time()) + field(2, step) + std::string(what);
-  const std::string length = little_endian(static_cast<std::uint64_t>(event.size()));
-  file_.write(length + little_endian(masked_crc(length)) + event + little_endian(masked_crc(event)));
+  const std::string length = le64(event.size());
+  file_.write(length + le32(masked_crc(length)) + event + le32(masked_crc(event)));
 }
 
 }  // namespace vitral::train

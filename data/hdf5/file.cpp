@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <utility>
 
-#include "base/file_reader.h"
+#include "base/input_file.h"
 #include "base/text.h"
 #include "data/hdf5/handle.h"
 
@@ -195,7 +195,7 @@ H5File H5File::open(const std::string& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored))
     throw_error<UsageError>("{}: is a directory, an HDF5 file is needed", path);
-  const FileReader bytes(path);  // says why a file cannot be read
+  const InputFile bytes(path);  // says why a file cannot be read
   const bool known = is_hdf5(path);
   const hid_t id = known ? H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT) : H5I_INVALID_HID;
   if (id >= 0) return {path, id};

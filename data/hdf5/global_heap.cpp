@@ -25,7 +25,7 @@ constexpr std::uint64_t header_bytes = 16;  // of a collection and of an object
 // the end), reference count, 4 reserved, size, data padded to 8 bytes.
 class Collection {
  public:
-  Collection(const FileReader& file, std::uint64_t offset, const std::string& what)
+  Collection(const InputFile& file, std::uint64_t offset, const std::string& what)
       : file_(file), offset_(offset), what_(what) {
     unsigned char header[header_bytes];
     if (!file.holds(offset, header_bytes)) fail();
@@ -61,7 +61,7 @@ class Collection {
   }
 
  private:
-  const FileReader& file_;
+  const InputFile& file_;
   std::uint64_t offset_, end_ = 0;
   const std::string& what_;
 };
@@ -72,7 +72,7 @@ HeapReference parse_heap_reference(const unsigned char bytes[16]) {
   return {load<std::uint32_t>(bytes), load<std::uint64_t>(bytes + 4), load<std::uint32_t>(bytes + 12)};
 }
 
-std::vector<HeapObject> resolve_heap(const FileReader& file, std::uint64_t user_block,
+std::vector<HeapObject> resolve_heap(const InputFile& file, std::uint64_t user_block,
                                      const std::vector<HeapReference>& references, const std::string& what) {
   std::vector<HeapObject> found(references.size());
   // In the order of the file: each collection once, forwards.

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "base/file_reader.h"
+#include "base/input_file.h"
 
 namespace vitral::data {
 
@@ -25,7 +25,7 @@ HeapReference parse_heap_reference(const unsigned char bytes[16]);
 
 /// Where the values lie, in the order of the references. Reads every collection once. Error, naming `what`: a
 /// reference to nothing, collections that overlap or leave the file.
-std::vector<HeapObject> resolve_heap(const FileReader& file, std::uint64_t user_block,
+std::vector<HeapObject> resolve_heap(const InputFile& file, std::uint64_t user_block,
                                      const std::vector<HeapReference>& references, const std::string& what);
 
 }  // namespace vitral::data

@@ -8,7 +8,7 @@
 namespace vitral::data {
 namespace {
 
-std::vector<HeapReference> read_references(const FileReader& bytes, const StorageIndex& index,
+std::vector<HeapReference> read_references(const InputFile& bytes, const StorageIndex& index,
                                            const std::string& name) {
   const auto count = static_cast<std::size_t>(index.rows);
   if (count > bytes.size())  // each takes 16 bytes, but for those never written
@@ -30,7 +30,7 @@ std::vector<HeapReference> read_references(const FileReader& bytes, const Storag
 
 }  // namespace
 
-std::vector<HeapObject> resolve_heap_rows(const H5File& file, const FileReader& bytes,
+std::vector<HeapObject> resolve_heap_rows(const H5File& file, const InputFile& bytes,
                                           const StorageIndex& index, const std::string& name) {
   const Handle creation(H5Fget_create_plist(file.id()), H5Pclose);
   hsize_t user_block = 0;
@@ -41,7 +41,7 @@ std::vector<HeapObject> resolve_heap_rows(const H5File& file, const FileReader& 
 namespace {
 
 // `rows` of a dataset of strings, or all of them.
-std::vector<std::string> read_rows(const H5File& file, const FileReader& bytes, const std::string& name,
+std::vector<std::string> read_rows(const H5File& file, const InputFile& bytes, const std::string& name,
                                    const std::vector<std::int64_t>* rows) {
   const auto chosen = [&](const auto& all, const auto& text_of) {
     std::vector<std::string> text;
@@ -73,12 +73,12 @@ std::vector<std::string> read_rows(const H5File& file, const FileReader& bytes, 
 
 }  // namespace
 
-std::vector<std::string> read_text_rows(const H5File& file, const FileReader& bytes,
+std::vector<std::string> read_text_rows(const H5File& file, const InputFile& bytes,
                                         const std::string& name) {
   return read_rows(file, bytes, name, nullptr);
 }
 
-std::vector<std::string> read_text_rows(const H5File& file, const FileReader& bytes, const std::string& name,
+std::vector<std::string> read_text_rows(const H5File& file, const InputFile& bytes, const std::string& name,
                                         const std::vector<std::int64_t>& rows) {
   return read_rows(file, bytes, name, &rows);
 }

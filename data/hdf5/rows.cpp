@@ -38,7 +38,7 @@ struct RowReader::Library {
   Handle dataset, space;
 };
 
-RowReader::RowReader(std::shared_ptr<const H5File> file, std::shared_ptr<const FileReader> bytes,
+RowReader::RowReader(std::shared_ptr<const H5File> file, std::shared_ptr<const InputFile> bytes,
                      std::string name)
     : file_(std::move(file)), bytes_(std::move(bytes)), name_(std::move(name)) {
   const auto lock = lock_hdf5();

@@ -11,7 +11,7 @@
 #include <memory>
 #include <string>
 
-#include "base/file_reader.h"
+#include "base/input_file.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/storage_index.h"
 #include "tensor/tensor.h"
@@ -22,7 +22,7 @@ class RowReader {
  public:
   /// uint8 rows stay uint8; float16, float32 and float64 rows become float32. UsageError: another type,
   /// storage in another file; Error: truncated or damaged.
-  RowReader(std::shared_ptr<const H5File> file, std::shared_ptr<const FileReader> bytes, std::string name);
+  RowReader(std::shared_ptr<const H5File> file, std::shared_ptr<const InputFile> bytes, std::string name);
   ~RowReader();
   RowReader(RowReader&&) noexcept;
   RowReader& operator=(RowReader&&) noexcept;
@@ -44,7 +44,7 @@ class RowReader {
   struct Library;  // the slow way
 
   std::shared_ptr<const H5File> file_;
-  std::shared_ptr<const FileReader> bytes_;
+  std::shared_ptr<const InputFile> bytes_;
   std::string name_;
   Shape shape_;
   DType stored_ = DType::uint8;

@@ -8,13 +8,13 @@
 namespace vitral::data {
 namespace {
 
-[[noreturn]] void damaged(const FileReader& bytes, const std::string& name, std::int64_t row) {
+[[noreturn]] void damaged(const InputFile& bytes, const std::string& name, std::int64_t row) {
   throw_error(
       "{}: {} row {} lies beyond the end of the file ({} bytes), it is truncated or damaged; write it again",
       bytes.path(), name, row, bytes.size());
 }
 
-void index_contiguous(StorageIndex& index, const FileReader& bytes, const std::string& name, hid_t dataset) {
+void index_contiguous(StorageIndex& index, const InputFile& bytes, const std::string& name, hid_t dataset) {
   index.layout = "contiguous";
   index.rows_a_piece = std::max<std::int64_t>(index.rows, 1);
   const haddr_t at = H5Dget_offset(dataset);
@@ -28,7 +28,7 @@ void index_contiguous(StorageIndex& index, const FileReader& bytes, const std::s
   index.pieces.assign(1, at);
 }
 
-void index_chunks(StorageIndex& index, const FileReader& bytes, const std::string& name, hid_t creation,
+void index_chunks(StorageIndex& index, const InputFile& bytes, const std::string& name, hid_t creation,
                   const Shape& shape) {
   hsize_t chunk[Shape::max_rank] = {};
   if (H5Pget_chunk(creation, Shape::max_rank, chunk) != shape.rank())
@@ -63,7 +63,7 @@ void index_chunks(StorageIndex& index, const FileReader& bytes, const std::strin
 
 }  // namespace
 
-StorageIndex index_storage(const H5File& file, const FileReader& bytes, const std::string& name) {
+StorageIndex index_storage(const H5File& file, const InputFile& bytes, const std::string& name) {
   const Shape shape = file.shape(name);
   VITRAL_CHECK(shape.rank() > 0, "{}: {} is a single value, rows are needed", file.path(), name);
   const Handle dataset = open_dataset(file, name);
@@ -103,7 +103,7 @@ StorageIndex index_storage(const H5File& file, const FileReader& bytes, const st
   return index;
 }
 
-bool StorageIndex::read(const FileReader& file, std::int64_t first, std::int64_t count, void* to) const {
+bool StorageIndex::read(const InputFile& file, std::int64_t first, std::int64_t count, void* to) const {
   auto* bytes = static_cast<char*>(to);
   while (count > 0) {
     const std::uint64_t piece = pieces[static_cast<std::size_t>(first / rows_a_piece)];

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "base/file_reader.h"
+#include "base/input_file.h"
 #include "data/hdf5/file.h"
 
 namespace vitral::data {
@@ -21,13 +21,13 @@ struct StorageIndex {
   std::string obstacle;               // why the rows cannot be read by pread; empty: they can
 
   /// Reads rows [first, first + count). False, and nothing useful in `to`, where one was never written.
-  bool read(const FileReader& file, std::int64_t first, std::int64_t count, void* to) const;
+  bool read(const InputFile& file, std::int64_t first, std::int64_t count, void* to) const;
   /// Rows that were never written: they read as the dataset's fill value.
   std::int64_t unwritten_rows() const;
 };
 
 /// For numbers, and for variable-length values, whose rows are then the references into the global heap.
 /// Every piece is checked to lie within the file (Error: truncated or damaged).
-StorageIndex index_storage(const H5File& file, const FileReader& bytes, const std::string& name);
+StorageIndex index_storage(const H5File& file, const InputFile& bytes, const std::string& name);
 
 }  // namespace vitral::data

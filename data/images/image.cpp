@@ -2,23 +2,15 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <initializer_list>
-#include <memory>
 
 #include "base/atomic.h"
+#include "base/input_file.h"
 #include "data/images/codec.h"
 
 namespace vitral::data {
 namespace {
-
-struct CloseFile {
-  void operator()(std::FILE* file) const { std::fclose(file); }
-};
-using File = std::unique_ptr<std::FILE, CloseFile>;
 
 constexpr int jpeg_quality = 92;
 
@@ -64,26 +56,19 @@ Tensor decode_image(std::span<const std::uint8_t> bytes, const std::string& name
 }
 
 Tensor read_image(const std::string& path, std::int64_t least) {
-  std::error_code failure;
-  const auto status = std::filesystem::status(path, failure);
-  if (status.type() == std::filesystem::file_type::not_found)
-    throw_error<UsageError>("{}: no such file", path);
+  std::error_code ignored;
+  const auto status = std::filesystem::status(path, ignored);
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
     throw_error<UsageError>("{}: not a file; name a JPEG or PNG image", path);
-  const File file(std::fopen(path.c_str(), "rb"));
-  if (!file) throw_error<UsageError>("{}: cannot be opened: {}", path, std::strerror(errno));
-
-  const auto size = static_cast<std::size_t>(std::filesystem::file_size(path, failure));
-  if (failure) throw_error("{}: cannot be read: {}", path, failure.message());
+  const InputFile file(path);
+  const auto size = static_cast<std::size_t>(file.size());
   // The first bytes first: a large file of another kind is refused without reading it.
   std::vector<std::uint8_t> bytes(std::min<std::size_t>(size, 16));
-  bytes.resize(std::fread(bytes.data(), 1, bytes.size(), file.get()));
+  file.read(0, bytes.data(), bytes.size());
   if (looks_like_image(bytes)) {
-    const std::size_t begin = bytes.size();
     bytes.resize(size);
-    bytes.resize(begin + std::fread(bytes.data() + begin, 1, size - begin, file.get()));
+    file.read(0, bytes.data(), size);
   }
-  if (std::ferror(file.get()) || bytes.size() > size) throw_error("{}: cannot be read", path);
   return decode_image(bytes, path, least);
 }
 

@@ -5,9 +5,9 @@
 #include <filesystem>
 
 #include <nlohmann/json.hpp>
-#include <xxhash.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/input_file.h"
 
 namespace vitral::data {
@@ -23,7 +23,7 @@ std::string hex(std::uint64_t value) { return fmt::format("{:016x}", value); }
 
 // The last entry of state.json: the checksum of all text before it.
 std::string checksum_line(std::string_view text) {
-  return fmt::format(",\n \"checksum\": \"{}\"\n}}\n", hex(XXH3_64bits(text.data(), text.size())));
+  return fmt::format(",\n \"checksum\": \"{}\"\n}}\n", hex(hash_of(text)));
 }
 
 constexpr const char* advice = "use another checkpoint";

@@ -8,18 +8,13 @@
 #include <nlohmann/json.hpp>
 #include <zlib.h>
 
+#include "base/bytes.h"
 #include "base/text.h"
 
 namespace vitral::data {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "elements are written as they lie");
-
-std::string little(std::uint64_t value, int bytes) {
-  std::string text;
-  for (int i = 0; i < bytes; ++i) text += static_cast<char>((value >> (8 * i)) & 0xFF);
-  return text;
-}
 
 // A zip archive (PKWARE's APPNOTE.TXT) of stored entries whose bytes begin at multiples of 64.
 class ZipWriter {
@@ -36,10 +31,10 @@ class ZipWriter {
     const std::uint64_t padding = (alignment - begin % alignment) % alignment;
     const std::string common = common_fields(name, crc(data, bytes), bytes);
     // PyTorch's own extra field for this has the same name.
-    const std::string extra = std::string("FB") + little(padding, 2) + std::string(padding, 'Z');
-    directory_ += std::string("PK\1\2") + little(0, 2) + common + little(0, 2) + little(0, 2) + little(0, 2) +
-                  little(0, 2) + little(0, 4) + little(at_, 4) + name;
-    put(std::string("PK\3\4") + common + little(extra.size(), 2) + name + extra);
+    const std::string extra = std::string("FB") + le16(padding) + std::string(padding, 'Z');
+    directory_ += std::string("PK\1\2") + le16(0) + common + le16(0) + le16(0) + le16(0) + le16(0) + le32(0) +
+                  le32(at_) + name;
+    put(std::string("PK\3\4") + common + le16(extra.size()) + name + extra);
     file_.write(data, bytes);
     at_ += bytes;
     ++entries_;
@@ -50,8 +45,8 @@ class ZipWriter {
     VITRAL_CHECK(entries_ <= 0xFFFF, "{}: more than 65,535 tensors; write .safetensors", path_);
     const std::uint64_t begin = at_;
     put(directory_);
-    put(std::string("PK\5\6") + little(0, 4) + little(entries_, 2) + little(entries_, 2) +
-        little(directory_.size(), 4) + little(begin, 4) + little(0, 2));
+    put(std::string("PK\5\6") + le32(0) + le16(entries_) + le16(entries_) + le32(directory_.size()) +
+        le32(begin) + le16(0));
     return file_.commit();
   }
 
@@ -59,9 +54,8 @@ class ZipWriter {
   // What the header of an entry and the directory have in common, up to the length of the name.
   static std::string common_fields(const std::string& name, std::uint32_t checksum, std::uint64_t bytes) {
     constexpr std::uint64_t version = 20, stored = 0, midnight = 0, first_of_1980 = 0x21;
-    return little(version, 2) + little(0, 2) + little(stored, 2) + little(midnight, 2) +
-           little(first_of_1980, 2) + little(checksum, 4) + little(bytes, 4) + little(bytes, 4) +
-           little(name.size(), 2);
+    return le16(version) + le16(0) + le16(stored) + le16(midnight) + le16(first_of_1980) + le32(checksum) +
+           le32(bytes) + le32(bytes) + le16(name.size());
   }
   static std::uint32_t crc(const void* data, std::uint64_t bytes) {
     return static_cast<std::uint32_t>(crc32_z(0, static_cast<const unsigned char*>(data), bytes));
@@ -96,12 +90,12 @@ const char* storage_name(DType dtype) {
 }
 
 // The opcodes that are needed here (CPython's Lib/pickletools.py).
-std::string text(const std::string& value) { return fmt::format("X{}{}", little(value.size(), 4), value); }
+std::string text(const std::string& value) { return fmt::format("X{}{}", le32(value.size()), value); }
 std::string integer(std::int64_t value) {
   const auto bits = static_cast<std::uint64_t>(value);
-  if (value >= 0 && value <= 0xFF) return fmt::format("K{}", little(bits, 1));
-  if (value >= 0 && value <= 0x7FFFFFFF) return fmt::format("J{}", little(bits, 4));
-  return fmt::format("\x8a\x08{}", little(bits, 8));
+  if (value >= 0 && value <= 0xFF) return fmt::format("K{}", little_endian(bits, 1));
+  if (value >= 0 && value <= 0x7FFFFFFF) return fmt::format("J{}", le32(bits));
+  return fmt::format("\x8a\x08{}", le64(bits));
 }
 std::string global(const char* module, const char* name) { return fmt::format("c{}\n{}\n", module, name); }
 const std::string empty_dict = global("collections", "OrderedDict") + ")R";

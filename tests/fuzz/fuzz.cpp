@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 
 namespace vitral::fuzz {
@@ -43,12 +44,6 @@ int descriptor() {
     return made;
   }();
   return fd;
-}
-
-std::string little(std::uint64_t value, int bytes) {
-  std::string text;
-  for (int i = 0; i < bytes; ++i) text += static_cast<char>((value >> (8 * i)) & 0xFF);
-  return text;
 }
 
 }  // namespace
@@ -89,18 +84,18 @@ std::string zip_of(const std::vector<std::pair<std::string, std::string>>& entri
   std::string out, directory;
   for (const auto& [name, bytes] : entries) {
     const auto crc = crc32_z(0, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
-    std::string common = little(20, 2);
-    common += little(0, 4) + little(0, 2) + little(0x21, 2) + little(crc, 4) + little(bytes.size(), 4);
-    common += little(bytes.size(), 4) + little(name.size(), 2) + little(0, 2);
-    directory += std::string("PK\1\2") + little(20, 2);
-    directory += common + little(0, 2) + little(0, 2) + little(0, 2) + little(0, 4) + little(out.size(), 4);
+    std::string common = le16(20);
+    common += le32(0) + le16(0) + le16(0x21) + le32(crc) + le32(bytes.size());
+    common += le32(bytes.size()) + le16(name.size()) + le16(0);
+    directory += std::string("PK\1\2") + le16(20);
+    directory += common + le16(0) + le16(0) + le16(0) + le32(0) + le32(out.size());
     directory += name;
     out += std::string("PK\3\4") + common;
     out += name + bytes;
   }
-  std::string end = std::string("PK\5\6") + little(0, 4);
-  end += little(entries.size(), 2) + little(entries.size(), 2) + little(directory.size(), 4);
-  end += little(out.size(), 4) + little(0, 2);
+  std::string end = std::string("PK\5\6") + le32(0);
+  end += le16(entries.size()) + le16(entries.size()) + le32(directory.size());
+  end += le32(out.size()) + le16(0);
   return out + directory + end;
 }
 

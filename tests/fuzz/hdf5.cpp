@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "base/file_reader.h"
+#include "base/input_file.h"
 #include "base/input_file.h"
 #include "data/dataset.h"
 #include "data/hdf5/storage_index.h"
@@ -34,7 +34,7 @@ Base load_base(const std::string& name) {
   const std::string path = "tests/golden/layouts_" + name + ".h5";
   Base base{read_text_file(path, 1 << 20), {}};
   const data::H5File file = data::H5File::open(path);
-  const FileReader reader(path);
+  const InputFile reader(path);
   for (const auto& entry : file.contents()) {
     const data::StorageIndex index = data::index_storage(file, reader, entry.name);
     for (const std::uint64_t piece : index.pieces)

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "base/file_reader.h"
+#include "base/input_file.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/heap_rows.h"
 #include "infer/show/contact_sheet.h"
@@ -176,7 +176,7 @@ TEST(TextRows, SomeOfThem) {
   made.write_strings("/names", {"zero", "one", "zwei"});
   made.close();
   const data::H5File file = data::H5File::open(path);
-  const FileReader bytes(path);
+  const InputFile bytes(path);
   EXPECT_EQ(data::read_text_rows(file, bytes, "/names", {2, 0, 2}),
             (std::vector<std::string>{"zwei", "zero", "zwei"}));
   EXPECT_EQ(data::read_text_rows(file, bytes, "/names").size(), 3U);

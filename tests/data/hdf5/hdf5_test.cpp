@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/file_reader.h"
+#include "base/input_file.h"
 #include "data/dataset.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/rows.h"
@@ -82,7 +82,7 @@ TEST(Hdf5, FilesThatCannotBeReadNow) {
   H5File::create(path).close();
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   EXPECT_EQ(message_of([&] { H5File::open(pipe); }), pipe + ": is not a regular file, name one");
-  EXPECT_EQ(message_of([&] { FileReader reader(pipe); }), pipe + ": is not a regular file, name one");
+  EXPECT_EQ(message_of([&] { InputFile reader(pipe); }), pipe + ": is not a regular file, name one");
   EXPECT_FALSE(H5File::is_hdf5(pipe));
   // What the library does to write, here and in h5py.
   const int writer = ::open(path.c_str(), O_RDWR);
@@ -138,7 +138,7 @@ TEST(Hdf5, CompressionThatTheLibraryLacks) {
   const std::string expected =
       path + ": /rows is compressed with lzf, which this HDF5 cannot read; rewrite it with gzip or none";
   EXPECT_EQ(message_of([&] { file->read("/rows"); }), expected);
-  EXPECT_EQ(message_of([&] { RowReader(file, std::make_shared<const FileReader>(path), "/rows"); }),
+  EXPECT_EQ(message_of([&] { RowReader(file, std::make_shared<const InputFile>(path), "/rows"); }),
             expected);
 }
 
@@ -152,7 +152,7 @@ TEST(Hdf5, DamageInAnotherThreadIsOneLine) {
   bytes[third + 50] = 78;
   test::put_file(path, bytes);
   const RowReader rows(std::make_shared<const H5File>(H5File::open(path)),
-                       std::make_shared<const FileReader>(path), "/rows");
+                       std::make_shared<const InputFile>(path), "/rows");
   std::string message;
   testing::internal::CaptureStderr();
   std::thread([&] {

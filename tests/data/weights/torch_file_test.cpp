@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <zip.h>
 
+#include "base/bytes.h"
 #include "base/random.h"
 #include "data/hdf5/file.h"
 #include "data/weights/pickle.h"
@@ -123,13 +124,8 @@ void put_zip(const std::string& path, const Entries& entries, zip_int32_t compre
   ASSERT_EQ(zip_close(zip), 0);
 }
 
-std::string little(std::uint64_t value, int bytes) {
-  std::string text;
-  for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i));
-  return text;
-}
-std::string text_of(const std::string& text) { return "X" + little(text.size(), 4) + text; }
-std::string integer(std::int64_t value) { return "\x8a\x08"s + little(static_cast<std::uint64_t>(value), 8); }
+std::string text_of(const std::string& text) { return "X" + le32(text.size()) + text; }
+std::string integer(std::int64_t value) { return "\x8a\x08"s + le64(static_cast<std::uint64_t>(value)); }
 std::string tuple_of(const std::vector<std::int64_t>& values) {
   std::string text = "(";
   for (auto v : values) text += integer(v);

@@ -1,0 +1,41 @@
+// A file of rows of one size that grows beside hours of work, so that an interruption costs little of it.
+//
+//   RowJournal journal("train.h5.teach", "vitral-embeddings-1", identity, row_bytes);
+//   for (std::int64_t i = journal.rows(); i < all; i += n) journal.append(rows, n);
+//
+// Layout: the format and the identity, a line of text each, then the rows end to end. A torn row at the end,
+// which a killed process may leave, is cut off on opening.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/descriptor.h"
+
+namespace vitral {
+
+class RowJournal {
+ public:
+  /// Opens the journal of an earlier start where there is one, else begins it. identity: everything that the
+  /// rows depend on, one line. UsageError: the journal there is of another identity, or this is no journal of
+  /// this format (it says what to do); another process has it open; it cannot be created.
+  RowJournal(std::string path, std::string_view format, const std::string& identity, std::int64_t row_bytes);
+
+  std::int64_t rows() const { return rows_; }
+  /// Durable at the latest after some seconds of further appends. Error: the disk is full.
+  void append(const void* rows, std::int64_t count);
+  /// Rows [first, first + count) into `to`.
+  void read(std::int64_t first, std::int64_t count, void* to) const;
+  /// The work is done: the file goes.
+  void remove();
+
+ private:
+  void write(const void* data, std::int64_t bytes);
+
+  std::string path_;
+  std::int64_t row_bytes_, begin_ = 0, rows_ = 0;
+  double synced_ = 0;  // when
+  Descriptor descriptor_;
+};
+
+}  // namespace vitral
