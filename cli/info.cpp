@@ -14,7 +14,7 @@
 #include "data/weights/torch_file.h"
 #include "data/weights/torch_training.h"
 #include "data/weights/weights.h"
-#include "models/clip/towers.h"
+#include "models/clip/state.h"
 #include "models/clip/weights.h"
 #include "models/student/encoder.h"
 

@@ -86,11 +86,11 @@ Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
   Searched out;
   std::vector<int> sizes{student.config().image_size};
   out.rankings.push_back(ranking_of("student", a.encoder.weights, a, texts, sizes[0], student.config().width,
-                                    [&](const Tensor& images) { return student.encode(images).embeddings; }));
+                                    [&](const Tensor& images) { return student.embed(images).embeddings; }));
   if (teacher) {
     sizes.push_back(teacher->config().image_size);
     out.rankings.push_back(ranking_of("teacher", a.teacher, a, texts, sizes[1], teacher->config().embedding,
-                                      [&](const Tensor& images) { return teacher->encode(images); }));
+                                      [&](const Tensor& images) { return teacher->embed(images); }));
   }
   const auto progress = terminal_counter("searched");
   const auto total = static_cast<std::int64_t>(files->size());
@@ -105,8 +105,8 @@ Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
     if (!batch.usable.empty()) {
       const auto first = static_cast<std::int64_t>(file_of->size());
       for (const auto i : batch.usable) file_of->push_back(static_cast<std::size_t>(begin + i));
-      out.rankings[0].search.add(student.encode(batch.pixels[0], a.batch_size).embeddings, first);
-      if (teacher) out.rankings[1].search.add(teacher->encode(batch.pixels[1], a.batch_size), first);
+      out.rankings[0].search.add(student.embed(batch.pixels[0], a.batch_size).embeddings, first);
+      if (teacher) out.rankings[1].search.add(teacher->embed(batch.pixels[1], a.batch_size), first);
     }
     if (progress) progress(begin + count, total);
   }
@@ -153,7 +153,7 @@ Searched search_stored(const Arguments& a, const infer::TextEmbeddings* texts) {
   Searched out;
   out.rankings.push_back(
       ranking_of("stored", a.encoder.weights, a, texts, student ? student->config().image_size : 0,
-                 stored->width(), [&](const Tensor& images) { return student->encode(images).embeddings; }));
+                 stored->width(), [&](const Tensor& images) { return student->embed(images).embeddings; }));
   if (teacher) out.rankings.push_back(ranking_of("teacher", a.teacher, a, texts, 0, teacher->width(), {}));
   const auto progress = terminal_counter("searched");
   stored->each_block([&](const Tensor& rows, std::int64_t first) {

@@ -13,6 +13,7 @@
 
 #include "base/random.h"
 #include "base/text.h"
+#include "base/vectors.h"
 #include "data/images/augment.h"
 #include "data/images/image.h"
 
@@ -64,18 +65,7 @@ LoaderOptions bounded(LoaderOptions options, const Dataset& dataset) {
 std::string target_problem(const Batch& batch, const Dataset& dataset) {
   const std::int64_t width = batch.targets.defined() ? batch.targets.dim(1) : 0;
   for (std::int64_t i = 0; width > 0 && i < batch.size(); ++i) {
-    const float* t = batch.targets.data<float>() + i * width;
-    double squares = 0;
-    for (std::int64_t k = 0; k < width; ++k) squares += double{t[k]} * t[k];
-    const char* problem = nullptr;
-    if (!std::isfinite(squares))
-      problem = "not finite";
-    else if (squares == 0)
-      problem = "zero";
-    else if (squares > std::numeric_limits<float>::max())
-      problem = "too large for float32";
-    else if (squares < std::numeric_limits<float>::min())
-      problem = "too small for float32";
+    const char* problem = direction_problem(squared_length(batch.targets.data<float>() + i * width, width));
     if (!problem) continue;
     const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
     std::string name = one_line(dataset.name(index));

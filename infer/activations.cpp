@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/text.h"
+#include "base/vectors.h"
 #include "data/images/transform.h"
 #include "infer/measure/pointing.h"
 
@@ -106,9 +107,7 @@ std::vector<PatchTarget> targets_of(const TextEmbeddings& texts) {
   std::vector<PatchTarget> out;
   for (std::int64_t t = 0; t < texts.size(); ++t) {
     const float* from = texts.embeddings.data<float>() + t * width;
-    double squares = 0;
-    for (std::int64_t i = 0; i < width; ++i) squares += double{from[i]} * from[i];
-    const double factor = double{texts.lengths.data<float>()[t]} / std::sqrt(squares);
+    const double factor = double{texts.lengths.data<float>()[t]} / length(from, width);
     PatchTarget target{texts.texts[static_cast<std::size_t>(t)], Tensor({width}), {}};
     for (std::int64_t i = 0; i < width; ++i)
       target.embedding.data<float>()[i] = static_cast<float>(factor * from[i]);
@@ -123,12 +122,8 @@ Tensor patch_softmax(const Tensor& patch_embeddings, const Tensor& text) {
                patch_embeddings.shape());
   const std::int64_t patches = patch_embeddings.dim(0), width = patch_embeddings.dim(1);
   std::vector<double> scores;
-  for (std::int64_t n = 0; n < patches; ++n) {
-    const float *e = patch_embeddings.data<float>() + n * width, *t = text.data<float>();
-    double product = 0;
-    for (std::int64_t i = 0; i < width; ++i) product += double{e[i]} * t[i];
-    scores.push_back(2 * product);
-  }
+  for (std::int64_t n = 0; n < patches; ++n)
+    scores.push_back(2 * dot(patch_embeddings.data<float>() + n * width, text.data<float>(), width));
   const double highest = *std::max_element(scores.begin(), scores.end());
   double sum = 0;
   for (double& s : scores) sum += s = std::exp(s - highest);
@@ -142,7 +137,7 @@ ImageActivations activations_of(const models::Encoder& encoder, const Tensor& im
                                 std::span<const PatchTarget> targets,
                                 const models::ClipImageEncoder* teacher) {
   const std::int64_t width = encoder.config().width, grid = encoder.config().grid();
-  const models::Encoded e = encoder.encode(one_image(image, encoder.config().image_size));
+  const models::ImageEmbeddings e = encoder.embed(one_image(image, encoder.config().image_size));
   const Tensor patches = e.patches.reshape({-1, width});
   ImageActivations out{title, image, e.probs.reshape({grid, grid}), {}, {}};
   if (teacher) {

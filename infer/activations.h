@@ -19,7 +19,7 @@
 #include "data/dataset.h"
 #include "infer/show/picture.h"
 #include "infer/texts.h"
-#include "models/clip/encoders.h"
+#include "models/clip/image_encoder.h"
 #include "models/student/encoder.h"
 
 namespace vitral::infer {

@@ -48,7 +48,7 @@ struct Row {
 
   std::int64_t size() const { return 1 + width + tokens + (patches ? tokens * width : 0); }
 
-  void write(float* row, const models::Encoded& e, std::int64_t i) const {
+  void write(float* row, const models::ImageEmbeddings& e, std::int64_t i) const {
     row[0] = 1;
     std::memcpy(row + 1, e.embeddings.data<float>() + i * width, bytes(width));
     std::memcpy(row + 1 + width, e.probs.data<float>() + i * tokens, bytes(tokens));
@@ -119,7 +119,7 @@ class Embedding {
       const ImageBatch batch = read(files(begin, count));
       Tensor rows = Tensor::zeros({count, row_.size()});
       if (!batch.usable.empty()) {
-        const models::Encoded e = encoder_.encode(batch.pixels[0], options_.batch_size);
+        const models::ImageEmbeddings e = encoder_.embed(batch.pixels[0], options_.batch_size);
         for (std::size_t r = 0; r < batch.usable.size(); ++r)
           row_.write(rows.data<float>() + batch.usable[r] * row_.size(), e, static_cast<std::int64_t>(r));
       }

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
+#include "base/vectors.h"
 #include "tensor/ops/gemm.h"
 
 namespace vitral::infer {
@@ -13,11 +13,8 @@ constexpr std::int64_t most_scores = 1 << 24;  // at once
 
 // The length of a row, or 0 where it has no direction.
 float length_of(const float* row, std::int64_t width) {
-  double squares = 0;
-  for (std::int64_t i = 0; i < width; ++i) squares += double{row[i]} * double{row[i]};
-  const bool usable =
-      squares >= std::numeric_limits<float>::min() && squares <= std::numeric_limits<float>::max();
-  return usable ? static_cast<float>(std::sqrt(squares)) : 0;  // false for NaN
+  const double squares = squared_length(row, width);
+  return direction_problem(squares) ? 0 : static_cast<float>(std::sqrt(squares));
 }
 
 // The order of hits, and of a heap whose front is the worst.

@@ -195,7 +195,7 @@ bool embed_all(const models::ClipImageEncoder& teacher, const data::Dataset& dat
     const Pictures pictures = next.get();
     const auto n = static_cast<std::int64_t>(pictures.problems.size());
     if (first + n < count) next = std::async(policy, read, first + n);
-    Tensor embeddings = teacher.encode(pictures.pixels, o.batch_size);
+    Tensor embeddings = teacher.embed(pictures.pixels, o.batch_size);
     const std::int64_t width = embeddings.dim(1);
     for (std::int64_t i = 0; i < n; ++i) {
       const std::string& problem = pictures.problems[static_cast<std::size_t>(i)];

@@ -16,7 +16,7 @@
 
 #include "data/images/augment_config.h"
 #include "data/loader.h"
-#include "models/clip/encoders.h"
+#include "models/clip/image_encoder.h"
 
 namespace vitral::infer {
 

@@ -6,6 +6,7 @@
 #include "base/input_file.h"
 #include "base/output_file.h"
 #include "base/text.h"
+#include "base/vectors.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/heap_rows.h"
 
@@ -17,13 +18,8 @@ constexpr std::int64_t most_texts = 1 << 20;
 Tensor lengths_of(const Tensor& embeddings) {
   const std::int64_t count = embeddings.dim(0), width = embeddings.dim(1);
   Tensor out({count});
-  for (std::int64_t t = 0; t < count; ++t) {
-    double sum = 0;
-    for (const float* x = embeddings.data<float>() + t * width;
-         x < embeddings.data<float>() + (t + 1) * width; ++x)
-      sum += double{*x} * double{*x};
-    out.data<float>()[t] = static_cast<float>(std::sqrt(sum));
-  }
+  for (std::int64_t t = 0; t < count; ++t)
+    out.data<float>()[t] = static_cast<float>(length(embeddings.data<float>() + t * width, width));
   return out;
 }
 
@@ -51,10 +47,10 @@ TextEmbeddings embed_texts(const models::ClipTextEncoder& clip, const std::vecto
   VITRAL_CHECK(!texts.empty(), "texts: none given");
   TextEmbeddings out{.texts = texts, .embeddings = {}, .lengths = {}, .clip = {}, .templates = templates};
   if (templates.empty()) {
-    out.embeddings = clip.encode(texts);
+    out.embeddings = clip.embed(texts);
     out.lengths = lengths_of(out.embeddings);
   } else {
-    auto [units, lengths] = clip.encode_with_lengths(texts, templates);
+    auto [units, lengths] = clip.embed_prompts(texts, templates);
     out.embeddings = std::move(units);
     out.lengths = std::move(lengths);
   }

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "models/clip/encoders.h"
+#include "models/clip/text_encoder.h"
 
 namespace vitral::infer {
 

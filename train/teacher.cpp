@@ -13,7 +13,7 @@ Teacher::Teacher(const TeacherConfig& config, int width, Device device)
 }
 
 Tensor Teacher::embed(const Tensor& images) const {
-  return encoder_.encode(data::resize_batch(images, encoder_.config().image_size));
+  return encoder_.embed(data::resize_batch(images, encoder_.config().image_size));
 }
 
 }  // namespace vitral::train

@@ -1,7 +1,7 @@
 // The teacher in the loop: targets are made of the pixels that the student is about to see, as in the
 // original. Stored views (`vitral teach --views`) give the same targets for a fraction of the work.
 #pragma once
-#include "models/clip/encoders.h"
+#include "models/clip/image_encoder.h"
 #include "train/config.h"
 
 namespace vitral::train {

@@ -91,7 +91,7 @@ Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset
     if (batch->size() == 0) continue;
     if (const std::string problem = data::target_problem(*batch, dataset); !problem.empty())
       throw_error("{}; embed that image again, or remove it", problem);
-    const models::Encoded e = encoder.encode(batch->images, options.batch_size);
+    const models::ImageEmbeddings e = encoder.embed(batch->images, options.batch_size);
     metrics.add(e.embeddings, batch->targets);
     // In double, as many digits are printed.
     const auto wide = [](const Tensor& t) { return t.cast(DType::float64); };

@@ -130,7 +130,7 @@ ImageModel model_of(const models::Encoder& student) {
           [&student](const Tensor& image) {
             return data::validation_transform(image, student.config().image_size);
           },
-          [&student](const Tensor& images) { return student.encode(images, images.dim(0)).embeddings; }};
+          [&student](const Tensor& images) { return student.embed(images, images.dim(0)).embeddings; }};
 }
 
 ImageModel model_of(const models::ClipImageEncoder& teacher, PlainTransform transform) {
@@ -141,7 +141,7 @@ ImageModel model_of(const models::ClipImageEncoder& teacher, PlainTransform tran
                        ? data::resize_shortest_center_crop(image, size, data::Filter::bicubic)
                        : data::validation_transform(image, size);
           },
-          [&teacher](const Tensor& images) { return teacher.encode(images, images.dim(0)); }};
+          [&teacher](const Tensor& images) { return teacher.embed(images, images.dim(0)); }};
 }
 
 TextResult evaluate_text(const std::vector<ImageModel>& models, const data::ImageSource& source,

@@ -4,7 +4,7 @@
 //   const ImageSource photos = ImageSource::open({"photos"});
 //   TextTask task;
 //   task.classes = classes_of_folders(photos.names(), "photos");
-//   task.class_embeddings = text.encode_prompts(task.classes->names, {"a photo of a {}"});
+//   task.class_embeddings = text.embed_prompts(task.classes->names, {"a photo of a {}"}).units;
 //   const auto measured = evaluate_text({model_of(student)}, photos, task);
 #pragma once
 #include <cstdint>
@@ -18,7 +18,7 @@
 #include "infer/measure/retrieval.h"
 #include "infer/measure/zero_shot.h"
 #include "infer/teach.h"
-#include "models/clip/encoders.h"
+#include "models/clip/image_encoder.h"
 #include "models/student/encoder.h"
 
 namespace vitral::infer {

@@ -5,6 +5,8 @@
 #include <limits>
 #include <utility>
 
+#include "base/vectors.h"
+
 namespace vitral::infer {
 namespace {
 
@@ -49,21 +51,10 @@ Tensor patch_cosines(const Tensor& patch_embeddings, const Tensor& concept_embed
                "patch_cosines: concept {} must match last dim of patches {}", concept_embedding.shape(),
                patch_embeddings.shape());
   const std::int64_t patches = patch_embeddings.dim(0), width = patch_embeddings.dim(1);
-  const float* c = concept_embedding.data<float>();
-  const float* e = patch_embeddings.data<float>();
-  double concept_squares = 0;
-  for (std::int64_t i = 0; i < width; ++i) concept_squares += double{c[i]} * c[i];
   Tensor cosines({patches});
-  float* out = cosines.data<float>();
-  for (std::int64_t n = 0; n < patches; ++n, e += width) {
-    double product = 0, squares = 0;
-    for (std::int64_t i = 0; i < width; ++i) {
-      product += double{e[i]} * c[i];
-      squares += double{e[i]} * e[i];
-    }
-    const double lengths = std::sqrt(squares * concept_squares);
-    out[n] = lengths == 0 ? 0.0F : static_cast<float>(product / lengths);
-  }
+  for (std::int64_t n = 0; n < patches; ++n)
+    cosines.data<float>()[n] = static_cast<float>(
+        cosine(patch_embeddings.data<float>() + n * width, concept_embedding.data<float>(), width));
   return cosines;
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/vectors.h"
 #include "tensor/ops/gemm.h"
 
 namespace vitral::infer {
@@ -77,10 +78,8 @@ Tensor unit_rows(const Tensor& rows) {
   for (std::int64_t i = 0; i < count; ++i) {
     const float* from = rows.data<float>() + i * width;
     float* to = out.data<float>() + i * width;
-    double squares = 0;
-    for (std::int64_t j = 0; j < width; ++j) squares += double{from[j]} * from[j];
-    const double length = std::sqrt(squares);
-    for (std::int64_t j = 0; j < width; ++j) to[j] = length == 0 ? 0 : static_cast<float>(from[j] / length);
+    const double own = length(from, width);
+    for (std::int64_t j = 0; j < width; ++j) to[j] = own == 0 ? 0 : static_cast<float>(from[j] / own);
   }
   return out;
 }

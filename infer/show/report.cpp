@@ -34,7 +34,7 @@ ReportImage look_at(const models::Encoder& student, const Tensor& picture, const
   ReportImage out;
   out.name = name;
   out.image = data::validation_transform(picture, c.image_size);
-  const models::Encoded e = student.encode(out.image.reshape({1, c.image_size, c.image_size, 3}));
+  const models::ImageEmbeddings e = student.embed(out.image.reshape({1, c.image_size, c.image_size, 3}));
   out.embedding = e.embeddings.reshape({c.width});
   out.weights = e.probs.reshape({c.tokens()});
   out.patches = e.patches.reshape({c.tokens(), c.width});

@@ -1,20 +1,22 @@
+#include "models/clip/image_encoder.h"
+
 #include <algorithm>
 
-#include "models/clip/encoders.h"
+#include "models/clip/state.h"
 #include "models/clip/weights.h"
 #include "models/pixels.h"
 
 namespace vitral::models {
 
 ClipImageEncoder ClipImageEncoder::load(const std::string& path, Device device, int heads) {
-  const data::WeightsFile weights = models::read_clip_weights(path, data::TensorMemory::mapped);
+  const data::WeightsFile weights = read_clip_weights(path, data::TensorMemory::mapped);
   auto tower = load_clip_image(weights.tensors, weights.metadata, path, heads);
   tower->to(device);
   tower->pack_weights();
   return {std::move(tower), device};
 }
 
-Tensor ClipImageEncoder::encode(const Tensor& images, std::int64_t batch) const {
+Tensor ClipImageEncoder::embed(const Tensor& images, std::int64_t batch) const {
   const NoGrad no_grad;
   const std::int64_t count = images.dim(0);
   // A copy from a GPU to other memory goes through pinned memory anyway, and one back to it from there.

@@ -1,12 +1,10 @@
-// CLIP's weights by name and shape: OpenAI's names are those of the modules, Hugging Face's are brought to
-// them.
+#include "models/clip/state.h"
+
 #include <charconv>
 #include <cmath>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
-
-#include "models/clip/towers.h"
 
 namespace vitral::models {
 namespace {
@@ -246,20 +244,20 @@ ClipTextConfig infer_clip_text_config(const State& text_state, const Metadata& m
   return c;
 }
 
-std::unique_ptr<ClipImage> load_clip_image(const State& state, const Metadata& metadata,
-                                           const std::string& where, int heads) {
+std::unique_ptr<ClipImageTower> load_clip_image(const State& state, const Metadata& metadata,
+                                                const std::string& where, int heads) {
   const State image = split_clip_state(state, where).image;
   const nn::NoInit no_init;
-  auto tower = std::make_unique<ClipImage>(infer_clip_image_config(image, metadata, where, heads));
+  auto tower = std::make_unique<ClipImageTower>(infer_clip_image_config(image, metadata, where, heads));
   tower->share_state(image, where);
   return tower;
 }
 
-std::unique_ptr<ClipText> load_clip_text(const State& state, const Metadata& metadata,
-                                         const std::string& where, int heads) {
+std::unique_ptr<ClipTextTower> load_clip_text(const State& state, const Metadata& metadata,
+                                              const std::string& where, int heads) {
   const State text_state = split_clip_state(state, where).text;
   const nn::NoInit no_init;
-  auto tower = std::make_unique<ClipText>(infer_clip_text_config(text_state, metadata, where, heads));
+  auto tower = std::make_unique<ClipTextTower>(infer_clip_text_config(text_state, metadata, where, heads));
   tower->share_state(text_state, where);
   return tower;
 }

@@ -1,10 +1,13 @@
+#include "models/clip/text_encoder.h"
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 
 #include "base/text.h"
+#include "base/vectors.h"
 #include "data/text/vocabulary.h"
-#include "models/clip/encoders.h"
+#include "models/clip/state.h"
 #include "models/clip/weights.h"
 
 namespace vitral::models {
@@ -45,16 +48,10 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? fs::path(".").string() : folder.string();
 }
 
-double length_of(const float* row, std::int64_t width) {
-  double sum = 0;
-  for (std::int64_t i = 0; i < width; ++i) sum += double{row[i]} * double{row[i]};
-  return std::sqrt(sum);
-}
-
 }  // namespace
 
 ClipTextEncoder ClipTextEncoder::load(const std::string& path, const std::string& vocabulary, Device device) {
-  const data::WeightsFile weights = models::read_clip_weights(path, data::TensorMemory::mapped);
+  const data::WeightsFile weights = read_clip_weights(path, data::TensorMemory::mapped);
   auto tower = load_clip_text(weights.tensors, weights.metadata, path);
   const std::string place = vocabulary.empty() ? folder_of(path) : vocabulary;
   auto tokenizer = data::Tokenizer::load(place);
@@ -67,7 +64,7 @@ ClipTextEncoder ClipTextEncoder::load(const std::string& path, const std::string
   return {std::move(tower), std::move(tokenizer), device};
 }
 
-Tensor ClipTextEncoder::encode(const std::vector<std::string>& texts, std::int64_t batch) const {
+Tensor ClipTextEncoder::embed(const std::vector<std::string>& texts, std::int64_t batch) const {
   const NoGrad no_grad;
   const Tensor tokens = tokenizer_.encode(texts, config().context);
   const std::int64_t count = tokens.dim(0);
@@ -80,14 +77,14 @@ Tensor ClipTextEncoder::encode(const std::vector<std::string>& texts, std::int64
   return out;
 }
 
-PromptEmbeddings ClipTextEncoder::encode_with_lengths(const std::vector<std::string>& prompts,
-                                                      const std::vector<std::string>& templates,
-                                                      std::int64_t batch) const {
+PromptEmbeddings ClipTextEncoder::embed_prompts(const std::vector<std::string>& prompts,
+                                                const std::vector<std::string>& templates,
+                                                std::int64_t batch) const {
   const std::vector<std::string> patterns = templates.empty() ? std::vector<std::string>{"{}"} : templates;
   std::vector<std::string> texts;
   for (const auto& prompt : prompts)
     for (const auto& pattern : patterns) texts.push_back(filled(pattern, prompt));
-  const Tensor embeddings = encode(texts, batch);
+  const Tensor embeddings = embed(texts, batch);
   const std::int64_t count = static_cast<std::int64_t>(prompts.size()),
                      each = static_cast<std::int64_t>(patterns.size()), width = embeddings.dim(1);
   PromptEmbeddings out{Tensor::zeros({count, width}), Tensor({count})};
@@ -96,10 +93,10 @@ PromptEmbeddings ClipTextEncoder::encode_with_lengths(const std::vector<std::str
     double lengths = 0;
     for (std::int64_t k = 0; k < each; ++k) {
       const float* row = embeddings.data<float>() + (p * each + k) * width;
-      const double length = length_of(row, width);
-      lengths += length;
-      for (std::int64_t i = 0; i < width && length > 0; ++i)
-        sum[static_cast<std::size_t>(i)] += double{row[i]} / length;
+      const double own = length(row, width);
+      lengths += own;
+      for (std::int64_t i = 0; i < width && own > 0; ++i)
+        sum[static_cast<std::size_t>(i)] += double{row[i]} / own;
     }
     double square = 0;
     for (const double s : sum) square += s * s;
@@ -109,11 +106,6 @@ PromptEmbeddings ClipTextEncoder::encode_with_lengths(const std::vector<std::str
     out.lengths.data<float>()[p] = static_cast<float>(lengths / static_cast<double>(each));
   }
   return out;
-}
-
-Tensor ClipTextEncoder::encode_prompts(const std::vector<std::string>& prompts,
-                                       const std::vector<std::string>& templates, std::int64_t batch) const {
-  return encode_with_lengths(prompts, templates, batch).units;
 }
 
 }  // namespace vitral::models

@@ -50,10 +50,10 @@ std::string Encoder::settings() const {
   return out + fmt::format("temperature {}", temperature_);
 }
 
-Encoded Encoder::encode(const Tensor& images, std::int64_t batch) const {
+ImageEmbeddings Encoder::embed(const Tensor& images, std::int64_t batch) const {
   const NoGrad no_grad;
   const std::int64_t count = images.dim(0), n = config().tokens(), w = config().width;
-  Encoded out{Tensor({count, w}), Tensor({count, n}), Tensor({count, n, w})};
+  ImageEmbeddings out{Tensor({count, w}), Tensor({count, n}), Tensor({count, n, w})};
   for (std::int64_t begin = 0; begin < count; begin += batch) {
     const std::int64_t end = std::min(count, begin + batch);
     const Variable patches = pixel_patches(config(), images.rows(begin, end).to(device_));

@@ -1,7 +1,7 @@
 // A trained student, ready for images.
 //
 //   const Encoder encoder = Encoder::load("runs/student");
-//   Encoded e = encoder.encode(images);                      // uint8 [B,S,S,3], S = config().image_size
+//   ImageEmbeddings e = encoder.embed(images);               // uint8 [B,S,S,3], S = config().image_size
 #pragma once
 #include <map>
 #include <memory>
@@ -22,7 +22,7 @@ using StudentOverrides = std::map<std::string, std::string>;
 StudentConfig configure_student(data::WeightsFile& weights, const std::string& path,
                                 const StudentOverrides& overrides = {});
 
-struct Encoded {
+struct ImageEmbeddings {
   Tensor embeddings;  // float32 [B,W]
   Tensor probs;       // float32 [B,N]
   Tensor patches;     // float32 [B,N,W]
@@ -42,7 +42,7 @@ class Encoder {
 
   /// images uint8 [B,S,S,3] on the CPU; the results are there, too. Computes in pieces of at most `batch`
   /// images.
-  Encoded encode(const Tensor& images, std::int64_t batch = 64) const;
+  ImageEmbeddings embed(const Tensor& images, std::int64_t batch = 64) const;
 
  private:
   Encoder(std::unique_ptr<Student> student, Device device, double temperature)

@@ -203,7 +203,7 @@ TEST(Embed, IsTheEncoderOnTheValidationTransform) {
     data::write_png(fmt::format("{}/{}.png", images, i), picture);
     batch.rows(i, i + 1).reshape({16, 16, 3}).copy_from(data::validation_transform(picture, 16));
   }
-  const models::Encoded expected = encoder.encode(batch);
+  const models::ImageEmbeddings expected = encoder.embed(batch);
   for (const char* size : {"2", "64"}) {
     const json summary = json_of(run({"embed", weights, images, "-o", dir / "e.h5", "--patches", "--batch",
                                       size, "--json", "--device", "cpu"}));

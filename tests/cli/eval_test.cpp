@@ -7,7 +7,8 @@
 #include "data/images/resize.h"
 #include "data/images/transform.h"
 #include "infer/measure/pointing.h"
-#include "models/clip/encoders.h"
+#include "models/clip/image_encoder.h"
+#include "models/clip/text_encoder.h"
 #include "models/student/encoder.h"
 #include "tests/cli/small_run.h"
 #include "tests/models/tiny_clip.h"
@@ -91,20 +92,20 @@ TEST_F(Eval, ZeroShotIsWhatTheEncodersSay) {
   const models::ClipTextEncoder text = models::ClipTextEncoder::load(clip());
   const models::ClipImageEncoder teacher = models::ClipImageEncoder::load(clip());
   const auto of_student = [&](const Tensor& image) {
-    return encoder.encode(data::validation_transform(image, 16).reshape({1, 16, 16, 3})).embeddings;
+    return encoder.embed(data::validation_transform(image, 16).reshape({1, 16, 16, 3})).embeddings;
   };
   const auto of_teacher = [&](const Tensor& image) {
-    return teacher.encode(
+    return teacher.embed(
         data::resize_shortest_center_crop(image, 24, data::Filter::bicubic).reshape({1, 24, 24, 3}));
   };
   const auto resized = [&](const Tensor& image) {
-    return teacher.encode(data::validation_transform(image, 24).reshape({1, 24, 24, 3}));
+    return teacher.embed(data::validation_transform(image, 24).reshape({1, 24, 24, 3}));
   };
   const std::vector<std::string> names{"barn owl", "cat", "dog"}, around{"a photo of a {}", "the {}."};
   const json plain = measured({"--zero-shot", "--teacher", clip()});
   EXPECT_EQ(plain["images"], 6);
   EXPECT_EQ(plain["unlabelled"], 0);
-  Tensor texts = text.encode_prompts(names);
+  Tensor texts = text.embed_prompts(names).units;
   EXPECT_NEAR(plain["student"]["zero_shot"]["top1"].get<double>(), expected_top1(texts, folders_, of_student),
               1e-9);
   EXPECT_NEAR(plain["teacher"]["zero_shot"]["top1"].get<double>(), expected_top1(texts, folders_, of_teacher),
@@ -119,7 +120,7 @@ TEST_F(Eval, ZeroShotIsWhatTheEncodersSay) {
   for (const json& c : classes) sum += c["accuracy"].get<double>();
   EXPECT_NEAR(plain["student"]["zero_shot"]["mean_per_class"].get<double>(), sum / 3, 1e-12);
 
-  texts = text.encode_prompts(names, around);
+  texts = text.embed_prompts(names, around).units;
   const json templates =
       measured({"--zero-shot", "--teacher", clip(), "--teacher-transform", "resize", "--template", around[0],
                 "--templates", write("templates", around[1] + "\n")});
@@ -221,14 +222,14 @@ TEST_F(Eval, ConceptsThroughClip) {
     for (std::size_t m = 0; m < 4; ++m) {
       const float* b = c.boxes.data<float>() + 4 * m;
       const infer::LabelledObject object{0, c.concept_index[m], {b[0], b[1], b[2], b[3]}};
-      g.add(encoder.encode(dataset.image(c.image[m]).reshape({1, 16, 16, 3})).patches, std::span(&object, 1));
+      g.add(encoder.embed(dataset.image(c.image[m]).reshape({1, 16, 16, 3})).patches, std::span(&object, 1));
     }
     return g.result().accuracy();
   };
   const json stored = game({}), through_clip = game({"--clip", clip(), "--template", "a {}"});
   EXPECT_EQ(stored["pointing_game"], expected(dataset.concepts()->embeddings));
   EXPECT_EQ(through_clip["pointing_game"],
-            expected(models::ClipTextEncoder::load(clip()).encode_prompts({"cat", "dog"}, {"a {}"})));
+            expected(models::ClipTextEncoder::load(clip()).embed_prompts({"cat", "dog"}, {"a {}"}).units));
   EXPECT_NE(stored["segmentation"]["concepts"], through_clip["segmentation"]["concepts"]);
   EXPECT_EQ(stored["loss"], through_clip["loss"]);
 }

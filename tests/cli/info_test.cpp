@@ -1,6 +1,6 @@
 // What `vitral info` says of weights and models that are not a run's.
 #include "data/weights/torch_write.h"
-#include "models/clip/towers.h"
+#include "models/clip/state.h"
 #include "tests/cli/small_run.h"
 
 namespace vitral {
@@ -24,9 +24,10 @@ data::NamedTensors small_clip() {
   models::ClipTextConfig text{
       .context = 7, .vocabulary = 30, .width = 64, .layers = 1, .heads = 1, .embedding = 8};
   data::NamedTensors out;
-  for (const auto& [name, tensor] : models::ClipImage(image).state())
+  for (const auto& [name, tensor] : models::ClipImageTower(image).state())
     out.emplace_back("visual." + name, tensor.clone());
-  for (const auto& [name, tensor] : models::ClipText(text).state()) out.emplace_back(name, tensor.clone());
+  for (const auto& [name, tensor] : models::ClipTextTower(text).state())
+    out.emplace_back(name, tensor.clone());
   return out;
 }
 

@@ -54,7 +54,8 @@ class Report : public testing::Test {
   static Looked look_at(std::int64_t image) {
     const models::Encoder encoder = models::Encoder::load(at("run"));
     const Tensor picture = data::Dataset::open(at("val.h5")).image(image);
-    const models::Encoded e = encoder.encode(data::validation_transform(picture, 64).reshape({1, 64, 64, 3}));
+    const models::ImageEmbeddings e =
+        encoder.embed(data::validation_transform(picture, 64).reshape({1, 64, 64, 3}));
     return {e.patches.reshape({64, 64}), e.probs.to_vector()};
   }
   static data::Concepts concepts() { return data::Dataset::open(at("val.h5")).concepts().value(); }

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "data/weights/safetensors.h"
-#include "models/clip/towers.h"
+#include "models/clip/image_tower.h"
 #include "tests/cli/small_run.h"
 
 namespace vitral::test {
@@ -19,11 +19,11 @@ inline models::ClipImageConfig small_clip_image() {
   return c;
 }
 
-/// The image tower's tensors are those of models::ClipImage(config, seed).
+/// The image tower's tensors are those of models::ClipImageTower(config, seed).
 inline void write_clip(const std::string& path, const models::ClipImageConfig& config = small_clip_image(),
                        std::uint64_t seed = 3) {
   data::NamedTensors tensors;
-  for (const auto& [name, tensor] : models::ClipImage(config, seed).state())
+  for (const auto& [name, tensor] : models::ClipImageTower(config, seed).state())
     tensors.emplace_back("visual." + name, tensor);
   data::write_safetensors(path, tensors);
 }

@@ -5,7 +5,7 @@
 #include "data/dataset_writer.h"
 #include "data/images/image.h"
 #include "data/loader.h"
-#include "models/clip/encoders.h"
+#include "models/clip/image_encoder.h"
 #include "tests/cli/small_clip.h"
 #include "tests/golden.h"
 #include "train/config.h"
@@ -63,7 +63,7 @@ TEST_F(Teach, PlainImages) {
     EXPECT_EQ(dataset.views(0), 0);
     for (std::int64_t i = 0; i < 10; ++i) {
       const Tensor image = dataset.image(i).reshape({1, 64, 64, 3});
-      EXPECT_LE(relative_error(dataset.target(i), encoder.encode(image).reshape({16})), tolerance);
+      EXPECT_LE(relative_error(dataset.target(i), encoder.embed(image).reshape({16})), tolerance);
     }
   };
   expect_embeddings(1e-6);
@@ -90,7 +90,7 @@ TEST_F(Teach, StoredViewsAreReplayedExactly) {
   for (int epoch = 0; epoch < 3; ++epoch) {
     loader.begin_epoch(epoch);
     while (const auto batch = loader.next()) {
-      EXPECT_LE(relative_error(encoder.encode(batch->images), batch->targets), 1e-6);
+      EXPECT_LE(relative_error(encoder.embed(batch->images), batch->targets), 1e-6);
       if (epoch == 0 && first.empty()) first = batch->targets.to_vector();
     }
   }
@@ -130,7 +130,7 @@ TEST_F(Teach, ViewsOfScaledPhotographsAreReplayedExactly) {
     for (int epoch = 0; epoch < 3; ++epoch) {
       loader.begin_epoch(epoch);
       const auto batch = loader.next();
-      EXPECT_LE(relative_error(encoder.encode(batch->images), batch->targets), 1e-6);
+      EXPECT_LE(relative_error(encoder.embed(batch->images), batch->targets), 1e-6);
     }
   }
 }

@@ -57,15 +57,16 @@ TEST_F(EmbedText, IsTheEncoderOnEachText) {
   {
     const data::H5File file = data::H5File::open(out_);
     EXPECT_EQ(file.read_strings("/texts"), expected);
-    EXPECT_LT(test::relative_error(file.read("/embeddings"), clip.encode(expected)), 1e-6);
+    EXPECT_LT(test::relative_error(file.read("/embeddings"), clip.embed(expected)), 1e-6);
     EXPECT_EQ(file.attribute("clip"), clip_);
   }
   std::ofstream(dir_ / "templates.txt") << "the {}\n";
   expect_done(run({"embed", "--text", "cat", "--template", "a {}", "--templates", dir_ / "templates.txt",
                    "--clip", clip_ + "/model.safetensors", "--vocab", test::small_merges, "-o", out_}));
   const data::H5File file = data::H5File::open(out_);
-  EXPECT_LT(test::relative_error(file.read("/embeddings"), clip.encode_prompts({"cat"}, {"a {}", "the {}"})),
-            1e-6);
+  EXPECT_LT(
+      test::relative_error(file.read("/embeddings"), clip.embed_prompts({"cat"}, {"a {}", "the {}"}).units),
+      1e-6);
   EXPECT_EQ(file.attribute("templates"), "a {}\nthe {}");
 }
 
@@ -195,7 +196,7 @@ TEST_F(SearchText, ImagesAndStoredEmbeddingsAgree) {
                                    "--json", "--root", images_, "-o", dir_ / "s.png", "--cell", "64"}));
   EXPECT_EQ(live["images"], 5);
   ASSERT_EQ(live["queries"].size(), 2U);
-  const auto texts = models::ClipTextEncoder::load(clip_).encode({"a cat", "dog"});
+  const auto texts = models::ClipTextEncoder::load(clip_).embed({"a cat", "dog"});
   infer::Search search(texts, 3);
   search.add(data::H5File::open(out_).read("/embeddings"), 0);
   for (std::size_t q = 0; q < 2; ++q) {

@@ -51,7 +51,8 @@ TEST(Activations, AreThoseOfTheStudentsPatches) {
   const Tensor image = picture(40, 25);
   const std::vector<PatchTarget> targets{{"one", ramp(16, 7), {}}, {"two", ramp(16, -0.5), Box{0, 0, 1, 1}}};
   const ImageActivations a = activations_of(encoder, image, "title", targets);
-  const models::Encoded e = encoder.encode(data::validation_transform(image, 16).reshape({1, 16, 16, 3}));
+  const models::ImageEmbeddings e =
+      encoder.embed(data::validation_transform(image, 16).reshape({1, 16, 16, 3}));
   EXPECT_EQ(a.title, "title");
   EXPECT_EQ(a.image.to_vector(), image.to_vector());
   EXPECT_EQ(a.probs.to_vector(), e.probs.to_vector());

@@ -101,7 +101,7 @@ TEST_F(EmbedFiles, LargeJpegsAreDecodedSmallerWhereAsked) {
     const Tensor pixels =
         data::validation_transform(data::read_image(folder_ / "a.jpg", scaled ? 32 : 0), 16);
     EXPECT_EQ(written.read("/embeddings").to_vector(),
-              encoder_.encode(pixels.reshape({1, 16, 16, 3})).embeddings.to_vector());
+              encoder_.embed(pixels.reshape({1, 16, 16, 3})).embeddings.to_vector());
   }
 }
 

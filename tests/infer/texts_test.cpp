@@ -24,7 +24,7 @@ TEST(ClipTexts, AsPyTorchFromHuggingFaceWeights) {
   VITRAL_NEEDS_SHARED(vocabulary, "data/bpe_simple_vocab_16e6.txt.gz");
   const models::ClipTextEncoder clip = models::ClipTextEncoder::load(weights, vocabulary);
   // The token embedding is stored in float16.
-  EXPECT_LT(relative_error(clip.encode(golden_texts), data::H5File::open(golden).read("/text_embedding")),
+  EXPECT_LT(relative_error(clip.embed(golden_texts), data::H5File::open(golden).read("/text_embedding")),
             1e-3);
 }
 
@@ -49,9 +49,9 @@ TEST(ClipTexts, AsPyTorchFromOpenAisNames) {
   const TempDir folder;
   data::write_safetensors(folder / "clip.safetensors", state);
   const models::ClipTextEncoder clip = models::ClipTextEncoder::load(folder / "clip.safetensors", vocabulary);
-  EXPECT_LT(relative_error(clip.encode(golden_texts), file.read("/text_embedding")), 1e-5);
+  EXPECT_LT(relative_error(clip.embed(golden_texts), file.read("/text_embedding")), 1e-5);
   // One by one: without the padding of longer neighbours.
-  EXPECT_LT(relative_error(clip.encode(golden_texts, 1), file.read("/text_embedding")), 1e-5);
+  EXPECT_LT(relative_error(clip.embed(golden_texts, 1), file.read("/text_embedding")), 1e-5);
 }
 
 class TinyClip : public testing::Test {
@@ -65,8 +65,8 @@ using TinyClipTexts = TinyClip;
 
 TEST_F(TinyClipTexts, DependOnTheTextAndNothingElse) {
   const models::ClipTextEncoder clip = this->clip();
-  const Tensor a = clip.encode({"a photo of a cat", "dog", "a photo of a cat  ", ""}),
-               b = clip.encode({"dog"}), cat = a.rows(0, 1);
+  const Tensor a = clip.embed({"a photo of a cat", "dog", "a photo of a cat  ", ""}), b = clip.embed({"dog"}),
+               cat = a.rows(0, 1);
   EXPECT_EQ(a.shape(), (Shape{4, 16}));
   EXPECT_LT(relative_error(a.rows(2, 3), cat), 1e-5);  // the place in the batch moves roundings
   EXPECT_LT(relative_error(b, a.rows(1, 2)), 1e-5);
@@ -74,14 +74,14 @@ TEST_F(TinyClipTexts, DependOnTheTextAndNothingElse) {
   EXPECT_GT(relative_error(a.rows(3, 4), cat), 0.1);
   // What is cut off makes no difference, what is not does.
   const std::string ten = "1 2 3 4 5 6 7 8 9 0";
-  EXPECT_EQ(clip.encode({ten + " 1 1"}).to_vector(), clip.encode({ten}).to_vector());
-  EXPECT_NE(clip.encode({ten.substr(2) + " 1 1"}).to_vector(), clip.encode({ten}).to_vector());
-  EXPECT_EQ(message_of([&] { clip.encode(std::vector<std::string>{}); }), "tokeniser: no texts given");
+  EXPECT_EQ(clip.embed({ten + " 1 1"}).to_vector(), clip.embed({ten}).to_vector());
+  EXPECT_NE(clip.embed({ten.substr(2) + " 1 1"}).to_vector(), clip.embed({ten}).to_vector());
+  EXPECT_EQ(message_of([&] { clip.embed(std::vector<std::string>{}); }), "tokeniser: no texts given");
 }
 
 TEST_F(TinyClipTexts, TemplatesAreAveragedAsUnitVectors) {
   const models::ClipTextEncoder clip = this->clip();
-  const Tensor one = clip.encode({"a cat"}), two = clip.encode({"cat of a cat"});
+  const Tensor one = clip.embed({"a cat"}), two = clip.embed({"cat of a cat"});
   const auto length = [](const Tensor& t) {
     double sum = 0;
     for (const double x : t.to_vector()) sum += x * x;
@@ -92,17 +92,16 @@ TEST_F(TinyClipTexts, TemplatesAreAveragedAsUnitVectors) {
     expected.push_back(one.to_vector()[i] / length(one) + two.to_vector()[i] / length(two));
   double square = 0;
   for (const double x : expected) square += x * x;
-  const models::PromptEmbeddings y = clip.encode_with_lengths({"dog", "cat"}, {"a {}", "{} of a {}"});
+  const models::PromptEmbeddings y = clip.embed_prompts({"dog", "cat"}, {"a {}", "{} of a {}"});
   for (int i = 0; i < 16; ++i)
     EXPECT_NEAR(y.units.rows(1, 2).to_vector()[i], expected[i] / std::sqrt(square), 1e-6);
   EXPECT_NEAR(y.lengths.to_vector()[1], (length(one) + length(two)) / 2, 1e-5);
-  EXPECT_EQ(clip.encode_prompts({"dog", "cat"}, {"a {}", "{} of a {}"}).to_vector(), y.units.to_vector());
   // Without templates: the prompt itself, of unit length.
-  const models::PromptEmbeddings plain = clip.encode_with_lengths({"a cat"});
+  const models::PromptEmbeddings plain = clip.embed_prompts({"a cat"});
   for (int i = 0; i < 16; ++i)
     EXPECT_NEAR(plain.units.to_vector()[i], one.to_vector()[i] / length(one), 1e-6);
   EXPECT_EQ(message_of([&] {
-              clip.encode_prompts({"cat"}, {"a {}", "a photo"});
+              clip.embed_prompts({"cat"}, {"a {}", "a photo"});
             }),
             "template 'a photo': has no {}, the place of the prompt; write one, as in \"a photo of a {}\"");
 }
@@ -113,9 +112,9 @@ TEST_F(TinyClipTexts, FilesKeepThem) {
   for (const std::vector<std::string>& templates : {std::vector<std::string>{}, {"a {}", "the {}"}}) {
     const TextEmbeddings made = embed_texts(clip, {"cat", "Ärger 東京"}, templates);
     if (templates.empty())
-      EXPECT_EQ(made.embeddings.to_vector(), clip.encode(made.texts).to_vector());
+      EXPECT_EQ(made.embeddings.to_vector(), clip.embed(made.texts).to_vector());
     else
-      EXPECT_EQ(made.embeddings.to_vector(), clip.encode_prompts(made.texts, templates).to_vector());
+      EXPECT_EQ(made.embeddings.to_vector(), clip.embed_prompts(made.texts, templates).units.to_vector());
     write_texts(path, made);
     const TextEmbeddings read = read_texts(path);
     EXPECT_EQ(read.texts, made.texts);

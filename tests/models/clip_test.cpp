@@ -1,7 +1,7 @@
 // CLIP's towers against PyTorch's numbers, and what must hold for any weights.
 #include <algorithm>
 
-#include "models/clip/towers.h"
+#include "models/clip/state.h"
 #include "models/clip/weights.h"
 #include "tests/golden.h"
 
@@ -40,8 +40,8 @@ State with_prefix(const std::string& prefix, const State& state) {
 }
 
 State both_towers() {
-  State state = with_prefix("visual.", ClipImage(small_image()).state());
-  for (const auto& entry : ClipText(small_text()).state()) state.push_back(entry);
+  State state = with_prefix("visual.", ClipImageTower(small_image()).state());
+  for (const auto& entry : ClipTextTower(small_text()).state()) state.push_back(entry);
   state.emplace_back("logit_scale", Tensor::full({1}, 4.6));
   return state;
 }
@@ -214,7 +214,7 @@ TEST(ClipState, BothNamesGiveTheSameTowers) {
 }
 
 TEST(ClipState, AnImageTowerAloneNeedsNoPrefix) {
-  const State state = ClipImage(small_image()).state();
+  const State state = ClipImageTower(small_image()).state();
   EXPECT_EQ(load_clip_image(state, {}, "teacher.pt")->config(), small_image());
   EXPECT_EQ(message_of([&] { load_clip_text(state, {}, "teacher.pt"); }),
             "teacher.pt: holds no CLIP text tower: it has no weights 'token_embedding.weight'");
@@ -236,7 +236,7 @@ TEST(ClipState, WhatDoesNotFitIsNamed) {
   ClipImageConfig odd = small_image();
   odd.width = 48;
   odd.heads = 3;
-  const State narrow = ClipImage(odd).state();
+  const State narrow = ClipImageTower(odd).state();
   EXPECT_EQ(message_of([&] { load_clip_image(narrow, {}, "clip"); }),
             "clip: a width of 48 is no multiple of CLIP's head size 64; say how many heads there are");
   EXPECT_EQ(load_clip_image(narrow, {{"vision_config.num_attention_heads", "3"}}, "clip")->config(), odd);
@@ -253,8 +253,8 @@ TEST(ClipState, WhatDoesNotFitIsNamed) {
             "clip: config.json: vision_config.hidden_act is none of quick_gelu and gelu");
 }
 
-TEST(ClipText, OnlyTheTokensUpToTheEndMatter) {
-  const ClipText text(small_text(), 1);
+TEST(ClipTextTower, OnlyTheTokensUpToTheEndMatter) {
+  const ClipTextTower text(small_text(), 1);
   const std::int64_t end = 29;
   const Tensor padded = Tensor::from<std::int64_t>({28, 3, 4, end, 0, 0, 0}, {1, 7}),
                other = Tensor::from<std::int64_t>({28, 3, 4, end, 7, 8, 9}, {1, 7}),
@@ -274,8 +274,8 @@ TEST(ClipText, OnlyTheTokensUpToTheEndMatter) {
             "CLIP text tower: tokens int64 [1, 8] must be int64 [T, L] with L up to 7");
 }
 
-TEST(ClipImage, AttentionSumsToOne) {
-  const ClipImage image(small_image(), 2);
+TEST(ClipImageTower, AttentionSumsToOne) {
+  const ClipImageTower image(small_image(), 2);
   const auto out = image.forward(random_images(2, 12), true);
   ASSERT_EQ(out.attention.shape(), (Shape{2, 10, 10}));
   for (const double s : sum(out.attention, 2).value().to_vector()) EXPECT_NEAR(s, 1, 1e-6);
@@ -283,8 +283,8 @@ TEST(ClipImage, AttentionSumsToOne) {
             "CLIP image tower: images [1, 3, 16, 16] must be [B, 3, 12, 12]");
 }
 
-TEST(ClipImage, Trains) {
-  const ClipImage image(small_image(), 2);
+TEST(ClipImageTower, Trains) {
+  const ClipImageTower image(small_image(), 2);
   sum(square(image.forward(random_images(2, 12)).embedding)).backward();
   for (const auto& p : image.parameters()) EXPECT_TRUE(p.value->grad().defined()) << p.name;
 }

@@ -40,19 +40,20 @@ TEST(Encoder, OverridesComeLast) {
   EXPECT_EQ(full.config().attention, "full");
   const Tensor images = Tensor::full({3, 16, 16, 3}, 90, DType::uint8);
   images.data<std::uint8_t>()[700] = 255;
-  const Encoded a = Encoder::load(path).encode(images), b = full.encode(images), c = full.encode(images, 2);
+  const ImageEmbeddings a = Encoder::load(path).embed(images), b = full.embed(images),
+                        c = full.embed(images, 2);
   EXPECT_GT(relative_error(b.embeddings, a.embeddings), 1e-3);
   EXPECT_LT(relative_error(c.embeddings, b.embeddings), 1e-6);
   EXPECT_LT(relative_error(c.patches, b.patches), 1e-6);
   // With same_norm every patch embedding has the length `scale`, without it they differ.
-  const auto length = [](const Encoded& e, std::int64_t patch) {
+  const auto length = [](const ImageEmbeddings& e, std::int64_t patch) {
     double sum = 0;
     for (int i = 0; i < 16; ++i) sum += std::pow(e.patches.data<float>()[patch * 16 + i], 2);
     return std::sqrt(sum);
   };
   EXPECT_NEAR(length(a, 0), length(a, 9), 1e-5);
   EXPECT_GT(std::abs(length(b, 0) - length(b, 9)), 1e-3);
-  const auto probs = Encoder::load(path, cpu, {}, 0.01).encode(images).probs.to_vector();
+  const auto probs = Encoder::load(path, cpu, {}, 0.01).embed(images).probs.to_vector();
   EXPECT_GT(*std::max_element(probs.begin(), probs.end()), 0.5);
 }
 
@@ -65,10 +66,10 @@ TEST(Encoder, OutlivesItsFile) {
   for (std::int64_t i = 0; i < images.numel(); ++i)
     images.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 37);
   const Encoder encoder = Encoder::load(path);
-  const auto expected = encoder.encode(images).embeddings.to_vector();
+  const auto expected = encoder.embed(images).embeddings.to_vector();
   data::write_safetensors(path, {{"w", Tensor::full({2}, 1)}});
   std::filesystem::remove(path);
-  EXPECT_EQ(encoder.encode(images).embeddings.to_vector(), expected);
+  EXPECT_EQ(encoder.embed(images).embeddings.to_vector(), expected);
 }
 
 TEST(Encoder, HalfPrecisionOnDiskIsCloseToWhole) {
@@ -77,12 +78,12 @@ TEST(Encoder, HalfPrecisionOnDiskIsCloseToWhole) {
   Tensor images({4, 16, 16, 3}, DType::uint8);
   for (std::int64_t i = 0; i < images.numel(); ++i)
     images.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 29 + i / 768 * 11);
-  const Encoded whole = Encoder::load(path).encode(images);
+  const ImageEmbeddings whole = Encoder::load(path).embed(images);
   for (const auto& [dtype, tolerance] : {std::pair{DType::float16, 2e-3}, {DType::bfloat16, 2e-2}}) {
     data::NamedTensors tensors = data::read_weights(path).tensors;
     for (auto& [name, tensor] : tensors) tensor = tensor.cast(dtype);
     data::write_safetensors(folder / "half.safetensors", tensors);
-    const Encoded half = Encoder::load(folder / "half.safetensors").encode(images);
+    const ImageEmbeddings half = Encoder::load(folder / "half.safetensors").embed(images);
     EXPECT_LT(relative_error(half.embeddings, whole.embeddings), tolerance) << name(dtype);
     EXPECT_LT(relative_error(half.patches, whole.patches), tolerance) << name(dtype);
     EXPECT_GT(relative_error(half.embeddings, whole.embeddings), tolerance / 1000) << name(dtype);

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "data/weights/safetensors.h"
-#include "models/clip/towers.h"
+#include "models/clip/state.h"
 #include "tests/support.h"
 
 namespace vitral::test {
@@ -47,8 +47,8 @@ inline void write_tiny_clip(const std::string& folder, int embedding = 16, std::
       tensors.emplace_back(prefix + name, t);
     }
   };
-  add("visual.", models::ClipImage(tiny_clip_image(embedding), seed).state());
-  add("", models::ClipText(tiny_clip_text(embedding), seed).state());
+  add("visual.", models::ClipImageTower(tiny_clip_image(embedding), seed).state());
+  add("", models::ClipTextTower(tiny_clip_text(embedding), seed).state());
   data::write_safetensors(folder + "/model.safetensors", tensors);
   std::filesystem::copy_file(small_merges, folder + "/merges.txt",
                              std::filesystem::copy_options::overwrite_existing);

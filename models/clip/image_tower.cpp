@@ -1,6 +1,6 @@
-#include <cmath>
+#include "models/clip/image_tower.h"
 
-#include "models/clip/towers.h"
+#include <cmath>
 
 namespace vitral::models {
 namespace {
@@ -18,11 +18,11 @@ void check(const ClipImageConfig& c) {
 
 }  // namespace
 
-ClipImage::ClipImage(const ClipImageConfig& config, std::uint64_t seed)
-    : ClipImage((check(config), config), Random(seed, 0x57U)) {}
+ClipImageTower::ClipImageTower(const ClipImageConfig& config, std::uint64_t seed)
+    : ClipImageTower((check(config), config), Random(seed, 0x57U)) {}
 
 // Scales as in openai/CLIP, class VisionTransformer.
-ClipImage::ClipImage(const ClipImageConfig& c, Random random)
+ClipImageTower::ClipImageTower(const ClipImageConfig& c, Random random)
     : config_(c),
       conv1_(child<nn::PatchEmbedding>("conv1", 3, c.width, c.patch_size, random)),
       class_embedding_(
@@ -38,7 +38,7 @@ ClipImage::ClipImage(const ClipImageConfig& c, Random random)
       proj_(parameter("proj",
                       nn::normal({c.width, c.embedding}, 1 / std::sqrt(double{1} * c.width), random))) {}
 
-ClipImage::Output ClipImage::forward(const Variable& images, bool attention) const {
+ClipImageTower::Output ClipImageTower::forward(const Variable& images, bool attention) const {
   VITRAL_CHECK(images.rank() == 4 && images.dim(1) == 3 && images.dim(2) == config_.image_size &&
                    images.dim(3) == config_.image_size,
                "CLIP image tower: images {} must be [B, 3, {}, {}]", images.shape(), config_.image_size,

@@ -1,7 +1,7 @@
+#include "models/clip/text_tower.h"
+
 #include <cmath>
 #include <cstring>
-
-#include "models/clip/towers.h"
 
 namespace vitral::models {
 namespace {
@@ -17,11 +17,11 @@ void check(const ClipTextConfig& c) {
 
 }  // namespace
 
-ClipText::ClipText(const ClipTextConfig& config, std::uint64_t seed)
-    : ClipText((check(config), config), Random(seed, 0x58U)) {}
+ClipTextTower::ClipTextTower(const ClipTextConfig& config, std::uint64_t seed)
+    : ClipTextTower((check(config), config), Random(seed, 0x58U)) {}
 
 // Scales as in openai/CLIP, CLIP.initialize_parameters().
-ClipText::ClipText(const ClipTextConfig& c, Random random)
+ClipTextTower::ClipTextTower(const ClipTextConfig& c, Random random)
     : config_(c),
       positional_embedding_(
           parameter("positional_embedding", nn::normal({c.context, c.width}, 0.01, random))),
@@ -36,7 +36,7 @@ ClipText::ClipText(const ClipTextConfig& c, Random random)
           random)),
       ln_final_(child<nn::LayerNorm>("ln_final", c.width)) {}
 
-Variable ClipText::forward(const Tensor& tokens) const {
+Variable ClipTextTower::forward(const Tensor& tokens) const {
   VITRAL_CHECK(tokens.rank() == 2 && tokens.dtype() == DType::int64 && tokens.dim(0) > 0 &&
                    tokens.dim(1) > 0 && tokens.dim(1) <= config_.context,
                "CLIP text tower: tokens {} {} must be int64 [T, L] with L up to {}", tokens.dtype(),
