@@ -152,59 +152,6 @@ CropPlace crop_place(const AugmentConfig& config, std::int64_t height, std::int6
           .mirrored = draw.flip};
 }
 
-std::string transform_name(const AugmentConfig& config) {
-  std::string name;
-  const auto add = [&name](const char* field, auto value) {
-    if (value > 0) name += fmt::format("{}{}={}", name.empty() ? "" : ",", field, value);
-  };
-  if (decode_least(config, 1, 1) > 0) name = "scaled_decode";
-  add("resize", config.resize);
-  add("brightness", config.brightness);
-  add("contrast", config.contrast);
-  add("saturation", config.saturation);
-  add("grayscale", config.grayscale);
-  add("flip", config.flip);
-  add("blur", config.blur);
-  if (config.blur > 0) {
-    add("blur_kernel", config.blur_kernel);
-    add("blur_sigma_min", config.blur_sigma_min);
-    add("blur_sigma_max", config.blur_sigma_max);
-  }
-  add("posterize", config.posterize);
-  if (config.posterize > 0) add("posterize_bits", config.posterize_bits);
-  add("autocontrast", config.autocontrast);
-  if (config.random_crop) name += name.empty() ? "random_crop" : ",random_crop";
-  return "vitral-augment-1:" + (name.empty() ? "none" : name);
-}
-
-void check_augment(const AugmentConfig& config) {
-  const auto probability = [](const char* field, float value) {
-    VITRAL_CHECK(value >= 0 && value <= 1, "augment: {} {} must be a probability, 0 to 1", field, value);
-  };
-  const auto strength = [](const char* field, float value) {
-    VITRAL_CHECK(value >= 0 && value <= 1e5F, "augment: {} {} must be 0 or more", field, value);
-  };
-  VITRAL_CHECK(config.resize >= 0 && config.resize <= 16384, "augment: resize {} must be 0 to 16384 pixels",
-               config.resize);
-  strength("brightness", config.brightness);
-  strength("contrast", config.contrast);
-  strength("saturation", config.saturation);
-  probability("grayscale", config.grayscale);
-  probability("flip", config.flip);
-  probability("blur", config.blur);
-  VITRAL_CHECK(config.blur_kernel >= 1 && config.blur_kernel <= 999 && config.blur_kernel % 2 == 1,
-               "augment: blur_kernel {} must be odd, 1 to 999 pixels", config.blur_kernel);
-  VITRAL_CHECK(config.blur_sigma_min > 0 && std::isfinite(config.blur_sigma_min),
-               "augment: blur_sigma_min {} must be more than 0", config.blur_sigma_min);
-  VITRAL_CHECK(config.blur_sigma_max >= config.blur_sigma_min && std::isfinite(config.blur_sigma_max),
-               "augment: blur_sigma_max {} must be blur_sigma_min {} or more", config.blur_sigma_max,
-               config.blur_sigma_min);
-  probability("posterize", config.posterize);
-  VITRAL_CHECK(config.posterize_bits >= 1 && config.posterize_bits <= 8,
-               "augment: posterize_bits {} must be 1 to 8", config.posterize_bits);
-  probability("autocontrast", config.autocontrast);
-}
-
 Tensor horizontal_flip(const Tensor& image) {
   check_image("horizontal_flip", image);
   Tensor result(image.shape(), DType::uint8);

@@ -38,14 +38,6 @@ bool only_crops(const AugmentConfig& config);
 CropPlace crop_place(const AugmentConfig& config, std::int64_t height, std::int64_t width, int size,
                      std::uint64_t seed);
 
-/// Name and version of the augmentation, e.g. "vitral-augment-1:resize=300,...,random_crop", stored with
-/// datasets to refuse others: equal names replay equal views from equal images, sizes and seeds. Fields
-/// without effect are left out.
-std::string transform_name(const AugmentConfig& config);
-
-/// Throws UsageError naming the field that is out of range.
-void check_augment(const AugmentConfig& config);
-
 /// Mirrored left to right.
 Tensor horizontal_flip(const Tensor& image);
 

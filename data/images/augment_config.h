@@ -48,7 +48,15 @@ struct AugmentConfig {
   }
 };
 
-/// The table of the fields, in their order.
+/// The fields, in their order, as keys of a configuration file.
 const std::vector<Field<AugmentConfig>>& augment_fields();
+
+/// UsageError naming the field that is out of range.
+void check_augment(const AugmentConfig& config);
+
+/// Name and version of the augmentation, e.g. "vitral-augment-1:resize=300,...,random_crop", stored with
+/// datasets to refuse others: equal names replay equal views from equal images, sizes and seeds. Fields
+/// without effect are left out.
+std::string transform_name(const AugmentConfig& config);
 
 }  // namespace vitral::data

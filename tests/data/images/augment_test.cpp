@@ -213,7 +213,7 @@ TEST(Augment, RefusesWhatCannotBe) {
   config = {};
   config.blur_kernel = 6;
   EXPECT_EQ(message_of([&] { check_augment(config); }),
-            "augment: blur_kernel 6 must be odd, 1 to 999 pixels");
+            "augment: blur_kernel 6 must be odd, 1 to 255 pixels");
   config = {};
   config.brightness = std::nanf("");
   EXPECT_EQ(message_of([&] { check_augment(config); }), "augment: brightness nan must be 0 or more");
