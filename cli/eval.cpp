@@ -95,9 +95,8 @@ void measure_on_texts(const Arguments& a) {
   std::vector<infer::ImageModel> models{infer::model_of(student)};
   if (!a.teacher.empty()) {
     teacher = models::ClipImageEncoder::load(a.teacher, parse_device(a.encoder.device));
-    models.push_back(infer::model_of(*teacher, a.teacher_transform == "clip"
-                                                   ? infer::PlainTransform::clip
-                                                   : infer::PlainTransform::resize));
+    models.push_back(infer::model_of(
+        *teacher, a.teacher_transform == "clip" ? data::PlainTransform::clip : data::PlainTransform::resize));
   }
   const infer::TextTask task = task_of(a, source);
   infer::EvaluateTextOptions options;

@@ -18,6 +18,7 @@
 #include "data/pack.h"
 #include "infer/read_images.h"
 #include "infer/show/contact_sheet.h"
+#include "infer/stored_embeddings.h"
 
 namespace vitral::cli {
 namespace {
@@ -151,9 +152,9 @@ Searched search_stored(const Arguments& a, const infer::TextEmbeddings* texts) {
                  student->config().width, a.encoder.weights, stored->width());
   }
   Searched out;
-  out.rankings.push_back(
-      ranking_of("stored", a.encoder.weights, a, texts, student ? student->config().image_size : 0,
-                 stored->width(), [&](const Tensor& images) { return student->embed(images).embeddings; }));
+  out.rankings.push_back(ranking_of("stored", a.encoder.weights, a, texts,
+                                    student ? student->config().image_size : 0, stored->width(),
+                                    [&](const Tensor& images) { return student->embed(images).embeddings; }));
   if (teacher) out.rankings.push_back(ranking_of("teacher", a.teacher, a, texts, 0, teacher->width(), {}));
   const auto progress = terminal_counter("searched");
   stored->each_block([&](const Tensor& rows, std::int64_t first) {

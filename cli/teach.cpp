@@ -38,7 +38,7 @@ void print(const Arguments& a, const infer::TeachSummary& s, std::int64_t width)
 
 void run(Arguments& a) {
   auto& o = a.teach;
-  o.transform = a.transform == "clip" ? infer::PlainTransform::clip : infer::PlainTransform::resize;
+  o.transform = a.transform == "clip" ? data::PlainTransform::clip : data::PlainTransform::resize;
   o.dtype = a.dtype == "float16" ? DType::float16 : DType::float32;
   if (!a.config.empty()) {
     const train::Config config = train::load_config(a.config);

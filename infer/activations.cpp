@@ -9,29 +9,21 @@
 #include "base/text.h"
 #include "base/vectors.h"
 #include "data/images/transform.h"
-#include "infer/measure/pointing.h"
+#include "infer/measure/objects.h"
+#include "infer/measure/patch_scores.h"
 
 namespace vitral::infer {
 namespace {
 
 constexpr std::int64_t panels_without_objects = 3;
 
+// A concept to look for, and where it is if that is known.
 struct Wanted {
   std::int64_t concept_index;
   std::optional<Box> box;
 };
 
-using Objects = std::map<std::int64_t, std::vector<Wanted>>;
-
-// The labelled objects of each image, in the order of the file.
-Objects labelled(const data::Concepts& concepts) {
-  Objects out;
-  for (std::size_t m = 0; m < concepts.image.size(); ++m) {
-    const float* b = concepts.boxes.data<float>() + 4 * m;
-    out[concepts.image[m]].push_back({concepts.concept_index[m], Box{b[0], b[1], b[2], b[3]}});
-  }
-  return out;
-}
+using Objects = std::map<std::int64_t, std::vector<LabelledObject>>;  // by image
 
 std::int64_t find_concept(const data::Concepts& concepts, const std::string& name, const std::string& path) {
   const auto found = std::find(concepts.names.begin(), concepts.names.end(), name);
@@ -63,16 +55,16 @@ std::vector<std::int64_t> choose_images(const data::Dataset& dataset, const Obje
 std::vector<Wanted> wanted_of(const Objects& objects, std::int64_t image, const data::Concepts& concepts,
                               const std::vector<std::int64_t>& requested) {
   const auto here = objects.find(image);
+  const std::vector<LabelledObject> shown =
+      here == objects.end() ? std::vector<LabelledObject>{} : here->second;
   std::vector<Wanted> wanted;
   for (const std::int64_t c : requested) {
-    Wanted w{c, {}};
-    if (here != objects.end())
-      for (const auto& o : here->second)
-        if (o.concept_index == c && !w.box) w.box = o.box;
-    wanted.push_back(w);
+    const auto first = std::ranges::find(shown, c, &LabelledObject::concept_index);
+    wanted.push_back({c, first == shown.end() ? std::nullopt : std::optional(first->box)});
   }
   if (!requested.empty()) return wanted;
-  if (here != objects.end()) return here->second;
+  for (const LabelledObject& o : shown) wanted.push_back({o.concept_index, o.box});
+  if (!shown.empty()) return wanted;
   const auto all = static_cast<std::int64_t>(concepts.names.size());
   for (std::int64_t c = 0; c < std::min(panels_without_objects, all); ++c) wanted.push_back({c, {}});
   return wanted;
@@ -113,23 +105,6 @@ std::vector<PatchTarget> targets_of(const TextEmbeddings& texts) {
       target.embedding.data<float>()[i] = static_cast<float>(factor * from[i]);
     out.push_back(std::move(target));
   }
-  return out;
-}
-
-Tensor patch_softmax(const Tensor& patch_embeddings, const Tensor& text) {
-  VITRAL_CHECK(patch_embeddings.rank() == 2 && text.rank() == 1 && patch_embeddings.dim(1) == text.dim(0),
-               "patch_softmax: text {} must match last dim of patches {}", text.shape(),
-               patch_embeddings.shape());
-  const std::int64_t patches = patch_embeddings.dim(0), width = patch_embeddings.dim(1);
-  std::vector<double> scores;
-  for (std::int64_t n = 0; n < patches; ++n)
-    scores.push_back(2 * dot(patch_embeddings.data<float>() + n * width, text.data<float>(), width));
-  const double highest = *std::max_element(scores.begin(), scores.end());
-  double sum = 0;
-  for (double& s : scores) sum += s = std::exp(s - highest);
-  Tensor out({patches});
-  for (std::int64_t n = 0; n < patches; ++n)
-    out.data<float>()[n] = static_cast<float>(scores[static_cast<std::size_t>(n)] / sum);
   return out;
 }
 
@@ -176,9 +151,10 @@ std::vector<ImageActivations> dataset_activations(const models::Encoder& encoder
                                                   std::span<const PatchTarget> targets,
                                                   const models::ClipImageEncoder* teacher) {
   const auto concepts = dataset.concepts();
-  const auto images = request.images.empty()
-                          ? choose_images(dataset, concepts ? labelled(*concepts) : Objects{}, request.count)
-                          : request.images;
+  const auto images =
+      request.images.empty()
+          ? choose_images(dataset, concepts ? objects_by_image(*concepts) : Objects{}, request.count)
+          : request.images;
   return of_images(
       encoder, dataset, images,
       [&](std::int64_t) { return std::vector<PatchTarget>(targets.begin(), targets.end()); }, teacher);
@@ -197,7 +173,7 @@ std::vector<ImageActivations> concept_activations(const models::Encoder& encoder
   VITRAL_CHECK(concepts->embeddings.dim(1) == width,
                "{}: /concepts/embeddings are {} wide, the student's {}; they must share a teacher", path,
                concepts->embeddings.dim(1), width);
-  const Objects objects = labelled(*concepts);
+  const Objects objects = objects_by_image(*concepts);
   std::vector<std::int64_t> requested;
   for (const auto& name : request.concepts) requested.push_back(find_concept(*concepts, name, path));
   const auto images =

@@ -54,9 +54,6 @@ ImageActivations activations_of(const models::Encoder& encoder, const Tensor& im
                                 std::span<const PatchTarget> targets,
                                 const models::ClipImageEncoder* teacher = nullptr);
 
-/// softmax_n above: patch_embeddings float32 [N,D], text float32 [D] -> float32 [N].
-Tensor patch_softmax(const Tensor& patch_embeddings, const Tensor& text);
-
 enum class ActivationStyle { cosine, softmax, both };
 
 /// A row of the picture: with `weights` the student's convex weights, with a teacher its attention, then for

@@ -1,3 +1,5 @@
+#include "infer/stored_embeddings.h"
+
 #include <algorithm>
 #include <future>
 #include <optional>
@@ -7,7 +9,6 @@
 #include "data/hdf5/file.h"
 #include "data/hdf5/heap_rows.h"
 #include "data/hdf5/rows.h"
-#include "infer/search.h"
 
 namespace vitral::infer {
 namespace {

@@ -14,7 +14,6 @@
 #include "data/hdf5/file.h"
 #include "data/images/augment.h"
 #include "data/images/image.h"
-#include "data/images/resize.h"
 #include "data/images/transform.h"
 #include "data/weights/weights.h"
 
@@ -101,9 +100,7 @@ class PictureSource {
   Tensor transform(const Tensor& image, std::int64_t i, std::int64_t view) const {
     if (options_.views > 0)
       return data::augment(image, options_.augment, size_, view_seed(options_, i, view));
-    return options_.transform == PlainTransform::clip
-               ? data::resize_shortest_center_crop(image, size_, data::Filter::bicubic)
-               : data::validation_transform(image, size_);
+    return data::plain_transform(image, size_, options_.transform);
   }
 
   const data::Dataset& dataset_;
@@ -119,8 +116,8 @@ void check(const TeachOptions& o) {
   VITRAL_CHECK(o.views > 0 || !o.plain_view, "teach: a plain view needs other views beside it; set views");
 }
 
-const char* name_of(PlainTransform transform) {
-  return transform == PlainTransform::clip ? "clip" : "resize";
+const char* name_of(data::PlainTransform transform) {
+  return transform == data::PlainTransform::clip ? "clip" : "resize";
 }
 
 // Everything that a row of the journal depends on.

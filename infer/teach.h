@@ -15,20 +15,16 @@
 #include <vector>
 
 #include "data/images/augment_config.h"
+#include "data/images/transform.h"
 #include "data/loader.h"
 #include "models/clip/image_encoder.h"
 
 namespace vitral::infer {
 
-enum class PlainTransform {
-  resize,  // stretched to the teacher's size, bilinear with antialias: the original's, what students see
-  clip     // CLIP's own: the shorter edge to the teacher's size, bicubic, and the centre of it
-};
-
 struct TeachOptions {
   std::string file;     // the dataset
   std::string teacher;  // the weights; for the attribute `teacher` and to tell journals apart
-  PlainTransform transform = PlainTransform::resize;  // without views
+  data::PlainTransform transform = data::PlainTransform::resize;  // without views
   std::int64_t views = 0;
   bool plain_view = false;  // with views: one more before them, seed 0, which validation needs
   data::AugmentConfig augment = data::AugmentConfig::clip();

@@ -8,6 +8,11 @@ Tensor validation_transform(const Tensor& image, int size) {
   return resize(image, size, size, Filter::bilinear);
 }
 
+Tensor plain_transform(const Tensor& image, int size, PlainTransform transform) {
+  return transform == PlainTransform::clip ? resize_shortest_center_crop(image, size, Filter::bicubic)
+                                           : validation_transform(image, size);
+}
+
 Tensor resize_batch(const Tensor& images, int size) {
   if (images.dim(1) == size && images.dim(2) == size) return images;
   const std::int64_t height = images.dim(1), width = images.dim(2);

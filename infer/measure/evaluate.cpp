@@ -1,6 +1,6 @@
 #include "infer/measure/evaluate.h"
 
-#include <unordered_map>
+#include <map>
 
 #include "data/loader.h"
 #include "models/student/distillation.h"
@@ -8,21 +8,9 @@
 namespace vitral::infer {
 namespace {
 
-// The labelled objects of each image.
-std::unordered_map<std::int64_t, std::vector<LabelledObject>> objects_by_image(
-    const data::Concepts& concepts) {
-  std::unordered_map<std::int64_t, std::vector<LabelledObject>> out;
-  for (std::size_t m = 0; m < concepts.image.size(); ++m) {
-    const float* b = concepts.boxes.data<float>() + 4 * m;
-    out[concepts.image[m]].push_back(
-        {.concept_index = concepts.concept_index[m], .box = {b[0], b[1], b[2], b[3]}});
-  }
-  return out;
-}
-
 // What is measured on labelled boxes.
 struct LabelledMeasures {
-  std::unordered_map<std::int64_t, std::vector<LabelledObject>> objects;  // by image
+  std::map<std::int64_t, std::vector<LabelledObject>> objects;  // by image
   PointingGame game;
   Segmentation segmentation;
 

@@ -4,8 +4,6 @@
 #include <cstring>
 
 #include "base/text.h"
-#include "data/images/resize.h"
-#include "data/images/transform.h"
 
 namespace vitral::infer {
 namespace {
@@ -133,14 +131,10 @@ ImageModel model_of(const models::Encoder& student) {
           [&student](const Tensor& images) { return student.embed(images, images.dim(0)).embeddings; }};
 }
 
-ImageModel model_of(const models::ClipImageEncoder& teacher, PlainTransform transform) {
+ImageModel model_of(const models::ClipImageEncoder& teacher, data::PlainTransform transform) {
   const int size = teacher.config().image_size;
   return {"teacher", teacher.config().embedding,
-          [size, transform](const Tensor& image) {
-            return transform == PlainTransform::clip
-                       ? data::resize_shortest_center_crop(image, size, data::Filter::bicubic)
-                       : data::validation_transform(image, size);
-          },
+          [size, transform](const Tensor& image) { return data::plain_transform(image, size, transform); },
           [&teacher](const Tensor& images) { return teacher.embed(images, images.dim(0)); }};
 }
 

@@ -14,10 +14,10 @@
 #include <vector>
 
 #include "data/image_source.h"
+#include "data/images/transform.h"
 #include "infer/measure/labels.h"
 #include "infer/measure/retrieval.h"
 #include "infer/measure/zero_shot.h"
-#include "infer/teach.h"
 #include "models/clip/image_encoder.h"
 #include "models/student/encoder.h"
 
@@ -33,7 +33,8 @@ struct ImageModel {
 /// The student on images resized as in validation; it must outlive the model.
 ImageModel model_of(const models::Encoder& student);
 /// The teacher itself, as what a student can reach.
-ImageModel model_of(const models::ClipImageEncoder& teacher, PlainTransform transform = PlainTransform::clip);
+ImageModel model_of(const models::ClipImageEncoder& teacher,
+                    data::PlainTransform transform = data::PlainTransform::clip);
 
 struct TextTask {
   std::optional<ClassLabels> classes;  // zero-shot classification

@@ -13,22 +13,13 @@
 // point) lies in the patch that holds its middle. Of patches with the same cosine the first in row-major
 // order points. A cosine with a zero vector is 0; a cosine that is not finite never points.
 #pragma once
-#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
 
-#include "tensor/tensor.h"
+#include "infer/measure/objects.h"
 
 namespace vitral::infer {
-
-using Box = std::array<float, 4>;  // x0, y0, x1, y1 in 0..1, origin top left
-
-struct LabelledObject {
-  std::int64_t image = 0;          // which of the batch, 0..B-1
-  std::int64_t concept_index = 0;  // 0..C-1
-  Box box{};
-};
 
 struct PointingResult {
   std::int64_t objects = 0;
@@ -61,21 +52,7 @@ class PointingGame {
 PointingResult pointing_game(const Tensor& patch_embeddings, std::int64_t rows, std::int64_t columns,
                              const Tensor& concepts, std::span<const LabelledObject> objects);
 
-/// What every measure on labelled boxes asks of its input; `operation` opens the message. UsageError:
-/// concepts that are not float32 [C,D], a grid without patches; patches that are not float32 [B,N,D] of that
-/// grid and width, an image or concept out of range, a box that is turned round or outside 0..1.
-void check_concepts(const char* operation, const Tensor& concepts, std::int64_t rows, std::int64_t columns);
-void check_objects(const char* operation, const Tensor& patch_embeddings, std::int64_t rows,
-                   std::int64_t columns, const Tensor& concepts, std::span<const LabelledObject> objects);
-
 /// Which patches of a rows x columns grid overlap the box, at least one: row-major, 1 or 0.
 std::vector<std::uint8_t> overlapping_patches(const Box& box, std::int64_t rows, std::int64_t columns);
-
-/// Cosine of each patch embedding, float32 [N,D], with one concept, float32 [D] -> float32 [N]. What the
-/// pointing game plays on and what pictures show.
-Tensor patch_cosines(const Tensor& patch_embeddings, const Tensor& concept_embedding);
-
-/// The patch with the highest score, float32 [N]: the first of equals, -1 where none is finite.
-std::int64_t pointed_patch(const Tensor& scores);
 
 }  // namespace vitral::infer

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "infer/show/picture.h"
+#include "infer/measure/patch_scores.h"
 
 namespace vitral::infer {
 namespace {

@@ -23,7 +23,7 @@
 #include <span>
 #include <vector>
 
-#include "infer/measure/pointing.h"
+#include "infer/measure/objects.h"
 
 namespace vitral::infer {
 

@@ -88,7 +88,6 @@ void Canvas::text(std::int64_t x, std::int64_t y, std::string_view utf8, Font fo
 }
 
 std::int64_t character_width(Font font) { return face(font).w; }
-std::int64_t character_height(Font font) { return face(font).h; }
 
 std::string font_text(std::string_view utf8) {
   std::string text;

@@ -42,7 +42,6 @@ class Canvas {
 };
 
 std::int64_t character_width(Font font);
-std::int64_t character_height(Font font);
 /// Width in pixels of the text as Canvas::text draws it.
 std::int64_t text_width(std::string_view utf8, Font font);
 /// One byte a character, in the encoding of libgd's fonts; characters that they lack become '?'.

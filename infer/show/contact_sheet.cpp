@@ -4,16 +4,15 @@
 
 #include "data/images/image.h"
 #include "infer/show/canvas.h"
+#include "infer/show/palette.h"
 #include "infer/show/thumbnail.h"
 
 namespace vitral::infer {
 namespace {
 
-constexpr Colour background{22, 24, 29};
-constexpr Colour empty{38, 41, 48};
-constexpr Colour ink{232, 234, 238};
-constexpr Colour dim_ink{150, 155, 166};
-constexpr std::int64_t margin = 24, gap = 14, heading_height = 24, caption_height = 18;
+using namespace palette;
+
+constexpr std::int64_t heading_height = 24, caption_height = 18;
 
 std::int64_t lines_of(const SheetLine& line, std::int64_t columns) {
   const auto count = static_cast<std::int64_t>(line.images.size());

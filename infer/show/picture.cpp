@@ -4,19 +4,20 @@
 #include <cmath>
 #include <limits>
 
+#include "infer/measure/patch_scores.h"
+#include "infer/show/palette.h"
 #include "infer/show/thumbnail.h"
 
 namespace vitral::infer {
 namespace {
 
-constexpr Colour background{22, 24, 29};
-constexpr Colour ink{232, 234, 238};
-constexpr Colour dim_ink{150, 155, 166};
+using namespace palette;
+
 constexpr Colour dark{10, 11, 14};
 constexpr Colour peak_colour{255, 255, 255};
 constexpr Colour box_colour{64, 224, 208};
 
-constexpr std::int64_t margin = 24, gap = 14, label_height = 22, footer_height = 44;
+constexpr std::int64_t label_height = 22, footer_height = 44;
 constexpr std::int64_t legend_height = 20;
 
 struct Range {
@@ -208,37 +209,6 @@ Colour heat_colour(float t) {
   const float place = std::clamp(t, 0.0F, 1.0F) * static_cast<float>(stops.size() - 1);
   const auto below = std::min(static_cast<std::size_t>(place), stops.size() - 2);
   return mix(stops[below], stops[below + 1], place - static_cast<float>(below));
-}
-
-Tensor upsample_scores(const Tensor& scores, std::int64_t height, std::int64_t width) {
-  VITRAL_CHECK(scores.rank() == 2 && scores.numel() > 0 && height > 0 && width > 0,
-               "upsample_scores: scores {} cannot be brought to {}x{}", scores.shape(), height, width);
-  const std::int64_t rows = scores.dim(0), columns = scores.dim(1);
-  const float* in = scores.data<float>();
-  // The two patches whose middles are on both sides of a pixel's middle, and how far it is from the first.
-  struct Between {
-    std::int64_t first, second;
-    float amount;
-  };
-  const auto between = [](std::int64_t pixel, std::int64_t pixels, std::int64_t patches) -> Between {
-    const double at =
-        (static_cast<double>(pixel) + 0.5) / static_cast<double>(pixels) * static_cast<double>(patches) - 0.5;
-    const double inside = std::clamp(at, 0.0, static_cast<double>(patches - 1));
-    const auto first = static_cast<std::int64_t>(inside);
-    return {first, std::min(first + 1, patches - 1), static_cast<float>(inside - static_cast<double>(first))};
-  };
-  Tensor fine({height, width});
-  float* out = fine.data<float>();
-  for (std::int64_t y = 0; y < height; ++y) {
-    const auto [top, bottom, down] = between(y, height, rows);
-    for (std::int64_t x = 0; x < width; ++x) {
-      const auto [left, right, along] = between(x, width, columns);
-      const float above = std::lerp(in[top * columns + left], in[top * columns + right], along);
-      const float below = std::lerp(in[bottom * columns + left], in[bottom * columns + right], along);
-      *out++ = std::lerp(above, below, down);
-    }
-  }
-  return fine;
 }
 
 Tensor darken(const Tensor& image, const Tensor& weights) {

@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "infer/measure/pointing.h"
+#include "infer/measure/objects.h"
 #include "infer/show/canvas.h"
 #include "tensor/tensor.h"
 
@@ -59,9 +59,5 @@ Colour heat_colour(float t);
 /// rounded down, as visualize_attention_patches() of the original's src/utils.py. weights float32
 /// [rows,columns], not below 0; where none is positive and finite the image is black.
 Tensor darken(const Tensor& image, const Tensor& weights);
-
-/// Scores at the pixels of a height x width image, float32 [height,width]: bilinear between the middles of
-/// patches, constant beyond the outermost ones.
-Tensor upsample_scores(const Tensor& scores, std::int64_t height, std::int64_t width);
 
 }  // namespace vitral::infer

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "infer/measure/pointing.h"
+#include "infer/measure/objects.h"
 #include "infer/show/run_record.h"
 #include "tensor/tensor.h"
 

@@ -6,6 +6,7 @@
 #include "data/images/image.h"
 #include "data/images/resize.h"
 #include "data/images/transform.h"
+#include "infer/measure/patch_scores.h"
 #include "infer/measure/pointing.h"
 #include "models/clip/image_encoder.h"
 #include "models/clip/text_encoder.h"

@@ -5,7 +5,7 @@
 #include "data/dataset.h"
 #include "data/images/image.h"
 #include "data/images/transform.h"
-#include "infer/measure/pointing.h"
+#include "infer/measure/patch_scores.h"
 #include "models/student/encoder.h"
 #include "tests/cli/browser.h"
 #include "tests/cli/small_run.h"

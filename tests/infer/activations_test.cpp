@@ -6,6 +6,7 @@
 #include "data/hdf5/file.h"
 #include "data/images/image.h"
 #include "data/images/transform.h"
+#include "infer/measure/patch_scores.h"
 #include "tests/golden.h"
 #include "tests/models/tiny_clip.h"
 

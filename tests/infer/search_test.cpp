@@ -9,6 +9,7 @@
 #include "data/hdf5/file.h"
 #include "data/hdf5/heap_rows.h"
 #include "infer/show/contact_sheet.h"
+#include "infer/stored_embeddings.h"
 #include "tests/golden.h"
 #include "tests/noise.h"
 

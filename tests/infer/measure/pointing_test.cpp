@@ -7,6 +7,7 @@
 
 #include "base/random.h"
 #include "data/shapes_benchmark.h"
+#include "infer/measure/patch_scores.h"
 #include "tests/support.h"
 
 namespace vitral::infer {

@@ -10,6 +10,7 @@
 
 #include "base/random.h"
 #include "data/images/image.h"
+#include "infer/measure/patch_scores.h"
 #include "tests/infer/show/report_support.h"
 #include "tests/support.h"
 
