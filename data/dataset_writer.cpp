@@ -77,9 +77,7 @@ struct DatasetWriter::State {
   std::int64_t count = 0;
   std::vector<std::uint64_t> offsets{0};  // of encoded images
   std::vector<std::string> names;
-  Tensor embeddings;  // all at once
   std::int64_t width = 0;
-  std::vector<std::uint64_t> view_seeds;
   std::optional<Concepts> concepts;
   bool finished = false;
 };
@@ -145,20 +143,6 @@ void DatasetWriter::add_encoded(std::span<const std::uint8_t> file, const std::s
   s.offsets.push_back(s.offsets.back() + file.size());
 }
 
-void DatasetWriter::set_embeddings(const Tensor& embeddings, const std::vector<std::uint64_t>& view_seeds) {
-  VITRAL_CHECK(state_->width == 0, "dataset writer: embeddings were already given image by image");
-  VITRAL_CHECK(
-      (embeddings.dtype() == DType::float32 || embeddings.dtype() == DType::float16) &&
-          embeddings.rank() == (view_seeds.empty() ? 2 : 3) &&
-          (view_seeds.empty() ||
-           static_cast<std::int64_t>(view_seeds.size()) == embeddings.dim(0) * embeddings.dim(1)),
-      "dataset writer: embeddings {} {} with {} view seeds must be float32 or float16 [N,D], or [N,V,D] "
-      "with N*V seeds",
-      embeddings.dtype(), embeddings.shape(), view_seeds.size());
-  state_->embeddings = embeddings;
-  state_->view_seeds = view_seeds;
-}
-
 void DatasetWriter::set_concepts(const Concepts& concepts) { state_->concepts = concepts; }
 
 void DatasetWriter::set_attribute(const std::string& name, const std::string& value) {
@@ -171,13 +155,6 @@ void DatasetWriter::finish() {
   for (auto& rows : s.rows) rows.flush();
   if (!s.size) s.file.write_uint64("/encoded/offsets", s.offsets, {s.count + 1});
   if (!s.names.empty()) s.file.write_strings("/names", s.names);
-  if (s.embeddings.defined()) {
-    VITRAL_CHECK(s.embeddings.dim(0) == s.count, "dataset writer: {} embeddings for {} images",
-                 s.embeddings.dim(0), s.count);
-    s.file.write("/embeddings", s.embeddings);
-    if (!s.view_seeds.empty())
-      s.file.write_uint64("/view_seeds", s.view_seeds, {s.count, s.embeddings.dim(1)});
-  }
   if (s.concepts) {
     const auto objects = static_cast<std::int64_t>(s.concepts->image.size());
     s.file.write_strings("/concepts/names", s.concepts->names);

@@ -37,9 +37,6 @@ class DatasetWriter {
   void add_encoded(std::span<const std::uint8_t> file, const std::string& name = "",
                    const Tensor& embedding = {});
 
-  /// All embeddings at once instead of one an image: float32 or float16 [N,D], or [N,V,D] with V view seeds
-  /// an image (row-major [N,V], and the name of the transform that they replay as attribute `transform`).
-  void set_embeddings(const Tensor& embeddings, const std::vector<std::uint64_t>& view_seeds = {});
   void set_concepts(const Concepts& concepts);
   /// Attribute on /: teacher, transform.
   void set_attribute(const std::string& name, const std::string& value);

@@ -154,8 +154,8 @@ void Loader::State::check_views() const {
 // The size of all images where options.defer_crop can have its effect.
 std::optional<Dataset::Size> Loader::State::whole_images() const {
   const auto size = dataset.plain_size(0);
-  if (!options.defer_crop || !options.training || options.transform || !only_crops(options.augment) ||
-      !size || size->height < options.image_size || size->width < options.image_size)
+  if (!options.defer_crop || !options.training || !only_crops(options.augment) || !size ||
+      size->height < options.image_size || size->width < options.image_size)
     return std::nullopt;
   for (std::int64_t i = 0; i < dataset.size(); ++i)
     if (dataset.plain_size(i) != size || (options.targets && dataset.views(i) > 0)) return std::nullopt;
@@ -222,7 +222,7 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
   const std::int64_t s = o.image_size;
   std::uint8_t* to = p.images.data<std::uint8_t>() + row * s * s * 3;
   const auto size = dataset.plain_size(i);
-  const bool as_it_is = !o.transform && (seed == 0 || o.augment.none());
+  const bool as_it_is = seed == 0 || o.augment.none();
   if (size && as_it_is && size->height == s && size->width == s) return dataset.read_plain(i, to);
   Tensor image;
   if (size) {
@@ -238,9 +238,7 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
       return;
     }
   }
-  const Tensor result = o.transform ? o.transform(image, o.augment, o.image_size, seed)
-                                    : augment(image, o.augment, o.image_size, seed);
-  p.images.rows(row, row + 1).reshape({s, s, 3}).copy_from(result);
+  p.images.rows(row, row + 1).reshape({s, s, 3}).copy_from(augment(image, o.augment, o.image_size, seed));
 }
 
 void Loader::State::fill(Pending& p, std::int64_t first, std::int64_t last, std::int64_t of_epoch) {
@@ -296,7 +294,7 @@ Loader::Loader(Dataset dataset, LoaderOptions options)
   s.check();
   s.whole = s.whole_images();
   s.batches = (s.dataset.size() + s.options.batch_size - 1) / s.options.batch_size;
-  s.begin(s.options.epoch, s.options.first_batch);
+  s.begin(0, 0);
   for (int i = 0; i < s.options.workers; ++i) s.workers.emplace_back([&s] { s.run(); });
 }
 

@@ -12,7 +12,6 @@
 // i).below(V).
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,18 +45,12 @@ struct LoaderOptions {
   /// Batch::crops says which squares are meant. Without effect elsewhere.
   bool defer_crop = false;
   int prefetch = 4;  // batches that wait for the consumer, at most; at least 1
-  std::int64_t epoch = 0;
-  std::int64_t first_batch = 0;
-  /// Replaces augment() of data/images/augment.h: uint8 [H,W,3] to uint8 [size,size,3]; called by the
-  /// workers.
-  std::function<Tensor(const Tensor& image, const AugmentConfig&, int size, std::uint64_t seed)> transform =
-      {};
 };
 
 class Loader {
  public:
   /// UsageError: options out of range, an empty dataset, no embeddings, stored views that another transform
-  /// replays, and in validation stored views none of which has seed 0. Starts at `epoch`, `first_batch`.
+  /// replays, and in validation stored views none of which has seed 0. Begins epoch 0.
   Loader(Dataset dataset, LoaderOptions options);
   ~Loader();  // at any time: the workers stop after the sample at hand
   Loader(Loader&&) noexcept;

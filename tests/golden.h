@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <hdf5.h>
 
 #include "data/hdf5/file.h"
 #include "models/student/student.h"
@@ -36,9 +37,23 @@ inline State read_group(const data::H5File& file, const std::string& group) {
   return out;
 }
 
+/// A number or a bool among the attributes of a file.
+inline double number_attribute(const data::H5File& file, const char* name) {
+  const hid_t attribute = H5Aopen(file.id(), name, H5P_DEFAULT), type = H5Aget_type(attribute);
+  double number = 0;
+  signed char flag = 0;  // h5py writes a bool as an enumeration
+  const bool is_bool = H5Tget_class(type) == H5T_ENUM;
+  const herr_t status =
+      is_bool ? H5Aread(attribute, type, &flag) : H5Aread(attribute, H5T_NATIVE_DOUBLE, &number);
+  EXPECT_GE(status, 0) << file.path() << " " << name;
+  H5Tclose(type);
+  H5Aclose(attribute);
+  return is_bool ? flag : number;
+}
+
 inline models::StudentConfig golden_config(const data::H5File& file) {
   models::StudentConfig c;
-  const auto number = [&](const char* name) { return static_cast<int>(file.number_attribute(name).value()); };
+  const auto number = [&](const char* name) { return static_cast<int>(number_attribute(file, name)); };
   c.image_size = number("input_resolution");
   c.patch_size = number("patch_size");
   c.width = number("width");

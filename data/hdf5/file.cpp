@@ -318,21 +318,4 @@ std::optional<std::string> H5File::attribute(const std::string& name, const std:
   return strings.front();
 }
 
-std::optional<double> H5File::number_attribute(const std::string& name, const std::string& object) const {
-  if (H5Aexists_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT) <= 0) return std::nullopt;
-  const Handle attribute(H5Aopen_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
-                         H5Aclose);
-  const Handle type(H5Aget_type(attribute), H5Tclose);
-  const Handle space(H5Aget_space(attribute), H5Sclose);
-  if (shape_of_space(space, path_, name).numel() != 1 || !dtype_of_type(type)) return std::nullopt;
-  if (H5Tget_class(type) == H5T_ENUM) {  // h5py's bool
-    signed char flag = 0;
-    if (H5Tget_size(type) != 1 || H5Aread(attribute, type, &flag) < 0) return std::nullopt;
-    return flag;
-  }
-  double value = 0;
-  if (H5Aread(attribute, H5T_NATIVE_DOUBLE, &value) < 0) return std::nullopt;
-  return value;
-}
-
 }  // namespace vitral::data

@@ -62,7 +62,6 @@ class H5File {
   std::vector<std::uint64_t> read_uint64(const std::string& name) const;
   std::vector<std::string> read_strings(const std::string& name) const;
   std::optional<std::string> attribute(const std::string& name, const std::string& object = "/") const;
-  std::optional<double> number_attribute(const std::string& name, const std::string& object = "/") const;
 
   /// Creates the dataset (and groups on its way) with all its elements; contiguous unless `chunk_rows` > 0,
   /// which chunks by that many rows of the first dimension.

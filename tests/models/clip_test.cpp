@@ -115,8 +115,8 @@ TEST_P(ClipGolden, BothActivations) {
   const std::string path = "tests/golden/clip.h5";
   const data::H5File file = data::H5File::open(path);
   const State state = test::read_group(file, "/state");
-  const int image_heads = static_cast<int>(file.number_attribute("image_heads").value()),
-            text_heads = static_cast<int>(file.number_attribute("text_heads").value());
+  const int image_heads = static_cast<int>(test::number_attribute(file, "image_heads")),
+            text_heads = static_cast<int>(test::number_attribute(file, "text_heads"));
   for (const std::string activation : {"quick_gelu", "gelu"}) {
     SCOPED_TRACE(activation);
     const Metadata metadata{{"vision_config.hidden_act", activation}, {"text_config.hidden_act", activation}};
@@ -140,7 +140,7 @@ TEST_P(ClipGolden, TeacherOfTheOriginal) {
   const NoGrad no_grad;
   const data::H5File file = data::H5File::open(path);
   const auto image = load_clip_image(test::read_group(file, "/state"), {}, path,
-                                     static_cast<int>(file.number_attribute("heads").value()));
+                                     static_cast<int>(test::number_attribute(file, "heads")));
   image->to(device());
   const Variable input(file.read("/input").to(device()));
   const auto out = image->forward(input, true);

@@ -148,7 +148,7 @@ TEST_P(Student21M, AgreesWithTheOriginal) {
   VITRAL_NEEDS_DEVICE(device);
   VITRAL_NEEDS_SHARED(path, "golden/student_21m.h5");
   const data::H5File file = data::H5File::open(path);
-  const auto base = static_cast<std::uint64_t>(file.number_attribute("stream_base").value());
+  const auto base = static_cast<std::uint64_t>(test::number_attribute(file, "stream_base"));
   for (const std::string variant : {"masked", "unmasked"}) {
     SCOPED_TRACE(variant);
     StudentConfig config;
@@ -200,7 +200,7 @@ TEST_P(Student21M, SeesPhotographsAsTheOriginal) {
             data::read_image(photos + "/" + names[static_cast<std::size_t>(i)]), 224));
   Student student(StudentConfig{});
   fill_by_formula(student, static_cast<std::uint64_t>(
-                               data::H5File::open(formula).number_attribute("stream_base").value()));
+                               test::number_attribute(data::H5File::open(formula), "stream_base")));
   student.to(device);
   const StudentOutput out = student.forward(normalize_pixels(images, device));
   const auto expect = [&](const Variable& got, const std::string& name) {

@@ -34,7 +34,7 @@ void check_next_steps(const std::string& pt, const std::string& h5) {
   const models::StudentConfig student_config = test::golden_config(golden);
   const Config config = config_for([&] {
     models::StudentConfig c = student_config;
-    c.same_norm = golden.number_attribute("same_norm").value() != 0;
+    c.same_norm = test::number_attribute(golden, "same_norm") != 0;
     return c;
   }());
   std::vector<std::string> warnings;
