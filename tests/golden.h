@@ -1,8 +1,10 @@
-// Golden files: what the original PyTorch code computes. The large ones lie in a shared folder beside the
-// repository, small ones of the same layout in tests/golden; every check runs on both where both are there.
+// Golden files: what the original PyTorch code and Pillow compute. The large ones lie in a shared folder
+// beside the repository, small ones of the same layout in tests/golden; every check runs on both where both
+// are there.
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,7 +13,6 @@
 #include <hdf5.h>
 
 #include "data/hdf5/file.h"
-#include "models/student/student.h"
 #include "tests/support.h"
 
 namespace vitral::test {
@@ -29,6 +30,25 @@ inline double relative_error(const Tensor& a, const Tensor& b) {
 }
 
 using State = std::vector<std::pair<std::string, Tensor>>;
+
+/// A whole dataset of a file.
+inline Tensor read_golden(const std::string& file, const std::string& dataset) {
+  return data::H5File::open(file).read(dataset);
+}
+
+/// The names in a group of a file, sorted.
+inline std::vector<std::string> golden_names(const std::string& file, const std::string& group) {
+  return data::H5File::open(file).list(group);
+}
+
+/// The largest difference between two uint8 tensors of one shape, or 256 where the shapes differ.
+inline int max_difference(const Tensor& a, const Tensor& b) {
+  if (!(a.shape() == b.shape())) return 256;
+  int worst = 0;
+  for (std::int64_t i = 0; i < a.numel(); ++i)
+    worst = std::max(worst, std::abs(a.data<std::uint8_t>()[i] - b.data<std::uint8_t>()[i]));
+  return worst;
+}
 
 /// All datasets of a group, in no particular order.
 inline State read_group(const data::H5File& file, const std::string& group) {
@@ -49,18 +69,6 @@ inline double number_attribute(const data::H5File& file, const char* name) {
   H5Tclose(type);
   H5Aclose(attribute);
   return is_bool ? flag : number;
-}
-
-inline models::StudentConfig golden_config(const data::H5File& file) {
-  models::StudentConfig c;
-  const auto number = [&](const char* name) { return static_cast<int>(number_attribute(file, name)); };
-  c.image_size = number("input_resolution");
-  c.patch_size = number("patch_size");
-  c.width = number("width");
-  c.layers = number("layers");
-  c.heads = number("heads");
-  c.attention = number("masked") ? "neighbourhood" : "full";
-  return c;
 }
 
 /// The existing ones of shared/golden/NAME and tests/golden/NAME.

@@ -18,4 +18,9 @@ inline Tensor noise(const Shape& shape, std::uint64_t seed, DType dtype = DType:
   return t;
 }
 
+/// An image, uint8 [height,width,3].
+inline Tensor noise_image(std::int64_t height, std::int64_t width, std::int64_t seed) {
+  return noise({height, width, 3}, static_cast<std::uint64_t>(seed), DType::uint8);
+}
+
 }  // namespace vitral::test

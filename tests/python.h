@@ -8,7 +8,6 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
-#include "tests/data/file_bytes.h"
 #include "tests/support.h"
 
 namespace vitral::test {

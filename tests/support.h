@@ -1,13 +1,17 @@
 // What several test programs share.
 #pragma once
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
-#include <random>
+#include <fstream>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/input_file.h"
 #include "tensor/backend.h"
 
 namespace vitral::test {
@@ -42,6 +46,18 @@ class TempDir {
  private:
   std::filesystem::path path_;
 };
+
+/// The whole of a file of at most 16 MB.
+inline std::string bytes_of_file(const std::string& path) { return read_text_file(path, 1 << 24); }
+
+/// Replaces the file. It is removed first: some file systems flush a file that is truncated, which is slow.
+inline void put_file(const std::string& path, std::string_view bytes) {
+  std::filesystem::remove(path);
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+inline void put_file(const std::string& path, std::span<const std::uint8_t> bytes) {
+  put_file(path, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+}
 
 /// A folder with large reference data beside the repository (golden, photos), or "" where it is not there.
 /// Tests that need it skip with the reason printed: VITRAL_NEEDS_SHARED(path, "golden/student_masked.h5");

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "tests/data/file_bytes.h"
 #include "tests/support.h"
 
 namespace vitral {

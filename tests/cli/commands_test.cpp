@@ -14,18 +14,12 @@ namespace {
 
 using nlohmann::json;
 using test::expect_done;
+using test::json_of;
 using test::relative_error;
 using test::run;
 using test::SmallRun;
 
 const std::string weights = "tests/golden/run_init.safetensors";  // 16x16 pixels, width 16
-
-json json_of(const test::Result& r) {
-  expect_done(r);
-  EXPECT_EQ(r.err, "");
-  EXPECT_EQ(std::count(r.out.begin(), r.out.end(), '\n'), 1) << r.out;
-  return json::parse(r.out);
-}
 
 TEST(Help, OfEverySubcommandHasAnExample) {
   const test::Result all = run({"--help"});

@@ -20,16 +20,11 @@ namespace {
 using nlohmann::json;
 using test::expect_done;
 using test::expect_failure;
+using test::json_of;
 using test::run;
 using Arguments = std::vector<std::string>;
 
 const std::string student = "tests/golden/run_init.safetensors";  // 16x16 pixels, width 16
-
-json json_of(const test::Result& r) {
-  expect_done(r);
-  EXPECT_EQ(r.err, "");
-  return json::parse(r.out);
-}
 
 // Pictures of noise in three folders, one of them with a single picture, and one in none.
 class Eval : public testing::Test {

@@ -1,6 +1,5 @@
 // What `vitral info` says of weights and models that are not a run's.
 #include "data/weights/torch_write.h"
-#include "models/clip/state.h"
 #include "tests/cli/small_run.h"
 
 namespace vitral {
@@ -12,28 +11,12 @@ using test::run;
 
 json info(const std::string& path) {
   expect_done(run({"info", path}));
-  const test::Result r = run({"info", path, "--json"});
-  expect_done(r);
-  return json::parse(r.out);
-}
-
-// A CLIP of two small towers under OpenAI's names.
-data::NamedTensors small_clip() {
-  models::ClipImageConfig image{
-      .image_size = 16, .patch_size = 4, .width = 64, .layers = 2, .heads = 1, .embedding = 8};
-  models::ClipTextConfig text{
-      .context = 7, .vocabulary = 30, .width = 64, .layers = 1, .heads = 1, .embedding = 8};
-  data::NamedTensors out;
-  for (const auto& [name, tensor] : models::ClipImageTower(image).state())
-    out.emplace_back("visual." + name, tensor.clone());
-  for (const auto& [name, tensor] : models::ClipTextTower(text).state())
-    out.emplace_back(name, tensor.clone());
-  return out;
+  return test::json_of(run({"info", path, "--json"}));
 }
 
 TEST(Info, OfClipsTowers) {
   const test::TempDir dir;
-  data::NamedTensors both = small_clip(), image;
+  data::NamedTensors both = test::tiny_clip_state(), image;
   data::write_safetensors(dir / "clip.safetensors", both);
   for (auto& [name, tensor] : both) tensor = tensor.cast(DType::float16);
   data::write_torch_file(dir / "clip.pt", both);
@@ -41,28 +24,28 @@ TEST(Info, OfClipsTowers) {
     const json clip = info(dir / name);
     EXPECT_EQ(clip["kind"], "weights");
     EXPECT_TRUE(clip["model"].is_null());
-    EXPECT_EQ(clip["clip"]["image"], (json{{"image_size", 16},
-                                           {"patch_size", 4},
+    EXPECT_EQ(clip["clip"]["image"], (json{{"image_size", 24},
+                                           {"patch_size", 8},
                                            {"width", 64},
-                                           {"layers", 2},
+                                           {"layers", 1},
                                            {"heads", 1},
-                                           {"embedding", 8}}));
-    EXPECT_EQ(clip["clip"]["text"], (json{{"context", 7},
-                                          {"vocabulary", 30},
+                                           {"embedding", 16}}));
+    EXPECT_EQ(clip["clip"]["text"], (json{{"context", 12},
+                                          {"vocabulary", 614},
                                           {"width", 64},
-                                          {"layers", 1},
+                                          {"layers", 2},
                                           {"heads", 1},
-                                          {"embedding", 8}}));
+                                          {"embedding", 16}}));
   }
   // A Hugging Face folder is one of weights, and an image tower may be alone.
-  for (const auto& [name, tensor] : small_clip())
+  for (const auto& [name, tensor] : test::tiny_clip_state())
     if (name.starts_with("visual.")) image.emplace_back(name, tensor);
   std::filesystem::create_directory(dir / "folder");
   data::write_torch_file(dir / "folder/pytorch_model.bin", image);
   const json alone = info(dir / "folder");
   EXPECT_EQ(alone["kind"], "weights");
   EXPECT_EQ(alone["read_from"], dir / "folder/pytorch_model.bin");
-  EXPECT_EQ(alone["clip"]["image"]["embedding"], 8);
+  EXPECT_EQ(alone["clip"]["image"]["embedding"], 16);
   EXPECT_TRUE(alone["clip"]["text"].is_null());
 }
 

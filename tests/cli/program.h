@@ -1,5 +1,6 @@
 // Runs the program `vitral` as a user does: arguments in; exit status, stdout and stderr out.
 #pragma once
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
@@ -11,10 +12,10 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/data/file_bytes.h"
 #include "tests/support.h"
 
 namespace vitral::test {
@@ -97,6 +98,14 @@ inline bool wait_for(const std::function<bool()>& condition) {
 
 /// The program did its work and had nothing to complain about.
 inline void expect_done(const Result& r) { EXPECT_EQ(r.status, 0) << r.err; }
+
+/// What `--json` printed: one line, and nothing on stderr.
+inline nlohmann::json json_of(const Result& r) {
+  expect_done(r);
+  EXPECT_EQ(r.err, "");
+  EXPECT_EQ(std::count(r.out.begin(), r.out.end(), '\n'), 1) << r.out;
+  return nlohmann::json::parse(r.out);
+}
 
 /// The program failed with exactly this line on stderr ("vitral: " left out) and nothing on stdout.
 inline void expect_failure(const Result& r, int status, const std::string& message) {

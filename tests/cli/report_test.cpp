@@ -17,14 +17,9 @@ namespace {
 using nlohmann::json;
 using test::expect_done;
 using test::expect_failure;
+using test::json_of;
 using test::open_page;
 using test::run;
-
-json json_of(const test::Result& r) {
-  expect_done(r);
-  EXPECT_EQ(r.err, "");
-  return json::parse(r.out);
-}
 
 // A run on the shapes, and its report.
 class Report : public testing::Test {

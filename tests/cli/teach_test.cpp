@@ -6,8 +6,9 @@
 #include "data/images/image.h"
 #include "data/loader.h"
 #include "models/clip/image_encoder.h"
-#include "tests/cli/small_clip.h"
+#include "tests/cli/small_run.h"
 #include "tests/golden.h"
+#include "tests/models/tiny_clip.h"
 #include "train/config.h"
 
 namespace vitral::test {
@@ -16,7 +17,13 @@ namespace {
 class Teach : public testing::Test {
  protected:
   Teach() {
-    write_clip(clip());
+    models::ClipImageConfig teacher = tiny_clip_image(small_width);
+    teacher.image_size = small_size;
+    teacher.patch_size = 16;
+    data::NamedTensors tensors;
+    for (const auto& [name, tensor] : models::ClipImageTower(teacher, 3).state())
+      tensors.emplace_back("visual." + name, tensor);
+    data::write_safetensors(clip(), tensors);
     std::ofstream(config())
         << "model: {image_size: 64, patch_size: 16, width: 16, layers: 1, heads: 2}\n"
         << "data: {train: [" << file() << "], val: [], workers: 2,\n"

@@ -15,16 +15,10 @@ namespace {
 using nlohmann::json;
 using test::expect_done;
 using test::expect_failure;
+using test::json_of;
 using test::run;
 
 const std::string weights = "tests/golden/run_init.safetensors";  // 16x16 pixels, 4x4 patches, width 16
-
-json json_of(const test::Result& r) {
-  expect_done(r);
-  EXPECT_EQ(r.err, "");
-  EXPECT_EQ(std::count(r.out.begin(), r.out.end(), '\n'), 1) << r.out;
-  return json::parse(r.out);
-}
 
 // A folder with CLIP (`clip`), five images (`in`) and the name of an output.
 class Texts : public testing::Test {

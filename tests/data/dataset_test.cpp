@@ -15,6 +15,7 @@
 #include "data/dataset_writer.h"
 #include "data/hdf5/file.h"
 #include "data/images/image.h"
+#include "tests/noise.h"
 #include "tests/support.h"
 
 // The HDF5 library never frees the caches of a file that it could not write to the end.
@@ -25,6 +26,7 @@ namespace vitral::data {
 namespace {
 
 using test::message_of;
+using test::noise_image;
 using test::TempDir;
 
 // The message of opening a file that `write` has filled, without the path and the colon.
@@ -217,20 +219,13 @@ TEST(DatasetErrors, FoundWhenUsed) {
   EXPECT_EQ(message_of([&] { Dataset::open(dir / "no.h5"); }), dir / "no.h5" + std::string(": no such file"));
 }
 
-Tensor noise(std::int64_t h, std::int64_t w, int seed) {
-  Tensor image({h, w, 3}, DType::uint8);
-  for (std::int64_t i = 0; i < image.numel(); ++i)
-    image.data<std::uint8_t>()[i] =
-        static_cast<std::uint8_t>(splitmix64(static_cast<std::uint64_t>(i + seed)));
-  return image;
-}
-
 TEST(DatasetWriter, PlainRoundTrip) {
   const TempDir dir;
   const std::string path = dir / "a.h5";
   DatasetWriter w(path, DatasetWriter::Size{7, 9});
   constexpr int n = 300;
-  for (int i = 0; i < n; ++i) w.add_image(noise(7, 9, i), fmt::format("{}.png", i), Tensor::full({5}, i));
+  for (int i = 0; i < n; ++i)
+    w.add_image(noise_image(7, 9, i), fmt::format("{}.png", i), Tensor::full({5}, i));
   w.set_attribute("teacher", "t");
   w.set_concepts(
       {{"c"}, Tensor::full({1, 5}, 2), {299}, {0}, Tensor::from(std::vector<float>{0, 0, 1, 0.5F}, {1, 4})});
@@ -240,7 +235,7 @@ TEST(DatasetWriter, PlainRoundTrip) {
   const Dataset d = Dataset::open(path);
   ASSERT_EQ(d.size(), n);
   for (int i = 0; i < n; i += 23) {
-    EXPECT_EQ(d.image(i).to_vector(), noise(7, 9, i).to_vector());
+    EXPECT_EQ(d.image(i).to_vector(), noise_image(7, 9, i).to_vector());
     EXPECT_EQ(d.name(i), fmt::format("{}.png", i));
     EXPECT_EQ(d.target(i).to_vector(), std::vector<double>(5, i));
   }
@@ -252,7 +247,7 @@ TEST(DatasetWriter, PlainRoundTrip) {
 TEST(DatasetWriter, EncodedWithViewsRoundTrip) {
   const TempDir dir;
   DatasetWriter w(dir / "a.h5", std::nullopt);
-  for (int i = 0; i < 3; ++i) w.add_encoded(encode_png(noise(5 + i, 4, i)));
+  for (int i = 0; i < 3; ++i) w.add_encoded(encode_png(noise_image(5 + i, 4, i)));
   w.finish();
   {
     H5File file = H5File::modify(dir / "a.h5");
@@ -260,7 +255,7 @@ TEST(DatasetWriter, EncodedWithViewsRoundTrip) {
     file.write_uint64("/view_seeds", {0, 1, 0, 2, 0, 3}, {3, 2});
   }
   const Dataset d = Dataset::open(dir / "a.h5");
-  EXPECT_EQ(d.image(2).to_vector(), noise(7, 4, 2).to_vector());
+  EXPECT_EQ(d.image(2).to_vector(), noise_image(7, 4, 2).to_vector());
   EXPECT_EQ(d.view_seed(2, 1), 3U);
   EXPECT_EQ(d.target(2, 1).to_vector(), std::vector<double>(4, 0.5));
 }
@@ -271,10 +266,10 @@ TEST(DatasetWriter, UnfinishedLeavesNothing) {
   std::ofstream(path) << "precious";
   {
     DatasetWriter w(path, DatasetWriter::Size{2, 2});
-    w.add_image(noise(2, 2, 0), "a");
-    EXPECT_EQ(message_of([&] { w.add_image(noise(2, 2, 0)); }),
+    w.add_image(noise_image(2, 2, 0), "a");
+    EXPECT_EQ(message_of([&] { w.add_image(noise_image(2, 2, 0)); }),
               "dataset writer: image 1 has no name but others have; name all or none");
-    EXPECT_EQ(message_of([&] { w.add_image(noise(2, 3, 0), "b"); }),
+    EXPECT_EQ(message_of([&] { w.add_image(noise_image(2, 3, 0), "b"); }),
               "dataset writer: image uint8 [2, 3, 3] must be uint8 [2, 2, 3]");
   }
   EXPECT_FALSE(std::filesystem::exists(path + ".partial"));
@@ -292,14 +287,14 @@ TEST(DatasetWriter, TwoWritersOfOneFile) {
   std::ofstream(path + ".partial") << "of a process that was killed";
   std::filesystem::create_symlink(path, dir / "link.h5");
   DatasetWriter w(path, DatasetWriter::Size{200, 200});
-  for (int i = 0; i < 80; ++i) w.add_image(noise(200, 200, i));  // more than is buffered
+  for (int i = 0; i < 80; ++i) w.add_image(noise_image(200, 200, i));  // more than is buffered
   for (const auto& other : {path, dir / "link.h5"})
     EXPECT_EQ(message_of([&] { DatasetWriter(other, std::nullopt); }),
               path + ": is being written by another process; wait for it, or name another file");
   w.finish();
   const Dataset d = Dataset::open(path);
   ASSERT_EQ(d.size(), 80);
-  for (int i = 0; i < 80; ++i) EXPECT_EQ(d.image(i).to_vector(), noise(200, 200, i).to_vector()) << i;
+  for (int i = 0; i < 80; ++i) EXPECT_EQ(d.image(i).to_vector(), noise_image(200, 200, i).to_vector()) << i;
   DatasetWriter again(path, std::nullopt);  // which readers do not hinder
   again.finish();
   EXPECT_EQ(Dataset::open(path).size(), 0);
@@ -318,7 +313,7 @@ TEST(DatasetWriter, FullDiskIsAnErrorAndLeavesNothing) {
     setrlimit(RLIMIT_FSIZE, &small);
     const std::string message = message_of([&] {
       DatasetWriter w(path, DatasetWriter::Size{100, 100});
-      for (int i = 0; i < 300; ++i) w.add_image(noise(100, 100, i), fmt::format("{}", i));
+      for (int i = 0; i < 300; ++i) w.add_image(noise_image(100, 100, i), fmt::format("{}", i));
       w.finish();
     });
     setrlimit(RLIMIT_FSIZE, &before);
@@ -328,7 +323,7 @@ TEST(DatasetWriter, FullDiskIsAnErrorAndLeavesNothing) {
     EXPECT_TRUE(std::filesystem::is_empty(dir.str())) << bytes;
   }
   DatasetWriter w(path, DatasetWriter::Size{2, 2});  // and the library still works
-  w.add_image(noise(2, 2, 0));
+  w.add_image(noise_image(2, 2, 0));
   w.finish();
   EXPECT_EQ(Dataset::open(path).size(), 1);
 }
@@ -341,7 +336,7 @@ TEST(DatasetWriter, FullDiskDoesNotCrashAtExit) {
     setrlimit(RLIMIT_FSIZE, &small);
     const std::string message = message_of([&] {
       DatasetWriter w(dir / "a.h5", DatasetWriter::Size{100, 100});
-      for (int i = 0; i < 300; ++i) w.add_image(noise(100, 100, i));
+      for (int i = 0; i < 300; ++i) w.add_image(noise_image(100, 100, i));
       w.finish();
     });
     std::exit(message == "no error" ? 1 : 7);

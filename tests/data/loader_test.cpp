@@ -16,21 +16,15 @@
 #include "data/images/augment.h"
 #include "data/images/image.h"
 #include "tensor/storage.h"
+#include "tests/noise.h"
 #include "tests/support.h"
 
 namespace vitral::data {
 namespace {
 
 using test::message_of;
+using test::noise_image;
 using test::TempDir;
-
-Tensor noise(std::int64_t h, std::int64_t w, std::int64_t seed) {
-  Tensor image({h, w, 3}, DType::uint8);
-  for (std::int64_t i = 0; i < image.numel(); ++i)
-    image.data<std::uint8_t>()[i] =
-        static_cast<std::uint8_t>(splitmix64(static_cast<std::uint64_t>(i + 7919 * seed)));
-  return image;
-}
 
 Tensor embedding(std::int64_t i) {
   Tensor e({6});
@@ -47,10 +41,10 @@ std::string write_dataset(const std::string& path, int n, int side, bool encoded
   for (int i = 0; i < n; ++i) {
     const std::string name = fmt::format("{}.png", i);
     if (!encoded) {
-      w.add_image(noise(side, side, i), name, embedding(i));
+      w.add_image(noise_image(side, side, i), name, embedding(i));
       continue;
     }
-    auto file = encode_png(noise(side + i % 5, side + i % 3, i));
+    auto file = encode_png(noise_image(side + i % 5, side + i % 3, i));
     if (std::find(bad.begin(), bad.end(), i) != bad.end()) file.resize(file.size() / 2);
     w.add_encoded(file, name, embedding(i));
   }
@@ -137,7 +131,7 @@ TEST(Loader, ShuffleVisitsEachSampleOnceAndAugmentsBySeed) {
       seen.push_back(i);
       EXPECT_EQ(batch->targets.rows(k, k + 1).to_vector(), embedding(i).to_vector());
       EXPECT_EQ(batch->images.rows(k, k + 1).to_vector(),
-                augment(noise(24, 24, i), strong(), 16, random_key(11, 5, i)).to_vector());
+                augment(noise_image(24, 24, i), strong(), 16, random_key(11, 5, i)).to_vector());
     }
   }
   std::vector<std::int64_t> order(53);
@@ -181,7 +175,7 @@ TEST(Loader, ValidationIsPlainAndInOrder) {
   Loader loader(d, o);
   const auto batch = loader.next();
   EXPECT_EQ(batch->indices, (std::vector<std::int64_t>{0, 1, 2, 3, 4, 5, 6}));
-  EXPECT_EQ(batch->images.rows(6, 7).to_vector(), augment(noise(24, 24, 6), {}, 16, 0).to_vector());
+  EXPECT_EQ(batch->images.rows(6, 7).to_vector(), augment(noise_image(24, 24, 6), {}, 16, 0).to_vector());
 }
 
 std::string write_views(const std::string& path, const std::vector<std::uint64_t>& seeds,
@@ -192,7 +186,7 @@ std::string write_views(const std::string& path, const std::vector<std::uint64_t
   Tensor vectors({n, views, 2});
   std::vector<std::uint64_t> all;
   for (std::int64_t i = 0; i < n; ++i) {
-    w.add_image(noise(24, 24, i));
+    w.add_image(noise_image(24, 24, i));
     for (std::int64_t v = 0; v < views; ++v) {
       vectors.data<float>()[(i * views + v) * 2] = static_cast<float>(i);
       vectors.data<float>()[(i * views + v) * 2 + 1] = static_cast<float>(v);
@@ -213,7 +207,7 @@ TEST(Loader, LargeJpegsAreDecodedSmallerWhereAsked) {
   DatasetWriter w(folder / "a.h5", std::nullopt);
   std::vector<std::vector<std::uint8_t>> files;
   for (int i = 0; i < 6; ++i) {
-    files.push_back(encode_jpeg(noise(130, 100 + i, i), 90));
+    files.push_back(encode_jpeg(noise_image(130, 100 + i, i), 90));
     w.add_encoded(files.back(), fmt::format("{}.jpg", i), embedding(i));
   }
   w.finish();
@@ -252,8 +246,9 @@ TEST(Loader, StoredViewsAreReplayed) {
         EXPECT_EQ(target[1], static_cast<float>(Random(11, epoch, i).below(3)));
         const std::uint64_t seeds[] = {100 + static_cast<std::uint64_t>(i), 0,
                                        300 + static_cast<std::uint64_t>(i)};
-        EXPECT_EQ(batch->images.rows(k, k + 1).to_vector(),
-                  augment(noise(24, 24, i), strong(), 16, seeds[static_cast<int>(target[1])]).to_vector());
+        EXPECT_EQ(
+            batch->images.rows(k, k + 1).to_vector(),
+            augment(noise_image(24, 24, i), strong(), 16, seeds[static_cast<int>(target[1])]).to_vector());
       }
   }
   EXPECT_EQ(chosen.size(), 3U);
@@ -275,7 +270,7 @@ TEST(Loader, ErrorsReachTheConsumerInOrder) {
   DatasetWriter w(dir / "a.h5", std::nullopt);
   for (int i = 0; i < 40; ++i) {
     const int side = i == 30 ? 8 : i == 33 ? 9 : 16;  // these two are smaller than the crop
-    w.add_encoded(encode_png(noise(side, side, i)), "", Tensor::ones({3}));
+    w.add_encoded(encode_png(noise_image(side, side, i)), "", Tensor::ones({3}));
   }
   w.finish();
   AugmentConfig crop;
@@ -296,7 +291,7 @@ TEST(Loader, TargetsWithoutADirectionAreFound) {
   const auto write = [&](const std::string& name, float value, bool named) {
     DatasetWriter w(dir / name, DatasetWriter::Size{16, 16});
     for (int i = 0; i < 10; ++i)
-      w.add_image(noise(16, 16, i), named ? fmt::format("{}.jpg", i) : "",
+      w.add_image(noise_image(16, 16, i), named ? fmt::format("{}.jpg", i) : "",
                   Tensor::full({3}, i == 8 ? value : 1));
     w.finish();
     return dir / name;
@@ -348,7 +343,7 @@ TEST(Loader, WrongOptions) {
             dir / "bare.h5" + std::string(": has no images"));
   {
     DatasetWriter w(dir / "bare.h5", DatasetWriter::Size{16, 16});
-    w.add_image(noise(16, 16, 1));
+    w.add_image(noise_image(16, 16, 1));
     w.finish();
   }
   EXPECT_EQ(message_of([&] { Loader(Dataset::open(dir / "bare.h5"), options(1)); }),
@@ -356,7 +351,7 @@ TEST(Loader, WrongOptions) {
   LoaderOptions o = options(1);
   o.targets = false;
   Loader images(Dataset::open(dir / "bare.h5"), o);
-  EXPECT_EQ(images.next()->images.to_vector(), noise(16, 16, 1).to_vector());
+  EXPECT_EQ(images.next()->images.to_vector(), noise_image(16, 16, 1).to_vector());
 }
 
 TEST(Loader, ABatchMayBeLargerThanTheDataset) {
@@ -433,7 +428,7 @@ TEST(Loader, ImagesOfTheModelsSizeAreReadInPlace) {
   const auto batch = loader.next();
   EXPECT_EQ(allocator_stats(cpu).peak_in_use, in_use());  // nothing but the batch itself
   EXPECT_GT(in_use(), before);
-  EXPECT_EQ(batch->images.rows(2, 3).to_vector(), noise(16, 16, 2).to_vector());
+  EXPECT_EQ(batch->images.rows(2, 3).to_vector(), noise_image(16, 16, 2).to_vector());
 }
 
 }  // namespace

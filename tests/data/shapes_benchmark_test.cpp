@@ -13,7 +13,6 @@
 
 #include "data/dataset.h"
 #include "data/hdf5/file.h"
-#include "tests/data/file_bytes.h"
 #include "tests/support.h"
 
 namespace vitral::data {

@@ -6,8 +6,8 @@
 #include "data/hdf5/file.h"
 #include "data/images/image.h"
 #include "data/images/transform.h"
-#include "tests/data/file_bytes.h"
 #include "tests/golden.h"
+#include "tests/support.h"
 
 namespace vitral::infer {
 namespace {

@@ -4,9 +4,9 @@
 #include <cmath>
 
 #include "data/hdf5/file.h"
-#include "tests/data/file_bytes.h"
 #include "tests/golden.h"
 #include "tests/models/tiny_clip.h"
+#include "tests/support.h"
 
 namespace vitral::infer {
 namespace {

@@ -9,7 +9,7 @@
 #include "data/weights/onnx_file.h"
 #include "models/onnx_graph.h"
 #include "tests/cli/small_run.h"
-#include "tests/golden.h"
+#include "tests/models/golden_student.h"
 #include "tests/python.h"
 
 namespace vitral::models {

@@ -6,7 +6,7 @@
 #include "data/images/image.h"
 #include "data/images/transform.h"
 #include "models/pixels.h"
-#include "tests/golden.h"
+#include "tests/models/golden_student.h"
 
 namespace vitral::models {
 namespace {

@@ -34,21 +34,24 @@ inline models::ClipImageConfig tiny_clip_image(int embedding = 16) {
   return c;
 }
 
-/// A folder with model.safetensors (OpenAI's names) and merges.txt.
+/// Both towers under OpenAI's names.
+inline data::NamedTensors tiny_clip_state(int embedding = 16, std::uint64_t seed = 3) {
+  data::NamedTensors out;
+  for (const auto& [name, tensor] : models::ClipImageTower(tiny_clip_image(embedding), seed).state())
+    out.emplace_back("visual." + name, tensor);
+  for (const auto& entry : models::ClipTextTower(tiny_clip_text(embedding), seed).state())
+    out.push_back(entry);
+  return out;
+}
+
+/// A folder with model.safetensors and merges.txt.
 inline void write_tiny_clip(const std::string& folder, int embedding = 16, std::uint64_t seed = 3) {
   std::filesystem::create_directories(folder);
-  data::NamedTensors tensors;
+  data::NamedTensors tensors = tiny_clip_state(embedding, seed);
   // Larger weights than fresh ones, so that different texts have different embeddings.
-  const auto add = [&](const std::string& prefix, const data::NamedTensors& state) {
-    for (const auto& [name, tensor] : state) {
-      Tensor t = tensor;
-      if (name == "token_embedding.weight" || name == "positional_embedding")
-        for (std::int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] *= 20;
-      tensors.emplace_back(prefix + name, t);
-    }
-  };
-  add("visual.", models::ClipImageTower(tiny_clip_image(embedding), seed).state());
-  add("", models::ClipTextTower(tiny_clip_text(embedding), seed).state());
+  for (auto& [name, tensor] : tensors)
+    if (name == "token_embedding.weight" || name.ends_with("positional_embedding"))
+      for (std::int64_t i = 0; i < tensor.numel(); ++i) tensor.data<float>()[i] *= 20;
   data::write_safetensors(folder + "/model.safetensors", tensors);
   std::filesystem::copy_file(small_merges, folder + "/merges.txt",
                              std::filesystem::copy_options::overwrite_existing);

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "tests/golden.h"
+#include "tests/models/golden_student.h"
 
 namespace vitral::train {
 namespace {

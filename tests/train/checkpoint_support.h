@@ -6,7 +6,6 @@
 
 #include <unistd.h>
 
-#include "tests/data/file_bytes.h"
 #include "tests/support.h"
 #include "train/checkpoint.h"
 

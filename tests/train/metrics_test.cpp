@@ -15,8 +15,8 @@ namespace vitral::train {
 namespace {
 
 using test::message_of;
+using test::put_file;
 using test::TempDir;
-using test::write_file;
 
 std::string read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -68,7 +68,7 @@ TEST(Metrics, AResumeDropsLaterStepsAndRepairsATornLine) {
   const TempDir dir;
   const std::string path = dir / "m.jsonl";
   const auto resumed = [&](const std::string& before, std::int64_t step) {
-    write_file(path, before);
+    put_file(path, before);
     MetricsWriter(path, {.step = step})
         .val({.step = step + 1, .epoch = 1, .values = {{"loss", 2}, {"cosine", 0}}});
     const std::string after = read_file(path);
@@ -94,7 +94,7 @@ TEST(Metrics, AResumeDropsLaterStepsAndRepairsATornLine) {
 
 TEST(Metrics, AnUnchangedFileIsNotReplaced) {
   const TempDir dir;
-  write_file(dir / "m.jsonl", line(1));
+  put_file(dir / "m.jsonl", line(1));
   std::filesystem::create_hard_link(dir / "m.jsonl", dir / "same");
   MetricsWriter(dir / "m.jsonl", {.step = 1});
   EXPECT_EQ(std::filesystem::hard_link_count(dir / "m.jsonl"), 2U);
@@ -107,7 +107,7 @@ TEST(Metrics, ARunWithResumesAtAnyStepHasEveryLineOnce) {
   for (int step = 1; step <= 12; ++step) expected += line(step);
   for (int checkpoint = 0; checkpoint <= 12; ++checkpoint) {
     // It ran to step 12, was killed while writing, and goes on from the checkpoint.
-    write_file(path, expected + "{\"kind\":\"tra");
+    put_file(path, expected + "{\"kind\":\"tra");
     MetricsWriter metrics(path, {.step = checkpoint});
     std::ofstream out(path, std::ios::app | std::ios::binary);
     for (int step = checkpoint + 1; step <= 12; ++step) out << line(step);
@@ -118,8 +118,8 @@ TEST(Metrics, ARunWithResumesAtAnyStepHasEveryLineOnce) {
 
 TEST(Metrics, ALeftoverOfAKilledResumeIsNoObstacle) {
   const TempDir dir;
-  write_file(dir / "m.jsonl", line(1) + line(2));
-  write_file(dir / "m.jsonl.tmp", "half");
+  put_file(dir / "m.jsonl", line(1) + line(2));
+  put_file(dir / "m.jsonl.tmp", "half");
   MetricsWriter(dir / "m.jsonl", {.step = 1});
   EXPECT_EQ(read_file(dir / "m.jsonl"), line(1));
 }
@@ -128,7 +128,7 @@ TEST(Metrics, ADamagedLineInTheMiddleStopsTheResumeAndNothingIsLost) {
   const TempDir dir;
   for (const char* damaged : {"{\"kind\":\n", "[1]\n", "{\"step\":\"1\"}\n", "\n"}) {
     const std::string before = line(1) + damaged + line(2);
-    write_file(dir / "m.jsonl", before);
+    put_file(dir / "m.jsonl", before);
     EXPECT_EQ(message_of([&] { MetricsWriter(dir / "m.jsonl", {.step = 1}); }),
               dir / "m.jsonl:2: is no record with a step; repair or remove this line, then resume");
     EXPECT_EQ(read_file(dir / "m.jsonl"), before);

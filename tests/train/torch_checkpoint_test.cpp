@@ -9,8 +9,8 @@
 
 #include "autograd/ops.h"
 #include "data/weights/torch_training.h"
-#include "tests/data/file_bytes.h"
-#include "tests/golden.h"
+#include "tests/models/golden_student.h"
+#include "tests/support.h"
 #include "train/adamw.h"
 #include "train/objective.h"
 

@@ -12,7 +12,6 @@
 #include "data/dataset.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/rows.h"
-#include "tests/data/file_bytes.h"
 #include "tests/support.h"
 
 namespace vitral::data {
@@ -138,8 +137,7 @@ TEST(Hdf5, CompressionThatTheLibraryLacks) {
   const std::string expected =
       path + ": /rows is compressed with lzf, which this HDF5 cannot read; rewrite it with gzip or none";
   EXPECT_EQ(message_of([&] { file->read("/rows"); }), expected);
-  EXPECT_EQ(message_of([&] { RowReader(file, std::make_shared<const InputFile>(path), "/rows"); }),
-            expected);
+  EXPECT_EQ(message_of([&] { RowReader(file, std::make_shared<const InputFile>(path), "/rows"); }), expected);
 }
 
 TEST(Hdf5, DamageInAnotherThreadIsOneLine) {

@@ -11,7 +11,9 @@
 namespace vitral::data {
 namespace {
 
+using test::bytes_of_file;
 using test::message_of;
+using test::put_file;
 using test::TempDir;
 
 constexpr std::int64_t N = 5, H = 4, W = 6, D = 7;
@@ -123,16 +125,6 @@ TEST(Dataset, SeveralFilesAreOne) {
             golden("views") + ": image 15 is out of range, there are 15");
 }
 
-std::vector<char> read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-void write_file(const std::string& path, const std::vector<char>& bytes) {
-  std::filesystem::remove(path);  // some file systems wait for the disk when a file is overwritten
-  std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
-
 // Opens a damaged file and reads all of it: an exception is fine, a crash is not.
 void read_all(const std::string& path, int& failed) {
   try {
@@ -159,9 +151,9 @@ TEST(DamagedDataset, TruncatedAnywhere) {
   const TempDir dir;
   const std::string path = dir / "cut.h5";
   for (const char* name : {"chunked", "vlen", "flat"}) {
-    const std::vector<char> whole = read_file(golden(name));
+    const std::string whole = bytes_of_file(golden(name));
     for (std::size_t length = 0; length < whole.size(); length += 97) {
-      write_file(path, {whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length)});
+      put_file(path, whole.substr(0, length));
       int failed = 0;
       read_all(path, failed);
       EXPECT_GT(failed, 0) << name << " cut to " << length;
@@ -174,8 +166,7 @@ TEST(DamagedDataset, FlippedHeap) {
   const TempDir dir;
   const std::string path = dir / "flipped.h5";
   for (const char* name : {"vlen", "vlen_chunked", "vlen_userblock"}) {
-    const std::vector<char> whole = read_file(golden(name));
-    const std::string text(whole.begin(), whole.end());
+    const std::string text = bytes_of_file(golden(name));
     const auto heap = text.find("GCOL");
     ASSERT_NE(heap, std::string::npos);
     // The references carry the address of the heap, from the end of the user block.
@@ -190,10 +181,10 @@ TEST(DamagedDataset, FlippedHeap) {
     Random random(7);
     int failed = 0;
     for (int trial = 0; trial < 400; ++trial) {
-      std::vector<char> bytes = whole;
+      std::string bytes = text;
       for (std::uint64_t flips = 1 + random.below(3); flips > 0; --flips)
         bytes[places[random.below(places.size())]] ^= static_cast<char>(1 + random.below(255));
-      write_file(path, bytes);
+      put_file(path, bytes);
       read_all(path, failed);
     }
     EXPECT_GT(failed, 100) << name;

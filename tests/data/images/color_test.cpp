@@ -4,16 +4,13 @@
 
 #include "data/images/augment.h"
 #include "data/images/blur.h"
-#include "tests/data/images/golden_file.h"
+#include "tests/golden.h"
 #include "tests/support.h"
 
 namespace vitral::data {
 namespace {
 
-using test::golden_names;
-using test::max_difference;
-using test::message_of;
-using test::read_golden;
+using namespace test;
 
 const std::string golden = "tests/golden/pixels.h5";
 

@@ -13,28 +13,19 @@
 
 #include "base/random.h"
 #include "data/images/resize.h"
-#include "tests/data/file_bytes.h"
-#include "tests/data/images/golden_file.h"
+#include "tests/golden.h"
 #include "tests/support.h"
 
 namespace vitral::data {
 namespace {
 
-using test::golden_names;
-using test::max_difference;
-using test::message_of;
-using test::read_golden;
+using namespace test;
 
 const std::string golden = "tests/golden/pixels.h5";
 
 std::vector<std::uint8_t> encoded(const std::string& name) {
   const Tensor bytes = read_golden(golden, "encoded/" + name);
   return {bytes.data<std::uint8_t>(), bytes.data<std::uint8_t>() + bytes.numel()};
-}
-
-void write_file(const std::string& path, const std::vector<std::uint8_t>& bytes) {
-  std::ofstream(path, std::ios::binary)
-      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
 }
 
 TEST(Image, DecodesEveryKindAsPillow) {
@@ -122,7 +113,7 @@ TEST(Image, AJpegIsDecodedSmallerWhereThatLeavesEnough) {
         << c.least;
   }
   const test::TempDir folder;
-  write_file(folder / "a.jpg", jpeg);
+  put_file(folder / "a.jpg", jpeg);
   EXPECT_EQ(max_difference(read_image(folder / "a.jpg", 202), decode_image(jpeg, "image", 202)), 0);
   EXPECT_EQ(least_for(101), 202);
 }
@@ -144,10 +135,10 @@ TEST(Image, RefusesWhatIsNoImage) {
   EXPECT_EQ(message_of([&] { read_image(folder / "none.jpg"); }), folder / "none.jpg" + ": no such file");
   EXPECT_EQ(message_of([&] { read_image(folder.str()); }),
             folder.str() + ": not a file; name a JPEG or PNG image");
-  write_file(folder / "empty.jpg", {});
+  put_file(folder / "empty.jpg", "");
   EXPECT_EQ(message_of([&] { read_image(folder / "empty.jpg"); }),
             folder / "empty.jpg" + ": empty, not a JPEG or PNG image");
-  write_file(folder / "text.png", {'h', 'e', 'l', 'l', 'o'});
+  put_file(folder / "text.png", "hello");
   EXPECT_EQ(message_of([&] { read_image(folder / "text.png"); }),
             folder / "text.png" + ": not a JPEG or PNG image");
   EXPECT_EQ(message_of([] {

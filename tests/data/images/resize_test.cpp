@@ -3,16 +3,13 @@
 #include <gtest/gtest.h>
 
 #include "data/images/image.h"
-#include "tests/data/images/golden_file.h"
+#include "tests/golden.h"
 #include "tests/support.h"
 
 namespace vitral::data {
 namespace {
 
-using test::golden_names;
-using test::max_difference;
-using test::message_of;
-using test::read_golden;
+using namespace test;
 
 const std::string golden = "tests/golden/pixels.h5";
 

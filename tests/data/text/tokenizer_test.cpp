@@ -12,7 +12,6 @@
 #include "data/text/byte_pairs.h"
 #include "data/text/clean_text.h"
 #include "data/text/html_unescape.h"
-#include "tests/data/file_bytes.h"
 #include "tests/golden.h"
 #include "tests/support.h"
 
@@ -285,8 +284,7 @@ TEST(Vocabulary, DamagedFilesAreOneClearLine) {
   for (const char* line : {"a", "a b c", " a", "a ", ""})
     EXPECT_EQ(message("#version: 0.2\na b\n" + std::string(line) + "\nc d\n"),
               path + ": line 3 is no merge of two tokens: '" + line + "'; copy the file again");
-  EXPECT_EQ(message_of([&] { Tokenizer::load(folder / "none"); }),
-            folder / "none" + ": no such file");
+  EXPECT_EQ(message_of([&] { Tokenizer::load(folder / "none"); }), folder / "none" + ": no such file");
   EXPECT_EQ(
       message_of([&] { Tokenizer::load(folder.str()); }),
       folder.str() + ": has no vocabulary, neither merges.txt nor bpe_simple_vocab_16e6.txt.gz; " + advice);

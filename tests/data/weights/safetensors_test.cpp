@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/random.h"
-#include "tests/data/file_bytes.h"
+#include "tests/mutated.h"
 #include "tests/support.h"
 
 namespace vitral::data {
@@ -296,25 +296,7 @@ TEST(Safetensors, RandomMutantsNeverCrash) {
   Random random(7);
   int read = 0, refused = 0;
   for (int i = 0; i < 4000; ++i) {
-    std::string bytes = original;
-    for (auto edits = 1 + random.below(4); edits > 0; --edits) {
-      const std::size_t at = random.below(bytes.size());
-      switch (random.below(4)) {
-        case 0:
-          bytes[at] = static_cast<char>(random.next());
-          break;
-        case 1:
-          bytes[at] = "0123456789[]{},\":"[random.below(17)];
-          break;
-        case 2:
-          bytes.erase(at, 1 + random.below(9));
-          break;
-        default:
-          bytes.insert(at, bytes.substr(random.below(bytes.size()), random.below(9)));
-      }
-      if (bytes.empty()) bytes = original;
-    }
-    put_file(path, bytes);
+    put_file(path, test::mutated(original, "0123456789[]{},\":", random));
     try {
       const auto memory = i % 2 == 0 ? TensorMemory::own : TensorMemory::mapped;
       const WeightsFile file = read_safetensors(path, foreign_header_bytes, memory);
@@ -331,8 +313,7 @@ TEST(Safetensors, RandomMutantsNeverCrash) {
 
 TEST(Safetensors, WrongRequests) {
   const TempDir folder;
-  EXPECT_EQ(message_of([&] { read_safetensors(folder / "none"); }),
-            folder / "none" + ": no such file");
+  EXPECT_EQ(message_of([&] { read_safetensors(folder / "none"); }), folder / "none" + ": no such file");
   EXPECT_EQ(message_of([&] { read_safetensors(folder.str()); }),
             folder.str() + ": is a directory, not a file; give a regular file");
   const std::string path = folder / "x";

@@ -11,7 +11,7 @@
 #include "base/random.h"
 #include "data/hdf5/file.h"
 #include "data/weights/pickle.h"
-#include "tests/data/file_bytes.h"
+#include "tests/mutated.h"
 #include "tests/support.h"
 
 namespace vitral::data {
@@ -295,27 +295,6 @@ TEST_F(HostileTorchFile, EveryTruncationIsAnError) {
   }
 }
 
-// Damages a few bytes, some of them with what a pickle is made of.
-std::string mutated(std::string bytes, Random& random) {
-  for (auto edits = 1 + random.below(3); edits > 0 && !bytes.empty(); --edits) {
-    const std::size_t at = random.below(bytes.size());
-    switch (random.below(4)) {
-      case 0:
-        bytes[at] = static_cast<char>(random.next());
-        break;
-      case 1:
-        bytes[at] = "().0NRQbceustqhrj]}KX\x85\x86\x87\x88\x89\x8a"[random.below(26)];
-        break;
-      case 2:
-        bytes.erase(at, 1 + random.below(5));
-        break;
-      default:
-        bytes.insert(at, bytes.substr(random.below(bytes.size()), random.below(12)));
-    }
-  }
-  return bytes;
-}
-
 TEST_F(HostileTorchFile, RandomMutantsNeverCrash) {
   const std::string original = bytes_of_file(tiny);
   Entries entries;
@@ -334,13 +313,14 @@ TEST_F(HostileTorchFile, RandomMutantsNeverCrash) {
     zip_discard(zip);
   }
   const std::string pickle = entries.at("tiny/data.pkl");
+  constexpr std::string_view opcodes = "().0NRQbceustqhrj]}KX\x85\x86\x87\x88\x89\x8a";
   Random random(11);
   int read = 0, refused = 0;
   for (int i = 0; i < 3000; ++i) {
     if (i % 2) {
-      put_file(path_, mutated(original, random));
+      put_file(path_, test::mutated(original, opcodes, random));
     } else {  // a whole archive, so that the pickle is reached
-      entries["tiny/data.pkl"] = mutated(pickle, random);
+      entries["tiny/data.pkl"] = test::mutated(pickle, opcodes, random);
       put_zip(path_, entries);
     }
     try {

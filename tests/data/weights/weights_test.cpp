@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 
 #include "data/weights/checkpoint_files.h"
-#include "tests/data/file_bytes.h"
 #include "tests/support.h"
 
 namespace vitral::data {

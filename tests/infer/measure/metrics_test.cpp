@@ -4,20 +4,14 @@
 
 #include <gtest/gtest.h>
 
-#include "base/random.h"
+#include "tests/noise.h"
 #include "tests/support.h"
 
 namespace vitral::infer {
 namespace {
 
 using test::message_of;
-
-Tensor normals(const Shape& shape, std::uint64_t seed) {
-  Tensor t(shape);
-  Random random(seed);
-  for (std::int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = static_cast<float>(random.normal());
-  return t;
-}
+using test::noise;
 
 TEST(EmbeddingMetrics, RetrievalInBothDirections) {
   // Rows 0 and 1 find their own target; row 2 is nearer to target 0. Lengths do not matter.
@@ -31,7 +25,7 @@ TEST(EmbeddingMetrics, RetrievalInBothDirections) {
 }
 
 TEST(EmbeddingMetrics, EqualTargetsCountAsTheOwn) {
-  Tensor t = normals({20, 8}, 1);
+  Tensor t = noise({20, 8}, 1);
   for (std::int64_t i = 0; i < 8; ++i) t.data<float>()[19 * 8 + i] = 3 * t.data<float>()[i];
   EmbeddingMetrics metrics;
   metrics.add(t, t);
@@ -40,7 +34,7 @@ TEST(EmbeddingMetrics, EqualTargetsCountAsTheOwn) {
 }
 
 TEST(EmbeddingMetrics, CandidatesAreTheFirstImages) {
-  const Tensor t = normals({50, 8}, 1), other = normals({50, 8}, 2);
+  const Tensor t = noise({50, 8}, 1), other = noise({50, 8}, 2);
   EmbeddingMetrics metrics(50);
   metrics.add(t, t);
   metrics.add(other, t);  // wrong, but beyond the candidates

@@ -5,20 +5,14 @@
 
 #include <gtest/gtest.h>
 
-#include "base/random.h"
+#include "tests/noise.h"
 #include "tests/support.h"
 
 namespace vitral::infer {
 namespace {
 
 using test::message_of;
-
-Tensor normals(const Shape& shape, std::uint64_t seed) {
-  Tensor t(shape);
-  Random random(seed);
-  for (std::int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = static_cast<float>(random.normal());
-  return t;
-}
+using test::noise;
 
 // Query i is answered by candidate i.
 Answers one_each(std::int64_t count) {
@@ -59,7 +53,7 @@ TEST(Places, ByHand) {
 }
 
 TEST(Retrieval, ConstantEmbeddingsScoreChance) {
-  const Tensor same = Tensor::full({20, 4}, 0.7), other = normals({20, 4}, 1);
+  const Tensor same = Tensor::full({20, 4}, 0.7), other = noise({20, 4}, 1);
   for (const auto& [q, c] : {std::pair(same, other), std::pair(other, same), std::pair(same, same)}) {
     const Retrieval r = retrieval(q, c, one_each(20));
     EXPECT_NEAR(r.chance[0], 1 / 20.0, 1e-12);
@@ -72,7 +66,7 @@ TEST(Retrieval, ConstantEmbeddingsScoreChance) {
 
 TEST(Retrieval, BlocksAgreeWithOneByOne) {
   constexpr std::int64_t n = 600, d = 16;  // three blocks, the last one short
-  const Tensor t = normals({n, d}, 1), noise = normals({n, d}, 2);
+  const Tensor t = noise({n, d}, 1), noise = noise({n, d}, 2);
   Tensor y({n, d});
   for (std::int64_t i = 0; i < n * d; ++i) y.data<float>()[i] = t.data<float>()[i] + noise.data<float>()[i];
   std::array<double, 3> found{};
@@ -100,7 +94,7 @@ TEST(Retrieval, BlocksAgreeWithOneByOne) {
 
 TEST(Retrieval, ChanceWithSeveralAnswers) {
   // Two of four candidates are right for query 0, one for query 1.
-  const Retrieval r = retrieval(normals({2, 3}, 1), normals({4, 3}, 2), {{0, 1}, {{0, 2}, {1}}});
+  const Retrieval r = retrieval(noise({2, 3}, 1), noise({4, 3}, 2), {{0, 1}, {{0, 2}, {1}}});
   EXPECT_NEAR(r.chance[0], (2 / 4.0 + 1 / 4.0) / 2, 1e-12);
   EXPECT_NEAR(r.chance[1], 1, 1e-12);
 }
@@ -120,7 +114,7 @@ TEST(SameRows, GroupsByDirection) {
   EXPECT_EQ(a.group, (std::vector<std::int64_t>{0, 1, 0, 2, 0}));
   EXPECT_EQ(a.members, (std::vector<std::vector<std::int64_t>>{{0, 2, 4}, {1}, {3}}));
   // Beyond the first block.
-  Tensor many = normals({300, 4}, 3);
+  Tensor many = noise({300, 4}, 3);
   many.rows(290, 291).copy_from(many.rows(7, 8));
   EXPECT_EQ(same_rows(many).group[290], 7);
 }
