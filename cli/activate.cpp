@@ -3,14 +3,13 @@
 #include <cstdio>
 #include <memory>
 
-#include <nlohmann/json.hpp>
-
 #include "base/text.h"
 #include "cli/common.h"
+#include "cli/print.h"
 #include "cli/text.h"
 #include "data/hdf5/file.h"
+#include "data/image_files.h"
 #include "data/images/image.h"
-#include "data/pack.h"
 #include "infer/activations.h"
 
 namespace vitral::cli {
@@ -47,7 +46,7 @@ bool are_datasets(const std::vector<std::string>& inputs) {
 }
 
 std::vector<infer::ImageActivations> of_files(const Arguments& a, const models::Encoder& encoder,
-                                              const std::vector<data::PackSource>& files,
+                                              const std::vector<data::ImageFile>& files,
                                               const std::vector<infer::PatchTarget>& targets,
                                               const models::ClipImageEncoder* teacher) {
   std::vector<infer::ImageActivations> out;
@@ -97,9 +96,7 @@ void run(const Arguments& a) {
     data::check_image_name(a.output);
   }
   const bool datasets = are_datasets(a.inputs);
-  data::PackOptions sources;
-  sources.inputs = a.inputs;
-  const auto files = datasets ? std::vector<data::PackSource>() : data::list_images(sources);
+  const auto files = datasets ? std::vector<data::ImageFile>() : data::list_images(a.inputs);
   if (!datasets) {
     VITRAL_CHECK(a.request.concepts.empty() && a.request.images.empty(),
                  "{}: --concept and --image choose from datasets; give --text for images", a.inputs.front());
@@ -118,9 +115,7 @@ void run(const Arguments& a) {
     check_width(texts, encoder.config().width, "the student");
     targets = infer::targets_of(texts);
   }
-  std::optional<models::ClipImageEncoder> teacher;
-  if (!a.teacher.empty())
-    teacher.emplace(models::ClipImageEncoder::load(a.teacher, parse_device(a.encoder.device)));
+  const auto teacher = load_teacher(a.teacher, a.encoder.device);
   const models::ClipImageEncoder* other = teacher ? &*teacher : nullptr;
 
   std::vector<infer::ImageActivations> images;
@@ -143,7 +138,7 @@ void run(const Arguments& a) {
   if (a.json) {
     ordered_json out = {{"images", ordered_json::array()}};
     for (const auto& image : images) out["images"].push_back(numbers_of(image));
-    fmt::print("{}\n", out.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
+    print_json(out);
   } else {
     fmt::print("{}: activations of {} images\n", a.output, images.size());
   }

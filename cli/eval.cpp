@@ -91,13 +91,11 @@ infer::TextTask task_of(const Arguments& a, const data::ImageSource& source) {
 void measure_on_texts(const Arguments& a) {
   const data::ImageSource source = data::ImageSource::open(a.inputs);
   const models::Encoder student = a.encoder.load();
-  std::optional<models::ClipImageEncoder> teacher;
+  const auto teacher = load_teacher(a.teacher, a.encoder.device);
   std::vector<infer::ImageModel> models{infer::model_of(student)};
-  if (!a.teacher.empty()) {
-    teacher = models::ClipImageEncoder::load(a.teacher, parse_device(a.encoder.device));
+  if (teacher)
     models.push_back(infer::model_of(
         *teacher, a.teacher_transform == "clip" ? data::PlainTransform::clip : data::PlainTransform::resize));
-  }
   const infer::TextTask task = task_of(a, source);
   infer::EvaluateTextOptions options;
   options.batch_size = a.options.batch_size;

@@ -3,9 +3,9 @@
 #include <cmath>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "cli/print.h"
 
 namespace vitral::cli {
 namespace {
@@ -192,9 +192,7 @@ ordered_json to_json(const infer::TextResult& r, const infer::TextTask& task, do
   return out;
 }
 
-void print_json(const ordered_json& out) {
-  fmt::print("{}\n", out.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
-}
+void print_json(const ordered_json& out) { print_json(out); }
 
 }  // namespace
 

@@ -4,11 +4,11 @@
 #include <cstdio>
 #include <memory>
 
-#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/print.h"
 
 namespace vitral::cli {
 namespace {
@@ -25,12 +25,6 @@ std::pair<std::string, std::int64_t> parse_limit(const std::string& text) {
   return {text.substr(0, at), count};
 }
 
-void report_skipped(const data::PackSummary& summary) {
-  for (const auto& file : summary.skipped)
-    std::fprintf(stderr, "skipped %zu of %lld images: %s\n", summary.skipped.size(),
-                 static_cast<long long>(summary.found), file.reason.c_str());
-}
-
 void print_summary(const data::PackOptions& options, const data::PackSummary& summary, bool as_json) {
   if (!as_json) {
     std::printf("%s: %lld images\n", options.output.c_str(), static_cast<long long>(summary.train));
@@ -38,18 +32,15 @@ void print_summary(const data::PackOptions& options, const data::PackSummary& su
       std::printf("%s: %lld images\n", options.val_output.c_str(), static_cast<long long>(summary.val));
     return;
   }
-  nlohmann::json skipped = nlohmann::json::array();
-  for (const auto& file : summary.skipped) skipped.push_back({{"name", file.name}, {"reason", file.reason}});
   nlohmann::json out = {{"output", options.output},
                         {"images", summary.train},
                         {"found", summary.found},
-                        {"skipped", std::move(skipped)}};
+                        {"skipped", json_of(summary.skipped)}};
   if (!options.val_output.empty()) {
     out["val_output"] = options.val_output;
     out["val_images"] = summary.val;
   }
-  // Names of files need not be utf-8.
-  std::printf("%s\n", out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  print_json(out);
 }
 
 }  // namespace
@@ -92,7 +83,7 @@ void add_pack(Program& program) {
                        static_cast<long long>(total), done == total ? "\n" : "");
       };
     const data::PackSummary summary = data::pack(options);
-    report_skipped(summary);
+    report_skipped(summary.skipped, summary.found);
     if (summary.found == 0)
       throw_error("pack: there are no .jpg, .jpeg or .png files in {}", options.inputs.front());
     if (!summary.written)

@@ -3,10 +3,9 @@
 #include <cstdio>
 #include <memory>
 
-#include <nlohmann/json.hpp>
-
 #include "base/atomic.h"
 #include "cli/common.h"
+#include "cli/print.h"
 #include "cli/text.h"
 
 namespace vitral::cli {
@@ -15,9 +14,7 @@ namespace {
 void add_texts(const TextArguments& texts, const std::string& device, std::int64_t width,
                infer::ReportRequest& request) {
   if (!texts.given()) {
-    for (const auto& file : texts.inputs())
-      throw_error<UsageError>("{}: belongs to --text, and no text is given", file);
-    VITRAL_CHECK(!texts.has_templates(), "--template: belongs to --text, and no text is given");
+    texts.refuse_without_texts();
     return;
   }
   const infer::TextEmbeddings embedded = texts.load(device);
@@ -83,7 +80,7 @@ void add_report(Program& program) {
                                         {"found", source.size()},    {"skipped", skipped},
                                         {"prompts", report.prompts}, {"curves", report.run.has_value()},
                                         {"bytes", page.size()}};
-    fmt::print("{}\n", out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    print_json(out);
   });
 }
 

@@ -7,15 +7,14 @@
 #include <memory>
 #include <optional>
 
-#include <nlohmann/json.hpp>
-
 #include "base/text.h"
 #include "cli/common.h"
+#include "cli/print.h"
 #include "cli/text.h"
 #include "data/hdf5/file.h"
+#include "data/image_files.h"
 #include "data/images/image.h"
 #include "data/images/transform.h"
-#include "data/pack.h"
 #include "infer/read_images.h"
 #include "infer/show/contact_sheet.h"
 #include "infer/stored_embeddings.h"
@@ -75,14 +74,10 @@ Ranking ranking_of(const char* who, const std::string& whose, const Arguments& a
 
 // Images that a student, and a teacher, embed now.
 Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
-  data::PackOptions sources;
-  sources.inputs = a.images;
-  auto files = std::make_shared<std::vector<data::PackSource>>(data::list_images(sources));
+  auto files = std::make_shared<std::vector<data::ImageFile>>(data::list_images(a.images));
   VITRAL_CHECK(!files->empty(), "{}: no images in there (.jpg, .jpeg, .png)", a.images.front());
   const models::Encoder student = a.encoder.load();
-  std::optional<models::ClipImageEncoder> teacher;
-  if (!a.teacher.empty())
-    teacher.emplace(models::ClipImageEncoder::load(a.teacher, parse_device(a.encoder.device)));
+  const auto teacher = load_teacher(a.teacher, a.encoder.device);
 
   Searched out;
   std::vector<int> sizes{student.config().image_size};
@@ -227,12 +222,11 @@ void print_table(const Searched& searched, const Results& results) {
   }
 }
 
-void print_json(const Searched& searched, const Results& results, std::size_t from_texts) {
+void print_hits(const Searched& searched, const Results& results, std::size_t from_texts) {
   ordered_json out = {{"images", searched.images},
                       {"without_direction", searched.rankings[0].search.skipped()},
-                      {"skipped", ordered_json::array()},
+                      {"skipped", json_of(searched.skipped)},
                       {"queries", ordered_json::array()}};
-  for (const auto& s : searched.skipped) out["skipped"].push_back({{"name", s.name}, {"reason", s.reason}});
   for (std::size_t q = 0; q < results.size(); ++q) {
     ordered_json query = {{"query", searched.queries[q]}, {"kind", q < from_texts ? "text" : "image"}};
     for (std::size_t r = 0; r < results[q].size(); ++r) {
@@ -243,7 +237,7 @@ void print_json(const Searched& searched, const Results& results, std::size_t fr
     }
     out["queries"].push_back(std::move(query));
   }
-  fmt::print("{}\n", out.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
+  print_json(out);
 }
 
 void write_sheet(const Arguments& a, const Searched& searched, const Results& results) {
@@ -306,7 +300,7 @@ void run(const Arguments& a) {
   const Results results = results_of(searched);
   if (!a.output.empty()) write_sheet(a, searched, results);
   if (a.json)
-    print_json(searched, results, texts ? texts->texts.size() : 0);
+    print_hits(searched, results, texts ? texts->texts.size() : 0);
   else
     print_table(searched, results);
 }

@@ -3,10 +3,10 @@
 #include <filesystem>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "cli/common.h"
+#include "cli/print.h"
 #include "data/shapes_benchmark.h"
 
 namespace vitral::cli {
@@ -48,10 +48,7 @@ void run(const Options& options) {
   };
   write("train.h5", options.train, data::ShapesSplit::train);
   write("val.h5", options.val, data::ShapesSplit::val);
-  // Names of files need not be utf-8.
-  if (options.json)
-    fmt::print("{}\n", nlohmann::json{{"seed", options.seed}, {"files", files}}.dump(
-                           -1, ' ', false, nlohmann::json::error_handler_t::replace));
+  if (options.json) print_json(nlohmann::json{{"seed", options.seed}, {"files", files}});
 }
 
 }  // namespace

@@ -1,14 +1,11 @@
 // vitral teach: the teacher's embeddings into a dataset file.
 #include "infer/teach.h"
 
-#include <csignal>
 #include <cstdio>
 #include <memory>
 
-#include <nlohmann/json.hpp>
-
-#include "base/signals.h"
 #include "cli/common.h"
+#include "cli/print.h"
 #include "train/config.h"
 
 namespace vitral::cli {
@@ -26,11 +23,12 @@ void print(const Arguments& a, const infer::TeachSummary& s, std::int64_t width)
     nlohmann::json skipped = nlohmann::json::array();
     for (const auto& k : s.skipped)
       skipped.push_back({{"index", k.index}, {"name", k.name}, {"reason", k.reason}});
-    const nlohmann::json out = {{"file", a.teach.file}, {"images", s.images},
-                                {"views", s.views},     {"width", width},
-                                {"resumed", s.resumed}, {"skipped", std::move(skipped)}};
-    fmt::print("{}\n", out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
-    return;
+    return print_json(nlohmann::json{{"file", a.teach.file},
+                                     {"images", s.images},
+                                     {"views", s.views},
+                                     {"width", width},
+                                     {"resumed", s.resumed},
+                                     {"skipped", std::move(skipped)}});
   }
   fmt::print("{}: embeddings of {} images, {}{} wide\n", a.teach.file, s.images,
              s.views > 0 ? fmt::format("{} views each, ", s.views) : "", width);
@@ -52,15 +50,11 @@ void run(Arguments& a) {
   o.stop = [&] { return signals.requested(); };
   o.progress = terminal_counter("taught");
   const infer::TeachSummary s = infer::teach(teacher, o);
-  if (s.resumed > 0)
-    std::fprintf(stderr, "went on after the %lld images of an earlier run\n",
-                 static_cast<long long>(s.resumed));
+  report_resumed(s.resumed);
   for (const auto& k : s.skipped)
     std::fprintf(stderr, "image %lld does not decode, its embedding is zero: %s\n",
                  static_cast<long long>(k.index), k.reason.c_str());
-  if (s.stopped)
-    throw_error("{}: stopped by {}; what is done is kept, run the same command again to go on", o.file,
-                signals.signal() == SIGINT ? "SIGINT" : "SIGTERM");
+  if (s.stopped) throw_stopped(o.file, signals);
   print(a, s, teacher.config().embedding);
 }
 

@@ -85,9 +85,20 @@ infer::TextEmbeddings TextArguments::embed(const std::vector<std::string>& texts
   return out;
 }
 
+void TextArguments::refuse_without_texts() const {
+  for (const auto& file : inputs())
+    throw_error<UsageError>("{}: belongs to --text, and no text is given", file);
+  VITRAL_CHECK(!has_templates(), "--template: belongs to --text, and no text is given");
+}
+
 void TextArguments::check_stored() const {
   VITRAL_CHECK(clip.empty() && vocabulary.empty() && !has_templates(),
                "--texts holds embeddings already; leave out --clip, --vocab and templates");
+}
+
+std::optional<models::ClipImageEncoder> load_teacher(const std::string& weights, const std::string& device) {
+  if (weights.empty()) return std::nullopt;
+  return models::ClipImageEncoder::load(weights, parse_device(device));
 }
 
 void check_width(const infer::TextEmbeddings& texts, std::int64_t width, const std::string& whose) {

@@ -1,10 +1,12 @@
 // The options of every command that compares images with texts.
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/common.h"
 #include "infer/texts.h"
+#include "models/clip/image_encoder.h"
 
 namespace vitral::cli {
 
@@ -22,6 +24,8 @@ struct TextArguments {
   /// The same without --text and --text-file, for commands that find their texts elsewhere.
   void add_clip_to(Command& command, bool stored_texts = true);
   bool given() const { return !prompts.empty() || !prompt_file.empty() || !stored.empty(); }
+  /// Of a command that goes on without texts. UsageError: an option that needs them.
+  void refuse_without_texts() const;
   /// The files that are read, for check_output().
   std::vector<std::string> inputs() const;
   /// UsageError: no texts, options that do not go together, and what the files give.
@@ -36,6 +40,9 @@ struct TextArguments {
  private:
   void check_stored() const;
 };
+
+/// CLIP's image tower for --teacher; nothing where it is not given.
+std::optional<models::ClipImageEncoder> load_teacher(const std::string& weights, const std::string& device);
 
 /// UsageError where texts and `whose` embeddings differ in width.
 void check_width(const infer::TextEmbeddings& texts, std::int64_t width, const std::string& whose);

@@ -20,13 +20,10 @@ ImageSource ImageSource::open(const std::vector<std::string>& inputs) {
                             *other);
   ImageSource source;
   source.path_ = inputs.front();
-  if (other == inputs.end()) {
+  if (other == inputs.end())
     source.dataset_ = Dataset::open(inputs);
-  } else {
-    PackOptions listing;
-    listing.inputs = inputs;
-    source.files_ = list_images(listing);
-  }
+  else
+    source.files_ = list_images(inputs);
   VITRAL_CHECK(source.size() > 0, "{}: has no images", source.path_);
   return source;
 }
@@ -49,7 +46,7 @@ std::vector<std::string> ImageSource::names() const {
 
 Tensor ImageSource::image(std::int64_t i) const {
   if (dataset_) return dataset_->image(i);
-  const PackSource& file = files_[static_cast<std::size_t>(i)];
+  const ImageFile& file = files_[static_cast<std::size_t>(i)];
   if (!file.problem.empty()) throw_error("{}", file.problem);
   return read_image(file.path);
 }

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "data/dataset.h"
-#include "data/pack.h"
+#include "data/image_files.h"
 
 namespace vitral::data {
 
@@ -34,7 +34,7 @@ class ImageSource {
  private:
   std::string path_;
   std::optional<Dataset> dataset_;  // either this
-  std::vector<PackSource> files_;   // or these
+  std::vector<ImageFile> files_;    // or these
 };
 
 /// Every image once, in order, decoded by the machine's cores ahead of their turn. `skip` gets those that do

@@ -1,7 +1,6 @@
 #include "data/pack.h"
 
 #include <algorithm>
-#include <cctype>
 #include <filesystem>
 #include <thread>
 
@@ -20,41 +19,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool has_image_suffix(const fs::path& path) {
-  std::string suffix = path.extension().string();
-  std::transform(suffix.begin(), suffix.end(), suffix.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return suffix == ".jpg" || suffix == ".jpeg" || suffix == ".png";
-}
-
-// Of what cannot be searched or read the rest is still found; it is listed with the skipped files. Links to
-// folders are not followed.
-void walk(const fs::path& folder, const fs::path& root, std::vector<PackSource>& found) {
-  std::error_code why, ignored;
-  for (fs::directory_iterator entry(folder, why), end; !why && entry != end; entry.increment(why)) {
-    if (fs::is_directory(entry->symlink_status(ignored)))
-      walk(entry->path(), root, found);
-    else if (has_image_suffix(entry->path()))
-      found.push_back({entry->path().string(), entry->path().lexically_relative(root).generic_string(), ""});
-  }
-  if (!why) return;
-  const std::string problem =
-      fmt::format("{}: cannot be searched: {}; check its permissions", folder.string(), why.message());
-  if (folder == root) throw_error<UsageError>("{}", problem);
-  found.push_back({folder.string(), folder.lexically_relative(root).generic_string(), problem});
-}
-
-void list_folder(const std::string& folder, std::vector<PackSource>& out) {
-  std::vector<PackSource> found;
-  walk(folder, folder, found);
-  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-  out.insert(out.end(), found.begin(), found.end());
-}
-
-std::vector<PackSource> limited(std::vector<PackSource> files, const PackOptions& options) {
+std::vector<ImageFile> limited(std::vector<ImageFile> files, const PackOptions& options) {
   std::vector<std::int64_t> taken(options.limits.size(), 0);
   std::vector<bool> matched(options.limits.size(), false);
-  std::erase_if(files, [&](const PackSource& file) {
+  std::erase_if(files, [&](const ImageFile& file) {
     std::vector<std::size_t> patterns;
     for (std::size_t k = 0; k < taken.size(); ++k)
       if (::fnmatch(options.limits[k].first.c_str(), file.name.c_str(), 0) == 0) patterns.push_back(k);
@@ -102,7 +70,7 @@ struct Packed {
   std::string problem;
 };
 
-Packed load(const PackSource& source, const PackOptions& options) {
+Packed load(const ImageFile& source, const PackOptions& options) {
   Packed packed;
   try {
     if (!source.problem.empty()) throw_error("{}", source.problem);
@@ -123,27 +91,9 @@ Packed load(const PackSource& source, const PackOptions& options) {
 
 }  // namespace
 
-std::vector<PackSource> list_images(const PackOptions& options) {
-  std::vector<PackSource> files;
-  for (const auto& input : options.inputs) {
-    std::error_code why;
-    const auto status = fs::status(input, why);
-    if (status.type() == fs::file_type::not_found)
-      throw_error<UsageError>("{}: no such file or folder", input);
-    if (!fs::exists(status))
-      throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", input,
-                              why.message());
-    if (fs::is_directory(status))
-      list_folder(input, files);
-    else
-      files.push_back({input, fs::path(input).filename().string(), ""});
-  }
-  return limited(std::move(files), options);
-}
-
 PackSummary pack(const PackOptions& options) {
   check(options);
-  const std::vector<PackSource> files = list_images(options);
+  const std::vector<ImageFile> files = limited(list_images(options.inputs), options);
   PackSummary summary;
   summary.found = static_cast<std::int64_t>(files.size());
   if (files.empty()) return summary;

@@ -7,11 +7,12 @@
 #include <utility>
 #include <vector>
 
+#include "data/image_files.h"
+
 namespace vitral::data {
 
 struct PackOptions {
-  /// Folders (searched for .jpg, .jpeg and .png to any depth, sorted by name) and files, in this order.
-  std::vector<std::string> inputs;
+  std::vector<std::string> inputs;  // folders and files, see list_images()
   std::string output;
   int size = 300;  // stretched to size x size (bilinear, as Pillow) and stored plain
   /// JPEG files are decoded at a fraction of their size where that is at least 2 size a side
@@ -29,28 +30,15 @@ struct PackOptions {
   std::function<void(std::int64_t done, std::int64_t total)> progress;
 };
 
-struct SkippedFile {
-  std::string name, reason;  // reason: one line
-};
-
 struct PackSummary {
   std::int64_t found = 0, train = 0, val = 0;  // files; images for output and val_output
   bool written = false;                        // false: an output would have had no image
   std::vector<SkippedFile> skipped;            // did not decode, or folders not searched; never replaced
 };
 
-/// A file to pack: /names holds the path relative to the folder that was given, or the file's own name.
-struct PackSource {
-  std::string path, name;
-  std::string
-      problem;  // why it cannot be read, where that is known already: a folder that cannot be searched
-};
-
-/// The files to pack, in order, limits applied. UsageError: no such file, a pattern that matches nothing.
-std::vector<PackSource> list_images(const PackOptions& options);
-
 /// Writes the datasets; outputs appear whole or not at all, and none where one would be empty.
-/// UsageError: options that do not fit, an output that exists without `force`; Error: the disk is full.
+/// UsageError: options that do not fit, a pattern that matches nothing, an output that exists without
+/// `force`; Error: the disk is full.
 PackSummary pack(const PackOptions& options);
 
 }  // namespace vitral::data

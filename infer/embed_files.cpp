@@ -18,7 +18,7 @@ namespace vitral::infer {
 namespace {
 
 // Everything that the rows depend on.
-std::string identity_of(const models::Encoder& encoder, const std::vector<data::PackSource>& images,
+std::string identity_of(const models::Encoder& encoder, const std::vector<data::ImageFile>& images,
                         const EmbedOptions& options) {
   Hash files, student;
   // With the zero behind them, so that two texts are not one.
@@ -75,7 +75,7 @@ struct Row {
 
 class Embedding {
  public:
-  Embedding(const models::Encoder& encoder, const std::vector<data::PackSource>& images,
+  Embedding(const models::Encoder& encoder, const std::vector<data::ImageFile>& images,
             const EmbedOptions& options)
       : encoder_(encoder),
         images_(images),
@@ -104,11 +104,11 @@ class Embedding {
   }
 
  private:
-  std::span<const data::PackSource> files(std::int64_t begin, std::int64_t count) const {
+  std::span<const data::ImageFile> files(std::int64_t begin, std::int64_t count) const {
     return std::span(images_).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count));
   }
 
-  ImageBatch read(std::span<const data::PackSource> some) const {
+  ImageBatch read(std::span<const data::ImageFile> some) const {
     return read_images(some, {encoder_.config().image_size}, options_.scaled_decode);
   }
 
@@ -136,7 +136,7 @@ class Embedding {
   }
 
   void skip(std::int64_t i) {
-    const data::PackSource& file = images_[static_cast<std::size_t>(i)];
+    const data::ImageFile& file = images_[static_cast<std::size_t>(i)];
     auto known = problems_.find(i);
     // The run that found it was interrupted: it is read once more.
     if (known == problems_.end()) known = problems_.emplace(i, read(files(i, 1)).problems[0]).first;
@@ -186,7 +186,7 @@ class Embedding {
   }
 
   const models::Encoder& encoder_;
-  const std::vector<data::PackSource>& images_;
+  const std::vector<data::ImageFile>& images_;
   const EmbedOptions& options_;
   Row row_;
   std::map<std::int64_t, std::string> problems_;  // of this run, by number of the file
@@ -195,7 +195,7 @@ class Embedding {
 
 }  // namespace
 
-EmbedSummary embed_files(const models::Encoder& encoder, const std::vector<data::PackSource>& images,
+EmbedSummary embed_files(const models::Encoder& encoder, const std::vector<data::ImageFile>& images,
                          const EmbedOptions& options) {
   return Embedding(encoder, images, options).run();
 }

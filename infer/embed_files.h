@@ -8,7 +8,7 @@
 #pragma once
 #include <functional>
 
-#include "data/pack.h"
+#include "data/image_files.h"
 #include "models/student/encoder.h"
 
 namespace vitral::infer {
@@ -36,7 +36,7 @@ struct EmbedSummary {
 /// weights goes on; memory holds one batch. The output replaces an older one, whole or not at all; nothing is
 /// written when no image decodes. UsageError: a place where it cannot be written (base/output_file.h),
 /// OUTPUT.embed of another run; Error: the disk is full, what is done is kept.
-EmbedSummary embed_files(const models::Encoder& encoder, const std::vector<data::PackSource>& images,
+EmbedSummary embed_files(const models::Encoder& encoder, const std::vector<data::ImageFile>& images,
                          const EmbedOptions& options);
 
 }  // namespace vitral::infer

@@ -9,7 +9,7 @@
 
 namespace vitral::infer {
 
-ImageBatch read_images(std::span<const data::PackSource> files, const std::vector<int>& sizes,
+ImageBatch read_images(std::span<const data::ImageFile> files, const std::vector<int>& sizes,
                        bool scaled_decode) {
   const std::int64_t least =
       scaled_decode ? data::least_for(*std::max_element(sizes.begin(), sizes.end())) : 0;

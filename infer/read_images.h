@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "data/pack.h"
+#include "data/image_files.h"
 #include "tensor/tensor.h"
 
 namespace vitral::infer {
@@ -20,7 +20,7 @@ struct ImageBatch {
 /// Decoded on all cores and stretched to each size (data/images/transform.h), as in validation.
 /// scaled_decode: JPEG files at a fraction of their size where that is at least twice the largest of `sizes`
 /// (data/images/image.h).
-ImageBatch read_images(std::span<const data::PackSource> files, const std::vector<int>& sizes,
+ImageBatch read_images(std::span<const data::ImageFile> files, const std::vector<int>& sizes,
                        bool scaled_decode = false);
 
 }  // namespace vitral::infer

@@ -29,9 +29,7 @@ class EmbedFiles : public testing::Test {
     }
     std::ofstream(folder_ / "in/3.png") << "no image";
     std::ofstream(folder_ / "in/8.png") << "nor this";
-    data::PackOptions sources;
-    sources.inputs = {folder_ / "in"};
-    files_ = data::list_images(sources);
+    files_ = data::list_images({folder_ / "in"});
   }
 
   EmbedOptions options(const std::string& name) const {
@@ -45,7 +43,7 @@ class EmbedFiles : public testing::Test {
 
   TempDir folder_;
   models::Encoder encoder_;
-  std::vector<data::PackSource> files_;
+  std::vector<data::ImageFile> files_;
 };
 
 TEST_F(EmbedFiles, GoesOnWhereItWasInterrupted) {
@@ -89,7 +87,7 @@ TEST_F(EmbedFiles, LargeJpegsAreDecodedSmallerWhereAsked) {
   for (std::int64_t p = 0; p < image.numel(); ++p)
     image.data<std::uint8_t>()[p] = static_cast<std::uint8_t>((p / 97 * 41) % 253);
   data::write_image(folder_ / "a.jpg", image);
-  data::PackSource file;
+  data::ImageFile file;
   file.path = folder_ / "a.jpg";
   file.name = "a.jpg";
   EmbedOptions o = options("e.h5");
@@ -143,7 +141,7 @@ TEST_F(EmbedFiles, AnotherRunsRowsAreNotTaken) {
 }
 
 TEST_F(EmbedFiles, NothingIsWrittenWhereNothingDecodes) {
-  const std::vector<data::PackSource> bad{files_[3], {"none", "none", "cannot be searched"}};
+  const std::vector<data::ImageFile> bad{files_[3], {"none", "none", "cannot be searched"}};
   const EmbedSummary s = embed_files(encoder_, bad, options("e.h5"));
   EXPECT_EQ(s.embedded, 0);
   ASSERT_EQ(s.skipped.size(), 2U);

@@ -1,0 +1,43 @@
+#include "cli/print.h"
+
+#include <csignal>
+#include <cstdio>
+
+#include "base/error.h"
+
+namespace vitral::cli {
+namespace {
+
+template <class Json>
+void print(const Json& object) {
+  std::printf("%s\n", object.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+}
+
+}  // namespace
+
+void print_json(const nlohmann::json& object) { print(object); }
+void print_json(const nlohmann::ordered_json& object) { print(object); }
+
+nlohmann::json json_of(const std::vector<data::SkippedFile>& skipped) {
+  nlohmann::json out = nlohmann::json::array();
+  for (const auto& file : skipped) out.push_back({{"name", file.name}, {"reason", file.reason}});
+  return out;
+}
+
+void report_skipped(const std::vector<data::SkippedFile>& skipped, std::int64_t found) {
+  for (const auto& file : skipped)
+    std::fprintf(stderr, "skipped %zu of %lld images: %s\n", skipped.size(), static_cast<long long>(found),
+                 file.reason.c_str());
+}
+
+void report_resumed(std::int64_t images) {
+  if (images > 0)
+    std::fprintf(stderr, "went on after the %lld images of an earlier run\n", static_cast<long long>(images));
+}
+
+void throw_stopped(const std::string& output, const StopSignals& signals) {
+  throw_error("{}: stopped by {}; what is done is kept, run the same command again to go on", output,
+              signals.signal() == SIGINT ? "SIGINT" : "SIGTERM");
+}
+
+}  // namespace vitral::cli
