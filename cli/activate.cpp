@@ -18,7 +18,7 @@ namespace {
 using nlohmann::ordered_json;
 
 // All of them are in memory at once, and in one picture.
-constexpr std::size_t most_images = 256;
+constexpr std::size_t max_images = 256;
 
 struct Arguments {
   EncoderArguments encoder;
@@ -104,8 +104,8 @@ void run(const Arguments& a) {
                  "{}: is no dataset with concepts; give --text and --clip, --teacher or --weights",
                  a.inputs.front());
     VITRAL_CHECK(!files.empty(), "{}: no images in there (.jpg, .jpeg, .png)", a.inputs.front());
-    VITRAL_CHECK(files.size() <= most_images, "{} images are too many for one picture, the limit is {}",
-                 files.size(), most_images);
+    VITRAL_CHECK(files.size() <= max_images, "{} images are too many for one picture, the limit is {}",
+                 files.size(), max_images);
   }
   VITRAL_CHECK(!a.texts.given() || a.request.concepts.empty(), "--concept and --text exclude each other");
   const models::Encoder encoder = a.encoder.load();

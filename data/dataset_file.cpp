@@ -9,7 +9,7 @@
 namespace vitral::data {
 namespace {
 
-constexpr std::int64_t most_pixels = std::int64_t{1} << 28;  // of one image
+constexpr std::int64_t max_pixels = std::int64_t{1} << 28;  // of one image
 
 std::string type_name(const H5File& file, const std::string& name) {
   const auto dtype = file.dtype(name);
@@ -84,7 +84,7 @@ void DatasetFile::check_images(const H5File& file) const {
                             type_name(file, "/images"), shape);
   if (shape.rank() != 4 || shape[3] != 3)
     throw_error<UsageError>("{}: /images is {}; uint8 [N,H,W,3] is needed", path, shape);
-  if (shape[1] < 1 || shape[2] < 1 || shape[1] > most_pixels || shape[2] > most_pixels / shape[1])
+  if (shape[1] < 1 || shape[2] < 1 || shape[1] > max_pixels || shape[2] > max_pixels / shape[1])
     throw_error<UsageError>("{}: /images is {}; an image must have 1 to 2^28 pixels", path, shape);
 }
 

@@ -214,7 +214,7 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
   if (p.targets.defined()) dataset.read_target(i, view, p.targets.data<float>() + row * dataset.width());
 
   if (whole) {
-    const CropPlace place = crop_place(o.augment, whole->height, whole->width, o.image_size, seed);
+    const CropPosition place = crop_position(o.augment, whole->height, whole->width, o.image_size, seed);
     std::int64_t* crop = p.crops.data<std::int64_t>() + row * 3;
     crop[0] = place.top, crop[1] = place.left, crop[2] = place.mirrored ? 1 : 0;
     return dataset.read_plain(i, p.images.data<std::uint8_t>() + row * whole->height * whole->width * 3);
@@ -231,8 +231,8 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
     thread_local std::vector<std::uint8_t> bytes;
     dataset.read_encoded(i, bytes);
     try {
-      const std::int64_t least = o.training ? decode_least(o.augment, o.image_size, seed) : 0;
-      image = decode_image(bytes, one_line(dataset.name(i)), least);
+      const std::int64_t min_side = o.training ? decode_min_side(o.augment, o.image_size, seed) : 0;
+      image = decode_image(bytes, one_line(dataset.name(i)), min_side);
     } catch (const Error& e) {
       p.reasons[static_cast<std::size_t>(row)] = e.what();
       return;

@@ -40,7 +40,7 @@ struct LoaderOptions {
   std::uint64_t seed = 0;
   int workers = 2;      // threads; 0 loads in the caller
   bool pinned = false;  // batches lie in pinned memory (Tensor::pinned), for copies to a GPU
-  /// Leaves a flip and a random crop to whoever reads the pixels, where they are all of the augmentation and
+  /// Leaves a flip and a random crop to the reader of the pixels, where they are all of the augmentation and
   /// all images are plain, of one size and without stored views: Batch::images are whole then and
   /// Batch::crops says which squares are meant. Without effect elsewhere.
   bool defer_crop = false;

@@ -79,7 +79,7 @@ Packed load(const ImageFile& source, const PackOptions& options) {
     packed.file.resize(static_cast<std::size_t>(reader.size()));
     reader.read(0, packed.file.data(), packed.file.size());
     const bool scaled = options.scaled_decode && !options.encoded;
-    const Tensor image = decode_image(packed.file, source.name, scaled ? least_for(options.size) : 0);
+    const Tensor image = decode_image(packed.file, source.name, scaled ? min_side_for(options.size) : 0);
     if (options.encoded) return packed;
     packed.image = resize(image, options.size, options.size, Filter::bilinear);
     packed.file = {};

@@ -1,6 +1,6 @@
 // The shapes benchmark: images of coloured shapes with the embedding a perfect teacher would give them, in
 // one space with the concepts ("red circle"), as CLIP has one space for images and text. Nothing in an
-// embedding says where an object is, so what a student knows of places it found out by itself
+// embedding says where an object is, so what a student knows of positions it found out by itself
 // (infer/measure/pointing.h).
 //
 //   image      64x64 RGB: 1 to 3 objects with different concepts in non-overlapping boxes, on a gradient with

@@ -11,8 +11,8 @@ namespace vitral::infer {
 
 ImageBatch read_images(std::span<const data::ImageFile> files, const std::vector<int>& sizes,
                        bool scaled_decode) {
-  const std::int64_t least =
-      scaled_decode ? data::least_for(*std::max_element(sizes.begin(), sizes.end())) : 0;
+  const std::int64_t min_side =
+      scaled_decode ? data::min_side_for(*std::max_element(sizes.begin(), sizes.end())) : 0;
   const auto count = static_cast<std::int64_t>(files.size());
   std::vector<std::vector<Tensor>> decoded(files.size());  // [file][size]
   ImageBatch out;
@@ -22,7 +22,7 @@ ImageBatch read_images(std::span<const data::ImageFile> files, const std::vector
     const auto k = static_cast<std::size_t>(i);
     try {
       if (!files[k].problem.empty()) throw_error("{}", files[k].problem);
-      const Tensor image = data::read_image(files[k].path, least);
+      const Tensor image = data::read_image(files[k].path, min_side);
       for (const int size : sizes) decoded[k].push_back(data::validation_transform(image, size));
     } catch (const std::exception& e) {
       decoded[k].clear();

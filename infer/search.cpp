@@ -9,7 +9,7 @@
 namespace vitral::infer {
 namespace {
 
-constexpr std::int64_t most_scores = 1 << 24;  // at once
+constexpr std::int64_t max_scores = 1 << 24;  // at once
 
 // The length of a row, or 0 where it has no direction.
 float length_of(const float* row, std::int64_t width) {
@@ -84,7 +84,7 @@ void Search::add(const Tensor& rows, std::int64_t first) {
   VITRAL_CHECK(rows.rank() == 2 && rows.dtype() == DType::float32 && rows.dim(1) == queries.dim(1),
                "search: rows {} {} must be float32 and as wide as the queries {}", rows.dtype(), rows.shape(),
                queries.shape());
-  const std::int64_t block = std::max<std::int64_t>(1, most_scores / queries.dim(0));
+  const std::int64_t block = std::max<std::int64_t>(1, max_scores / queries.dim(0));
   for (std::int64_t begin = 0; begin < rows.dim(0); begin += block) {
     const std::int64_t end = std::min(rows.dim(0), begin + block);
     state_->add(rows.rows(begin, end), first + begin);

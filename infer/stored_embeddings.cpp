@@ -14,7 +14,7 @@ namespace vitral::infer {
 namespace {
 
 constexpr std::int64_t block_numbers = 1 << 22;  // 16 MB of float32
-constexpr std::int64_t most_numbers = 1 << 24;   // in a row
+constexpr std::int64_t max_numbers = 1 << 24;    // in a row
 
 }  // namespace
 
@@ -39,8 +39,8 @@ struct StoredEmbeddings::State {
     const auto dtype = file->dtype("/embeddings");
     const bool is_float = dtype == DType::float16 || dtype == DType::float32 || dtype == DType::float64;
     const bool fits = (shape.rank() == 2 || shape.rank() == 3) && shape[1] >= 1 && shape.back() >= 1 &&
-                      shape[1] <= most_numbers && shape.back() <= most_numbers &&
-                      (shape.rank() == 2 || shape[1] * shape[2] <= most_numbers);
+                      shape[1] <= max_numbers && shape.back() <= max_numbers &&
+                      (shape.rank() == 2 || shape[1] * shape[2] <= max_numbers);
     if (!is_float || !fits)
       throw_error<UsageError>("{}: /embeddings is {} {}; float [N,D] or [N,V,D] is needed", path,
                               dtype ? vitral::name(*dtype) : "no number", shape);

@@ -56,13 +56,13 @@ class PictureSource {
     for (std::int64_t i = 0; i < count; ++i) {
       try {
         Tensor image;
-        std::int64_t least = -1;
+        std::int64_t min_side = -1;
         for (std::int64_t v = 0; v < views; ++v) {
           Tensor picture = out.pixels.rows(i * views + v, i * views + v + 1).reshape({size_, size_, 3});
           // All views but the plain one are made of the same pixels.
-          if (const std::int64_t wanted = least_of(first + i, v); wanted != least) {
-            least = wanted;
-            image = decode(first + i, least, out.problems[static_cast<std::size_t>(i)]);
+          if (const std::int64_t wanted = min_side_of(first + i, v); wanted != min_side) {
+            min_side = wanted;
+            image = decode(first + i, min_side, out.problems[static_cast<std::size_t>(i)]);
           }
           if (image.defined())
             picture.copy_from(transform(image, first + i, v));
@@ -80,17 +80,18 @@ class PictureSource {
   }
 
  private:
-  std::int64_t least_of(std::int64_t i, std::int64_t view) const {
-    return options_.views > 0 ? data::decode_least(options_.augment, size_, view_seed(options_, i, view)) : 0;
+  std::int64_t min_side_of(std::int64_t i, std::int64_t view) const {
+    return options_.views > 0 ? data::decode_min_side(options_.augment, size_, view_seed(options_, i, view))
+                              : 0;
   }
 
   // Undefined where the stored file does not decode; what cannot be read at all is an error of the work.
-  Tensor decode(std::int64_t i, std::int64_t least, std::string& problem) const {
+  Tensor decode(std::int64_t i, std::int64_t min_side, std::string& problem) const {
     if (dataset_.plain_size(i)) return dataset_.image(i);
     std::vector<std::uint8_t> bytes;
     dataset_.read_encoded(i, bytes);
     try {
-      return data::decode_image(bytes, one_line(dataset_.name(i)), least);
+      return data::decode_image(bytes, one_line(dataset_.name(i)), min_side);
     } catch (const Error& e) {
       problem = one_line(e.what());
       return {};

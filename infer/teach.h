@@ -23,7 +23,7 @@ namespace vitral::infer {
 
 struct TeachOptions {
   std::string file;     // the dataset
-  std::string teacher;  // the weights; for the attribute `teacher` and to tell journals apart
+  std::string teacher;  // the weights; for the attribute `teacher` and to distinguish journals
   data::PlainTransform transform = data::PlainTransform::resize;  // without views
   std::int64_t views = 0;
   bool plain_view = false;  // with views: one more before them, seed 0, which validation needs

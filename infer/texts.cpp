@@ -13,7 +13,7 @@
 namespace vitral::infer {
 namespace {
 
-constexpr std::int64_t most_texts = 1 << 20;
+constexpr std::int64_t max_texts = 1 << 20;
 
 Tensor lengths_of(const Tensor& embeddings) {
   const std::int64_t count = embeddings.dim(0), width = embeddings.dim(1);
@@ -79,7 +79,7 @@ TextEmbeddings read_texts(const std::string& path) {
       throw_error<UsageError>("{}: has no {}; give a file that `vitral embed --text` wrote", path, needed);
   const Shape shape = file.shape("/embeddings"), names = file.shape("/texts");
   if (!is_float(file.dtype("/embeddings")) || shape.rank() != 2 || names.rank() != 1 ||
-      shape[0] != names[0] || shape[0] < 1 || shape[0] > most_texts || shape[1] < 1 || shape[1] > 1 << 20)
+      shape[0] != names[0] || shape[0] < 1 || shape[0] > max_texts || shape[1] < 1 || shape[1] > 1 << 20)
     throw_error<UsageError>("{}: /texts is {} and /embeddings {}; [T] and float [T,D] are needed", path,
                             names, shape);
   TextEmbeddings out;

@@ -25,7 +25,7 @@ struct NotingFile {
 
 // One locator asks at a time; the driver's callbacks run inside its call.
 std::mutex asking;
-ChunkLocator::Place* noted = nullptr;
+ChunkLocator::Location* noted = nullptr;
 
 NotingFile* noting(H5FD_t* file) { return reinterpret_cast<NotingFile*>(file); }
 const NotingFile* noting(const H5FD_t* file) { return reinterpret_cast<const NotingFile*>(file); }
@@ -127,16 +127,16 @@ ChunkLocator::ChunkLocator(const std::string& path, const std::string& name)
 
 ChunkLocator::~ChunkLocator() = default;
 
-ChunkLocator::Place ChunkLocator::locate(std::uint64_t row) {
+ChunkLocator::Location ChunkLocator::locate(std::uint64_t row) {
   state_->at[0] = row;
-  Place place;
+  Location place;
   std::uint32_t filters = 0;
   char nothing = 0;  // the driver leaves it alone
   const std::lock_guard lock(asking);
   noted = &place;
   const herr_t found = H5Dread_chunk(state_->dataset, H5P_DEFAULT, state_->at.data(), &filters, &nothing);
   noted = nullptr;
-  return found < 0 ? Place{} : place;
+  return found < 0 ? Location{} : place;
 }
 
 }  // namespace vitral::data

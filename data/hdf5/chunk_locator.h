@@ -16,12 +16,12 @@ class ChunkLocator {
   ChunkLocator(const std::string& path, const std::string& name);
   ~ChunkLocator();
 
-  struct Place {
+  struct Location {
     std::uint64_t offset = 0, bytes = 0;
     bool written = false;
   };
   /// The chunk that begins at row `row` (and at 0 in all other dimensions).
-  Place locate(std::uint64_t row);
+  Location locate(std::uint64_t row);
 
  private:
   struct State;

@@ -11,7 +11,7 @@
 namespace vitral::data {
 namespace {
 
-constexpr int most_links = 16;  // one after the other, as in the library
+constexpr int max_links = 16;  // one after the other, as in the library
 
 std::optional<H5L_info_t> link_at(hid_t file, const std::string& path) {
   H5L_info_t info;
@@ -69,7 +69,7 @@ bool H5File::has(const std::string& name) const {
                                 path_, name, shown(part));
       if (!info) return false;
       if (info->type == H5L_TYPE_SOFT) {
-        if (++links > most_links)
+        if (++links > max_links)
           throw_error<UsageError>("{}: {} is a link that leads to itself; remove it", path_, name);
         const std::string to = target_of(id_, part, *info);
         rest = std::min(rest, path.size() - end);

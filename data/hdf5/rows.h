@@ -3,7 +3,7 @@
 //   const RowReader images(file, bytes, "/images");       // [N,H,W,3] uint8
 //   images.read(17, pixels);
 //
-// On opening, the places of all rows are found once (data/hdf5/storage_index.h); then a row is one pread.
+// On opening, the offsets of all rows are found once (data/hdf5/storage_index.h); then a row is one pread.
 // Layouts that cannot be read so (compressed, chunks that split a row, compact, big-endian) go through the
 // HDF5 library, one thread at a time; description() says which.
 #pragma once

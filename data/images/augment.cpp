@@ -129,10 +129,10 @@ Tensor augment(const Tensor& image, const AugmentConfig& config, int size, std::
   return x;
 }
 
-std::int64_t decode_least(const AugmentConfig& config, int size, std::uint64_t seed) {
+std::int64_t decode_min_side(const AugmentConfig& config, int size, std::uint64_t seed) {
   if (!config.scaled_decode || seed == 0) return 0;
-  if (config.resize > 0) return least_for(config.resize);
-  return config.random_crop ? 0 : least_for(size);  // a crop is cut from all pixels that there are
+  if (config.resize > 0) return min_side_for(config.resize);
+  return config.random_crop ? 0 : min_side_for(size);  // a crop is cut from all pixels that there are
 }
 
 bool only_crops(const AugmentConfig& config) {
@@ -142,8 +142,8 @@ bool only_crops(const AugmentConfig& config) {
   return transform_name(config) == transform_name(crops);  // which leaves out what has no effect
 }
 
-CropPlace crop_place(const AugmentConfig& config, std::int64_t height, std::int64_t width, int size,
-                     std::uint64_t seed) {
+CropPosition crop_position(const AugmentConfig& config, std::int64_t height, std::int64_t width, int size,
+                           std::uint64_t seed) {
   const AugmentDraw draw(config, seed);
   const std::int64_t x = place(draw.crop_x, width - size + 1);
   // augment() mirrors the image before it cuts.

@@ -22,21 +22,21 @@ namespace vitral::data {
 /// `image`.
 Tensor augment(const Tensor& image, const AugmentConfig& config, int size, std::uint64_t seed);
 
-/// What decode_image() takes as `least` for an image that augment(image, config, size, seed) gets: 0 where
+/// What decode_image() takes as `min_side` for an image that augment(image, config, size, seed) gets: 0 where
 /// the whole image is needed, as for seed 0.
-std::int64_t decode_least(const AugmentConfig& config, int size, std::uint64_t seed);
+std::int64_t decode_min_side(const AugmentConfig& config, int size, std::uint64_t seed);
 
 /// Where a random crop lies in an image, and whether it is then mirrored left to right.
-struct CropPlace {
+struct CropPosition {
   std::int64_t top = 0, left = 0;
   bool mirrored = false;
 };
 /// Whether a configuration does nothing but crop at random and perhaps flip.
 bool only_crops(const AugmentConfig& config);
-/// For such a configuration and a seed other than 0: the place from which augment(image, config, size, seed)
-/// takes its result, in an image of height x width pixels, which are at least `size` each.
-CropPlace crop_place(const AugmentConfig& config, std::int64_t height, std::int64_t width, int size,
-                     std::uint64_t seed);
+/// For such a configuration and a seed other than 0: the position from which augment(image, config, size,
+/// seed) takes its result, in an image of height x width pixels, which are at least `size` each.
+CropPosition crop_position(const AugmentConfig& config, std::int64_t height, std::int64_t width, int size,
+                           std::uint64_t seed);
 
 /// Mirrored left to right.
 Tensor horizontal_flip(const Tensor& image);
@@ -49,7 +49,7 @@ struct AugmentDraw {
   bool grayscale, flip, blur;
   float sigma;  // of the blur
   bool posterize, autocontrast;
-  double crop_x, crop_y;  // uniform in [0, 1): the place among all that a crop can have
+  double crop_x, crop_y;  // uniform in [0, 1): the position among all that a crop can have
 
   AugmentDraw(const AugmentConfig& config, std::uint64_t seed);
 };

@@ -24,7 +24,7 @@ struct AugmentConfig {
   float posterize = 0;  // probability
   int posterize_bits = 3;
   float autocontrast = 0;    // probability
-  bool random_crop = false;  // crop the model's size at a random place; false: stretch to the model's size
+  bool random_crop = false;  // crop the model's size at a random position; false: stretch to the model's size
   /// Before all that: JPEG files are decoded at a fraction of their size where that is at least twice the
   /// size that they are stretched to (decode_image()). Faster for large photographs, but not the pixels that
   /// Pillow gives.

@@ -11,7 +11,7 @@ namespace vitral::data {
 
 bool is_jpeg(std::span<const std::uint8_t> bytes);
 bool is_png(std::span<const std::uint8_t> bytes);
-Tensor decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& name, std::int64_t least);
+Tensor decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& name, std::int64_t min_side);
 Tensor decode_png(std::span<const std::uint8_t> bytes, const std::string& name);
 
 /// Throws Error where width x height is beyond max_image_pixels, or beyond `bytes_limit`, the most pixels

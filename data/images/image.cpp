@@ -48,14 +48,14 @@ void check_image_size(const std::string& name, const char* format, std::int64_t 
 
 bool looks_like_image(std::span<const std::uint8_t> bytes) { return is_jpeg(bytes) || is_png(bytes); }
 
-Tensor decode_image(std::span<const std::uint8_t> bytes, const std::string& name, std::int64_t least) {
+Tensor decode_image(std::span<const std::uint8_t> bytes, const std::string& name, std::int64_t min_side) {
   if (bytes.empty()) throw_error("{}: empty, not a JPEG or PNG image", name);
-  if (is_jpeg(bytes)) return decode_jpeg(bytes, name, least);
+  if (is_jpeg(bytes)) return decode_jpeg(bytes, name, min_side);
   if (is_png(bytes)) return decode_png(bytes, name);
   throw_error("{}: not a JPEG or PNG image", name);
 }
 
-Tensor read_image(const std::string& path, std::int64_t least) {
+Tensor read_image(const std::string& path, std::int64_t min_side) {
   std::error_code ignored;
   const auto status = std::filesystem::status(path, ignored);
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
@@ -69,7 +69,7 @@ Tensor read_image(const std::string& path, std::int64_t least) {
     bytes.resize(size);
     file.read(0, bytes.data(), size);
   }
-  return decode_image(bytes, path, least);
+  return decode_image(bytes, path, min_side);
 }
 
 void write_png(const std::string& path, const Tensor& image) { write_bytes(path, encode_png(image)); }

@@ -28,17 +28,17 @@ bool looks_like_image(std::span<const std::uint8_t> bytes);
 /// another format, damaged or truncated data (whatever libjpeg warns about counts as damage) and on sizes
 /// beyond max_image_pixels or beyond what that many bytes can hold. Threads may decode at the same time.
 ///
-/// With `least` > 0 a JPEG comes at 1/8, 1/4 or 1/2 of its size (rounded up), the smallest at which both
-/// sides still have `least` pixels. Large photographs take half the time (their entropy code must be read
+/// With `min_side` > 0 a JPEG comes at 1/8, 1/4 or 1/2 of its size (rounded up), the smallest at which both
+/// sides still have `min_side` pixels. Large photographs take half the time (their entropy code must be read
 /// whatever the size), but the pixels are others than scaling the whole image down gives.
-Tensor decode_image(std::span<const std::uint8_t> bytes, const std::string& name, std::int64_t least = 0);
+Tensor decode_image(std::span<const std::uint8_t> bytes, const std::string& name, std::int64_t min_side = 0);
 
 /// decode_image of a file. UsageError when there is no such file or it is not a regular one.
-Tensor read_image(const std::string& path, std::int64_t least = 0);
+Tensor read_image(const std::string& path, std::int64_t min_side = 0);
 
-/// The `least` for an image that is going to be scaled to `size` pixels a side: twice as many, so that little
-/// of the difference is left.
-constexpr std::int64_t least_for(std::int64_t size) { return 2 * size; }
+/// The `min_side` for an image that is going to be scaled to `size` pixels a side: twice as many, so that
+/// little of the difference is left.
+constexpr std::int64_t min_side_for(std::int64_t size) { return 2 * size; }
 
 /// PNG, 8-bit RGB.
 std::vector<std::uint8_t> encode_png(const Tensor& image);

@@ -48,9 +48,9 @@ void cmyk_to_rgb(std::uint8_t* rgb, const std::uint8_t* ink, std::int64_t pixels
 }
 
 // The part of its size at which a JPEG is decoded; these are the parts that libjpeg-turbo has SIMD code for.
-tjscalingfactor scale_for(std::int64_t shorter_side, std::int64_t least) {
+tjscalingfactor scale_for(std::int64_t shorter_side, std::int64_t min_side) {
   for (const int part : {8, 4, 2})
-    if (least > 0 && (shorter_side + part - 1) / part >= least) return {1, part};
+    if (min_side > 0 && (shorter_side + part - 1) / part >= min_side) return {1, part};
   return {1, 1};
 }
 
@@ -60,7 +60,7 @@ bool is_jpeg(std::span<const std::uint8_t> bytes) {
   return bytes.size() >= 3 && bytes[0] == 0xFF && bytes[1] == 0xD8 && bytes[2] == 0xFF;
 }
 
-Tensor decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& name, std::int64_t least) {
+Tensor decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& name, std::int64_t min_side) {
   const tjhandle handle = ready(decoder, tjInitDecompress);
   const auto size = static_cast<unsigned long>(bytes.size());
   int width = 0, height = 0, subsampling = 0, space = 0;
@@ -72,7 +72,7 @@ Tensor decode_jpeg(std::span<const std::uint8_t> bytes, const std::string& name,
   check_image_size(name, "JPEG", width, height,
                    std::max<std::int64_t>(1 << 20, static_cast<std::int64_t>(bytes.size()) * 2048));
 
-  const tjscalingfactor scale = scale_for(std::min(width, height), least);
+  const tjscalingfactor scale = scale_for(std::min(width, height), min_side);
   width = TJSCALED(width, scale), height = TJSCALED(height, scale);
   Tensor image({height, width, 3}, DType::uint8);
   const bool cmyk = space == TJCS_CMYK || space == TJCS_YCCK;

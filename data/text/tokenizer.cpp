@@ -19,9 +19,9 @@ constexpr const char* words =
     "[^\\t-\\r\\x{85}\\p{Z}\\p{L}\\p{N}]+";
 constexpr std::string_view start_text = "<|startoftext|>", end_text = "<|endoftext|>";
 
-constexpr std::size_t most_bytes = 1U << 30;      // of a text
-constexpr std::size_t longest_cached = 64;        // bytes
-constexpr std::size_t most_cached_words = 65536;  // some 10 MB
+constexpr std::size_t max_bytes = 1U << 30;      // of a text
+constexpr std::size_t longest_cached = 64;       // bytes
+constexpr std::size_t max_cached_words = 65536;  // some 10 MB
 
 void replace_all(std::string& text, std::string_view what, std::string_view by) {
   std::string out;
@@ -49,7 +49,7 @@ struct Tokenizer::State {
     const std::string key(word);
     auto known = cache.find(key);
     if (known == cache.end()) {
-      if (cache.size() >= most_cached_words) cache.clear();
+      if (cache.size() >= max_cached_words) cache.clear();
       known = cache.emplace(key, pairs.encode(word)).first;
     }
     tokens.insert(tokens.end(), known->second.begin(), known->second.end());
@@ -70,8 +70,8 @@ Tokenizer Tokenizer::load(const std::string& path) {
 std::int64_t Tokenizer::size() const { return state_->pairs.size() + 2; }
 
 std::vector<std::int64_t> Tokenizer::encode(std::string_view text) const {
-  VITRAL_CHECK(text.size() <= most_bytes, "text: {} bytes, at most {} can be tokenised; cut it", text.size(),
-               most_bytes);
+  VITRAL_CHECK(text.size() <= max_bytes, "text: {} bytes, at most {} can be tokenised; cut it", text.size(),
+               max_bytes);
   const std::string cleaned = clean_text(text);
   std::vector<std::int64_t> tokens;
   Matcher matcher(state_->pattern, cleaned);

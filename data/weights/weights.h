@@ -11,7 +11,7 @@ namespace vitral::data {
 ///   a folder with model.safetensors (a checkpoint, checked against its state.json where it has one; Hugging
 ///   Face's folders) or else pytorch_model.bin,
 ///   a .safetensors file; a .pt, .pth or .bin file of torch.save or torch.jit.save.
-/// Files are told apart by their contents. `memory`: of .safetensors; others are always copied. Throws
+/// Files are recognised by their contents. `memory`: of .safetensors; others are always copied. Throws
 /// UsageError for a path that is none of these, Error for one that is damaged.
 WeightsFile read_weights(const std::string& path, TensorMemory memory = TensorMemory::own);
 

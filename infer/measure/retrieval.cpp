@@ -42,25 +42,25 @@ std::int64_t rows_at_once(std::int64_t candidates) {
   return std::clamp<std::int64_t>(scores_at_once / candidates, 1, 256);
 }
 
-Place place_of(const float* scores, std::int64_t candidates, const std::vector<std::int64_t>& right) {
+Rank rank_of(const float* scores, std::int64_t candidates, const std::vector<std::int64_t>& right) {
   constexpr float none = -std::numeric_limits<float>::infinity();
   float best = none;
   for (const std::int64_t r : right)
     if (std::isfinite(scores[r])) best = std::max(best, scores[r]);
   if (best == none) return {candidates, 0, 0};
-  Place place;
+  Rank rank;
   for (std::int64_t c = 0; c < candidates; ++c) {
-    place.above += scores[c] > best + tie ? 1 : 0;
-    place.wrong += std::abs(scores[c] - best) <= tie ? 1 : 0;
+    rank.above += scores[c] > best + tie ? 1 : 0;
+    rank.wrong += std::abs(scores[c] - best) <= tie ? 1 : 0;
   }
-  for (const std::int64_t r : right) place.right += scores[r] >= best - tie ? 1 : 0;
-  place.wrong -= place.right;
-  return place;
+  for (const std::int64_t r : right) rank.right += scores[r] >= best - tie ? 1 : 0;
+  rank.wrong -= rank.right;
+  return rank;
 }
 
 }  // namespace
 
-double Place::within(std::int64_t k) const {
+double Rank::within(std::int64_t k) const {
   const std::int64_t free = k - above;  // places that the tied ones get
   if (free <= 0 || right == 0) return 0;
   double none = 1;  // probability that only wrong ones get them
@@ -84,11 +84,11 @@ Tensor unit_rows(const Tensor& rows) {
   return out;
 }
 
-std::vector<Place> places(const Tensor& queries, const Tensor& candidates, const Answers& answers) {
+std::vector<Rank> ranks(const Tensor& queries, const Tensor& candidates, const Answers& answers) {
   check(queries, candidates, answers);
   const Tensor q = unit_rows(queries), c = unit_rows(candidates);
   const std::int64_t count = q.dim(0), all = c.dim(0), block = rows_at_once(all);
-  std::vector<Place> out(static_cast<std::size_t>(count));
+  std::vector<Rank> out(static_cast<std::size_t>(count));
   for (std::int64_t begin = 0; begin < count; begin += block) {
     const std::int64_t height = std::min(block, count - begin);
     Tensor scores({height, all});
@@ -97,14 +97,14 @@ std::vector<Place> places(const Tensor& queries, const Tensor& candidates, const
     for (std::int64_t i = 0; i < height; ++i) {
       const auto query = static_cast<std::size_t>(begin + i);
       const auto group = static_cast<std::size_t>(answers.group[query]);
-      out[query] = place_of(scores.data<float>() + i * all, all, answers.members[group]);
+      out[query] = rank_of(scores.data<float>() + i * all, all, answers.members[group]);
     }
   }
   return out;
 }
 
 Retrieval retrieval(const Tensor& queries, const Tensor& candidates, const Answers& answers) {
-  const std::vector<Place> found = places(queries, candidates, answers);
+  const std::vector<Rank> found = ranks(queries, candidates, answers);
   Retrieval out;
   out.queries = queries.dim(0);
   out.candidates = candidates.dim(0);
@@ -114,7 +114,7 @@ Retrieval retrieval(const Tensor& queries, const Tensor& candidates, const Answe
       const auto right =
           static_cast<std::int64_t>(answers.members[static_cast<std::size_t>(answers.group[q])].size());
       out.recall[d] += found[q].within(k);
-      out.chance[d] += Place{0, out.candidates - right, right}.within(k);
+      out.chance[d] += Rank{0, out.candidates - right, right}.within(k);
     }
     out.recall[d] /= static_cast<double>(out.queries);
     out.chance[d] /= static_cast<double>(out.queries);

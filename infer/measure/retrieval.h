@@ -26,7 +26,7 @@ struct Answers {
 };
 
 /// Where the first right answer of a query stands.
-struct Place {
+struct Rank {
   std::int64_t above = 0;  // wrong candidates before it
   std::int64_t wrong = 0;  // wrong and right ones with its cosine
   std::int64_t right = 0;
@@ -38,7 +38,7 @@ struct Place {
 /// Of each query. float32 [Q,D] and [G,D], of any length; exact, in memory of Q + G rows and one block of
 /// cosines. A cosine with a zero vector is 0; one that is not finite is never right and never in the way.
 /// UsageError: shapes that do not fit, a query without an answer, an answer that is no candidate.
-std::vector<Place> places(const Tensor& queries, const Tensor& candidates, const Answers& answers);
+std::vector<Rank> ranks(const Tensor& queries, const Tensor& candidates, const Answers& answers);
 
 struct Retrieval {
   static constexpr std::array<std::int64_t, 3> depths{1, 5, 10};  // k

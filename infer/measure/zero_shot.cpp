@@ -33,7 +33,7 @@ void ZeroShot::add(const Tensor& embeddings, std::span<const std::int64_t> label
     VITRAL_CHECK(label >= 0 && label < classes_.dim(0), "zero_shot: class {} is out of range, there are {}",
                  label, classes_.dim(0));
   for (std::int64_t c = 0; c < classes_.dim(0); ++c) answers.members.push_back({c});
-  const std::vector<Place> found = places(embeddings, classes_, answers);
+  const std::vector<Rank> found = ranks(embeddings, classes_, answers);
   for (std::size_t i = 0; i < labels.size(); ++i) {
     ZeroShotResult::Class& own = sums_.classes[static_cast<std::size_t>(labels[i])];
     ++own.images;

@@ -10,7 +10,7 @@
 namespace vitral::infer {
 namespace {
 
-constexpr std::size_t most_concepts = 64;  // of a dataset, without being asked for
+constexpr std::size_t max_concepts = 64;  // of a dataset, without being asked for
 
 std::string with_commas(std::int64_t number) {
   std::string text = fmt::format("{}", number);
@@ -97,7 +97,7 @@ void add_pointing_game(const data::Concepts& concepts, const std::vector<Labelle
 void add_concepts(const data::Concepts& concepts, const std::vector<LabelledObject>& objects,
                   const std::string& path, Report& report) {
   std::set<std::int64_t> chosen;
-  for (std::size_t c = 0; concepts.names.size() <= most_concepts && c < concepts.names.size(); ++c)
+  for (std::size_t c = 0; concepts.names.size() <= max_concepts && c < concepts.names.size(); ++c)
     chosen.insert(static_cast<std::int64_t>(c));
   if (chosen.empty())
     for (const LabelledObject& o : objects) chosen.insert(o.concept_index);

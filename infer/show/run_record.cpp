@@ -41,14 +41,14 @@ void add(const json& record, RunRecord& run) {
 }
 
 // Every k-th line and the last.
-void thin(RunRecord::Train& train, std::size_t most) {
+void thin(RunRecord::Train& train, std::size_t max_lines) {
   const std::size_t count = train.step.size();
-  if (count <= most || most < 2) return;
+  if (count <= max_lines || max_lines < 2) return;
   std::vector<std::size_t> kept;
-  for (std::size_t i = 0; i < most; ++i) kept.push_back(i * (count - 1) / (most - 1));
+  for (std::size_t i = 0; i < max_lines; ++i) kept.push_back(i * (count - 1) / (max_lines - 1));
   for (auto* column : {&train.step, &train.loss, &train.lr, &train.images_per_second}) {
-    for (std::size_t i = 0; i < most; ++i) (*column)[i] = (*column)[kept[i]];
-    column->resize(most);
+    for (std::size_t i = 0; i < max_lines; ++i) (*column)[i] = (*column)[kept[i]];
+    column->resize(max_lines);
   }
 }
 
@@ -84,7 +84,7 @@ bool is_run(const std::string& path) {
   return fs::is_regular_file(fs::path(path) / "metrics.jsonl", ignored);
 }
 
-RunRecord read_run(const std::string& folder, std::size_t most) {
+RunRecord read_run(const std::string& folder, std::size_t max_lines) {
   const std::string path = (fs::path(folder) / "metrics.jsonl").string();
   if (!is_run(folder))
     throw_error<UsageError>("{}: holds no metrics.jsonl; name the folder of a run, as runs/student", folder);
@@ -100,7 +100,7 @@ RunRecord read_run(const std::string& folder, std::size_t most) {
       throw_error("{}:{}: is no record of a run; repair or remove this line", path, number);
   }
   if (file.bad()) throw_error("{}: cannot be read", path);
-  thin(run.train, most);
+  thin(run.train, max_lines);
   run.began = first_day(folder);
   return run;
 }

@@ -17,7 +17,7 @@ struct RunRecord {
   /// where there is none. (Times of files change when they are copied.)
   std::string began;
 
-  /// The place of the lowest validation loss.
+  /// The index of the lowest validation loss.
   std::optional<std::size_t> best() const;
 };
 
@@ -25,8 +25,8 @@ struct RunRecord {
 bool is_run(const std::string& path);
 
 /// Values that are missing, or null because they were not finite, become NaN; lines of other kinds are left
-/// out. At most `most` lines of training are kept, evenly spread, with the last one. UsageError: no run
+/// out. At most `max_lines` lines of training are kept, evenly spread, with the last one. UsageError: no run
 /// there; Error: a line that is no record (the last may be cut off by a crash), naming it.
-RunRecord read_run(const std::string& folder, std::size_t most = 2000);
+RunRecord read_run(const std::string& folder, std::size_t max_lines = 2000);
 
 }  // namespace vitral::infer

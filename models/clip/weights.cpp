@@ -11,7 +11,7 @@
 namespace vitral::models {
 namespace {
 
-constexpr std::uint64_t most_config_bytes = 1 << 20;
+constexpr std::uint64_t max_config_bytes = 1 << 20;
 
 // {"a": {"b": 1}} -> "a.b" = "1". Lists and nulls are left out.
 void flatten(const nlohmann::json& value, const std::string& name, int depth,
@@ -28,7 +28,7 @@ void flatten(const nlohmann::json& value, const std::string& name, int depth,
 
 void read_config(const std::string& path, std::map<std::string, std::string>& metadata) {
   const InputFile file(path);
-  VITRAL_CHECK(file.size() <= most_config_bytes, "{}: has {} bytes, which no configuration of a model has",
+  VITRAL_CHECK(file.size() <= max_config_bytes, "{}: has {} bytes, which no configuration of a model has",
                path, file.size());
   std::string text(file.size(), '\0');
   file.read(0, text.data(), text.size());

@@ -168,17 +168,17 @@ TEST(Augment, NamesTellConfigurationsApart) {
 
 TEST(Augment, ScaledDecodingIsPartOfTheName) {
   AugmentConfig config = AugmentConfig::clip();
-  EXPECT_EQ(decode_least(config, 224, 1), 0);
+  EXPECT_EQ(decode_min_side(config, 224, 1), 0);
   config.scaled_decode = true;
-  EXPECT_EQ(decode_least(config, 224, 1), 600);
-  EXPECT_EQ(decode_least(config, 224, 0), 0);  // the validation transform
+  EXPECT_EQ(decode_min_side(config, 224, 1), 600);
+  EXPECT_EQ(decode_min_side(config, 224, 0), 0);  // the validation transform
   EXPECT_TRUE(transform_name(config).starts_with("vitral-augment-1:scaled_decode,resize=300,"));
   config = {};
   config.scaled_decode = true;
-  EXPECT_EQ(decode_least(config, 224, 1), 448);
+  EXPECT_EQ(decode_min_side(config, 224, 1), 448);
   EXPECT_EQ(transform_name(config), "vitral-augment-1:scaled_decode");
   config.random_crop = true;  // from the whole image: nothing to scale
-  EXPECT_EQ(decode_least(config, 224, 1), 0);
+  EXPECT_EQ(decode_min_side(config, 224, 1), 0);
   EXPECT_EQ(transform_name(config), "vitral-augment-1:random_crop");
 }
 

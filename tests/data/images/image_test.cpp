@@ -115,7 +115,7 @@ TEST(Image, AJpegIsDecodedSmallerWhereThatLeavesEnough) {
   const test::TempDir folder;
   put_file(folder / "a.jpg", jpeg);
   EXPECT_EQ(max_difference(read_image(folder / "a.jpg", 202), decode_image(jpeg, "image", 202)), 0);
-  EXPECT_EQ(least_for(101), 202);
+  EXPECT_EQ(min_side_for(101), 202);
 }
 
 TEST(Image, EveryKindOfJpegIsDecodedSmaller) {

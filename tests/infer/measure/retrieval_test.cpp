@@ -24,23 +24,23 @@ Answers one_each(std::int64_t count) {
   return a;
 }
 
-TEST(Place, ProbabilityAmongTheFirst) {
-  EXPECT_EQ((Place{0, 0, 1}).within(1), 1);
-  EXPECT_EQ((Place{1, 0, 1}).within(1), 0);
-  EXPECT_EQ((Place{1, 0, 1}).within(2), 1);
-  EXPECT_NEAR((Place{0, 3, 1}).within(1), 0.25, 1e-12);
-  EXPECT_NEAR((Place{2, 3, 1}).within(4), 0.5, 1e-12);           // two of four places
-  EXPECT_NEAR((Place{0, 4, 2}).within(2), 1 - 6 / 15.0, 1e-12);  // C(4,2) of C(6,2) pairs hold none
-  EXPECT_EQ((Place{0, 4, 2}).within(5), 1);                      // five of six places hold a right one
-  EXPECT_EQ((Place{3, 0, 0}).within(10), 0);                     // no right answer that is a number
+TEST(Rank, ProbabilityAmongTheFirst) {
+  EXPECT_EQ((Rank{0, 0, 1}).within(1), 1);
+  EXPECT_EQ((Rank{1, 0, 1}).within(1), 0);
+  EXPECT_EQ((Rank{1, 0, 1}).within(2), 1);
+  EXPECT_NEAR((Rank{0, 3, 1}).within(1), 0.25, 1e-12);
+  EXPECT_NEAR((Rank{2, 3, 1}).within(4), 0.5, 1e-12);           // two of four places
+  EXPECT_NEAR((Rank{0, 4, 2}).within(2), 1 - 6 / 15.0, 1e-12);  // C(4,2) of C(6,2) pairs hold none
+  EXPECT_EQ((Rank{0, 4, 2}).within(5), 1);                      // five of six places hold a right one
+  EXPECT_EQ((Rank{3, 0, 0}).within(10), 0);                     // no right answer that is a number
 }
 
 TEST(Places, ByHand) {
   // Cosines of the query (1,0): 1, 0.6, 0, -1, and again 0.6.
   const Tensor q = Tensor::from(std::vector<float>{2, 0}, {1, 2});
   const Tensor c = Tensor::from(std::vector<float>{5, 0, 3, 4, 0, 1, -1, 0, 0.3F, -0.4F}, {5, 2});
-  const auto at = [&](std::vector<std::int64_t> right) { return places(q, c, {{0}, {std::move(right)}})[0]; };
-  const auto expect = [](const Place& p, std::int64_t above, std::int64_t wrong, std::int64_t right) {
+  const auto at = [&](std::vector<std::int64_t> right) { return ranks(q, c, {{0}, {std::move(right)}})[0]; };
+  const auto expect = [](const Rank& p, std::int64_t above, std::int64_t wrong, std::int64_t right) {
     EXPECT_EQ(p.above, above);
     EXPECT_EQ(p.wrong, wrong);
     EXPECT_EQ(p.right, right);
