@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <map>
 #include <numeric>
 
 #include "base/text.h"
@@ -23,8 +22,6 @@ struct Wanted {
   std::optional<Box> box;
 };
 
-using Objects = std::map<std::int64_t, std::vector<LabelledObject>>;  // by image
-
 std::int64_t find_concept(const data::Concepts& concepts, const std::string& name, const std::string& path) {
   const auto found = std::find(concepts.names.begin(), concepts.names.end(), name);
   if (found != concepts.names.end()) return found - concepts.names.begin();
@@ -35,7 +32,7 @@ std::int64_t find_concept(const data::Concepts& concepts, const std::string& nam
                           concepts.names.size(), some, concepts.names.size() > 4 ? ", ..." : "");
 }
 
-std::vector<std::int64_t> choose_images(const data::Dataset& dataset, const Objects& objects,
+std::vector<std::int64_t> choose_images(const data::Dataset& dataset, const ObjectsByImage& objects,
                                         std::int64_t count) {
   std::vector<std::int64_t> images;
   images.reserve(objects.size());
@@ -52,8 +49,8 @@ std::vector<std::int64_t> choose_images(const data::Dataset& dataset, const Obje
 
 // What an image is compared with: the concepts that were asked for, with its boxes, else those of its
 // objects, else the first ones of the file.
-std::vector<Wanted> wanted_of(const Objects& objects, std::int64_t image, const data::Concepts& concepts,
-                              const std::vector<std::int64_t>& requested) {
+std::vector<Wanted> wanted_of(const ObjectsByImage& objects, std::int64_t image,
+                              const data::Concepts& concepts, const std::vector<std::int64_t>& requested) {
   const auto here = objects.find(image);
   const std::vector<LabelledObject> shown =
       here == objects.end() ? std::vector<LabelledObject>{} : here->second;
@@ -153,7 +150,7 @@ std::vector<ImageActivations> dataset_activations(const models::Encoder& encoder
   const auto concepts = dataset.concepts();
   const auto images =
       request.images.empty()
-          ? choose_images(dataset, concepts ? objects_by_image(*concepts) : Objects{}, request.count)
+          ? choose_images(dataset, concepts ? objects_by_image(*concepts) : ObjectsByImage{}, request.count)
           : request.images;
   return of_images(
       encoder, dataset, images,
@@ -173,7 +170,7 @@ std::vector<ImageActivations> concept_activations(const models::Encoder& encoder
   VITRAL_CHECK(concepts->embeddings.dim(1) == width,
                "{}: /concepts/embeddings are {} wide, the student's {}; they must share a teacher", path,
                concepts->embeddings.dim(1), width);
-  const Objects objects = objects_by_image(*concepts);
+  const ObjectsByImage objects = objects_by_image(*concepts);
   std::vector<std::int64_t> requested;
   for (const auto& name : request.concepts) requested.push_back(find_concept(*concepts, name, path));
   const auto images =

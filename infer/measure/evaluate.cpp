@@ -1,7 +1,5 @@
 #include "infer/measure/evaluate.h"
 
-#include <map>
-
 #include "data/loader.h"
 #include "models/student/distillation.h"
 
@@ -10,7 +8,7 @@ namespace {
 
 // What is measured on labelled boxes.
 struct LabelledMeasures {
-  std::map<std::int64_t, std::vector<LabelledObject>> objects;  // by image
+  ObjectsByImage objects;
   PointingGame game;
   Segmentation segmentation;
 
@@ -21,15 +19,7 @@ struct LabelledMeasures {
         segmentation(concepts.embeddings, student.grid(), student.grid(), student.image_size, background) {}
 
   void add(const Tensor& patches, const std::vector<std::int64_t>& images) {
-    std::vector<LabelledObject> shown;
-    for (std::size_t i = 0; i < images.size(); ++i) {
-      const auto found = objects.find(images[i]);
-      if (found == objects.end()) continue;
-      for (LabelledObject o : found->second) {
-        o.image = static_cast<std::int64_t>(i);
-        shown.push_back(o);
-      }
-    }
+    const std::vector<LabelledObject> shown = objects_of(objects, images);
     game.add(patches, shown);
     segmentation.add(patches, shown);
   }

@@ -15,12 +15,26 @@ void check_box(const char* operation, const Box& box, std::size_t object) {
 
 }  // namespace
 
-std::map<std::int64_t, std::vector<LabelledObject>> objects_by_image(const data::Concepts& concepts) {
-  std::map<std::int64_t, std::vector<LabelledObject>> out;
+ObjectsByImage objects_by_image(const data::Concepts& concepts) {
+  ObjectsByImage out;
   for (std::size_t m = 0; m < concepts.image.size(); ++m) {
     const float* b = concepts.boxes.data<float>() + 4 * m;
     out[concepts.image[m]].push_back(
         {.concept_index = concepts.concept_index[m], .box = {b[0], b[1], b[2], b[3]}});
+  }
+  return out;
+}
+
+std::vector<LabelledObject> objects_of(const ObjectsByImage& objects,
+                                       const std::vector<std::int64_t>& images) {
+  std::vector<LabelledObject> out;
+  for (std::size_t i = 0; i < images.size(); ++i) {
+    const auto found = objects.find(images[i]);
+    if (found == objects.end()) continue;
+    for (LabelledObject o : found->second) {
+      o.image = static_cast<std::int64_t>(i);
+      out.push_back(o);
+    }
   }
   return out;
 }

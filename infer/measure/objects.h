@@ -18,8 +18,13 @@ struct LabelledObject {
   Box box{};
 };
 
-/// The objects of each image, in the order of the file; their `image` is 0.
-std::map<std::int64_t, std::vector<LabelledObject>> objects_by_image(const data::Concepts& concepts);
+/// The objects of each image of a dataset, in the order of the file; their `image` is 0.
+using ObjectsByImage = std::map<std::int64_t, std::vector<LabelledObject>>;
+ObjectsByImage objects_by_image(const data::Concepts& concepts);
+
+/// Those of a batch: `images` are the numbers of its images in the dataset.
+std::vector<LabelledObject> objects_of(const ObjectsByImage& objects,
+                                       const std::vector<std::int64_t>& images);
 
 /// What every measure on labelled boxes asks of its input; `operation` opens the message. UsageError:
 /// concepts that are not float32 [C,D], a grid without patches; patches that are not float32 [B,N,D] of that

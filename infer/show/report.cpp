@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "data/images/transform.h"
+#include "infer/measure/pointing.h"
 
 namespace vitral::infer {
 namespace {
@@ -65,19 +66,6 @@ std::vector<std::int64_t> add_images(const models::Encoder& student, const data:
   report.facts.emplace_back("Images",
                             fmt::format("{} of {} from {}", shown.size(), source.size(), source.path()));
   return shown;
-}
-
-// Objects of the images shown: their place in the report, their concept and box.
-std::vector<LabelledObject> objects_of(const data::Concepts& concepts,
-                                       const std::vector<std::int64_t>& shown) {
-  std::vector<LabelledObject> out;
-  for (std::size_t m = 0; m < concepts.image.size(); ++m) {
-    const float* b = concepts.boxes.data<float>() + 4 * m;
-    for (std::size_t i = 0; i < shown.size(); ++i)
-      if (shown[i] == concepts.image[m])
-        out.push_back({static_cast<std::int64_t>(i), concepts.concept_index[m], {b[0], b[1], b[2], b[3]}});
-  }
-  return out;
 }
 
 void add_pointing_game(const data::Concepts& concepts, const std::vector<LabelledObject>& objects,
@@ -169,7 +157,7 @@ Report make_report(const models::Encoder& student, const data::ImageSource& sour
   report.prompt_embeddings = request.prompt_embeddings;
   if (!request.prompts.empty()) report.facts.emplace_back("Prompts", request.prompts_from);
   if (concepts) {
-    const auto objects = objects_of(*concepts, shown);
+    const auto objects = objects_of(objects_by_image(*concepts), shown);
     if (request.prompts.empty()) add_concepts(*concepts, objects, source.path(), report);
     add_boxes(*concepts, objects, report);
     if (!objects.empty()) add_pointing_game(*concepts, objects, report);
