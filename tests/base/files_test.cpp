@@ -1,0 +1,114 @@
+// Files that are read, that grow, and journals of hours of work.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "base/append_file.h"
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "base/input_file.h"
+#include "base/row_journal.h"
+#include "tests/support.h"
+
+namespace vitral {
+namespace {
+
+using test::bytes_of_file;
+using test::message_of;
+using test::put_file;
+using test::TempDir;
+
+TEST(InputFile, ReadsWhatIsThereAndNamesWhatIsNot) {
+  const TempDir folder;
+  const std::string path = folder / "a", pipe = folder / "pipe";
+  put_file(path, "0123456789");
+  const InputFile file(path);
+  EXPECT_EQ(file.size(), 10U);
+  EXPECT_TRUE(file.holds(4, 6));
+  EXPECT_FALSE(file.holds(4, 7));
+  EXPECT_FALSE(file.holds(~std::uint64_t{0}, 2));
+  EXPECT_FALSE(file.locked());
+  std::string some(4, '\0');
+  file.read(3, some.data(), some.size());
+  EXPECT_EQ(some, "3456");
+  EXPECT_EQ(message_of([&] { file.read(8, some.data(), some.size()); }),
+            path + ": truncated at byte 10; copy it again");
+  EXPECT_EQ(std::string(file.map().get(), 10), "0123456789");
+  EXPECT_EQ(read_text_file(path, 10), "0123456789");
+  EXPECT_EQ(message_of([&] { read_text_file(path, 9); }),
+            path + ": 10 bytes, at most 9 are expected; the file is damaged or of another kind");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(message_of([&] { InputFile(folder / "none"); }), folder / "none" + ": no such file");
+  EXPECT_EQ(message_of([&] { InputFile(path + "/below"); }), path + "/below: no such file");
+  EXPECT_EQ(message_of([&] { InputFile(folder.str()); }),
+            folder.str() + ": is a directory, not a file; give a regular file");
+  EXPECT_EQ(message_of([&] { InputFile other(pipe); }), pipe + ": is not a regular file, name one");
+}
+
+TEST(Hash, OfPiecesIsThatOfTheWhole) {
+  const TempDir folder;
+  put_file(folder / "a", "stained glass");
+  Hash hash;
+  hash.add("stained", 7);
+  hash.add(" glass", 6);
+  EXPECT_EQ(hash.value(), hash_of("stained glass"));
+  EXPECT_EQ(digest_of(folder / "a"), (FileDigest{13, hash.value()}));
+}
+
+TEST(Bytes, LowestFirst) {
+  EXPECT_EQ(le16(0x1234), "\x34\x12");
+  EXPECT_EQ(le32(0x01020304), "\x04\x03\x02\x01");
+  EXPECT_EQ(le64(0x0102030405060708), "\x08\x07\x06\x05\x04\x03\x02\x01");
+}
+
+TEST(AppendFile, GrowsByWholeRecords) {
+  const TempDir folder;
+  const std::string path = folder / "a";
+  AppendFile(path, AppendFile::Mode::create).write("one\n");
+  AppendFile file(path, AppendFile::Mode::append);
+  file.write("two\n");
+  file.sync();
+  EXPECT_EQ(bytes_of_file(path), "one\ntwo\n");
+  EXPECT_EQ(message_of([&] { AppendFile(path, AppendFile::Mode::create); }),
+            path + ": cannot be opened for writing: File exists");
+}
+
+TEST(RowJournal, GoesOnAfterTheLastWholeRow) {
+  const TempDir folder;
+  const std::string path = folder / "a";
+  const auto open = [&](const std::string& identity) { return RowJournal(path, "test-1", identity, 4); };
+  {
+    RowJournal journal = open("x");
+    EXPECT_EQ(journal.rows(), 0);
+    journal.append("aaaabbbb", 2);
+  }
+  const std::string whole = bytes_of_file(path);
+  EXPECT_EQ(whole, "test-1\nx\naaaabbbb");
+  for (const char* torn : {"", "c", "ccc"}) {
+    put_file(path, whole + torn);
+    RowJournal journal = open("x");
+    EXPECT_EQ(journal.rows(), 2);
+    journal.append("dddd", 1);
+    std::string rows(8, '\0');
+    journal.read(1, 2, rows.data());
+    EXPECT_EQ(rows, "bbbbdddd");
+    EXPECT_EQ(message_of([&] { journal.read(2, 2, rows.data()); }), "journal: rows [2, 4) of 3");
+    EXPECT_EQ(message_of([&] { open("x"); }), path + ": another process is writing it; wait for that");
+  }
+  for (std::size_t length = 0; length < std::string("test-1\nx\n").size(); ++length) {  // not even the head
+    put_file(path, whole.substr(0, length));
+    EXPECT_EQ(open("x").rows(), 0);
+    EXPECT_EQ(bytes_of_file(path), "test-1\nx\n");
+  }
+  EXPECT_EQ(message_of([&] { open("y"); }),
+            path +
+                ": an unfinished run of another kind (x) is kept here, this one is y; finish it with its own "
+                "options, or start again with --restart");
+  put_file(path, "something else\n");
+  EXPECT_EQ(message_of([&] { open("x"); }), path + ": is in the way, and no journal of this work; move it");
+  put_file(path, "");
+  open("x").remove();
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+}  // namespace
+}  // namespace vitral
