@@ -192,8 +192,6 @@ ordered_json to_json(const infer::TextResult& r, const infer::TextTask& task, do
   return out;
 }
 
-void print_json(const ordered_json& out) { print_json(out); }
-
 }  // namespace
 
 void print(const infer::Evaluation& e, double seconds, const EvalStyle& style) {
