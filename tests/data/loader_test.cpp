@@ -270,7 +270,7 @@ TEST(Loader, ErrorsReachTheConsumerInOrder) {
   DatasetWriter w(dir / "a.h5", std::nullopt);
   for (int i = 0; i < 40; ++i) {
     const int side = i == 30 ? 8 : i == 33 ? 9 : 16;  // these two are smaller than the crop
-    w.add_encoded(encode_png(noise_image(side, side, i)), "", Tensor::ones({3}));
+    w.add_encoded(encode_png(noise_image(side, side, i)), "", Tensor::full({3}, 1));
   }
   w.finish();
   AugmentConfig crop;

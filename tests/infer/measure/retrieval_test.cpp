@@ -66,9 +66,9 @@ TEST(Retrieval, ConstantEmbeddingsScoreChance) {
 
 TEST(Retrieval, BlocksAgreeWithOneByOne) {
   constexpr std::int64_t n = 600, d = 16;  // three blocks, the last one short
-  const Tensor t = noise({n, d}, 1), noise = noise({n, d}, 2);
+  const Tensor t = noise({n, d}, 1), apart = noise({n, d}, 2);
   Tensor y({n, d});
-  for (std::int64_t i = 0; i < n * d; ++i) y.data<float>()[i] = t.data<float>()[i] + noise.data<float>()[i];
+  for (std::int64_t i = 0; i < n * d; ++i) y.data<float>()[i] = t.data<float>()[i] + apart.data<float>()[i];
   std::array<double, 3> found{};
   for (std::int64_t i = 0; i < n; ++i) {
     std::vector<double> cosines;
