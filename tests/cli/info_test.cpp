@@ -1,6 +1,7 @@
 // What `vitral info` says of weights and models that are not a run's.
 #include "data/weights/torch_write.h"
 #include "tests/cli/small_run.h"
+#include "tests/models/tiny_clip.h"
 
 namespace vitral {
 namespace {
