@@ -11,11 +11,11 @@
 #include "tensor/ops/reduce.h"
 #include "train/objective.h"
 #include "train/pipeline.h"
-#include "train/reporter.h"
-#include "train/run_folder.h"
+#include "train/run/reporter.h"
+#include "train/run/run_folder.h"
+#include "train/run/torch_checkpoint.h"
 #include "train/schedule.h"
 #include "train/setup.h"
-#include "train/torch_checkpoint.h"
 #include "train/validate.h"
 
 namespace vitral::train {

@@ -73,8 +73,7 @@ std::vector<std::string> read_rows(const H5File& file, const InputFile& bytes, c
 
 }  // namespace
 
-std::vector<std::string> read_text_rows(const H5File& file, const InputFile& bytes,
-                                        const std::string& name) {
+std::vector<std::string> read_text_rows(const H5File& file, const InputFile& bytes, const std::string& name) {
   return read_rows(file, bytes, name, nullptr);
 }
 

@@ -1,6 +1,6 @@
 // The files of a checkpoint and of the run folder around it (docs/checkpoints.md). What they mean for
-// training is in train/checkpoint.h; this much of it is here so that everything that takes weights can read
-// them.
+// training is in train/run/checkpoint.h; this much of it is here so that everything that takes weights can
+// read them.
 //
 //   RUN/checkpoints/step-000001234/{model.safetensors, optimizer.safetensors, state.json}
 //   RUN/checkpoints/{latest,best}         one line: the name of a complete checkpoint

@@ -11,7 +11,6 @@
 #include <cstring>
 
 #include "base/input_file.h"
-#include "base/input_file.h"
 #include "data/dataset.h"
 #include "data/hdf5/storage_index.h"
 #include "tests/fuzz/fuzz.h"

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "tests/support.h"
-#include "train/checkpoint.h"
+#include "train/run/checkpoint.h"
 
 namespace vitral::test {
 

@@ -1,6 +1,6 @@
 // Optimiser and scheduler state of PyTorch: the next steps are those of PyTorch, and what does not fit is one
 // line.
-#include "train/torch_checkpoint.h"
+#include "train/run/torch_checkpoint.h"
 
 #include <functional>
 

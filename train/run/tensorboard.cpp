@@ -1,4 +1,4 @@
-#include "train/tensorboard.h"
+#include "train/run/tensorboard.h"
 
 #include <array>
 #include <bit>

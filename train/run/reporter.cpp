@@ -1,4 +1,4 @@
-#include "train/reporter.h"
+#include "train/run/reporter.h"
 
 #include <algorithm>
 #include <chrono>

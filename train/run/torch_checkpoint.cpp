@@ -1,4 +1,4 @@
-#include "train/torch_checkpoint.h"
+#include "train/run/torch_checkpoint.h"
 
 #include <cmath>
 #include <filesystem>

@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "base/append_file.h"
-#include "train/metrics.h"
+#include "train/run/metrics.h"
 
 namespace vitral::train {
 

@@ -5,10 +5,10 @@
 #include <utility>
 #include <vector>
 
-#include "train/checkpoint.h"
-#include "train/metrics.h"
-#include "train/position.h"
-#include "train/tensorboard.h"
+#include "train/run/checkpoint.h"
+#include "train/run/metrics.h"
+#include "train/run/position.h"
+#include "train/run/tensorboard.h"
 
 namespace vitral::train {
 

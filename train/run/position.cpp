@@ -1,4 +1,4 @@
-#include "train/position.h"
+#include "train/run/position.h"
 
 #include <cmath>
 

@@ -6,9 +6,9 @@
 
 #include "train/config.h"
 #include "train/pipeline.h"
-#include "train/position.h"
-#include "train/progress.h"
-#include "train/run_folder.h"
+#include "train/run/position.h"
+#include "train/run/progress.h"
+#include "train/run/run_folder.h"
 
 namespace vitral::train {
 

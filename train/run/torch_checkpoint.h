@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "models/objective.h"
-#include "train/checkpoint.h"
 #include "train/config.h"
-#include "train/position.h"
+#include "train/run/checkpoint.h"
+#include "train/run/position.h"
 
 namespace vitral::train {
 

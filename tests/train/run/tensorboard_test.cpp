@@ -1,5 +1,5 @@
 // Decodes event files byte by byte, on its own and not with the writer's helpers.
-#include "train/tensorboard.h"
+#include "train/run/tensorboard.h"
 
 #include <cstring>
 #include <filesystem>
