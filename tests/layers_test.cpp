@@ -1,7 +1,6 @@
 // The rule of direction: base <- tensor <- autograd <- nn <- models <- train, infer <- cli, and
-// tensor <- data <- models.
-// Nothing points back. The table says what the files of a folder may include besides their own folder; a
-// folder without a row belongs to the one above it.
+// tensor <- data <- models. Nothing points back. The table says what the files of a folder may include
+// besides their own folder; a folder without a row belongs to the one above it.
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -81,6 +80,20 @@ TEST(Layers, NothingPointsBack) {
     }
   }
   EXPECT_GT(lines, 200);
+}
+
+TEST(Layers, FilesAreShort) {
+  std::set<std::string> folders{"docs", "tests"};
+  for (const auto& [folder, allowed] : may_include) folders.insert(folder);
+  for (const auto& folder : folders)
+    for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+      if (!is_source(entry.path())) continue;
+      std::ifstream file(entry.path());
+      std::string line;
+      int lines = 0;
+      while (std::getline(file, line)) ++lines;
+      EXPECT_LE(lines, 450) << entry.path() << " has " << lines << " lines; what are its two parts?";
+    }
 }
 
 TEST(Layers, EveryFolderOfSourcesIsInTheTable) {
