@@ -65,9 +65,9 @@ Variable attention_mask(const Variable& qkv, const std::function<bool(std::int64
 }
 
 Variable attention_weights(const Variable& qkv, std::int64_t heads, const Variable& mask) {
-  const auto size = static_cast<double>(qkv.dim(2) / 3 / heads);
-  const Variable scores =
-      affine(matmul(part_of(qkv, heads, 0), part_of(qkv, heads, 1), true), 1 / std::sqrt(size));
+  const std::int64_t size = qkv.dim(2) / 3 / heads;
+  const Variable scores = affine(matmul(part_of(qkv, heads, 0), part_of(qkv, heads, 1), true),
+                                 1 / std::sqrt(static_cast<double>(size)));
   return vitral::softmax(mask.defined() ? add(scores, mask) : scores);
 }
 
