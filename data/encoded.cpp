@@ -128,7 +128,7 @@ class VariableLength : public EncodedReader::Source {
 
 }  // namespace
 
-EncodedReader::EncodedReader(FilePtr file, BytesPtr bytes) {
+EncodedReader::EncodedReader(const FilePtr& file, const BytesPtr& bytes) {
   const Handle object(H5Oopen(file->id(), "/encoded", H5P_DEFAULT), H5Oclose);
   if (object < 0) throw_error("{}: /encoded cannot be read; the file is damaged", file->path());
   if (H5Iget_type(object) == H5I_GROUP) {

@@ -18,7 +18,7 @@ namespace vitral::data {
 class EncodedReader {
  public:
   /// UsageError: /encoded is neither form; Error: offsets or references that do not fit the file.
-  EncodedReader(std::shared_ptr<const H5File> file, std::shared_ptr<const InputFile> bytes);
+  EncodedReader(const std::shared_ptr<const H5File>& file, const std::shared_ptr<const InputFile>& bytes);
   ~EncodedReader();
   EncodedReader(EncodedReader&&) noexcept;
   EncodedReader& operator=(EncodedReader&&) noexcept;

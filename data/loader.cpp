@@ -76,7 +76,7 @@ std::string target_problem(const Batch& batch, const Dataset& dataset) {
 }
 
 struct Loader::State {
-  State(Dataset d, LoaderOptions o) : dataset(std::move(d)), options(bounded(std::move(o), dataset)) {}
+  State(Dataset d, const LoaderOptions& o) : dataset(std::move(d)), options(bounded(o, dataset)) {}
   ~State() {
     {
       const std::lock_guard lock(mutex);
@@ -288,8 +288,8 @@ void Loader::State::run() {
   }
 }
 
-Loader::Loader(Dataset dataset, LoaderOptions options)
-    : state_(std::make_unique<State>(std::move(dataset), std::move(options))) {
+Loader::Loader(Dataset dataset, const LoaderOptions& options)
+    : state_(std::make_unique<State>(std::move(dataset), options)) {
   State& s = *state_;
   s.check();
   s.whole = s.whole_images();

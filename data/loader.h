@@ -51,7 +51,7 @@ class Loader {
  public:
   /// UsageError: options out of range, an empty dataset, no embeddings, stored views that another transform
   /// replays, and in validation stored views none of which has seed 0. Begins epoch 0.
-  Loader(Dataset dataset, LoaderOptions options);
+  Loader(Dataset dataset, const LoaderOptions& options);
   ~Loader();  // at any time: the workers stop after the sample at hand
   Loader(Loader&&) noexcept;
   Loader& operator=(Loader&&) noexcept;

@@ -114,7 +114,7 @@ PackSummary pack(const PackOptions& options) {
   const int cores = std::max(static_cast<int>(std::thread::hardware_concurrency()), 1);
   const int workers = options.workers > 0 ? options.workers : cores;
   parallel_ordered(
-      summary.found, workers, 4 * workers,
+      summary.found, workers, std::int64_t{4} * workers,
       [&](std::int64_t i) { return load(files[static_cast<std::size_t>(i)], options); },
       [&](std::int64_t i, const Packed& packed) {
         const auto k = static_cast<std::size_t>(i);

@@ -104,6 +104,7 @@ void StoredEmbeddings::each_block(
 std::vector<std::string> StoredEmbeddings::names(const std::vector<std::int64_t>& rows) const {
   if (state_->names) return data::read_text_rows(*state_->file, *state_->bytes, "/names", rows);
   std::vector<std::string> out;
+  out.reserve(rows.size());
   for (const std::int64_t row : rows)
     out.push_back(state_->dataset && state_->dataset->has_name(row) ? state_->dataset->name(row)
                                                                     : fmt::format("image {}", row));

@@ -18,7 +18,7 @@ void flatten(const nlohmann::json& value, const std::string& name, int depth,
              std::map<std::string, std::string>& out) {
   if (value.is_object() && depth < 8) {
     for (const auto& [key, inner] : value.items())
-      flatten(inner, name.empty() ? key : name + "." + key, depth + 1, out);
+      flatten(inner, name.empty() ? key : fmt::format("{}.{}", name, key), depth + 1, out);
   } else if (value.is_string()) {
     out[name] = value.get<std::string>();
   } else if (value.is_number() || value.is_boolean()) {

@@ -7,8 +7,10 @@
 #include <limits>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -53,8 +55,11 @@ std::string format_bar(const ProgressState& p, int columns) {
     bar.resize(width, ' ');
     return fmt::format("{}[{}] {}{}{}{}", epoch, bar, step, speed, wait, eta);
   }
-  for (const std::string& line :
-       {epoch + step + speed + wait + eta, epoch + step + speed + eta, step + speed + eta, step + eta}) {
+  for (const auto& parts : {std::vector{epoch, step, speed, wait, eta},
+                            {epoch, step, speed, eta},
+                            {step, speed, eta},
+                            {step, eta}}) {
+    std::string line = fmt::format("{}", fmt::join(parts, ""));
     if (line.size() <= room) return line;
   }
   return step.substr(0, room);

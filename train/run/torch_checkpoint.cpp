@@ -7,7 +7,6 @@
 
 #include "data/weights/torch_file.h"
 #include "data/weights/torch_training.h"
-#include "models/student/student.h"
 
 namespace vitral::train {
 namespace {
