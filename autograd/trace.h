@@ -2,8 +2,7 @@
 //
 //   Trace trace;
 //   const Variable y = model(x);
-//   for (const TracedOperation& step : trace.operations()) ...     // step.output.same(y.value()) is the last
-//   one
+//   for (const TracedOperation& step : trace.operations()) write(step.name, step.inputs, step.output);
 //
 // While one lives, operations of this thread record no gradients, and the fused ones are computed as their
 // composed references (autograd/composed.h), so that the list holds elementary operations only: those of

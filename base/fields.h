@@ -2,10 +2,13 @@
 // metadata of weights files, command-line flags, checks, error texts, and what `vitral info` and the
 // documentation show.
 //
-//   const std::vector<Field<Scale>>& scale_fields() {                       // base/field_kinds.h has the
-//   kinds
-//     static const std::vector<Field<Scale>> table{FIELD(Scale, size, Integer{1, 8192}), FIELD(Scale, name,
-//     Path{})}; return table;
+//   const std::vector<Field<Lens>>& lens_fields() {     // the kinds are in base/field_kinds.h
+//     using namespace fields;
+//     static const std::vector<Field<Lens>> table{
+//         VITRAL_FIELD(Lens, size, Integer{1, 8192}),
+//         VITRAL_FIELD(Lens, coated, Truth{}),
+//     };
+//     return table;
 //   }
 //
 // A value is YAML on one line everywhere: 3, true, neighbourhood, [full, full].

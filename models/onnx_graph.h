@@ -2,11 +2,10 @@
 // a few standard operators of opset 17. The model follows whatever its C++ computes, so there is no second
 // definition.
 //
-//   data::OnnxModel model = onnx_graph("student", [&](std::int64_t batch) {
-//     const Variable images(Tensor::zeros({batch, 3, 64, 64}));
-//     return OnnxComputation{{{"images", images.value()}}, {{"embedding",
-//     student.forward(images).embedding.value()}}};
-//   }, student.state());
+//   data::OnnxModel model = onnx_graph("square", [](std::int64_t batch) {
+//     const Variable x(Tensor::zeros({batch, 8}));
+//     return OnnxComputation{{{"x", x.value()}}, {{"y", square(x).value()}}};
+//   }, {});
 #pragma once
 #include <functional>
 #include <string>
