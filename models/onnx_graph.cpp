@@ -49,7 +49,7 @@ class Graph {
   Name of(const Tensor& t);
   Name transposed_matrix(const Tensor& t);
   // A constant under its content, so that equal ones are stored once.
-  Name constant(const std::string& kind, Tensor t);
+  Name constant(const std::string& kind, const Tensor& t);
   Name number(double value) { return constant("number", Tensor::full({1}, value)); }
   Name integers(const Ints& values);
 
@@ -76,7 +76,7 @@ class Graph {
   const Name* result_ = nullptr;  // the name of the output that the operation at hand makes
 };
 
-Name Graph::constant(const std::string& kind, Tensor t) {
+Name Graph::constant(const std::string& kind, const Tensor& t) {
   std::string content(static_cast<const char*>(t.raw()), t.bytes());
   content += t.shape().str();
   const auto [found, is_new] = constants_.try_emplace(content, fmt::format("{}_{}", kind, constants_.size()));
