@@ -27,6 +27,7 @@ struct Arguments {
   infer::ActivationRequest request;
   infer::ActivationOptions picture;
   std::string style, teacher, output;
+  ExifArgument exif;
   bool weights = false, json = false;
 };
 
@@ -53,7 +54,8 @@ std::vector<infer::ImageActivations> of_files(const Arguments& a, const models::
   for (const auto& file : files) {
     try {
       if (!file.problem.empty()) throw_error("{}", file.problem);
-      out.push_back(infer::activations_of(encoder, data::read_image(file.path), file.name, targets, teacher));
+      out.push_back(infer::activations_of(encoder, data::read_image(file.path, {.exif = a.exif.value()}),
+                                          file.name, targets, teacher));
     } catch (const UsageError&) {
       throw;
     } catch (const Error& e) {
@@ -96,14 +98,16 @@ void run(const Arguments& a) {
     data::check_image_name(a.output);
   }
   const bool datasets = are_datasets(a.inputs);
-  const auto files = datasets ? std::vector<data::ImageFile>() : data::list_images(a.inputs);
+  data::LeftOut left_out;
+  const auto files = datasets ? std::vector<data::ImageFile>() : data::list_images(a.inputs, &left_out);
+  report_left_out(left_out);
   if (!datasets) {
     VITRAL_CHECK(a.request.concepts.empty() && a.request.images.empty(),
                  "{}: --concept and --image choose from datasets; give --text for images", a.inputs.front());
     VITRAL_CHECK(a.texts.given() || !a.teacher.empty() || a.weights,
                  "{}: is no dataset with concepts; give --text and --clip, --teacher or --weights",
                  a.inputs.front());
-    VITRAL_CHECK(!files.empty(), "{}: no images in there (.jpg, .jpeg, .png)", a.inputs.front());
+    VITRAL_CHECK(!files.empty(), "{}: no images in there", a.inputs.front());
     VITRAL_CHECK(files.size() <= max_images, "{} images are too many for one picture, the limit is {}",
                  files.size(), max_images);
   }
@@ -122,7 +126,8 @@ void run(const Arguments& a) {
   if (!datasets) {
     images = of_files(a, encoder, files, targets, other);
   } else {
-    const data::Dataset dataset = data::Dataset::open(a.inputs);
+    data::Dataset dataset = data::Dataset::open(a.inputs);
+    dataset.set_exif(a.exif.value());
     images = a.texts.given() ? infer::dataset_activations(encoder, dataset, a.request, targets, other)
                              : infer::concept_activations(encoder, dataset, a.request, other);
   }
@@ -181,6 +186,7 @@ void add_activate(Program& program) {
   command.option("--cell", a->picture.cell, "pixels a side of an image in the picture")
       .shows_default()
       .between(32, 2048);
+  a->exif.add_to(command);
   command.flag("--json", a->json, "the numbers of every patch as one JSON object");
   command.run([a] { run(*a); });
 }

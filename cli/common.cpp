@@ -67,6 +67,14 @@ models::Encoder EncoderArguments::load() const {
   return models::Encoder::load(weights, parse_device(device), student.values(), temperature);
 }
 
+Option ExifArgument::add_to(Command& command) {
+  return command
+      .option("--exif", text,
+              "apply: turn photographs as their camera has noted it (Exif orientation); or ignore")
+      .shows_default()
+      .one_of({"apply", "ignore"});
+}
+
 void check_output(const std::string& output, const std::vector<std::string>& inputs) {
   namespace fs = std::filesystem;
   std::error_code ignored;

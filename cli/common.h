@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/command.h"
+#include "data/images/image.h"
 #include "models/student/encoder.h"
 
 namespace vitral::cli {
@@ -34,6 +35,14 @@ struct EncoderArguments {
 
   void add_to(Command& command);
   models::Encoder load() const;
+};
+
+/// --exif apply|ignore, of every command that reads images.
+struct ExifArgument {
+  std::string text = "apply";
+
+  Option add_to(Command& command);
+  data::Exif value() const { return data::exif_of(text); }
 };
 
 /// Before any work: UsageError where the output's folder is not there, or the output is one of the inputs.

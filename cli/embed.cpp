@@ -15,6 +15,7 @@ struct Arguments {
   TextArguments texts;
   std::vector<std::string> images;
   infer::EmbedOptions options;
+  ExifArgument exif;
   bool json = false;
 };
 
@@ -26,7 +27,9 @@ void embed_images(Arguments& a) {
   inputs.push_back(a.encoder.weights);
   check_output(a.options.output, inputs);
   const models::Encoder encoder = a.encoder.load();
-  const auto images = data::list_images(a.images);
+  data::LeftOut left_out;
+  const auto images = data::list_images(a.images, &left_out);
+  a.options.exif = a.exif.value();
   a.options.weights = a.encoder.weights;
   a.options.progress = terminal_counter("embedded");
   const StopSignals signals;
@@ -35,6 +38,7 @@ void embed_images(Arguments& a) {
   report_resumed(s.resumed);
   if (s.stopped) throw_stopped(a.options.output, signals);
   report_skipped(s.skipped, s.found);
+  report_left_out(left_out);
   if (s.embedded == 0)
     throw_error("{}: nothing written, none of the {} images can be read", a.options.output, s.found);
   if (!a.json) {
@@ -45,7 +49,8 @@ void embed_images(Arguments& a) {
                   {"images", s.embedded},
                   {"found", s.found},
                   {"resumed", s.resumed},
-                  {"skipped", json_of(s.skipped)}});
+                  {"skipped", json_of(s.skipped)},
+                  {"left_out", json_of(left_out)}});
 }
 
 void embed_texts(const Arguments& a) {
@@ -74,7 +79,7 @@ void add_embed(Program& program) {
                       "clip-vit-base-patch32 -o texts.h5");
   a->encoder.add_to(command);
   command.existing("weights").required(false);
-  command.option("images", a->images, "folders and files (JPEG, PNG)").type_name("IMAGES");
+  command.option("images", a->images, "folders of images, and image files").type_name("IMAGES");
   command
       .option("-o,--output", a->options.output,
               "HDF5 file to write: /names, /embeddings, /probs; for texts /texts, /embeddings")
@@ -83,6 +88,7 @@ void add_embed(Program& program) {
   command.flag(
       "--scaled-decode", a->options.scaled_decode,
       "decode large JPEG files at 1/2, 1/4 or 1/8 of their size: faster, not exactly Pillow's pixels");
+  a->exif.add_to(command);
   command.option("--batch", a->options.batch_size, "images at once").shows_default().at_least(1);
   command.flag("--restart", a->options.restart, "forget what an interrupted run has done");
   a->texts.add_to(command, false);

@@ -4,6 +4,7 @@
 
 #include "cli/common.h"
 #include "cli/eval_print.h"
+#include "cli/print.h"
 #include "cli/text.h"
 
 namespace vitral::cli {
@@ -17,6 +18,7 @@ struct Arguments {
   bool zero_shot = false, retrieval = false;
   std::string classes, captions, teacher, teacher_transform = "clip";
   EvalStyle style;
+  ExifArgument exif;
   // Options of the one way to measure that have no meaning for the other.
   std::vector<Option> of_embeddings, of_texts;
 
@@ -52,7 +54,8 @@ void check(const Arguments& a) {
 }
 
 void measure_on_embeddings(Arguments& a) {
-  const data::Dataset dataset = data::Dataset::open(a.inputs);
+  data::Dataset dataset = data::Dataset::open(a.inputs);
+  dataset.set_exif(a.exif.value());
   const models::Encoder encoder = a.encoder.load();
   if (a.texts.has_source())
     a.options.embed_concepts = [&a](const std::vector<std::string>& names) {
@@ -89,7 +92,8 @@ infer::TextTask task_of(const Arguments& a, const data::ImageSource& source) {
 }
 
 void measure_on_texts(const Arguments& a) {
-  const data::ImageSource source = data::ImageSource::open(a.inputs);
+  const data::ImageSource source = data::ImageSource::open(a.inputs, a.exif.value());
+  report_left_out(source.left_out());
   const models::Encoder student = a.encoder.load();
   const auto teacher = load_teacher(a.teacher, a.encoder.device);
   std::vector<infer::ImageModel> models{infer::model_of(student)};
@@ -104,7 +108,7 @@ void measure_on_texts(const Arguments& a) {
   options.skipped = skip;
   const auto start = now();
   const infer::TextResult r = infer::evaluate_text(models, source, task, options);
-  print(r, task, seconds_since(start), a.style);
+  print(r, task, source.left_out(), seconds_since(start), a.style);
 }
 
 void add_options_of_embeddings(Command& command, Arguments& a) {
@@ -162,6 +166,7 @@ void add_eval(Program& program) {
       .at_least(1);
   add_options_of_embeddings(command, *a);
   add_options_of_texts(command, *a);
+  a->exif.add_to(command);
   command.flag("--per-class", a->style.per_class, "in the table: each class and each concept");
   command.flag("--json", a->style.json, "one JSON object, with each class and each concept");
   command.run([a] {

@@ -178,8 +178,12 @@ ordered_json to_json(const infer::ZeroShotResult& z, const std::vector<std::stri
           {"classes", std::move(classes)}};
 }
 
-ordered_json to_json(const infer::TextResult& r, const infer::TextTask& task, double seconds) {
-  ordered_json out = {{"images", r.images}, {"skipped", r.skipped}, {"unlabelled", r.unlabelled}};
+ordered_json to_json(const infer::TextResult& r, const infer::TextTask& task, const data::LeftOut& left_out,
+                     double seconds) {
+  ordered_json out = {{"images", r.images},
+                      {"skipped", r.skipped},
+                      {"left_out", json_of(left_out)},
+                      {"unlabelled", r.unlabelled}};
   if (task.captions) out["unknown_captions"] = task.captions->unknown;
   for (const infer::TextEvaluation& m : r.models) {
     ordered_json& model = out[m.model];
@@ -201,9 +205,10 @@ void print(const infer::Evaluation& e, double seconds, const EvalStyle& style) {
     print_table(e, seconds, style.per_class);
 }
 
-void print(const infer::TextResult& r, const infer::TextTask& task, double seconds, const EvalStyle& style) {
+void print(const infer::TextResult& r, const infer::TextTask& task, const data::LeftOut& left_out,
+           double seconds, const EvalStyle& style) {
   if (style.json)
-    print_json(to_json(r, task, seconds));
+    print_json(to_json(r, task, left_out, seconds));
   else
     print_table(r, task, seconds, style.per_class);
 }

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "cli/common.h"
 #include "cli/print.h"
 
 namespace vitral::cli {
@@ -35,7 +36,8 @@ void print_summary(const data::PackOptions& options, const data::PackSummary& su
   nlohmann::json out = {{"output", options.output},
                         {"images", summary.train},
                         {"found", summary.found},
-                        {"skipped", json_of(summary.skipped)}};
+                        {"skipped", json_of(summary.skipped)},
+                        {"left_out", json_of(summary.left_out)}};
   if (!options.val_output.empty()) {
     out["val_output"] = options.val_output;
     out["val_images"] = summary.val;
@@ -49,23 +51,23 @@ void add_pack(Program& program) {
   struct Arguments {
     data::PackOptions pack;
     std::vector<std::string> limits;
+    ExifArgument exif;
     bool json = false;
   };
   auto args = std::make_shared<Arguments>();
   Command command = program.command("pack", "Writes image files into an HDF5 dataset",
                                     "vitral pack photos/ -o train.h5 --size 300 --val 0.1 --val-out val.h5");
-  command.option("IMAGES", args->pack.inputs, "folders (all JPEG and PNG files in them) and files")
-      .required();
+  command.option("IMAGES", args->pack.inputs, "folders (all images in them) and files").required();
   command.option("-o,--output", args->pack.output, "the dataset file to write").required();
   const Option size =
       command.option("--size", args->pack.size, "store pixels, stretched to SIZE x SIZE").shows_default();
   const Option encoded =
-      command.flag("--encoded", args->pack.encoded, "store the JPEG and PNG files as they are")
-          .excludes(size);
+      command.flag("--encoded", args->pack.encoded, "store the image files as they are").excludes(size);
   command
       .flag("--scaled-decode", args->pack.scaled_decode,
             "decode large JPEG files at 1/2, 1/4 or 1/8 of their size: faster, not exactly Pillow's pixels")
       .excludes(encoded);
+  args->exif.add_to(command).excludes(encoded);
   command.option("--limit", args->limits, "PATTERN=N: at most N files whose name matches (repeatable)")
       .takes_one_each_time();
   command.option("--val", args->pack.val_fraction, "fraction of the images for validation");
@@ -75,6 +77,7 @@ void add_pack(Program& program) {
   command.run([args] {
     auto& options = args->pack;
     for (const auto& text : args->limits) options.limits.push_back(parse_limit(text));
+    options.exif = args->exif.value();
     const bool terminal = isatty(STDERR_FILENO) != 0;
     if (terminal)
       options.progress = [](std::int64_t done, std::int64_t total) {
@@ -84,8 +87,8 @@ void add_pack(Program& program) {
       };
     const data::PackSummary summary = data::pack(options);
     report_skipped(summary.skipped, summary.found);
-    if (summary.found == 0)
-      throw_error("pack: there are no .jpg, .jpeg or .png files in {}", options.inputs.front());
+    report_left_out(summary.left_out);
+    if (summary.found == 0) throw_error("pack: there are no images in {}", options.inputs.front());
     if (!summary.written)
       throw_error("{}: nothing was written, no image is left for it: {} of {} cannot be packed",
                   summary.train == 0 ? options.output : options.val_output, summary.skipped.size(),

@@ -30,6 +30,16 @@ void report_skipped(const std::vector<data::SkippedFile>& skipped, std::int64_t 
                  file.reason.c_str());
 }
 
+nlohmann::json json_of(const data::LeftOut& left_out) {
+  nlohmann::json out = nlohmann::json::object();
+  for (const auto& [kind, count] : left_out) out[kind] = count;
+  return out;
+}
+
+void report_left_out(const data::LeftOut& left_out) {
+  if (!left_out.empty()) std::fprintf(stderr, "%s\n", data::describe(left_out).c_str());
+}
+
 void report_resumed(std::int64_t images) {
   if (images > 0)
     std::fprintf(stderr, "went on after the %lld images of an earlier run\n", static_cast<long long>(images));

@@ -19,6 +19,11 @@ nlohmann::json json_of(const std::vector<data::SkippedFile>& skipped);
 /// A line each on stderr: "skipped 2 of 40 images: a.png: ...".
 void report_skipped(const std::vector<data::SkippedFile>& skipped, std::int64_t found);
 
+/// {".mp4": 3}
+nlohmann::json json_of(const data::LeftOut& left_out);
+/// One line on stderr where there is something: "left out: 3 .mp4".
+void report_left_out(const data::LeftOut& left_out);
+
 /// Of work that goes on where an earlier run was interrupted, on stderr where it did.
 void report_resumed(std::int64_t images);
 /// Error: a signal has stopped the work on `output`, run it again.

@@ -34,6 +34,7 @@ void add_report(Program& program) {
     std::vector<std::string> inputs;
     infer::ReportRequest request;
     std::string output;
+    ExifArgument exif;
     bool json = false;
   };
   auto a = std::make_shared<Arguments>();
@@ -41,7 +42,7 @@ void add_report(Program& program) {
       program.command("report", "writes one HTML page: images, patches, prompts and training curves",
                       "vitral report runs/shapes shapes/val.h5 -o report.html");
   a->encoder.add_to(command);
-  command.option("images", a->inputs, "dataset files (HDF5), or images (JPEG, PNG) and folders of them")
+  command.option("images", a->inputs, "dataset files (HDF5), or images and folders of them")
       .required()
       .type_name("IMAGES");
   command.option("-o,--output", a->output, "HTML file to write").required();
@@ -50,13 +51,15 @@ void add_report(Program& program) {
       .type_name("FOLDER");
   command.option("--image", a->request.images, "images by number; default: the first ones").at_least(0);
   command.option("--count", a->request.count, "how many images, without --image").shows_default().at_least(1);
+  a->exif.add_to(command);
   command.flag("--json", a->json, "a summary as one JSON object");
   command.run([a] {
     auto inputs = a->inputs;
     inputs.push_back(a->encoder.weights);
     for (const auto& file : a->texts.inputs()) inputs.push_back(file);
     check_output(a->output, inputs);
-    const data::ImageSource source = data::ImageSource::open(a->inputs);
+    const data::ImageSource source = data::ImageSource::open(a->inputs, a->exif.value());
+    report_left_out(source.left_out());
     const models::Encoder encoder = a->encoder.load();
     a->request.weights = a->encoder.weights;
     add_texts(a->texts, a->encoder.device, encoder.config().width, a->request);
@@ -76,9 +79,13 @@ void add_report(Program& program) {
                  static_cast<double>(page.size()) / 1e6);
       return;
     }
-    const nlohmann::ordered_json out = {{"output", a->output},       {"images", report.images.size()},
-                                        {"found", source.size()},    {"skipped", skipped},
-                                        {"prompts", report.prompts}, {"curves", report.run.has_value()},
+    const nlohmann::ordered_json out = {{"output", a->output},
+                                        {"images", report.images.size()},
+                                        {"found", source.size()},
+                                        {"skipped", skipped},
+                                        {"left_out", json_of(source.left_out())},
+                                        {"prompts", report.prompts},
+                                        {"curves", report.run.has_value()},
                                         {"bytes", page.size()}};
     print_json(out);
   });

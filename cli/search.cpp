@@ -32,6 +32,7 @@ struct Arguments {
   std::string student, teacher, root, output;
   std::int64_t k = 10, batch_size = 64;
   infer::SheetOptions sheet;
+  ExifArgument exif;
   bool json = false;
 };
 
@@ -47,6 +48,7 @@ struct Searched {
   std::vector<Ranking> rankings;
   std::int64_t images = 0;
   std::vector<data::SkippedFile> skipped;
+  data::LeftOut left_out;
   std::function<std::vector<std::string>(const std::vector<std::int64_t>&)> names;
   std::function<Tensor(std::int64_t row, const std::string& name)> image;
 };
@@ -58,7 +60,8 @@ Tensor query_rows(const Arguments& a, const infer::TextEmbeddings* texts, int si
   Tensor out({from_texts + static_cast<std::int64_t>(a.query_images.size()), width});
   if (texts) out.rows(0, from_texts).copy_from(texts->embeddings);
   for (std::size_t i = 0; i < a.query_images.size(); ++i) {
-    const Tensor image = data::validation_transform(data::read_image(a.query_images[i]), size);
+    const Tensor image =
+        data::validation_transform(data::read_image(a.query_images[i], {.exif = a.exif.value()}), size);
     const std::int64_t row = from_texts + static_cast<std::int64_t>(i);
     out.rows(row, row + 1).copy_from(encode(image.reshape({1, size, size, 3})));
   }
@@ -74,12 +77,12 @@ Ranking ranking_of(const char* who, const std::string& whose, const Arguments& a
 
 // Images that a student, and a teacher, embed now.
 Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
-  auto files = std::make_shared<std::vector<data::ImageFile>>(data::list_images(a.images));
-  VITRAL_CHECK(!files->empty(), "{}: no images in there (.jpg, .jpeg, .png)", a.images.front());
+  Searched out;
+  auto files = std::make_shared<std::vector<data::ImageFile>>(data::list_images(a.images, &out.left_out));
+  VITRAL_CHECK(!files->empty(), "{}: no images in there", a.images.front());
   const models::Encoder student = a.encoder.load();
   const auto teacher = load_teacher(a.teacher, a.encoder.device);
 
-  Searched out;
   std::vector<int> sizes{student.config().image_size};
   out.rankings.push_back(ranking_of("student", a.encoder.weights, a, texts, sizes[0], student.config().width,
                                     [&](const Tensor& images) { return student.embed(images).embeddings; }));
@@ -94,7 +97,8 @@ Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
   for (std::int64_t begin = 0; begin < total; begin += a.batch_size) {
     const std::int64_t count = std::min(a.batch_size, total - begin);
     const auto batch = infer::read_images(
-        std::span(*files).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)), sizes);
+        std::span(*files).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)), sizes,
+        a.exif.value());
     for (std::size_t i = 0; i < batch.problems.size(); ++i)
       if (!batch.problems[i].empty())
         out.skipped.push_back({(*files)[static_cast<std::size_t>(begin) + i].name, batch.problems[i]});
@@ -113,8 +117,8 @@ Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
     for (const auto row : rows) names.push_back((*files)[(*file_of)[static_cast<std::size_t>(row)]].name);
     return names;
   };
-  out.image = [files, file_of](std::int64_t row, const std::string&) {
-    return data::read_image((*files)[(*file_of)[static_cast<std::size_t>(row)]].path);
+  out.image = [files, file_of, exif = a.exif.value()](std::int64_t row, const std::string&) {
+    return data::read_image((*files)[(*file_of)[static_cast<std::size_t>(row)]].path, {.exif = exif});
   };
   return out;
 }
@@ -161,9 +165,9 @@ Searched search_stored(const Arguments& a, const infer::TextEmbeddings* texts) {
         [&](const Tensor& rows, std::int64_t first) { out.rankings[1].search.add(rows, first); });
   out.images = stored->size();
   out.names = [stored](const std::vector<std::int64_t>& rows) { return stored->names(rows); };
-  out.image = [stored, root = a.root](std::int64_t row, const std::string& name) {
+  out.image = [stored, root = a.root, exif = a.exif.value()](std::int64_t row, const std::string& name) {
     if (root.empty() && stored->has_images()) return stored->image(row);
-    return data::read_image((std::filesystem::path(root) / name).string());
+    return data::read_image((std::filesystem::path(root) / name).string(), {.exif = exif});
   };
   return out;
 }
@@ -226,6 +230,7 @@ void print_hits(const Searched& searched, const Results& results, std::size_t fr
   ordered_json out = {{"images", searched.images},
                       {"without_direction", searched.rankings[0].search.skipped()},
                       {"skipped", json_of(searched.skipped)},
+                      {"left_out", json_of(searched.left_out)},
                       {"queries", ordered_json::array()}};
   for (std::size_t q = 0; q < results.size(); ++q) {
     ordered_json query = {{"query", searched.queries[q]}, {"kind", q < from_texts ? "text" : "image"}};
@@ -293,6 +298,7 @@ void run(const Arguments& a) {
   for (const auto& image : a.query_images) searched.queries.push_back(image);
 
   for (const auto& s : searched.skipped) std::fprintf(stderr, "skipped: %s\n", s.reason.c_str());
+  report_left_out(searched.left_out);
   for (const auto& ranking : searched.rankings)
     if (ranking.search.skipped() > 0)
       std::fprintf(stderr, "left out: %lld rows (%s) that are zero or not finite\n",
@@ -317,8 +323,7 @@ void add_search(Program& program) {
   command.existing("weights")
       .description("a student's weights; or an HDF5 file with /embeddings (vitral embed, vitral teach)")
       .type_name("WEIGHTS_OR_EMBEDDINGS");
-  command.option("images", a->images, "with weights: folders and files to search (JPEG, PNG)")
-      .type_name("IMAGES");
+  command.option("images", a->images, "with weights: folders and files to search").type_name("IMAGES");
   a->texts.add_to(command);
   command.option("--query-image", a->query_images, "images like this one").type_name("FILE");
   command.option("--student", a->student, "of stored embeddings: the weights that embed --query-image")
@@ -339,6 +344,7 @@ void add_search(Program& program) {
       .shows_default()
       .between(1, 100);
   command.option("--batch", a->batch_size, "images embedded at once").shows_default().at_least(1);
+  a->exif.add_to(command);
   command.flag("--json", a->json, "one JSON object");
   command.run([a] { run(*a); });
 }

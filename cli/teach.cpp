@@ -15,6 +15,7 @@ struct Arguments {
   infer::TeachOptions teach;
   std::string device = "auto", augment, config, transform = "resize", dtype = "float32";
   int heads = 0;
+  ExifArgument exif;
   bool json = false;
 };
 
@@ -46,6 +47,7 @@ void run(Arguments& a) {
   if (!a.augment.empty())
     o.augment = a.augment == "clip" ? data::AugmentConfig::clip() : data::AugmentConfig{};
   const auto teacher = models::ClipImageEncoder::load(o.teacher, parse_device(a.device), a.heads);
+  o.exif = a.exif.value();
   const StopSignals signals;
   o.stop = [&] { return signals.requested(); };
   o.progress = terminal_counter("taught");
@@ -103,6 +105,7 @@ void add_teach(Program& program) {
   command.flag(
       "--in-place", o.in_place,
       "change the file itself, for one that is too large to copy; a crash in the last seconds can damage it");
+  a->exif.add_to(command);
   command.flag("--json", a->json, "a summary as one JSON object");
   command.run([a] { run(*a); });
 }

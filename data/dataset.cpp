@@ -4,7 +4,6 @@
 
 #include "base/text.h"
 #include "data/dataset_file.h"
-#include "data/images/image.h"
 
 namespace vitral::data {
 
@@ -61,6 +60,7 @@ std::uint64_t Dataset::view_seed(std::int64_t i, std::int64_t v) const {
 }
 
 Tensor Dataset::image(std::int64_t i) const {
+  const std::int64_t index = i;
   const DatasetFile& file = locate(i);
   if (file.plain) {
     Tensor image({file.plain->shape()[1], file.plain->shape()[2], 3}, DType::uint8);
@@ -69,8 +69,7 @@ Tensor Dataset::image(std::int64_t i) const {
   }
   thread_local std::vector<std::uint8_t> bytes;
   file.encoded->read(i, bytes);
-  return decode_image(bytes, file.names.empty() ? fmt::format("image {} of {}", i, file.path)
-                                                : one_line(file.names[static_cast<std::size_t>(i)]));
+  return decode(index, bytes);
 }
 
 std::optional<Dataset::Size> Dataset::plain_size(std::int64_t i) const {
@@ -89,6 +88,29 @@ void Dataset::read_encoded(std::int64_t i, std::vector<std::uint8_t>& buffer) co
   const DatasetFile& file = locate(i);
   VITRAL_CHECK(file.encoded.has_value(), "{}: its images are plain", file.path);
   file.encoded->read(i, buffer);
+}
+
+Tensor Dataset::decode(std::int64_t i, std::span<const std::uint8_t> bytes, std::int64_t min_side) const {
+  return decode_image(bytes, one_line(name(i)), {.min_side = min_side, .exif = exif(i)});
+}
+
+Exif Dataset::exif(std::int64_t i) const {
+  const DatasetFile& file = locate(i);
+  return exif_of_all_ ? exif_ : file.exif.value_or(exif_);
+}
+
+void Dataset::set_exif(Exif exif, bool of_all) {
+  exif_ = exif;
+  exif_of_all_ = of_all;
+}
+
+std::string Dataset::exif_note() const {
+  for (const auto& file : files_)
+    if (file->encoded && !exif_of_all_ && file->exif.value_or(exif_) != exif_)
+      return fmt::format(
+          "{}: its embeddings are of images with their Exif orientation {}, so that is how they are decoded",
+          file->path, exif_ == Exif::apply ? "ignored" : "applied");
+  return "";
 }
 
 Tensor Dataset::target(std::int64_t i, std::int64_t v) const {

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "data/images/image.h"
 #include "tensor/tensor.h"
 
 namespace vitral::data {
@@ -60,8 +61,17 @@ class Dataset {
   std::optional<Size> plain_size(std::int64_t i) const;
   /// A plain image straight into H * W * 3 bytes.
   void read_plain(std::int64_t i, std::uint8_t* to) const;
-  /// The stored JPEG or PNG file of an encoded image; `buffer` is reused.
+  /// The stored file of an encoded image; `buffer` is reused.
   void read_encoded(std::int64_t i, std::vector<std::uint8_t>& buffer) const;
+  /// What read_encoded() gave, as image() decodes it. Of `min_side` see data/images/image.h.
+  Tensor decode(std::int64_t i, std::span<const std::uint8_t> bytes, std::int64_t min_side = 0) const;
+  /// How image i is decoded. Embeddings belong to the pixels that they were made of: a file that has some
+  /// keeps to its attribute `exif`, and without one to Exif::ignore, as the versions before the attribute.
+  Exif exif(std::int64_t i = 0) const;
+  /// How encoded images without embeddings are decoded, or all, where the embeddings are to be replaced.
+  void set_exif(Exif exif, bool of_all = false);
+  /// One line for people where a file does not follow set_exif(), else "".
+  std::string exif_note() const;
 
   /// float32 [D]: the teacher's embedding of sample i (of view v), as it is stored. It may be zero, not
   /// finite, or beyond what float32 can square; then it has no direction to learn: target_problem() of
@@ -97,6 +107,8 @@ class Dataset {
   std::vector<std::shared_ptr<const DatasetFile>> files_;
   std::vector<std::int64_t> begin_{0};  // first sample of each file, then size()
   std::int64_t width_ = 0;
+  Exif exif_ = Exif::apply;
+  bool exif_of_all_ = false;
 };
 
 }  // namespace vitral::data

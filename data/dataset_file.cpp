@@ -63,6 +63,13 @@ DatasetFile::DatasetFile(const std::string& path_) : path(path_) {
     if (why != std::errc{} || end != text->data() + text->size() || view_size < 1)
       throw_error<UsageError>("{}: attribute view_size must be a number of pixels", path);
   }
+  if (const auto text = file->attribute("exif")) {
+    if (*text != name(Exif::apply) && *text != name(Exif::ignore))
+      throw_error<UsageError>("{}: attribute exif must be apply or ignore", path);
+    exif = exif_of(*text);
+  } else if (file->has("/embeddings")) {
+    exif = Exif::ignore;
+  }
   if (file->has("/embeddings")) check_embeddings(*file);
   read_names(*file, *bytes);
   read_concepts(*file, *bytes);

@@ -26,7 +26,8 @@ class DatasetFile {
   std::vector<std::string> names;         // [N] or none
   std::optional<Concepts> concepts;
   std::optional<std::string> teacher, transform;
-  int view_size = 0;  // pixels a side of the views, 0: not stored
+  std::optional<Exif> exif;  // how the embeddings were made; none without embeddings
+  int view_size = 0;         // pixels a side of the views, 0: not stored
 
   /// float32 [D] of row i, view v, as it is stored.
   void read_target(std::int64_t i, std::int64_t v, float* to) const;

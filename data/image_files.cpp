@@ -3,48 +3,127 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
+#include <iterator>
+#include <set>
+#include <utility>
+
+#include <fmt/ranges.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/input_file.h"
+#include "data/images/image.h"
 
 namespace vitral::data {
 namespace {
 
 namespace fs = std::filesystem;
 
-bool has_image_suffix(const fs::path& path) {
+std::string lower_suffix(const fs::path& path) {
   std::string suffix = path.extension().string();
   std::transform(suffix.begin(), suffix.end(), suffix.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return suffix == ".jpg" || suffix == ".jpeg" || suffix == ".png";
+  return suffix;
 }
 
-// Of what cannot be searched or read the rest is still found; it is listed with the skipped files. Links to
-// folders are not followed.
-void walk(const fs::path& folder, const fs::path& root, std::vector<ImageFile>& found) {
-  std::error_code why, ignored;
-  for (fs::directory_iterator entry(folder, why), end; !why && entry != end; entry.increment(why)) {
-    if (fs::is_directory(entry->symlink_status(ignored)))
-      walk(entry->path(), root, found);
-    else if (has_image_suffix(entry->path()))
-      found.push_back({entry->path().string(), entry->path().lexically_relative(root).generic_string(), ""});
+bool has_image_bytes(const std::string& path) {
+  try {
+    const InputFile file(path);
+    std::vector<std::uint8_t> head(std::min<std::size_t>(file.size(), image_head));
+    file.read(0, head.data(), head.size());
+    return looks_like_image(head);
+  } catch (const Error&) {
+    return false;  // what cannot be read and has no image's name is left out
   }
-  if (!why) return;
-  const std::string problem =
-      fmt::format("{}: cannot be searched: {}; check its permissions", folder.string(), why.message());
-  if (folder == root) throw_error<UsageError>("{}", problem);
-  found.push_back({folder.string(), folder.lexically_relative(root).generic_string(), problem});
 }
 
-void list_folder(const std::string& folder, std::vector<ImageFile>& out) {
-  std::vector<ImageFile> found;
-  walk(folder, folder, found);
-  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-  out.insert(out.end(), found.begin(), found.end());
-}
+// One search of a folder.
+class Search {
+ public:
+  Search(const fs::path& root, LeftOut& left_out) : root_(root), left_out_(left_out) {
+    enter(root);
+    std::sort(found_.begin(), found_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  }
+
+  std::vector<ImageFile>& found() { return found_; }
+
+ private:
+  using Place = std::pair<dev_t, ino_t>;
+
+  void enter(const fs::path& folder) {
+    struct stat info {};
+    const Place place = ::stat(folder.c_str(), &info) == 0 ? Place{info.st_dev, info.st_ino} : Place{};
+    if (std::find(chain_.begin(), chain_.end(), place) != chain_.end()) {
+      ++left_out_["link into a loop"];
+      return;
+    }
+    chain_.push_back(place);
+    walk(folder);
+    chain_.pop_back();
+  }
+
+  // Of what cannot be searched or read the rest is still found; it is listed with the skipped files.
+  void walk(const fs::path& folder) {
+    std::error_code why;
+    for (fs::directory_iterator entry(folder, why), end; !why && entry != end; entry.increment(why))
+      take(entry->path());
+    if (!why) return;
+    const std::string problem =
+        fmt::format("{}: cannot be searched: {}; check its permissions", folder.string(), why.message());
+    if (folder == root_) throw_error<UsageError>("{}", problem);
+    add(folder, problem);
+  }
+
+  void take(const fs::path& path) {
+    std::error_code why;
+    const fs::file_status status = fs::status(path, why);
+    if (fs::is_directory(status)) return enter(path);
+    if (!fs::exists(status)) return add(path, unreadable(path, status, why));
+    if (has_image_suffix(path.string()) || (fs::is_regular_file(status) && has_image_bytes(path.string())))
+      return add(path);
+    const std::string suffix = lower_suffix(path);
+    ++left_out_[suffix.empty() ? "without suffix" : suffix];
+  }
+
+  static std::string unreadable(const fs::path& path, const fs::file_status& status,
+                                const std::error_code& why) {
+    std::error_code ignored;
+    if (status.type() != fs::file_type::not_found)
+      return fmt::format("{}: cannot be read: {}; check the path and its permissions", path.string(),
+                         why.message());
+    const fs::path target = fs::read_symlink(path, ignored);
+    return fmt::format("{}: is a link to {}, which is not there", path.string(), target.string());
+  }
+
+  void add(const fs::path& path, const std::string& problem = "") {
+    found_.push_back({path.string(), path.lexically_relative(root_).generic_string(), problem});
+  }
+
+  fs::path root_;
+  LeftOut& left_out_;
+  std::vector<Place> chain_;  // the folders that the search is in
+  std::vector<ImageFile> found_;
+};
 
 }  // namespace
 
-std::vector<ImageFile> list_images(const std::vector<std::string>& inputs) {
+std::string describe(const LeftOut& left_out) {
+  std::vector<std::string> kinds;
+  std::int64_t archives = 0;
+  for (const auto& [kind, count] : left_out) {
+    kinds.push_back(fmt::format("{} {}", count, kind));
+    static const std::set<std::string> suffixes{".tar", ".tgz", ".gz", ".zip", ".parquet"};
+    if (suffixes.contains(kind)) archives += count;
+  }
+  if (kinds.empty()) return "";
+  std::string text = fmt::format("left out: {}", fmt::join(kinds, ", "));
+  if (archives == 1) text += " (1 archive: give it by name)";
+  if (archives > 1) text += fmt::format(" ({} archives: give them by name)", archives);
+  return text;
+}
+
+std::vector<ImageFile> list_images(const std::vector<std::string>& inputs, LeftOut* left_out) {
+  LeftOut ignored;
   std::vector<ImageFile> files;
   for (const auto& input : inputs) {
     std::error_code why;
@@ -54,10 +133,12 @@ std::vector<ImageFile> list_images(const std::vector<std::string>& inputs) {
     if (!fs::exists(status))
       throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", input,
                               why.message());
-    if (fs::is_directory(status))
-      list_folder(input, files);
-    else
+    if (fs::is_directory(status)) {
+      Search search(input, left_out ? *left_out : ignored);
+      std::move(search.found().begin(), search.found().end(), std::back_inserter(files));
+    } else {
       files.push_back({input, fs::path(input).filename().string(), ""});
+    }
   }
   return files;
 }

@@ -10,7 +10,7 @@
 
 namespace vitral::data {
 
-ImageSource ImageSource::open(const std::vector<std::string>& inputs) {
+ImageSource ImageSource::open(const std::vector<std::string>& inputs, Exif exif) {
   VITRAL_CHECK(!inputs.empty(), "no images given");
   const auto is_dataset = [](const std::string& path) { return H5File::is_hdf5(path); };
   const auto other = std::find_if_not(inputs.begin(), inputs.end(), is_dataset);
@@ -23,7 +23,9 @@ ImageSource ImageSource::open(const std::vector<std::string>& inputs) {
   if (other == inputs.end())
     source.dataset_ = Dataset::open(inputs);
   else
-    source.files_ = list_images(inputs);
+    source.files_ = list_images(inputs, &source.left_out_);
+  source.exif_ = exif;
+  if (source.dataset_) source.dataset_->set_exif(exif);
   VITRAL_CHECK(source.size() > 0, "{}: has no images", source.path_);
   return source;
 }
@@ -48,7 +50,7 @@ Tensor ImageSource::image(std::int64_t i) const {
   if (dataset_) return dataset_->image(i);
   const ImageFile& file = files_[static_cast<std::size_t>(i)];
   if (!file.problem.empty()) throw_error("{}", file.problem);
-  return read_image(file.path);
+  return read_image(file.path, {.exif = exif_});
 }
 
 void for_each_image(const ImageSource& source,

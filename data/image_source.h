@@ -18,7 +18,7 @@ class ImageSource {
  public:
   /// Dataset files, or image files and folders (searched as vitral pack does it). UsageError: both at once,
   /// nothing there, and what Dataset::open() and list_images() say.
-  static ImageSource open(const std::vector<std::string>& inputs);
+  static ImageSource open(const std::vector<std::string>& inputs, Exif exif = Exif::apply);
 
   std::int64_t size() const;
   /// The path relative to the folder that was given, the file's own name, or the entry of /names; "image 17"
@@ -29,12 +29,16 @@ class ImageSource {
   Tensor image(std::int64_t i) const;
   /// What was opened first, for messages.
   const std::string& path() const { return path_; }
+  /// What the search of folders has passed over.
+  const LeftOut& left_out() const { return left_out_; }
   const std::optional<Dataset>& dataset() const { return dataset_; }
 
  private:
   std::string path_;
   std::optional<Dataset> dataset_;  // either this
   std::vector<ImageFile> files_;    // or these
+  LeftOut left_out_;
+  Exif exif_ = Exif::apply;
 };
 
 /// Every image once, in order, decoded by the machine's cores ahead of their turn. `skip` gets those that do

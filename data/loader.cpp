@@ -232,7 +232,7 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
     dataset.read_encoded(i, bytes);
     try {
       const std::int64_t min_side = o.training ? decode_min_side(o.augment, o.image_size, seed) : 0;
-      image = decode_image(bytes, one_line(dataset.name(i)), min_side);
+      image = dataset.decode(i, bytes, min_side);
     } catch (const Error& e) {
       p.reasons[static_cast<std::size_t>(row)] = e.what();
       return;

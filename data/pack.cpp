@@ -11,7 +11,6 @@
 #include "base/ordered.h"
 #include "base/text.h"
 #include "data/dataset_writer.h"
-#include "data/images/image.h"
 #include "data/images/resize.h"
 
 namespace vitral::data {
@@ -79,7 +78,9 @@ Packed load(const ImageFile& source, const PackOptions& options) {
     packed.file.resize(static_cast<std::size_t>(reader.size()));
     reader.read(0, packed.file.data(), packed.file.size());
     const bool scaled = options.scaled_decode && !options.encoded;
-    const Tensor image = decode_image(packed.file, source.name, scaled ? min_side_for(options.size) : 0);
+    const Tensor image =
+        decode_image(packed.file, source.name,
+                     {.min_side = scaled ? min_side_for(options.size) : 0, .exif = options.exif});
     if (options.encoded) return packed;
     packed.image = resize(image, options.size, options.size, Filter::bilinear);
     packed.file = {};
@@ -93,8 +94,8 @@ Packed load(const ImageFile& source, const PackOptions& options) {
 
 PackSummary pack(const PackOptions& options) {
   check(options);
-  const std::vector<ImageFile> files = limited(list_images(options.inputs), options);
   PackSummary summary;
+  const std::vector<ImageFile> files = limited(list_images(options.inputs, &summary.left_out), options);
   summary.found = static_cast<std::int64_t>(files.size());
   if (files.empty()) return summary;
   const bool split = options.val_fraction > 0;

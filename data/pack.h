@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "data/image_files.h"
+#include "data/images/image.h"
 
 namespace vitral::data {
 
@@ -18,7 +19,8 @@ struct PackOptions {
   /// JPEG files are decoded at a fraction of their size where that is at least 2 size a side
   /// (decode_image()).
   bool scaled_decode = false;
-  bool encoded = false;  // instead: the files as they are, after checking that they decode
+  Exif exif = Exif::apply;  // of pixels that are stored
+  bool encoded = false;     // instead: the files as they are, after checking that they decode
   /// At most N of the files whose name matches the glob pattern, the first ones; `*` matches `/` too. A file
   /// must be within the limit of every pattern that it matches.
   std::vector<std::pair<std::string, std::int64_t>> limits;
@@ -33,6 +35,7 @@ struct PackOptions {
 struct PackSummary {
   std::int64_t found = 0, train = 0, val = 0;  // files; images for output and val_output
   bool written = false;                        // false: an output would have had no image
+  LeftOut left_out;                            // in folders, no images
   std::vector<SkippedFile> skipped;            // did not decode, or folders not searched; never replaced
 };
 

@@ -36,8 +36,9 @@ std::string identity_of(const models::Encoder& encoder, const std::vector<data::
     student.add(host.raw(), host.bytes());
   }
   add_text(student, encoder.settings());
-  return fmt::format("{} images {:016x}, student {:016x}{}{}", images.size(), files.value(), student.value(),
-                     options.patches ? ", with patches" : "", options.scaled_decode ? ", scaled decode" : "");
+  return fmt::format("{} images {:016x}, student {:016x}, exif {}{}{}", images.size(), files.value(),
+                     student.value(), data::name(options.exif), options.patches ? ", with patches" : "",
+                     options.scaled_decode ? ", scaled decode" : "");
 }
 
 // A row of the journal: 1 or, for a file that does not decode, 0; then the embedding, the weights of the
@@ -109,7 +110,7 @@ class Embedding {
   }
 
   ImageBatch read(std::span<const data::ImageFile> some) const {
-    return read_images(some, {encoder_.config().image_size}, options_.scaled_decode);
+    return read_images(some, {encoder_.config().image_size}, options_.exif, options_.scaled_decode);
   }
 
   void embed(data::EmbeddingJournal& journal) {

@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "data/image_files.h"
+#include "data/images/image.h"
 #include "models/student/encoder.h"
 
 namespace vitral::infer {
@@ -18,6 +19,7 @@ struct EmbedOptions {
   std::string weights;         // for the attribute
   bool patches = false;        // also /patch_embeddings
   bool scaled_decode = false;  // of JPEG files, see read_images()
+  data::Exif exif = data::Exif::apply;
   std::int64_t batch_size = 64;
   bool restart = false;  // forget what an interrupted run has left
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};

@@ -4,12 +4,11 @@
 #include <cstring>
 
 #include "base/text.h"
-#include "data/images/image.h"
 #include "data/images/transform.h"
 
 namespace vitral::infer {
 
-ImageBatch read_images(std::span<const data::ImageFile> files, const std::vector<int>& sizes,
+ImageBatch read_images(std::span<const data::ImageFile> files, const std::vector<int>& sizes, data::Exif exif,
                        bool scaled_decode) {
   const std::int64_t min_side =
       scaled_decode ? data::min_side_for(*std::max_element(sizes.begin(), sizes.end())) : 0;
@@ -22,7 +21,7 @@ ImageBatch read_images(std::span<const data::ImageFile> files, const std::vector
     const auto k = static_cast<std::size_t>(i);
     try {
       if (!files[k].problem.empty()) throw_error("{}", files[k].problem);
-      const Tensor image = data::read_image(files[k].path, min_side);
+      const Tensor image = data::read_image(files[k].path, {.min_side = min_side, .exif = exif});
       for (const int size : sizes) decoded[k].push_back(data::validation_transform(image, size));
     } catch (const std::exception& e) {
       decoded[k].clear();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/image_files.h"
+#include "data/images/image.h"
 #include "tensor/tensor.h"
 
 namespace vitral::infer {
@@ -21,6 +22,6 @@ struct ImageBatch {
 /// scaled_decode: JPEG files at a fraction of their size where that is at least twice the largest of `sizes`
 /// (data/images/image.h).
 ImageBatch read_images(std::span<const data::ImageFile> files, const std::vector<int>& sizes,
-                       bool scaled_decode = false);
+                       data::Exif exif = data::Exif::apply, bool scaled_decode = false);
 
 }  // namespace vitral::infer

@@ -91,7 +91,7 @@ class PictureSource {
     std::vector<std::uint8_t> bytes;
     dataset_.read_encoded(i, bytes);
     try {
-      return data::decode_image(bytes, one_line(dataset_.name(i)), min_side);
+      return dataset_.decode(i, bytes, min_side);
     } catch (const Error& e) {
       problem = one_line(e.what());
       return {};
@@ -130,6 +130,7 @@ std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int
                   std::filesystem::file_size(o.file, ignored), digest_of(data::find_weights(o.teacher)).xxh3,
                   teacher.heads, teacher.activation == nn::Activation::gelu_erf ? "gelu" : "quick_gelu",
                   o.dtype, teacher.embedding);
+  if (!dataset.plain_size(0)) text += fmt::format(", exif {}", data::name(o.exif));
   if (o.views == 0) return text + ", " + name_of(o.transform);
   return text + fmt::format(", {}{} views of {} pixels, seed {}, {}", o.views, o.plain_view ? "+1" : "", size,
                             o.seed, data::transform_name(o.augment));
@@ -146,6 +147,8 @@ void add_embeddings(data::H5File& file, const data::EmbeddingJournal& journal, c
   for (std::int64_t i = 0; i < journal.rows(); i += block)
     file.append("/embeddings", journal.read(i, std::min(block, journal.rows() - i)));
   file.set_attribute("teacher", o.teacher);
+  file.remove_attribute("exif");
+  if (file.has("/encoded")) file.set_attribute("exif", data::name(o.exif));
   if (o.views == 0) {
     file.remove_attribute("transform");
     file.remove_attribute("view_size");
@@ -217,6 +220,7 @@ TeachSummary teach(const models::ClipImageEncoder& teacher, const TeachOptions& 
   OutputFile output(o.file);  // nobody else may write the file meanwhile
   if (dataset->width() > 0 && !o.force)
     throw_error<UsageError>("{}: has /embeddings already; replace them with --force", o.file);
+  dataset->set_exif(o.exif, true);
   const std::int64_t width = teacher.config().embedding;
   if (const auto concepts = dataset->concepts(); concepts && concepts->embeddings.dim(1) != width)
     throw_error<UsageError>("{}: its /concepts have width {}, this teacher's embeddings {}; use one teacher",

@@ -30,11 +30,12 @@ struct TeachOptions {
   data::AugmentConfig augment = data::AugmentConfig::clip();
   int image_size = 0;  // of the student, of views; 0: the teacher's
   std::uint64_t seed = 0;
-  DType dtype = DType::float32;  // or float16
-  std::int64_t batch_size = 64;  // pictures that the teacher sees at once
-  bool restart = false;          // forget what an interrupted run has left
-  bool force = false;            // replace embeddings that are there
-  bool in_place = false;         // change the file itself instead of a copy that replaces it
+  DType dtype = DType::float32;         // or float16
+  data::Exif exif = data::Exif::apply;  // of encoded images; stored as the attribute `exif`
+  std::int64_t batch_size = 64;         // pictures that the teacher sees at once
+  bool restart = false;                 // forget what an interrupted run has left
+  bool force = false;                   // replace embeddings that are there
+  bool in_place = false;                // change the file itself instead of a copy that replaces it
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
   std::function<bool()> stop = {};  // asked after each batch; true: what is done is kept for the next run
 };

@@ -32,6 +32,7 @@ struct DataConfig {
   data::AugmentConfig augment = data::AugmentConfig::clip();  // of training images
   bool shuffle = true;                                        // training images, anew each epoch
   int workers = 2;                                            // loader threads
+  std::string exif = "apply";                                 // apply | ignore: of encoded images
 
   bool operator==(const DataConfig&) const = default;
 };

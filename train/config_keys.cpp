@@ -101,6 +101,7 @@ std::vector<Key> make_table() {
   add({
       KEY(data.shuffle, Truth{}),
       KEY(data.workers, Integer{1, 256}),
+      KEY(data.exif, Choice{{"apply", "ignore"}}),
 
       KEY(teacher.weights, PathOrNull{}),
       KEY(teacher.heads, OrNull{Integer{1, 65536}}),

@@ -32,6 +32,7 @@ bool wants_targets(const Config& config, const models::Objective& objective) {
 data::Dataset open_training_data(const std::vector<std::string>& paths, const Config& config,
                                  const models::Objective& objective) {
   data::Dataset dataset = data::Dataset::open(paths);
+  dataset.set_exif(data::exif_of(config.data.exif));
   if (!wants_targets(config, objective)) return dataset;
   dataset.require_embeddings();
   VITRAL_CHECK(dataset.width() == objective.target_width(),

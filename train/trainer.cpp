@@ -94,6 +94,9 @@ Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profil
   pipeline_.emplace(loader_, teacher_ ? &*teacher_ : nullptr, *step_, device_);
   std::vector<std::string> warnings;
   folder_.emplace(config.train.output, config.train.keep, resume, warnings);
+  for (const data::Loader* loader : {&loader_, val_loader_ ? &*val_loader_ : nullptr})
+    if (const std::string note = loader ? loader->dataset().exif_note() : ""; !note.empty())
+      warnings.push_back(note);
   reporter_.emplace(config_.train, *folder_, out);
   begin(warnings);
   for (const auto& name : objective_->measures()) summary_.validation.push_back({name, nan});

@@ -1,9 +1,9 @@
 #include "data/images/image.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <filesystem>
-#include <initializer_list>
 
 #include "base/atomic.h"
 #include "base/input_file.h"
@@ -14,10 +14,27 @@ namespace {
 
 constexpr int jpeg_quality = 92;
 
-bool has_suffix(const std::string& path, std::initializer_list<std::string_view> suffixes) {
+// `suffixes`: ".jpg .jpeg"
+bool has_suffix(const std::string& path, std::string_view suffixes) {
   std::string suffix = std::filesystem::path(path).extension().string();
   for (char& c : suffix) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return std::find(suffixes.begin(), suffixes.end(), suffix) != suffixes.end();
+  return (' ' + std::string(suffixes) + ' ').find(' ' + suffix + ' ') != std::string::npos;
+}
+
+struct Codec {
+  std::string_view suffixes;
+  bool (*is)(Bytes bytes);
+  Decoded (*decode)(Bytes bytes, const std::string& name, std::int64_t min_side);
+};
+
+constexpr std::array codecs{
+    Codec{".jpg .jpeg .jpe .jfif", is_jpeg, decode_jpeg},
+    Codec{".png .apng", is_png, decode_png},
+};
+
+const Codec* codec_of(Bytes bytes) {
+  const auto* found = std::find_if(codecs.begin(), codecs.end(), [&](const Codec& c) { return c.is(bytes); });
+  return found == codecs.end() ? nullptr : found;
 }
 
 void write_bytes(const std::string& path, const std::vector<std::uint8_t>& bytes) {
@@ -46,42 +63,48 @@ void check_image_size(const std::string& name, const char* format, std::int64_t 
     throw_error("{}: corrupt {}: too short for its {} x {} pixels", name, format, width, height);
 }
 
-bool looks_like_image(std::span<const std::uint8_t> bytes) { return is_jpeg(bytes) || is_png(bytes); }
+bool looks_like_image(Bytes bytes) { return codec_of(bytes) != nullptr; }
 
-Tensor decode_image(std::span<const std::uint8_t> bytes, const std::string& name, std::int64_t min_side) {
-  if (bytes.empty()) throw_error("{}: empty, not a JPEG or PNG image", name);
-  if (is_jpeg(bytes)) return decode_jpeg(bytes, name, min_side);
-  if (is_png(bytes)) return decode_png(bytes, name);
-  throw_error("{}: not a JPEG or PNG image", name);
+bool has_image_suffix(const std::string& path) {
+  return std::any_of(codecs.begin(), codecs.end(),
+                     [&](const Codec& codec) { return has_suffix(path, codec.suffixes); });
 }
 
-Tensor read_image(const std::string& path, std::int64_t min_side) {
+Tensor decode_image(Bytes bytes, const std::string& name, const Decoding& decoding) {
+  if (bytes.empty()) throw_error("{}: empty, not an image", name);
+  const Codec* codec = codec_of(bytes);
+  if (!codec) throw_error("{}: not an image of a known format", name);
+  const Decoded decoded = codec->decode(bytes, name, decoding.min_side);
+  return decoding.exif == Exif::apply ? upright(decoded.pixels, decoded.orientation) : decoded.pixels;
+}
+
+Tensor read_image(const std::string& path, const Decoding& decoding) {
   std::error_code ignored;
   const auto status = std::filesystem::status(path, ignored);
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
-    throw_error<UsageError>("{}: not a file; name a JPEG or PNG image", path);
+    throw_error<UsageError>("{}: not a file; name an image", path);
   const InputFile file(path);
   const auto size = static_cast<std::size_t>(file.size());
   // The first bytes first: a large file of another kind is refused without reading it.
-  std::vector<std::uint8_t> bytes(std::min<std::size_t>(size, 16));
+  std::vector<std::uint8_t> bytes(std::min(size, image_head));
   file.read(0, bytes.data(), bytes.size());
   if (looks_like_image(bytes)) {
     bytes.resize(size);
     file.read(0, bytes.data(), size);
   }
-  return decode_image(bytes, path, min_side);
+  return decode_image(bytes, path, decoding);
 }
 
 void write_png(const std::string& path, const Tensor& image) { write_bytes(path, encode_png(image)); }
 
 void check_image_name(const std::string& path) {
-  if (!has_suffix(path, {".png", ".jpg", ".jpeg"}))
+  if (!has_suffix(path, ".png .jpg .jpeg"))
     throw_error<UsageError>("{}: pictures are PNG or JPEG, name a .png, .jpg or .jpeg file", path);
 }
 
 void write_image(const std::string& path, const Tensor& image) {
   check_image_name(path);
-  write_bytes(path, has_suffix(path, {".png"}) ? encode_png(image) : encode_jpeg(image, jpeg_quality));
+  write_bytes(path, has_suffix(path, ".png") ? encode_png(image) : encode_jpeg(image, jpeg_quality));
 }
 
 }  // namespace vitral::data

@@ -3,14 +3,15 @@
 //   Tensor cat = read_image("cat.jpg");
 //   write_png("small.png", resize(cat, 224, 224, Filter::bilinear));
 //
-// Decoding gives what Pillow 9.4 gives for Image.open(file).convert("RGB"): JPEG grey, RGB, CMYK and YCCK
-// (libjpeg-turbo with accurate DCT and smooth chroma; Exif orientation is not applied), PNG of every colour
-// type and depth (alpha dropped, gamma not applied, 16 bits cut to the high byte; but grey of 16 bits without
-// alpha is clipped at 255, as Pillow does it).
+// Decoding gives what Pillow gives for ImageOps.exif_transpose(Image.open(file)).convert("RGB"): JPEG grey,
+// RGB, CMYK and YCCK (libjpeg-turbo with accurate DCT and smooth chroma), PNG of every colour type and depth
+// (alpha dropped, gamma not applied, 16 bits cut to the high byte; but grey of 16 bits without alpha is
+// clipped at 255, as Pillow does it). docs/formats.md lists the formats and what of each is read.
 #pragma once
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tensor/tensor.h"
@@ -21,20 +22,36 @@ namespace vitral::data {
 /// bombs).
 inline constexpr std::int64_t max_image_pixels = 178'956'970;
 
-/// True when the bytes begin as a JPEG or PNG file does.
-bool looks_like_image(std::span<const std::uint8_t> bytes);
+/// Whether the orientation that a camera has noted (Exif tag 274) turns the pixels upright.
+enum class Exif { apply, ignore };
+constexpr const char* name(Exif exif) { return exif == Exif::apply ? "apply" : "ignore"; }
+/// Of "apply" or "ignore".
+constexpr Exif exif_of(std::string_view name) { return name == "ignore" ? Exif::ignore : Exif::apply; }
 
-/// A whole JPEG or PNG file in memory to uint8 [H,W,3]. Throws Error, one line that begins with `name`, on
-/// another format, damaged or truncated data (whatever libjpeg warns about counts as damage) and on sizes
-/// beyond max_image_pixels or beyond what that many bytes can hold. Threads may decode at the same time.
-///
-/// With `min_side` > 0 a JPEG comes at 1/8, 1/4 or 1/2 of its size (rounded up), the smallest at which both
-/// sides still have `min_side` pixels. Large photographs take half the time (their entropy code must be read
-/// whatever the size), but the pixels are others than scaling the whole image down gives.
-Tensor decode_image(std::span<const std::uint8_t> bytes, const std::string& name, std::int64_t min_side = 0);
+struct Decoding {
+  /// Above 0 a JPEG comes at 1/8, 1/4 or 1/2 of its size (rounded up), the smallest at which both sides still
+  /// have so many pixels. Large photographs take half the time (their entropy code must be read whatever the
+  /// size), but the pixels are others than scaling the whole image down gives.
+  std::int64_t min_side = 0;
+  Exif exif = Exif::apply;
+};
+
+/// So many first bytes of a file tell what it is.
+inline constexpr std::size_t image_head = 64;
+/// True when the bytes begin as a file of one of the formats does.
+bool looks_like_image(std::span<const std::uint8_t> bytes);
+/// True for the suffixes of the formats, in whatever case: "a.JPG".
+bool has_image_suffix(const std::string& path);
+
+/// A whole image file in memory to uint8 [H,W,3], by its bytes, whatever its name. Throws Error, one line
+/// that begins with `name`, on another format, on damaged or truncated pixels (metadata and warnings that
+/// leave them whole do not count) and on sizes beyond max_image_pixels or beyond what that many bytes can
+/// hold. Threads may decode at the same time.
+Tensor decode_image(std::span<const std::uint8_t> bytes, const std::string& name,
+                    const Decoding& decoding = {});
 
 /// decode_image of a file. UsageError when there is no such file or it is not a regular one.
-Tensor read_image(const std::string& path, std::int64_t min_side = 0);
+Tensor read_image(const std::string& path, const Decoding& decoding = {});
 
 /// The `min_side` for an image that is going to be scaled to `size` pixels a side: twice as many, so that
 /// little of the difference is left.

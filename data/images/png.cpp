@@ -3,8 +3,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <vector>
 
 #include <spng.h>
+#include <zlib.h>
 
 #include "data/images/codec.h"
 #include "data/images/image.h"
@@ -17,27 +19,81 @@ struct FreeContext {
 };
 using Context = std::unique_ptr<spng_ctx, FreeContext>;
 
-// Text, profiles and the like are not needed; what they may unfold to is bounded.
-constexpr std::size_t max_chunk_bytes = std::size_t{64} << 20;
-
 // Colours of the samples 0..255 of an indexed or shallow grey image.
 using Palette = std::array<std::array<std::uint8_t, 3>, 256>;
 
-// Pillow's palette begins as a grey ramp, so an index beyond the file's palette is a grey.
-Palette palette_of(spng_ctx* context, const spng_ihdr& header, const std::string& name) {
-  Palette palette;
-  const int steps = (1 << std::min<int>(header.bit_depth, 8)) - 1;
-  for (int i = 0; i < 256; ++i) palette[static_cast<std::size_t>(i)].fill(static_cast<std::uint8_t>(i));
-  if (header.color_type == SPNG_COLOR_TYPE_GRAYSCALE) {
-    for (int i = 0; i <= steps; ++i)
-      palette[static_cast<std::size_t>(i)].fill(static_cast<std::uint8_t>(i * 255 / steps));
-    return palette;
+std::uint32_t number_at(const std::uint8_t* at) {
+  return std::uint32_t{at[0]} << 24 | std::uint32_t{at[1]} << 16 | std::uint32_t{at[2]} << 8 | at[3];
+}
+
+std::uint32_t checksum(Bytes bytes) {
+  return static_cast<std::uint32_t>(crc32_z(crc32_z(0, nullptr, 0), bytes.data(), bytes.size()));
+}
+
+// What of a file makes its pixels. The decoder sees nothing else, so that no text, profile or end mark can
+// spoil them: the signature, IHDR, IDAT, and an end mark of ours. The palette stays here, too: the decoder
+// reads indexed pixels as grey ones.
+struct Parts {
+  std::vector<std::uint8_t> file;
+  Bytes palette, exif;
+  bool indexed = false, is_cut_off = false;
+
+  Parts(Bytes bytes, const std::string& name) {
+    constexpr std::size_t signature = 8, frame = 12, header_end = signature + frame + 13, color_type = 25;
+    file.reserve(bytes.size() + frame);
+    file.assign(bytes.begin(), bytes.begin() + signature);
+    bool pixels = false;
+    for (std::size_t at = signature; bytes.size() - at >= frame;) {
+      const std::uint32_t length = number_at(bytes.data() + at);
+      const Bytes type = bytes.subspan(at + 4, 4);
+      const auto is = [&](const char* other) { return std::memcmp(type.data(), other, 4) == 0; };
+      if (is("IEND")) break;
+      if (length > bytes.size() - at - frame) {
+        // Behind the pixels it does not matter what is cut off.
+        if (pixels && !is("IDAT")) break;
+        is_cut_off = true;
+        break;
+      }
+      const Bytes data = bytes.subspan(at + 8, length), whole = bytes.subspan(at, length + frame);
+      if (is("PLTE")) {
+        if (checksum(whole.subspan(4, length + 4)) != number_at(whole.data() + length + 8))
+          throw_error("{}: corrupt PNG: invalid chunk CRC", name);
+        if (palette.empty()) palette = data;
+      } else if (is("eXIf")) {
+        if (exif.empty()) exif = data;
+      } else if (is("IHDR") || is("IDAT")) {
+        file.insert(file.end(), whole.begin(), whole.end());
+        pixels = pixels || is("IDAT");
+      }
+      at += whole.size();
+    }
+    is_cut_off = is_cut_off || !pixels;
+    static constexpr std::array<std::uint8_t, frame> end{0,   0,   0,    0,    'I',  'E',
+                                                         'N', 'D', 0xAE, 0x42, 0x60, 0x82};
+    file.insert(file.end(), end.begin(), end.end());
+
+    const Bytes header = Bytes(file).subspan(12, 17);
+    const bool has_header = file.size() >= header_end && std::memcmp(header.data(), "IHDR", 4) == 0 &&
+                            checksum(header) == number_at(file.data() + header_end - 4);
+    indexed = has_header && file[color_type] == SPNG_COLOR_TYPE_INDEXED && file[color_type - 1] <= 8;
+    if (!indexed) return;
+    if (palette.size() < 3) throw_error("{}: corrupt PNG: no palette", name);
+    file[color_type] = SPNG_COLOR_TYPE_GRAYSCALE;
+    const std::uint32_t crc = checksum(header);
+    for (std::size_t i = 0; i < 4; ++i)
+      file[header_end - 4 + i] = static_cast<std::uint8_t>(crc >> (24 - 8 * i));
   }
-  spng_plte entries{};
-  if (const int error = spng_get_plte(context, &entries))
-    throw_error("{}: corrupt PNG: {}", name, spng_strerror(error));
-  for (std::uint32_t i = 0; i < std::min<std::uint32_t>(entries.n_entries, 256); ++i)
-    palette[i] = {entries.entries[i].red, entries.entries[i].green, entries.entries[i].blue};
+};
+
+// Pillow's palette begins as a grey ramp, so an index beyond the file's palette is a grey.
+Palette palette_of(const Parts& parts, int depth) {
+  Palette palette;
+  const int steps = (1 << depth) - 1;
+  for (int i = 0; i < 256; ++i)
+    palette[static_cast<std::size_t>(i)].fill(
+        static_cast<std::uint8_t>(parts.indexed ? i : std::min(i, steps) * 255 / steps));
+  for (std::size_t i = 0; parts.indexed && i < std::min<std::size_t>(parts.palette.size() / 3, 256); ++i)
+    std::copy_n(parts.palette.begin() + static_cast<std::ptrdiff_t>(3 * i), 3, palette[i].begin());
   return palette;
 }
 
@@ -95,53 +151,37 @@ class RowConverter {
   const Palette& palette_;
 };
 
-// True when every chunk up to the end mark lies within the bytes: the decoder itself is content with the
-// pixels.
-bool has_end(std::span<const std::uint8_t> bytes) {
-  std::size_t at = 8;
-  while (bytes.size() - at >= 12) {
-    const std::uint8_t* head = bytes.data() + at;
-    const std::size_t length =
-        std::size_t{head[0]} << 24 | std::size_t{head[1]} << 16 | std::size_t{head[2]} << 8 | head[3];
-    if (length > bytes.size() - at - 12) return false;
-    if (std::memcmp(head + 4, "IEND", 4) == 0) return true;
-    at += length + 12;
-  }
-  return false;
-}
-
 }  // namespace
 
-bool is_png(std::span<const std::uint8_t> bytes) {
+bool is_png(Bytes bytes) {
   static constexpr std::array<std::uint8_t, 8> signature{0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
   return bytes.size() >= signature.size() && std::equal(signature.begin(), signature.end(), bytes.begin());
 }
 
-Tensor decode_png(std::span<const std::uint8_t> bytes, const std::string& name) {
+Decoded decode_png(Bytes bytes, const std::string& name, std::int64_t /*min_side*/) {
+  const Parts parts(bytes, name);
   const Context context(spng_ctx_new(0));
   if (!context) throw_error("{}: out of memory", name);
   const auto check = [&](int error) {
     if (error) throw_error("{}: corrupt PNG: {}", name, spng_strerror(error));
   };
   spng_ihdr header{};
-  check(spng_set_chunk_limits(context.get(), max_chunk_bytes, max_chunk_bytes));
-  check(spng_set_png_buffer(context.get(), bytes.data(), bytes.size()));
+  check(spng_set_png_buffer(context.get(), parts.file.data(), parts.file.size()));
   check(spng_get_ihdr(context.get(), &header));
   // deflate unfolds a byte to at most 1,032.
   const std::int64_t bits = RowConverter::channels_of(header.color_type) * header.bit_depth;
   check_image_size(name, "PNG", header.width, header.height,
                    static_cast<std::int64_t>(bytes.size()) * 1032 * 8 / bits);
+  if (parts.is_cut_off) throw_error("{}: corrupt PNG: the file ends early", name);
 
-  if (!has_end(bytes)) throw_error("{}: corrupt PNG: the file ends early", name);
-
-  Tensor image({header.height, header.width, 3}, DType::uint8);
-  auto* rgb = image.data<std::uint8_t>();
+  Decoded out{Tensor({header.height, header.width, 3}, DType::uint8), exif_orientation(parts.exif)};
+  auto* rgb = out.pixels.data<std::uint8_t>();
   if (header.color_type == SPNG_COLOR_TYPE_TRUECOLOR && header.bit_depth == 8) {
-    check(spng_decode_image(context.get(), rgb, image.bytes(), SPNG_FMT_PNG, 0));
+    check(spng_decode_image(context.get(), rgb, out.pixels.bytes(), SPNG_FMT_PNG, 0));
   } else {
     Palette palette{};
     if (header.bit_depth <= 8 && RowConverter::channels_of(header.color_type) == 1)
-      palette = palette_of(context.get(), header, name);
+      palette = palette_of(parts, header.bit_depth);
     std::size_t size = 0;
     check(spng_decoded_image_size(context.get(), SPNG_FMT_PNG, &size));
     std::vector<std::uint8_t> samples(size);
@@ -151,9 +191,7 @@ Tensor decode_png(std::span<const std::uint8_t> bytes, const std::string& name) 
     for (std::size_t y = 0; y < header.height; ++y)
       convert_row(rgb + y * header.width * 3, samples.data() + y * stride);
   }
-  check(spng_decode_chunks(
-      context.get()));  // up to the end mark: a file cut off behind its pixels is truncated, too
-  return image;
+  return out;
 }
 
 std::vector<std::uint8_t> encode_png(const Tensor& image) {

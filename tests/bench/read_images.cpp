@@ -119,13 +119,13 @@ void measure_transforms(const Bytes& file) {
   print_mean("decode", 1, [&](auto) { decode_image(file, "image"); });
   for (const int size : {300, 224})
     print_mean(fmt::format("decode scaled, for {}", size).c_str(), 1,
-               [&](auto) { decode_image(file, "image", min_side_for(size)); });
+               [&](auto) { decode_image(file, "image", {min_side_for(size)}); });
   for (const int size : {300, 224})
     print_mean(fmt::format("decode and resize to {}", size).c_str(), 1,
                [&](auto) { resize(decode_image(file, "image"), size, size, Filter::bilinear); });
   for (const int size : {300, 224})
     print_mean(fmt::format("decode scaled and resize to {}", size).c_str(), 1, [&](auto) {
-      resize(decode_image(file, "image", min_side_for(size)), size, size, Filter::bilinear);
+      resize(decode_image(file, "image", {min_side_for(size)}), size, size, Filter::bilinear);
     });
   print_mean("resize to 300", 1, [&](auto) { resize(image, 300, 300, Filter::bilinear); });
   print_mean("resize to 224", 1, [&](auto) { resize(image, 224, 224, Filter::bilinear); });

@@ -374,7 +374,7 @@ TEST(OtherErrors, Files) {
                  image + ": is one of the inputs; name another file for the output");
   const test::Result r = run({"embed", weights, text, "-o", out});
   EXPECT_EQ(r.status, 1);
-  EXPECT_EQ(r.err, "skipped 1 of 1 images: " + text + ": not a JPEG or PNG image\nvitral: " + out +
+  EXPECT_EQ(r.err, "skipped 1 of 1 images: " + text + ": not an image of a known format\nvitral: " + out +
                        ": nothing written, none of the 1 images can be read\n");
 
   expect_failure(run({"pack", none, "-o", out}), 2, none + ": no such file or folder");
@@ -383,8 +383,9 @@ TEST(OtherErrors, Files) {
   const test::Result left =
       run({"pack", image, dir / "f.png", "-o", out, "--val", "0.5", "--val-out", dir / "v.h5"});
   EXPECT_EQ(left.status, 1);
-  EXPECT_EQ(left.err, "skipped 1 of 2 images: f.png: not a JPEG or PNG image\nvitral: " + (dir / "v.h5") +
-                          ": nothing was written, no image is left for it: 1 of 2 cannot be packed\n");
+  EXPECT_EQ(left.err,
+            "skipped 1 of 2 images: f.png: not an image of a known format\nvitral: " + (dir / "v.h5") +
+                ": nothing was written, no image is left for it: 1 of 2 cannot be packed\n");
   std::filesystem::remove(dir / "f.png");
   expect_failure(run({"pack", image, "-o", dataset}), 2,
                  dataset + ": exists already; use --force to replace it");

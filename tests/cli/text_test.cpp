@@ -178,7 +178,7 @@ TEST_F(ActivateText, ErrorsAreOneLine) {
   fails({one, "--text", "a", "--clip", wide, "-o", picture_}, 2,
         "the texts' embeddings are 20 wide, those of the student 16; they must share a teacher");
   fails({clip_ + "/merges.txt", "--text", "a", "--clip", clip_, "-o", picture_}, 1,
-        clip_ + "/merges.txt: not a JPEG or PNG image");
+        clip_ + "/merges.txt: not an image of a known format");
   EXPECT_EQ(test::contents_of(dir_.str()), before);
 }
 
@@ -239,7 +239,7 @@ TEST_F(SearchText, WhatDoesNotDecodeIsToldAndLeftOut) {
   std::ofstream(images_ + "/1.png") << "no image";
   const test::Result r = run({"search", weights, images_, "--text", "a", "--clip", clip_, "--json"});
   expect_done(r);
-  EXPECT_EQ(r.err, "skipped: " + images_ + "/1.png: not a JPEG or PNG image\n");
+  EXPECT_EQ(r.err, "skipped: " + images_ + "/1.png: not an image of a known format\n");
   const json told = json::parse(r.out);
   EXPECT_EQ(told["images"], 4);
   EXPECT_EQ(told["skipped"][0]["name"], "1.png");

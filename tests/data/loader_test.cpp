@@ -223,7 +223,7 @@ TEST(Loader, LargeJpegsAreDecodedSmallerWhereAsked) {
     for (int i = 0; i < 6; ++i) {
       const auto k = static_cast<std::size_t>(i);
       const std::uint64_t seed = training ? random_key(0, 0, i) : 0;
-      const Tensor image = decode_image(files[k], "image", training ? 48 : 0);
+      const Tensor image = decode_image(files[k], "image", {training ? 48 : 0});
       EXPECT_EQ(image.dim(0), training ? 65 : 130);
       EXPECT_EQ(batch->images.rows(i, i + 1).to_vector(), augment(image, o.augment, 20, seed).to_vector());
     }

@@ -93,11 +93,41 @@ TEST(Pack, LargeJpegsAreDecodedSmallerWhereAsked) {
     o.output = dir / (scaled ? "scaled.h5" : "whole.h5");
     EXPECT_EQ(pack(o).train, 1);
     packed.push_back(Dataset::open(o.output).image(0));
-    const Tensor read = read_image(dir / "a.jpg", scaled ? 16 : 0);
+    const Tensor read = read_image(dir / "a.jpg", {scaled ? 16 : 0});
     EXPECT_EQ(read.dim(0), scaled ? 23 : 90);
     EXPECT_EQ(packed.back().to_vector(), resize(read, 8, 8, Filter::bilinear).to_vector());
   }
   EXPECT_NE(packed[0].to_vector(), packed[1].to_vector());
+}
+
+// Class folders that are links are the usual way to make a subset of ImageNet.
+TEST(Pack, LinkedFoldersAreFollowedAndTheRestIsCounted) {
+  const TempDir dir;
+  write_folder(dir);
+  fs::create_directories(dir / "subset");
+  fs::create_directory_symlink("../in/cats", dir / "subset/cats");
+  fs::create_directory_symlink("../in/dogs", dir / "subset/dogs");
+  fs::create_directory_symlink("../in/dogs", dir / "subset/hounds");
+  fs::create_directory_symlink("..", dir / "in/dogs/deep/up");  // into itself
+  std::ofstream(dir / "subset/clip.MP4") << "a film";
+  std::ofstream(dir / "subset/more.tar") << "an archive";
+  std::ofstream(dir / "subset/README") << "text";
+  write_png(dir / "subset/image_17", picture(17));
+  write_png(dir / "subset/18.dat", picture(18));
+  PackOptions o = options(dir);
+  o.inputs = {dir / "subset"};
+  const PackSummary s = pack(o);
+  EXPECT_EQ(s.train, 20);
+  EXPECT_EQ(s.skipped.size(), 1U);
+  EXPECT_EQ(s.left_out, (LeftOut{{".mp4", 1}, {".tar", 1}, {"without suffix", 1}, {"link into a loop", 2}}));
+  EXPECT_EQ(describe(s.left_out),
+            "left out: 1 .mp4, 1 .tar, 2 link into a loop, 1 without suffix (1 archive: give it by name)");
+  EXPECT_EQ(describe({{".zip", 2}}), "left out: 2 .zip (2 archives: give them by name)");
+  EXPECT_EQ(describe({}), "");
+  const Dataset d = Dataset::open(o.output);
+  EXPECT_EQ(d.name(0), "18.dat");
+  EXPECT_EQ(d.name(13), "hounds/deep/0.JPG");
+  EXPECT_EQ(d.name(19), "image_17");
 }
 
 TEST(Pack, EncodedKeepsTheBytes) {
@@ -217,15 +247,16 @@ TEST(Pack, WhatCannotBeReadIsListedAndTheRestPacked) {
   ASSERT_EQ(chmod((in + "/private").c_str(), 0700), 0);
   EXPECT_EQ(problem, "no error");
   EXPECT_EQ(s.train, 12);
-  EXPECT_EQ(s.found, 17);
+  EXPECT_EQ(s.found, 18);
   std::vector<std::string> reasons;
   for (const auto& file : s.skipped) reasons.push_back(file.name + " | " + file.reason);
   const std::string advice = "; check the path and its permissions";
   const std::string denied = in + "/private: cannot be searched: Permission denied; check its permissions";
   EXPECT_EQ(reasons,
             (std::vector<std::string>{
-                "cats/broken.png | cats/broken.png: not a JPEG or PNG image",
-                "dangling.jpg | " + in + "/dangling.jpg: no such file",
+                "cats/broken.png | cats/broken.png: not an image of a known format",
+                "dangling.jpg | " + in + "/dangling.jpg: is a link to gone.jpg, which is not there",
+                "loop | " + in + "/loop: cannot be read: Too many levels of symbolic links" + advice,
                 "loop.jpg | " + in + "/loop.jpg: cannot be read: Too many levels of symbolic links" + advice,
                 "pipe.png | " + in + "/pipe.png: is not a regular file, name one",
                 "private | " + denied,
@@ -255,7 +286,7 @@ TEST(Pack, NamesAreTextOfOneLine) {
   o.encoded = true;
   const PackSummary s = pack(o);
   ASSERT_EQ(s.skipped.size(), 1U);
-  EXPECT_EQ(s.skipped[0].reason, "bad\\x0aimage.png: not a JPEG or PNG image");
+  EXPECT_EQ(s.skipped[0].reason, "bad\\x0aimage.png: not an image of a known format");
   const Dataset d = Dataset::open(o.output);
   EXPECT_EQ(d.name(0), "a\\xff\xc3\xa4\\xc3.png");
   EXPECT_EQ(d.name(1), "two\nlines.png");
@@ -265,13 +296,13 @@ TEST(Pack, NamesAreTextOfOneLine) {
   w.add_encoded(std::vector<std::uint8_t>{1, 2, 3}, "two\nlines.png", Tensor::zeros({3}));
   w.finish();
   const Dataset bad = Dataset::open(dir / "bad.h5");
-  EXPECT_EQ(message_of([&] { bad.image(0); }), "two\\x0alines.png: not a JPEG or PNG image");
+  EXPECT_EQ(message_of([&] { bad.image(0); }), "two\\x0alines.png: not an image of a known format");
   LoaderOptions loading;
   loading.training = false;
   const auto batch = Loader(bad, loading).next();
   ASSERT_EQ(batch->skipped.size(), 1U);
   EXPECT_EQ(batch->skipped[0].name, "two\\x0alines.png");
-  EXPECT_EQ(batch->skipped[0].reason, "two\\x0alines.png: not a JPEG or PNG image");
+  EXPECT_EQ(batch->skipped[0].reason, "two\\x0alines.png: not an image of a known format");
   Batch zero;
   zero.indices = {0};
   zero.targets = Tensor::zeros({1, 3});

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
         const fuzz::Bytes bytes{data, size};
         data::looks_like_image(bytes);
         data::decode_image(bytes, "image");
-        data::decode_image(bytes, "image", 1);
+        data::decode_image(bytes, "image", {.min_side = 1});
       },
       pixels * 16);
   return 0;

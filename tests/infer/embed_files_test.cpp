@@ -53,11 +53,11 @@ TEST_F(EmbedFiles, GoesOnWhereItWasInterrupted) {
   EXPECT_EQ(whole.resumed, 0);
   ASSERT_EQ(whole.skipped.size(), 2U);
   EXPECT_EQ(whole.skipped[0].name, "3.png");
-  EXPECT_EQ(whole.skipped[1].reason, (folder_ / "in/8.png") + ": not a JPEG or PNG image");
+  EXPECT_EQ(whole.skipped[1].reason, (folder_ / "in/8.png") + ": not an image of a known format");
   const data::H5File expected = data::H5File::open(folder_ / "whole.h5");
   EXPECT_EQ(expected.read_strings("/skipped/names"), (std::vector<std::string>{"3.png", "8.png"}));
   EXPECT_EQ(expected.read_strings("/skipped/reasons")[0],
-            (folder_ / "in/3.png") + ": not a JPEG or PNG image");
+            (folder_ / "in/3.png") + ": not an image of a known format");
 
   int batches = 0;
   EmbedOptions stopping = options("parts.h5");
@@ -97,7 +97,7 @@ TEST_F(EmbedFiles, LargeJpegsAreDecodedSmallerWhereAsked) {
     const data::H5File written = data::H5File::open(o.output);
     EXPECT_EQ(written.attribute("transform"), scaled ? "scaled_decode,resize" : "resize");
     const Tensor pixels =
-        data::validation_transform(data::read_image(folder_ / "a.jpg", scaled ? 32 : 0), 16);
+        data::validation_transform(data::read_image(folder_ / "a.jpg", {scaled ? 32 : 0}), 16);
     EXPECT_EQ(written.read("/embeddings").to_vector(),
               encoder_.embed(pixels.reshape({1, 16, 16, 3})).embeddings.to_vector());
   }
@@ -111,7 +111,7 @@ TEST_F(EmbedFiles, SkippedFilesOfTheInterruptedRunKeepTheirReason) {
   const EmbedSummary second = embed_files(encoder_, files_, options("parts.h5"));
   EXPECT_EQ(second.resumed, 6);
   ASSERT_EQ(second.skipped.size(), 2U);
-  EXPECT_EQ(second.skipped[0].reason, (folder_ / "in/3.png") + ": not a JPEG or PNG image");
+  EXPECT_EQ(second.skipped[0].reason, (folder_ / "in/3.png") + ": not an image of a known format");
 }
 
 TEST_F(EmbedFiles, AnotherRunsRowsAreNotTaken) {

@@ -168,6 +168,7 @@ data:
   augment: clip
   shuffle: true
   workers: 2
+  exif: apply
 teacher:
   weights: null
   heads: null
