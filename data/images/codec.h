@@ -1,8 +1,10 @@
 // The image formats behind data/images/image.h, one file each; image.cpp has the table of them.
 #pragma once
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "tensor/tensor.h"
 
@@ -15,11 +17,29 @@ struct Decoded {
   int orientation = 1;  // Exif: 1..8, 1 where none is told
 };
 
+/// By the first image_head bytes.
 bool is_jpeg(Bytes bytes);
 bool is_png(Bytes bytes);
+bool is_webp(Bytes bytes);
+bool is_gif(Bytes bytes);
+bool is_bmp(Bytes bytes);
+bool is_tiff(Bytes bytes);
+bool is_pnm(Bytes bytes);
+bool is_avif(Bytes bytes);
+bool is_heic(Bytes bytes);
+
 /// The whole file; Error that begins with `name`. Of `min_side` see decode_image().
-Decoded decode_jpeg(Bytes bytes, const std::string& name, std::int64_t min_side);
-Decoded decode_png(Bytes bytes, const std::string& name, std::int64_t min_side);
+using Decode = Decoded(Bytes bytes, const std::string& name, std::int64_t min_side);
+Decode decode_jpeg, decode_png, decode_webp, decode_gif, decode_bmp, decode_tiff, decode_pnm, decode_avif,
+    decode_heic;
+
+/// True where `text` stands at a place.
+inline bool holds(Bytes bytes, std::size_t at, std::string_view text) {
+  return bytes.size() >= at + text.size() && std::memcmp(bytes.data() + at, text.data(), text.size()) == 0;
+}
+
+/// Pillow's conversion (9.4 Convert.c, cmyk2rgb); `ink` counts what is left of the white: inverted CMYK.
+void cmyk_to_rgb(std::uint8_t* rgb, const std::uint8_t* ink, std::int64_t pixels);
 
 /// Throws Error where width x height is beyond max_image_pixels, or beyond `bytes_limit`, the most pixels
 /// that a file of this length can hold: memory is asked for only in proportion to the file.

@@ -24,12 +24,19 @@ bool has_suffix(const std::string& path, std::string_view suffixes) {
 struct Codec {
   std::string_view suffixes;
   bool (*is)(Bytes bytes);
-  Decoded (*decode)(Bytes bytes, const std::string& name, std::int64_t min_side);
+  Decode* decode;
 };
 
 constexpr std::array codecs{
     Codec{".jpg .jpeg .jpe .jfif", is_jpeg, decode_jpeg},
     Codec{".png .apng", is_png, decode_png},
+    Codec{".webp", is_webp, decode_webp},
+    Codec{".gif", is_gif, decode_gif},
+    Codec{".bmp .dib", is_bmp, decode_bmp},
+    Codec{".tif .tiff", is_tiff, decode_tiff},
+    Codec{".ppm .pgm .pbm .pnm", is_pnm, decode_pnm},
+    Codec{".avif", is_avif, decode_avif},
+    Codec{".heic .heif .hif", is_heic, decode_heic},
 };
 
 const Codec* codec_of(Bytes bytes) {

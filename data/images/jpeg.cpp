@@ -25,16 +25,6 @@ int multiply_255(int a, int b) {  // a * b / 255, rounded
   return ((product >> 8) + product) >> 8;
 }
 
-// Files hold inverted CMYK (Adobe's convention, which Pillow takes for granted), so `ink` counts what is
-// left. Pillow 9.4 Convert.c, cmyk2rgb.
-void cmyk_to_rgb(std::uint8_t* rgb, const std::uint8_t* ink, std::int64_t pixels) {
-  for (std::int64_t i = 0; i < pixels; ++i, rgb += 3, ink += 4) {
-    const int white = ink[3];
-    for (int c = 0; c < 3; ++c)
-      rgb[c] = static_cast<std::uint8_t>(std::clamp(white - multiply_255(255 - ink[c], white), 0, 255));
-  }
-}
-
 // The divisor of its size at which a JPEG is decoded; for these libjpeg-turbo has SIMD code.
 unsigned int scale_for(std::int64_t shorter_side, std::int64_t min_side) {
   for (const int part : {8, 4, 2})
@@ -46,10 +36,10 @@ unsigned int scale_for(std::int64_t shorter_side, std::int64_t min_side) {
 struct Errors : jpeg_error_mgr {
   std::jmp_buf jump;
   std::array<char, JMSG_LENGTH_MAX> message;
-  bool in_header;    // no scan has begun
-  bool ended_early;  // the file, before its end mark
-  Bytes file;
-  std::int64_t passed_over;  // bytes of its scans
+  bool in_header;            // no scan has begun
+  bool ended_early;          // the file, before its end mark
+  Bytes scans;               // the file from its first scan on
+  std::int64_t passed_over;  // bytes in there
 };
 
 Errors& errors_of(j_common_ptr decoder) { return *static_cast<Errors*>(decoder->err); }
@@ -63,14 +53,14 @@ Errors& errors_of(j_common_ptr decoder) { return *static_cast<Errors*>(decoder->
 }
 
 // The zero bytes before markers and behind the last one: some encoders align scans with them.
-std::int64_t padding_of(Bytes file) {
+std::int64_t padding_of(Bytes scans) {
   std::int64_t padding = 0, zeros = 0;
-  for (std::size_t i = 0; i < file.size(); ++i) {
-    if (file[i] == 0xFF && i + 1 < file.size()) {
-      if (file[++i] != 0) padding += zeros;  // FF 00 is data
+  for (std::size_t i = 0; i < scans.size(); ++i) {
+    if (scans[i] == 0xFF && i + 1 < scans.size()) {
+      if (scans[++i] != 0) padding += zeros;  // FF 00 is data
       zeros = 0;
     } else {
-      zeros = file[i] == 0 ? zeros + 1 : 0;
+      zeros = scans[i] == 0 ? zeros + 1 : 0;
     }
   }
   return padding + zeros;
@@ -82,7 +72,7 @@ std::int64_t padding_of(Bytes file) {
 bool is_padding(Errors& errors) {
   if (errors.in_header) return true;
   errors.passed_over += errors.msg_parm.i[0];
-  return errors.passed_over <= padding_of(errors.file);
+  return errors.passed_over <= padding_of(errors.scans);
 }
 
 // Whether the pixels are whole in spite of a warning.
@@ -138,7 +128,6 @@ class JpegDecoder {
     jpeg_abort_decompress(&jpeg_);  // of an image that failed
     errors_.in_header = true;
     errors_.ended_early = false;
-    errors_.file = bytes;
     errors_.passed_over = 0;
     const auto run = [&](auto&& work) {
       if (!guarded(work)) throw_error("{}: corrupt JPEG: {}", name, errors_.message.data());
@@ -148,6 +137,7 @@ class JpegDecoder {
       jpeg_read_header(&jpeg_, TRUE);
     });
     errors_.in_header = false;
+    errors_.scans = bytes.last(jpeg_.src->bytes_in_buffer);
     // Huffman codes spend at least one bit on an 8 x 8 block, and a sample stands for at most 4 x 4 pixels of
     // which one direction is at full resolution in some component: at most 2,048 pixels a byte.
     check_image_size(name, "JPEG", jpeg_.image_width, jpeg_.image_height,
@@ -175,6 +165,7 @@ class JpegDecoder {
       }
       jpeg_finish_decompress(&jpeg_);
     });
+    // Files hold inverted CMYK (Adobe's convention, which Pillow takes for granted).
     if (cmyk) cmyk_to_rgb(out.pixels.data<std::uint8_t>(), inks.data(), height * width);
     return out;
   }
@@ -218,6 +209,14 @@ thread_local std::unique_ptr<JpegDecoder> decoder;
 thread_local std::unique_ptr<void, Destroy> encoder;
 
 }  // namespace
+
+void cmyk_to_rgb(std::uint8_t* rgb, const std::uint8_t* ink, std::int64_t pixels) {
+  for (std::int64_t i = 0; i < pixels; ++i, rgb += 3, ink += 4) {
+    const int white = ink[3];
+    for (int c = 0; c < 3; ++c)
+      rgb[c] = static_cast<std::uint8_t>(std::clamp(white - multiply_255(255 - ink[c], white), 0, 255));
+  }
+}
 
 bool is_jpeg(Bytes bytes) {
   return bytes.size() >= 3 && bytes[0] == 0xFF && bytes[1] == 0xD8 && bytes[2] == 0xFF;

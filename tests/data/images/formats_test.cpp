@@ -1,0 +1,154 @@
+// Every image format against Pillow: tests/reference/make_images.py.
+#include <algorithm>
+
+#include <gtest/gtest.h>
+
+#include "base/random.h"
+#include "data/images/image.h"
+#include "tests/golden.h"
+#include "tests/support.h"
+
+namespace vitral::data {
+namespace {
+
+using namespace test;
+
+const std::string golden = "tests/golden/images.h5";
+
+std::vector<std::uint8_t> encoded(const std::string& name) {
+  const Tensor bytes = read_golden(golden, "encoded/" + name);
+  return {bytes.data<std::uint8_t>(), bytes.data<std::uint8_t>() + bytes.numel()};
+}
+
+TEST(ImageFormats, DecodeAsPillow) {
+  for (const std::string& name : golden_names(golden, "encoded")) {
+    const auto bytes = encoded(name);
+    EXPECT_TRUE(looks_like_image(std::span(bytes).first(std::min(bytes.size(), image_head)))) << name;
+    Tensor image;
+    EXPECT_EQ(message_of([&] { image = decode_image(bytes, name); }), "no error");
+    if (!image.defined()) continue;
+    const Tensor expected = read_golden(golden, "decoded/" + name);
+    ASSERT_EQ(image.shape(), expected.shape()) << name;
+    // libheif spreads chroma otherwise in each of its versions.
+    EXPECT_LE(max_difference(image, expected), name == "heic_420" ? 8 : 0) << name;
+  }
+}
+
+// Cut off anywhere a file is an error or, where only what follows the pixels is missing, whole.
+TEST(ImageFormats, TruncationIsAnErrorOrLeavesThePixels) {
+  for (const std::string& name : golden_names(golden, "encoded")) {
+    // 17 KB of texts; and a number in words may lose its last digit.
+    if (name == "png_many_texts" || name == "pnm_2" || name == "pnm_3") continue;
+    const auto bytes = encoded(name);
+    const Tensor whole = decode_image(bytes, name);
+    // Without its orientation, which may come last.
+    const Tensor ignored = decode_image(bytes, name, {.exif = Exif::ignore});
+    for (std::size_t size = 0; size < bytes.size(); ++size) {
+      Tensor image;
+      const std::string message =
+          message_of([&] { image = decode_image(std::span(bytes).first(size), name); });
+      if (!image.defined()) {
+        EXPECT_TRUE(message.starts_with(name + ": ")) << message;
+        EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+        continue;
+      }
+      EXPECT_TRUE((image.shape() == whole.shape() && max_difference(image, whole) == 0) ||
+                  (image.shape() == ignored.shape() && max_difference(image, ignored) == 0))
+          << name << " cut to " << size << " of " << bytes.size();
+    }
+  }
+}
+
+TEST(ImageFormats, DamagedBytesNeverCrash) {
+  Random random(8);
+  for (const std::string& name : golden_names(golden, "encoded")) {
+    const auto whole = encoded(name);
+    for (int i = 0; i < 200; ++i) {
+      auto bytes = whole;
+      for (auto n = 1 + random.below(4); n > 0; --n)
+        bytes[random.below(std::min<std::size_t>(bytes.size(), i % 2 == 0 ? 100 : bytes.size()))] =
+            static_cast<std::uint8_t>(random.next());
+      try {
+        const Tensor image = decode_image(bytes, name);
+        EXPECT_EQ(image.dim(2), 3);
+      } catch (const Error& e) {
+        EXPECT_TRUE(std::string(e.what()).starts_with(name + ": ")) << e.what();
+        EXPECT_EQ(std::string(e.what()).find('\n'), std::string::npos) << e.what();
+      }
+    }
+  }
+}
+
+TEST(ImageFormats, TheBytesTellTheFormatNotTheName) {
+  const TempDir folder;
+  for (const std::string name : {"webp_lossy", "gif", "bmp_24", "tiff_rgb", "pnm_6", "avif_444"}) {
+    put_file(folder / "photo.jpg", encoded(name));
+    EXPECT_EQ(max_difference(read_image(folder / "photo.jpg"), read_golden(golden, "decoded/" + name)), 0)
+        << name;
+  }
+  for (const std::string name : {"a.jpg", "a.JPE", "a.jfif", "a.webp", "a.gif", "a.bmp", "a.tif", "a.TIFF",
+                                 "a.ppm", "a.avif", "a.heic"})
+    EXPECT_TRUE(has_image_suffix(name)) << name;
+  for (const std::string name : {"a.mp4", "jpg", "a", ".jpg/a", "a.jp", "a. jpg"})
+    EXPECT_FALSE(has_image_suffix(name)) << name;
+}
+
+TEST(ImageFormats, OrientationIsAppliedUnlessItIsToBeIgnored) {
+  const Tensor upright = read_golden(golden, "decoded/jpeg_exif_1");
+  const Shape lying{upright.dim(0), upright.dim(1), 3}, standing{upright.dim(1), upright.dim(0), 3};
+  for (int i = 1; i <= 8; ++i) {
+    const std::string name = fmt::format("jpeg_exif_{}", i);
+    EXPECT_EQ(max_difference(decode_image(encoded(name), name, {.exif = Exif::ignore}), upright), 0) << name;
+    EXPECT_EQ(decode_image(encoded(name), name).shape(), i < 5 ? lying : standing) << name;
+  }
+  // No such orientation, and a block that ends early.
+  for (const std::string name : {"jpeg_exif_9", "jpeg_exif_cut"})
+    EXPECT_EQ(max_difference(decode_image(encoded(name), name), upright), 0) << name;
+  for (const std::string name : {"png_exif", "webp_exif", "tiff_exif", "avif_exif"}) {
+    EXPECT_EQ(decode_image(encoded(name), name).shape(), standing) << name;
+    EXPECT_EQ(decode_image(encoded(name), name, {.exif = Exif::ignore}).shape(), lying) << name;
+  }
+}
+
+// What the code of a scan has lost is no padding.
+TEST(ImageFormats, RealDamageOfAJpegStaysAnError) {
+  const auto good = encoded("jpeg_no_end_zeros");
+  const std::size_t end = good.size() - 96;
+  auto cut = good;
+  cut.resize(end);
+  cut.erase(cut.end() - 10, cut.end());
+  EXPECT_EQ(message_of([&] { decode_image(cut, "a.jpg"); }),
+            "a.jpg: corrupt JPEG: Premature end of JPEG file");
+  cut.insert(cut.end(), {0xFF, 0xD9});
+  EXPECT_EQ(message_of([&] { decode_image(cut, "a.jpg"); }),
+            "a.jpg: corrupt JPEG: Corrupt JPEG data: premature end of data segment");
+  auto more = good;
+  more.resize(end);
+  more.insert(more.end(), {1, 2, 3, 4, 5, 6, 7, 8, 0xFF, 0xD9});
+  EXPECT_TRUE(message_of([&] {
+                decode_image(more, "a.jpg");
+              }).starts_with("a.jpg: corrupt JPEG: Corrupt JPEG data: "));
+}
+
+TEST(ImageFormats, HostileSizesAreRefusedBeforeMemoryIsAskedFor) {
+  const std::size_t before = allocator_stats(cpu).bytes_reserved;
+  const auto with = [](std::string name, std::size_t at, std::vector<std::uint8_t> values) {
+    auto bytes = encoded(name);
+    std::copy(values.begin(), values.end(), bytes.begin() + static_cast<std::ptrdiff_t>(at));
+    return message_of([&] { decode_image(bytes, "big"); });
+  };
+  EXPECT_EQ(with("gif", 6, {0xFF, 0xFF, 0xFF, 0xFF}),
+            "big: 65535 x 65535 pixels are more than the limit of 178956970; scale the image down");
+  EXPECT_EQ(with("bmp_24", 18, {0, 0x40, 0, 0, 0, 0x20, 0, 0}),
+            "big: corrupt BMP: too short for its 16384 x 8192 pixels");
+  EXPECT_EQ(with("pnm_6", 15, {'9', '9', '9', '9', '9'}).substr(0, 5), "big: ");
+  const std::string text = "P6 99999 99999 255 ";
+  EXPECT_EQ(message_of([&] {
+              decode_image({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}, "big");
+            }),
+            "big: 99999 x 99999 pixels are more than the limit of 178956970; scale the image down");
+  EXPECT_LT(allocator_stats(cpu).bytes_reserved, before + (1 << 20));
+}
+
+}  // namespace
+}  // namespace vitral::data
