@@ -1,4 +1,4 @@
-// Writes a dataset file as vitral writes it: plain /images chunked one image a chunk, or JPEG and PNG files
+// Writes a dataset file as vitral writes it: plain /images chunked one image a chunk, or image files
 // end to end in /encoded; images stream to the disk as they come.
 //
 //   DatasetWriter writer("train.h5", DatasetWriter::Size{64, 64});       // std::nullopt: encoded files
@@ -33,7 +33,7 @@ class DatasetWriter {
   /// uint8 [H,W,3] of the writer's size. Names: for all images or for none. Embedding: float32 [D] for all
   /// images or for none (undefined). Error: the disk is full.
   void add_image(const Tensor& image, const std::string& name = "", const Tensor& embedding = {});
-  /// A JPEG or PNG file as it is; the caller has checked that it decodes.
+  /// An image file as it is; the caller has checked that it decodes.
   void add_encoded(std::span<const std::uint8_t> file, const std::string& name = "",
                    const Tensor& embedding = {});
 

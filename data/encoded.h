@@ -1,4 +1,4 @@
-// The JPEG and PNG files inside a dataset, read from any thread:
+// The image files inside a dataset, read from any thread:
 //   /encoded/bytes uint8 [total] and /encoded/offsets uint64 [N+1]     files end to end
 //   /encoded       variable-length uint8 [N]                           as h5py's vlen_dtype(uint8) writes it
 //

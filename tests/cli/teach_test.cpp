@@ -272,6 +272,23 @@ TEST_F(Teach, WhatDoesNotDecodeGetsZerosAndIsLeftOutOfTraining) {
   expect_done(train({}));
 }
 
+TEST_F(Teach, EmbedsPhotographsUprightAndStoresThat) {
+  const Tensor bytes = read_golden("tests/golden/images.h5", "encoded/jpeg_exif_6");
+  data::DatasetWriter writer(file(), std::nullopt);
+  writer.add_encoded({bytes.data<std::uint8_t>(), static_cast<std::size_t>(bytes.numel())}, "a.jpg");
+  writer.finish();
+  expect_done(teach());
+  const data::Dataset upright = data::Dataset::open(file());
+  EXPECT_EQ(upright.image(0).shape(), (Shape{30, 21, 3}));
+  const Tensor target = upright.target(0);
+  expect_done(teach({"--force", "--exif", "ignore"}));
+  const data::Dataset lying = data::Dataset::open(file());
+  EXPECT_EQ(lying.image(0).shape(), (Shape{21, 30, 3}));
+  EXPECT_GT(relative_error(lying.target(0), target), 1e-3);
+  expect_done(teach({"--force"}));  // new embeddings follow the option, not the old ones
+  EXPECT_EQ(data::Dataset::open(file()).target(0).to_vector(), target.to_vector());
+}
+
 TEST_F(Teach, WhatDoesNotFitIsRefused) {
   write_images(8);
   fail(run({"teach", folder_ / "none.h5", "--teacher", clip()}), 2, folder_ / "none.h5" + ": no such file");

@@ -105,6 +105,43 @@ TEST(DatasetErrors, Encoded) {
             "/encoded/offsets row 0 is -3; numbers from 0 on are needed, write uint64");
 }
 
+// Embeddings belong to the pixels that they were made of, so a dataset that has some stays as it was.
+TEST(Dataset, EmbeddingsKeepTheOrientationThatTheyWereMadeWith) {
+  const TempDir dir;
+  const Tensor bytes = H5File::open("tests/golden/images.h5").read("encoded/jpeg_exif_6");
+  const auto write = [&](const std::string& name, bool embedded, const std::string& attribute) {
+    DatasetWriter writer(dir / name, std::nullopt);
+    writer.add_encoded({bytes.data<std::uint8_t>(), static_cast<std::size_t>(bytes.numel())}, "a.jpg",
+                       embedded ? Tensor::full({4}, 1) : Tensor());
+    if (!attribute.empty()) writer.set_attribute("exif", attribute);
+    writer.finish();
+    return dir / name;
+  };
+  const Shape lying{21, 30, 3}, upright{30, 21, 3};
+  const auto shape = [](const std::string& path, Exif wanted, bool of_all = false) {
+    Dataset d = Dataset::open(path);
+    d.set_exif(wanted, of_all);
+    return d.image(0).shape();
+  };
+  const std::string packed = write("packed.h5", false, ""), old = write("old.h5", true, ""),
+                    taught = write("taught.h5", true, "apply");
+  EXPECT_EQ(Dataset::open(packed).image(0).shape(), upright);
+  EXPECT_EQ(shape(packed, Exif::ignore), lying);
+  EXPECT_EQ(shape(old, Exif::apply), lying);
+  EXPECT_EQ(shape(taught, Exif::ignore), upright);
+  EXPECT_EQ(shape(old, Exif::apply, true), upright);
+
+  Dataset both = Dataset::open({packed, old});
+  EXPECT_EQ(both.exif_note(),
+            old +
+                ": its embeddings are of images with their Exif orientation ignored, so that "
+                "is how they are decoded");
+  both.set_exif(Exif::ignore);
+  EXPECT_EQ(both.exif_note(), "");
+  EXPECT_EQ(message_of([&] { Dataset::open(write("odd.h5", true, "yes")); }),
+            dir / "odd.h5.partial" + ": attribute exif must be apply or ignore");
+}
+
 TEST(DatasetErrors, EmbeddingsAndViews) {
   EXPECT_EQ(open_error([](H5File& f) {
               images(f), embeddings(f, {3, 8});

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/input_file.h"
+#include "data/hdf5/file.h"
 #include "data/images/image.h"
 #include "data/weights/onnx_file.h"
 #include "data/weights/torch_write.h"
@@ -83,6 +84,12 @@ void images() {
   }
   const auto png = data::encode_png(image);
   put("image", "png", {png.begin(), png.end()});
+  const auto formats = data::H5File::open("tests/golden/images.h5");
+  for (const std::string& name : formats.list("encoded")) {
+    const Tensor bytes = formats.read("encoded/" + name);
+    const auto* begin = bytes.data<std::uint8_t>();
+    put("image", name, {begin, begin + bytes.numel()});
+  }
 }
 
 void configurations() {
