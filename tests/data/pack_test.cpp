@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "data/dataset.h"
 #include "data/dataset_writer.h"
+#include "data/hdf5/file.h"
 #include "data/images/image.h"
 #include "data/images/resize.h"
 #include "data/loader.h"
@@ -144,6 +145,25 @@ TEST(Pack, EncodedKeepsTheBytes) {
   EXPECT_EQ(d.name(0), "4.JPG");
   EXPECT_EQ(d.name(1), "0.png");
   EXPECT_EQ(d.image(2).to_vector(), picture(1).to_vector());
+}
+
+TEST(Pack, EncodedTakesEveryFormat) {
+  const TempDir dir;
+  const H5File golden = H5File::open("tests/golden/images.h5");
+  const std::vector<std::string> names{"avif_444", "bmp_24", "gif", "pnm_6", "tiff_exif", "webp_lossy"};
+  for (const std::string& name : names) {
+    const Tensor bytes = golden.read("encoded/" + name);
+    test::put_file(dir / name, {bytes.data<std::uint8_t>(), bytes.data<std::uint8_t>() + bytes.numel()});
+  }
+  PackOptions o = options(dir);
+  o.encoded = true;
+  o.inputs = {dir.str()};
+  EXPECT_EQ(pack(o).train, 6);
+  const Dataset d = Dataset::open(o.output);
+  for (std::size_t i = 0; i < names.size(); ++i)
+    EXPECT_EQ(d.image(static_cast<std::int64_t>(i)).to_vector(),
+              golden.read("decoded/" + names[i]).to_vector())
+        << names[i];
 }
 
 TEST(Pack, LimitsAndSplit) {
