@@ -70,12 +70,13 @@ void for_each_image(const ImageSource& source,
     return decoded;
   };
   const int workers = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  parallel_ordered(source.size(), workers, 4 * workers, load, [&](std::int64_t i, Decoded decoded) {
-    if (decoded.image.defined())
-      take(i, decoded.image);
-    else
-      skip({source.name(i), decoded.problem});
-  });
+  parallel_ordered(source.size(), workers, std::int64_t{4} * workers, load,
+                   [&](std::int64_t i, const Decoded& decoded) {
+                     if (decoded.image.defined())
+                       take(i, decoded.image);
+                     else
+                       skip({source.name(i), decoded.problem});
+                   });
 }
 
 }  // namespace vitral::data

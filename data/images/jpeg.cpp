@@ -185,7 +185,7 @@ class JpegDecoder {
     if (!jpeg_has_multiple_scans(&jpeg_)) return true;
     if (!jpeg_.coef_bits) return false;
     const int* bits = &jpeg_.coef_bits[0][0];
-    return std::all_of(bits, bits + jpeg_.num_components * DCTSIZE2,
+    return std::all_of(bits, bits + std::ptrdiff_t{jpeg_.num_components} * DCTSIZE2,
                        [](int missing) { return missing == 0; });
   }
 

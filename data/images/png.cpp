@@ -169,7 +169,7 @@ Decoded decode_png(Bytes bytes, const std::string& name, std::int64_t /*min_side
   check(spng_set_png_buffer(context.get(), parts.file.data(), parts.file.size()));
   check(spng_get_ihdr(context.get(), &header));
   // deflate unfolds a byte to at most 1,032.
-  const std::int64_t bits = RowConverter::channels_of(header.color_type) * header.bit_depth;
+  const std::int64_t bits = std::int64_t{RowConverter::channels_of(header.color_type)} * header.bit_depth;
   check_image_size(name, "PNG", header.width, header.height,
                    static_cast<std::int64_t>(bytes.size()) * 1032 * 8 / bits);
   if (parts.is_cut_off) throw_error("{}: corrupt PNG: the file ends early", name);

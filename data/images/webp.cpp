@@ -28,7 +28,7 @@ Decoded decode_webp(Bytes bytes, const std::string& name, std::int64_t /*min_sid
     throw_error("{}: corrupt WebP: its first frame is not within its canvas", name);
 
   Decoded out{Tensor::zeros({height, width, 3}, DType::uint8)};
-  const std::int64_t stride = 3 * width, first = frame.y_offset * stride + 3 * frame.x_offset;
+  const std::int64_t stride = 3 * width, first = frame.y_offset * stride + std::int64_t{3} * frame.x_offset;
   if (!WebPDecodeRGBInto(frame.fragment.bytes, frame.fragment.size, out.pixels.data<std::uint8_t>() + first,
                          static_cast<std::size_t>(out.pixels.numel() - first), static_cast<int>(stride)))
     throw_error("{}: corrupt WebP: its pixels are damaged", name);
