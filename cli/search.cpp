@@ -114,6 +114,7 @@ Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
   if (out.images == 0) throw_error("{}: none of the {} images can be read", a.images.front(), total);
   out.names = [files, file_of](const std::vector<std::int64_t>& rows) {
     std::vector<std::string> names;
+    names.reserve(rows.size());
     for (const auto row : rows) names.push_back((*files)[(*file_of)[static_cast<std::size_t>(row)]].name);
     return names;
   };

@@ -121,7 +121,9 @@ Decoded decode_bmp(Bytes bytes, const std::string& name, std::int64_t /*min_side
   const bool runs = header.compression == rle8 || header.compression == rle4;
   const std::int64_t stride = (width * (runs ? 8 : header.bits) + 31) / 32 * 4;
   const auto stored = static_cast<std::int64_t>(bytes.size() - std::min(header.pixels, bytes.size()));
-  check_image_size(name, "BMP", width, height, runs ? max_image_pixels : stored * 8 / header.bits);
+  // Two bytes of a run make at most 255 pixels, but rows may end early.
+  check_image_size(name, "BMP", width, height,
+                   runs ? std::max<std::int64_t>(1 << 20, stored * 2048) : stored * 8 / header.bits);
   Bytes rows = bytes.subspan(std::min(header.pixels, bytes.size()));
   const std::vector<std::uint8_t> unfolded = runs ? unfold(header, rows, name) : std::vector<std::uint8_t>{};
   if (runs) rows = unfolded;

@@ -75,7 +75,8 @@ Decoded decode_gif(Bytes bytes, const std::string& name, std::int64_t /*min_side
   const auto paint = [&](std::int64_t at, std::size_t number) {
     std::copy_n(palette[number].begin(), 3, pixels + 3 * at);
   };
-  for (std::int64_t i = 0; i < height * width; ++i) paint(i, static_cast<std::size_t>(background));
+  for (std::int64_t x = 0; x < width; ++x) paint(x, static_cast<std::size_t>(background));
+  for (std::int64_t y = 1; y < height; ++y) std::copy_n(pixels, 3 * width, pixels + 3 * width * y);
   std::vector<GifPixelType> line(static_cast<std::size_t>(std::max(frame.Width, 0)));
   const auto read_lines = [&](int first, int step) {
     for (int y = first; y < frame.Height; y += step) {
