@@ -146,7 +146,7 @@ std::vector<ShapesObject> draw_layout(Random& random) {
     bool fits = true;
     for (int i = 0; i < count; ++i) {
       ShapesObject& o = objects[i];
-      const auto places = static_cast<std::uint64_t>(side - o.size + 1);
+      const auto places = static_cast<std::uint64_t>(side - o.size) + 1;
       o.x = static_cast<int>(random.below(places));
       o.y = static_cast<int>(random.below(places));
       for (int j = 0; j < i; ++j) fits = fits && !boxes_overlap(o, objects[j]);

@@ -93,6 +93,7 @@ void H5File::write_strings(const std::string& name, const std::vector<std::strin
   std::vector<std::string> texts;
   std::vector<const char*> pointers;
   std::transform(values.begin(), values.end(), std::back_inserter(texts), as_utf8);
+  pointers.reserve(texts.size());
   for (const auto& text : texts) pointers.push_back(text.c_str());
   if (count > 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, pointers.data()) < 0)
     fail(name + " cannot be written");

@@ -15,10 +15,12 @@ std::vector<float> gaussian(int kernel, float sigma) {
   std::vector<double> exact(static_cast<std::size_t>(kernel));
   double sum = 0;
   for (int i = 0; i < kernel; ++i) {
-    const double x = (i - kernel / 2) / static_cast<double>(sigma);
+    const int offset = i - kernel / 2;
+    const double x = offset / static_cast<double>(sigma);
     sum += exact[static_cast<std::size_t>(i)] = std::exp(-0.5 * x * x);
   }
   std::vector<float> weights;
+  weights.reserve(exact.size());
   for (const double w : exact) weights.push_back(static_cast<float>(w / sum));
   return weights;
 }
@@ -61,11 +63,12 @@ Tensor gaussian_blur(const Tensor& image, int kernel, float sigma) {
   const auto slot = [&](int y) { return ring.data() + static_cast<std::size_t>(y % kernel) * bytes; };
   const auto blur_along_x = [&](int y) {
     const std::uint8_t* from = image.data<std::uint8_t>() + static_cast<std::size_t>(y) * bytes;
-    std::copy_n(from, bytes, padded.begin() + 3 * border);
+    std::copy_n(from, bytes, padded.begin() + std::ptrdiff_t{3} * border);
     for (int x = 1; x <= border; ++x)
       for (int c = 0; c < 3; ++c) {
-        padded[static_cast<std::size_t>((border - x) * 3 + c)] = from[mirror(-x, width) * 3 + c];
-        padded[static_cast<std::size_t>((border + width - 1 + x) * 3 + c)] =
+        padded[static_cast<std::size_t>(border - x) * 3 + static_cast<std::size_t>(c)] =
+            from[mirror(-x, width) * 3 + c];
+        padded[static_cast<std::size_t>(border + width - 1 + x) * 3 + static_cast<std::size_t>(c)] =
             from[mirror(width - 1 + x, width) * 3 + c];
       }
     std::fill_n(slot(y), bytes, 0.0F);

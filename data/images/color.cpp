@@ -84,6 +84,7 @@ Tensor adjust_contrast(const Tensor& image, float factor) {
   for (std::int64_t begin = 0; begin < pixels; begin += block)
     sum += sum_of_luma(rgb + 3 * begin, std::min(block, pixels - begin));
   const double mean = static_cast<double>(sum) / static_cast<double>(pixels);
+  // NOLINTNEXTLINE(bugprone-incorrect-roundings): as Pillow
   return blend_with_constant(image, static_cast<int>(mean + 0.5), factor);
 }
 

@@ -52,8 +52,10 @@ struct Taps {
     std::vector<double> exact(static_cast<std::size_t>(stride));
     for (int i = 0; i < count; ++i) {
       const double center = (begin + i + 0.5) * scale;
+      // NOLINTBEGIN(bugprone-incorrect-roundings): as Pillow
       const int first = std::max(static_cast<int>(center - support + 0.5), 0);
       const int taps = std::min(static_cast<int>(center + support + 0.5), in) - first;
+      // NOLINTEND(bugprone-incorrect-roundings)
       spans[static_cast<std::size_t>(i)] = {first, taps};
       most = std::max(most, taps);
       double sum = 0.0;
@@ -191,14 +193,11 @@ Tensor resample(const Tensor& image, int full_width, int full_height, int x, int
   const int in_width = static_cast<int>(image.dim(1)), in_height = static_cast<int>(image.dim(0));
   const Taps along_y(in_height, full_height, y, height, filter);
   // Only the rows that the window needs; the spans rise with y.
-  int first_row = 0, last_row = in_height;
+  int first_row = y, last_row = y + height;
   const bool scale_y = full_height != in_height;
   if (scale_y) {
     first_row = along_y.spans.front().first;
     last_row = along_y.spans.back().first + along_y.spans.back().count;
-  } else {
-    first_row = y;
-    last_row = y + height;
   }
 
   const std::size_t row_bytes = static_cast<std::size_t>(width) * 3;

@@ -78,7 +78,7 @@ json verify_checkpoint(const std::string& folder, const std::vector<std::string>
   const auto covered = std::string_view(text).substr(0, body);
   if (std::string_view(text).substr(body) != checksum_line(covered))
     throw_error("{}: its checksum does not match: it is truncated, damaged or was edited; {}", path, advice);
-  const json object = json::parse(text, nullptr, false);
+  json object = json::parse(text, nullptr, false);
   const bool known = object.is_object() && object.value("format", json()) == format_name &&
                      object.value("step", json()).is_number_integer() &&
                      object.value("files", json()).is_object() && object.contains("state");

@@ -68,7 +68,7 @@ std::string OnnxModel::constant(const std::string& name, float value) {
 
 std::string OnnxModel::node(const std::string& operation, const std::vector<std::string>& inputs,
                             const std::vector<OnnxAttribute>& attributes, const std::string& name) {
-  const std::string result = name.empty() ? fmt::format("{}_{}", operation, made_up_++) : name;
+  std::string result = name.empty() ? fmt::format("{}_{}", operation, made_up_++) : name;
   std::string out;
   for (const auto& input : inputs) out += field(1, input);
   out += field(2, result) + field(3, result) + field(4, operation);

@@ -358,7 +358,7 @@ class PickleMachine {
   std::unordered_map<std::uint32_t, PickleValue*> memo_;
 };
 
-Pickle::Pickle(std::string_view bytes, std::string where) {
+Pickle::Pickle(std::string_view bytes, const std::string& where) {
   root_ = PickleMachine(*this, bytes, where).run();
 }
 

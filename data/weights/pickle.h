@@ -41,7 +41,7 @@ class Pickle {
  public:
   /// Interprets protocols 2 to 5 without out-of-band buffers. Throws Error "WHERE: ..." for anything else,
   /// for a truncated pickle, and for more values than three in four bytes (and 10,000) or two million.
-  Pickle(std::string_view bytes, std::string where);
+  Pickle(std::string_view bytes, const std::string& where);
 
   const PickleValue& root() const { return *root_; }
 

@@ -75,6 +75,7 @@ DType check_entry(const std::string& path, const TensorEntry& entry, std::uint64
 void check_coverage(const std::string& path, const std::vector<TensorEntry>& entries,
                     std::uint64_t data_bytes) {
   std::vector<const TensorEntry*> sorted;
+  sorted.reserve(entries.size());
   for (const auto& entry : entries) sorted.push_back(&entry);
   std::sort(sorted.begin(), sorted.end(), [](auto* a, auto* b) { return a->offsets < b->offsets; });
   std::uint64_t covered = 0;

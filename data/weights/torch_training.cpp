@@ -111,7 +111,7 @@ class TrainingReader {
   std::vector<std::int64_t> numbers(const PickleValue& group, const NamedTensors& model) {
     const auto* params = group.find("params");
     const std::size_t count = params && params->is(Kind::list) ? params->items.size() : 0;
-    if (count != model.size())
+    if (!params || count != model.size())
       throw_error(
           "{}: its optimizer has {} parameters, its model {} tensors; only an optimizer of all of "
           "model.parameters() can go on, {}",

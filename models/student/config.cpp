@@ -42,7 +42,7 @@ std::map<std::string, std::string> to_metadata(const StudentConfig& config) {
 
 std::optional<StudentConfig> student_config_from_metadata(const std::map<std::string, std::string>& metadata,
                                                           const std::string& where) {
-  const auto config = from_metadata(student_fields(), metadata, "model.", where);
+  auto config = from_metadata(student_fields(), metadata, "model.", where);
   if (const auto conflict = config ? find_conflict(*config) : std::nullopt)
     throw_error("{}: metadata: {} {}", where, conflict->key, conflict->text);
   return config;

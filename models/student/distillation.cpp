@@ -74,6 +74,7 @@ std::vector<Term> terms_of(Pair& pair) {
 
 DistillationLoss::DistillationLoss(DistillationOptions options) : options_(std::move(options)) {
   std::vector<std::string> known;
+  known.reserve(std::size(rows));
   for (const Row& row : rows) known.emplace_back(row.name);
   for (const auto& [name, weight] : options_.terms)
     VITRAL_CHECK(find_row(name), "distillation: term '{}' of the loss is unknown, choose of {}", name,

@@ -25,7 +25,7 @@ T* scratch(std::size_t count) {
     if (!memory) throw std::bad_alloc();
     size = count;
   }
-  return memory.get();
+  return memory.get();  // NOLINT(clang-analyzer-unix.Malloc): after reset() it is the new memory
 }
 
 }  // namespace vitral::cpu_kernels
