@@ -285,6 +285,13 @@ TEST_F(Teach, EmbedsPhotographsUprightAndStoresThat) {
   const data::Dataset lying = data::Dataset::open(file());
   EXPECT_EQ(lying.image(0).shape(), (Shape{21, 30, 3}));
   EXPECT_GT(relative_error(lying.target(0), target), 1e-3);
+  const Result trained = train({"train.batch_size=1", "data.augment=none"});
+  expect_done(trained);
+  EXPECT_NE(
+      trained.err.find(file() + ": its embeddings are of images with their Exif orientation ignored, so "
+                                "that is how they are decoded"),
+      std::string::npos)
+      << trained.err;
   expect_done(teach({"--force"}));  // new embeddings follow the option, not the old ones
   EXPECT_EQ(data::Dataset::open(file()).target(0).to_vector(), target.to_vector());
 }

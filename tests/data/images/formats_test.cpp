@@ -20,8 +20,17 @@ std::vector<std::uint8_t> encoded(const std::string& name) {
   return {bytes.data<std::uint8_t>(), bytes.data<std::uint8_t>() + bytes.numel()};
 }
 
+// All samples; those of HEIC only where libheif has its decoder, which Ubuntu keeps in a package of its own.
+std::vector<std::string> samples() {
+  auto names = golden_names(golden, "encoded");
+  const std::string problem = message_of([] { decode_image(encoded("heic_444"), "heic"); });
+  if (problem.ends_with("libheif-plugin-libde265 may be missing"))
+    std::erase_if(names, [](const std::string& name) { return name.starts_with("heic"); });
+  return names;
+}
+
 TEST(ImageFormats, DecodeAsPillow) {
-  for (const std::string& name : golden_names(golden, "encoded")) {
+  for (const std::string& name : samples()) {
     const auto bytes = encoded(name);
     EXPECT_TRUE(looks_like_image(std::span(bytes).first(std::min(bytes.size(), image_head)))) << name;
     Tensor image;
@@ -36,7 +45,7 @@ TEST(ImageFormats, DecodeAsPillow) {
 
 // Cut off anywhere a file is an error or, where only what follows the pixels is missing, whole.
 TEST(ImageFormats, TruncationIsAnErrorOrLeavesThePixels) {
-  for (const std::string& name : golden_names(golden, "encoded")) {
+  for (const std::string& name : samples()) {
     // 17 KB of texts; and a number in words may lose its last digit.
     if (name == "png_many_texts" || name == "pnm_2" || name == "pnm_3") continue;
     const auto bytes = encoded(name);
@@ -61,7 +70,7 @@ TEST(ImageFormats, TruncationIsAnErrorOrLeavesThePixels) {
 
 TEST(ImageFormats, DamagedBytesNeverCrash) {
   Random random(8);
-  for (const std::string& name : golden_names(golden, "encoded")) {
+  for (const std::string& name : samples()) {
     const auto whole = encoded(name);
     for (int i = 0; i < 200; ++i) {
       auto bytes = whole;
