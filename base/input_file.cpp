@@ -28,10 +28,10 @@ InputFile::InputFile(std::string path)
   size_ = static_cast<std::uint64_t>(status.st_size);
 }
 
-bool InputFile::locked() const {
-  if (::flock(descriptor_, LOCK_SH | LOCK_NB) != 0) return errno == EWOULDBLOCK;
+int InputFile::lock_problem() const {
+  if (::flock(descriptor_, LOCK_SH | LOCK_NB) != 0) return errno;
   ::flock(descriptor_, LOCK_UN);
-  return false;
+  return 0;
 }
 
 void InputFile::read(std::uint64_t offset, void* to, std::size_t bytes) const {

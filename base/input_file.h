@@ -19,8 +19,9 @@ class InputFile {
   bool holds(std::uint64_t offset, std::uint64_t bytes) const {
     return offset <= size_ && bytes <= size_ - offset;
   }
-  /// Another process has locked it (flock) for itself, as HDF5 does to write.
-  bool locked() const;
+  /// Why it cannot be locked (flock) for reading: EWOULDBLOCK: another process has locked it for itself, as
+  /// HDF5 does to write; ENOLCK and others: this file system has no locks. 0: it can.
+  int lock_problem() const;
   /// Fills `to` with exactly `bytes` bytes from `offset`. Error: the file ends before, or the disk fails.
   void read(std::uint64_t offset, void* to, std::size_t bytes) const;
   /// The whole file as memory, which must not be empty: pages come from the disk when they are touched, what

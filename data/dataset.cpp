@@ -40,7 +40,7 @@ const DatasetFile& Dataset::locate(std::int64_t& i) const {
 void Dataset::require_embeddings() const {
   for (const auto& file : files_)
     if (!file->embeddings)
-      throw_error<UsageError>("{}: has no /embeddings; write them with vitral teach", file->path);
+      throw_error<UsageError>("{}: has no /embeddings{}", file->path, file->embeddings_elsewhere());
 }
 
 std::int64_t Dataset::views(std::int64_t i) const { return locate(i).views; }
@@ -146,6 +146,22 @@ std::optional<Concepts> Dataset::concepts() const {
     if (!all) {
       all = Concepts{c.names, c.embeddings, {}, {}, Tensor({objects, 4})};
       objects = 0;
+    }
+    if (c.embeddings.defined() != all->embeddings.defined())
+      throw_error<UsageError>(
+          "{}: of these files some have /concepts/embeddings and some have not; write all", files_[k]->path);
+    if (!c.embeddings.defined()) {  // the same name is the same concept
+      std::vector<std::int64_t> place;
+      for (const auto& name : c.names) {
+        const auto known = std::find(all->names.begin(), all->names.end(), name);
+        place.push_back(known - all->names.begin());
+        if (known == all->names.end()) all->names.push_back(name);
+      }
+      for (auto index : c.concept_index) all->concept_index.push_back(place[static_cast<std::size_t>(index)]);
+      for (auto image : c.image) all->image.push_back(begin_[k] + image);
+      all->boxes.rows(objects, objects + c.boxes.dim(0)).copy_from(c.boxes);
+      objects += c.boxes.dim(0);
+      continue;
     }
     if (c.embeddings.dim(1) != all->embeddings.dim(1))
       throw_error<UsageError>("{}: /concepts/embeddings has width {}, another file has {}", files_[k]->path,

@@ -22,7 +22,7 @@ namespace vitral::data {
 /// Labelled regions, for measuring localisation: C concepts, M objects.
 struct Concepts {
   std::vector<std::string> names;           // [C]
-  Tensor embeddings;                        // float32 [C,D]
+  Tensor embeddings;                        // float32 [C,D], or undefined where the file has names alone
   std::vector<std::int64_t> image;          // [M] the image that shows object m
   std::vector<std::int64_t> concept_index;  // [M] which concept it is
   Tensor boxes;  // float32 [M,4]: x0, y0, x1, y1 in 0..1, origin top left; may be [0,4]
@@ -42,7 +42,8 @@ class Dataset {
 
   /// D, or 0 where the dataset has no /embeddings (as vitral pack leaves it).
   std::int64_t width() const { return width_; }
-  /// UsageError that says how to embed, where a file has no /embeddings. Call before asking for targets.
+  /// UsageError that says how to embed, and what else of the file would do, where it has no /embeddings. Call
+  /// before asking for targets.
   void require_embeddings() const;
   /// Stored views of sample i: V, or 0 where the embeddings are [N,D].
   std::int64_t views(std::int64_t i) const;

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/text.h"
 #include "data/hdf5/heap_rows.h"
 
 namespace vitral::data {
@@ -43,6 +44,22 @@ void require_finite(const H5File& file, const std::string& name, const Tensor& v
                               i / values.dim(1));
 }
 
+// The datasets of a file that could be `wanted` under another name, and how to give them that name; "" where
+// there are none.
+template <class Fits>
+std::string candidates(const H5File& file, const std::string& wanted, Fits&& fits) {
+  std::vector<std::string> found;
+  for (const auto& entry : file.contents()) {
+    if (entry.dtype == "other" || entry.dtype == "link" || entry.name == wanted) continue;
+    if (fits(file.shape(entry.name), *file.dtype(entry.name))) found.push_back(entry.name);
+  }
+  if (found.empty()) return "";
+  std::string names;
+  for (const auto& name : found) names += (names.empty() ? "" : ", ") + shown(name);
+  return fmt::format("{} would do; name {} so, in h5py: f['{}'] = h5py.SoftLink('{}')", names,
+                     found.size() == 1 ? "it" : "one of them", wanted.substr(1), shown(found.front()));
+}
+
 }  // namespace
 
 DatasetFile::DatasetFile(const std::string& path_) : path(path_) {
@@ -79,9 +96,14 @@ DatasetFile::DatasetFile(const std::string& path_) : path(path_) {
 
 void DatasetFile::check_images(const H5File& file) const {
   const bool has_images = file.has("/images"), has_encoded = file.has("/encoded");
-  if (!has_images && !has_encoded)
+  if (!has_images && !has_encoded) {
+    const std::string others = candidates(file, "/images", [](const Shape& shape, DType dtype) {
+      return dtype == DType::uint8 && shape.rank() == 4 && shape[3] == 3;
+    });
     throw_error<UsageError>(
-        "{}: has neither /images nor /encoded, it is not a dataset; make one with vitral pack", path);
+        "{}: has neither /images nor /encoded, {}", path,
+        others.empty() ? "it is not a dataset; make one with vitral pack" : "but " + others);
+  }
   if (has_images && has_encoded)
     throw_error<UsageError>("{}: has both /images and /encoded; keep one of them", path);
   if (!has_images) return;
@@ -90,7 +112,11 @@ void DatasetFile::check_images(const H5File& file) const {
     throw_error<UsageError>("{}: /images holds {} {}; uint8 [N,H,W,3] is needed", path,
                             type_name(file, "/images"), shape);
   if (shape.rank() != 4 || shape[3] != 3)
-    throw_error<UsageError>("{}: /images is {}; uint8 [N,H,W,3] is needed", path, shape);
+    throw_error<UsageError>("{}: /images is {}; uint8 [N,H,W,3] is needed{}", path, shape,
+                            shape.rank() != 4 ? ""
+                            : shape[1] == 3   ? ", transpose it by (0, 2, 3, 1)"
+                            : shape[0] == 3   ? ", transpose it by (3, 2, 1, 0): MATLAB turns axes round"
+                                              : "");
   if (shape[1] < 1 || shape[2] < 1 || shape[1] > max_pixels || shape[2] > max_pixels / shape[1])
     throw_error<UsageError>("{}: /images is {}; an image must have 1 to 2^28 pixels", path, shape);
 }
@@ -106,8 +132,9 @@ void DatasetFile::check_embeddings(const H5File& file) {
     throw_error<UsageError>("{}: /embeddings has {} rows but {} has {}; write one row for each image", path,
                             shape[0], file.has("/images") ? "/images" : "/encoded", size);
   width = shape.back();
-  views = shape.rank() == 3 ? shape[1] : 0;
   const bool has_seeds = file.has("/view_seeds");
+  // [N,1,D] without seeds is [N,D] whose axis was not squeezed.
+  views = shape.rank() == 3 && (has_seeds || shape[1] > 1) ? shape[1] : 0;
   if (views == 0) {
     if (has_seeds)
       throw_error<UsageError>("{}: /view_seeds needs views, but /embeddings is {}; write [N,V,D]", path,
@@ -133,14 +160,7 @@ void DatasetFile::read_names(const H5File& file, const InputFile& bytes) {
   names = read_text_rows(file, bytes, "/names");
 }
 
-void DatasetFile::read_concepts(const H5File& file, const InputFile& bytes) {
-  if (!file.has("/concepts") && !file.has("/objects")) return;
-  for (const char* needed : {"/concepts/names", "/concepts/embeddings"})
-    if (!file.has(needed))
-      throw_error<UsageError>("{}: labelled regions need {}, which is missing", path, needed);
-  Concepts c;
-  c.names = read_text_rows(file, bytes, "/concepts/names");
-  const auto count = static_cast<std::int64_t>(c.names.size());
+Tensor DatasetFile::read_concept_embeddings(const H5File& file, std::int64_t count) const {
   const Shape shape = file.shape("/concepts/embeddings");
   if (!is_float(file.dtype("/concepts/embeddings")) || shape.rank() != 2 || shape[0] != count || shape[1] < 1)
     throw_error<UsageError>(
@@ -149,8 +169,28 @@ void DatasetFile::read_concepts(const H5File& file, const InputFile& bytes) {
   if (width > 0 && shape[1] != width)
     throw_error<UsageError>("{}: /concepts/embeddings is {} but /embeddings has width {}", path, shape,
                             width);
-  c.embeddings = file.read("/concepts/embeddings").cast(DType::float32);
-  require_finite(file, "/concepts/embeddings", c.embeddings);
+  Tensor values = file.read("/concepts/embeddings").cast(DType::float32);
+  require_finite(file, "/concepts/embeddings", values);
+  return values;
+}
+
+std::string DatasetFile::embeddings_elsewhere() const {
+  const std::string others =
+      candidates(H5File::open(path), "/embeddings", [&](const Shape& shape, DType dtype) {
+        return is_float(dtype) && shape.rank() >= 2 && shape[0] == size &&
+               (shape.rank() == 2 || (shape.rank() == 3 && shape[1] == 1));
+      });
+  return others.empty() ? "; write them with vitral teach" : ", but " + others;
+}
+
+void DatasetFile::read_concepts(const H5File& file, const InputFile& bytes) {
+  if (!file.has("/concepts") && !file.has("/objects")) return;
+  if (!file.has("/concepts/names"))
+    throw_error<UsageError>("{}: labelled regions need /concepts/names, which is missing", path);
+  Concepts c;
+  c.names = read_text_rows(file, bytes, "/concepts/names");
+  const auto count = static_cast<std::int64_t>(c.names.size());
+  if (file.has("/concepts/embeddings")) c.embeddings = read_concept_embeddings(file, count);
   c.boxes = Tensor({0, 4});
   if (file.has("/objects")) {
     for (const char* needed : {"/objects/image", "/objects/concept", "/objects/box"})
@@ -206,7 +246,9 @@ std::string DatasetFile::description() const {
          view_size > 0 ? fmt::format(", {} pixels a side", view_size) : "", transform.value_or("unknown"));
   if (teacher) line("teacher: {}", *teacher);
   line("names: {}", names.empty() ? "no" : "yes");
-  if (concepts) line("concepts: {}, {} labelled objects", concepts->names.size(), concepts->image.size());
+  if (concepts)
+    line("concepts: {}{}, {} labelled objects", concepts->names.size(),
+         concepts->embeddings.defined() ? "" : " names alone", concepts->image.size());
   return text;
 }
 

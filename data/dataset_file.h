@@ -32,12 +32,16 @@ class DatasetFile {
   /// float32 [D] of row i, view v, as it is stored.
   void read_target(std::int64_t i, std::int64_t v, float* to) const;
   std::string description() const;
+  /// What to do about missing embeddings: "; write them with vitral teach", or which of the file's datasets
+  /// to name so.
+  std::string embeddings_elsewhere() const;
 
  private:
   void check_images(const H5File& file) const;
   void check_embeddings(const H5File& file);
   void read_names(const H5File& file, const InputFile& bytes);
   void read_concepts(const H5File& file, const InputFile& bytes);
+  Tensor read_concept_embeddings(const H5File& file, std::int64_t count) const;
 };
 
 }  // namespace vitral::data

@@ -166,6 +166,9 @@ std::vector<ImageActivations> concept_activations(const models::Encoder& encoder
   VITRAL_CHECK(concepts && !concepts->names.empty(),
                "{}: has no /concepts; write /concepts/names and /concepts/embeddings first, or give --text",
                path);
+  VITRAL_CHECK(concepts->embeddings.defined(),
+               "{}: has /concepts/names without embeddings; write /concepts/embeddings, or give --text",
+               path);
   const std::int64_t width = encoder.config().width;
   VITRAL_CHECK(concepts->embeddings.dim(1) == width,
                "{}: /concepts/embeddings are {} wide, the student's {}; they must share a teacher", path,

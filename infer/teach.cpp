@@ -222,7 +222,8 @@ TeachSummary teach(const models::ClipImageEncoder& teacher, const TeachOptions& 
     throw_error<UsageError>("{}: has /embeddings already; replace them with --force", o.file);
   dataset->set_exif(o.exif, true);
   const std::int64_t width = teacher.config().embedding;
-  if (const auto concepts = dataset->concepts(); concepts && concepts->embeddings.dim(1) != width)
+  if (const auto concepts = dataset->concepts();
+      concepts && concepts->embeddings.defined() && concepts->embeddings.dim(1) != width)
     throw_error<UsageError>("{}: its /concepts have width {}, this teacher's embeddings {}; use one teacher",
                             o.file, concepts->embeddings.dim(1), width);
   const PictureSource source(*dataset, o, teacher.config().image_size);

@@ -1,6 +1,8 @@
 #include "data/hdf5/file.h"
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <utility>
@@ -74,6 +76,37 @@ Handle access_without_lock() {
   Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_file_locking(access, false, true);
   return access;
+}
+
+// What says why the library refuses a file: HDF5 File Format Specification 3.0, II.A "Format Signature and
+// Superblock".
+struct Superblock {
+  std::uint64_t end = 0;  // bytes that the file had when it was closed; 0: unknown
+  bool open_for_writing = false;
+};
+
+Superblock read_superblock(const InputFile& file) {
+  const auto number = [](const unsigned char* from) {
+    std::uint64_t value = 0;
+    for (int i = 7; i >= 0; --i) value = value << 8 | from[i];
+    return value;
+  };
+  constexpr std::array<unsigned char, 8> signature{0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+  std::array<unsigned char, 64> b{};
+  for (std::uint64_t at = 0; file.holds(at, b.size()); at = at == 0 ? 512 : 2 * at) {  // behind a user block
+    file.read(at, b.data(), b.size());
+    if (!std::equal(signature.begin(), signature.end(), b.begin())) continue;
+    const int version = b[8];
+    Superblock out;
+    if (version >= 2) {
+      out.open_for_writing = (b[11] & 0x05) != 0;  // by a writer, by a SWMR writer
+      if (b[9] == 8) out.end = number(b.data() + 28);
+    } else if (b[13] == 8) {
+      out.end = number(b.data() + (version == 0 ? 40 : 44));
+    }
+    return out;
+  }
+  return {};
 }
 
 // The strings of a dataset or attribute that hold variable-length or fixed-length text.
@@ -197,12 +230,26 @@ H5File H5File::open(const std::string& path) {
     throw_error<UsageError>("{}: is a directory, an HDF5 file is needed", path);
   const InputFile bytes(path);  // says why a file cannot be read
   const bool known = is_hdf5(path);
-  const hid_t id = known ? H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT) : H5I_INVALID_HID;
-  if (id >= 0) return {path, id};
-  if (bytes.locked())
+  const int lock = bytes.lock_problem();
+  if (known) {
+    // A file system without locks (NFS without its lock daemon, some of FUSE) can be read all the same.
+    const Handle access = lock == 0 || lock == EWOULDBLOCK ? Handle() : access_without_lock();
+    const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access >= 0 ? hid_t{access} : H5P_DEFAULT);
+    if (id >= 0) return {path, id};
+  }
+  if (lock == EWOULDBLOCK)
     throw_error<UsageError>("{}: another program has it open for writing; close it there", path);
   if (!known) throw_error<UsageError>("{}: is not an HDF5 file", path);
-  throw_error("{}: cannot be opened as HDF5, it is truncated or damaged; write it again", path);
+  const Superblock superblock = read_superblock(bytes);
+  if (superblock.end > bytes.size())
+    throw_error("{}: is truncated: {} of its {} bytes are there; copy it or write it again", path,
+                bytes.size(), superblock.end);
+  if (superblock.open_for_writing)
+    throw_error<UsageError>(
+        "{}: is marked as open for writing; close the program that writes it, or if that has crashed, repair "
+        "the file with h5clear -s {}",
+        path, path);
+  throw_error("{}: cannot be opened as HDF5, it is damaged; write it again", path);
 }
 
 H5File H5File::create(const std::string& path) {

@@ -26,8 +26,9 @@ class H5File {
  public:
   /// A regular file with the mark of HDF5, at its beginning or behind a user block.
   static bool is_hdf5(const std::string& path);
-  /// Opens for reading. UsageError: no such file, a directory, one that may not be read, not HDF5, or open
-  /// for writing elsewhere; Error: truncated or damaged.
+  /// Opens for reading. UsageError: no such file, a directory, one that may not be read, not HDF5, open for
+  /// writing elsewhere, or left so by a crash; Error: truncated or damaged. A file system without locks is no
+  /// obstacle.
   static H5File open(const std::string& path);
   /// Creates or replaces a file, without a lock of its own: base/output_file.h keeps other writers away.
   static H5File create(const std::string& path);

@@ -36,6 +36,16 @@ Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset
                dataset.paths().front(), dataset.width(), width);
   auto concepts = dataset.concepts();
   if (concepts && concepts->image.empty()) concepts.reset();
+  if (concepts && !concepts->embeddings.defined() && !options.embed_concepts) {
+    VITRAL_CHECK(!options.background,
+                 "{}: has /concepts/names without embeddings, segmentation needs them; name CLIP with --clip",
+                 dataset.paths().front());
+    if (options.skipped)
+      options.skipped(fmt::format(
+          "{}: has /concepts/names without embeddings, localisation is not measured; name CLIP with --clip",
+          dataset.paths().front()));
+    concepts.reset();
+  }
   VITRAL_CHECK(concepts || !options.background,
                "{}: has no labelled objects; a background cosine is for their segmentation",
                dataset.paths().front());

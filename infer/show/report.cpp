@@ -148,7 +148,7 @@ Report make_report(const models::Encoder& student, const data::ImageSource& sour
                "{}: its embeddings are {} wide, those of the prompts {}; they must share a teacher",
                request.weights, c.width, request.prompt_embeddings.shape());
   const auto concepts = source.dataset() ? source.dataset()->concepts() : std::nullopt;
-  VITRAL_CHECK(!concepts || concepts->embeddings.dim(1) == c.width,
+  VITRAL_CHECK(!concepts || !concepts->embeddings.defined() || concepts->embeddings.dim(1) == c.width,
                "{}: /concepts/embeddings are {} wide, the student's {}; they must share a teacher",
                source.path(), concepts->embeddings.dim(1), c.width);
 
@@ -158,9 +158,10 @@ Report make_report(const models::Encoder& student, const data::ImageSource& sour
   if (!request.prompts.empty()) report.facts.emplace_back("Prompts", request.prompts_from);
   if (concepts) {
     const auto objects = objects_of(objects_by_image(*concepts), shown);
-    if (request.prompts.empty()) add_concepts(*concepts, objects, source.path(), report);
+    const bool embedded = concepts->embeddings.defined();
+    if (request.prompts.empty() && embedded) add_concepts(*concepts, objects, source.path(), report);
     add_boxes(*concepts, objects, report);
-    if (!objects.empty()) add_pointing_game(*concepts, objects, report);
+    if (!objects.empty() && embedded) add_pointing_game(*concepts, objects, report);
   }
   return report;
 }

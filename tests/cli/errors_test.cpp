@@ -158,8 +158,10 @@ TEST(TrainErrors, Files) {
   test::write_dataset(bad, 5, [](Tensor& e) { e = {}; });
   expect_bad(2, "has no /embeddings; write them with vitral teach");
   test::write_dataset(bad, 5);
-  std::filesystem::resize_file(bad, std::filesystem::file_size(bad) - 100);
-  expect_bad(1, "cannot be opened as HDF5, it is truncated or damaged; write it again");
+  const auto whole = std::filesystem::file_size(bad);
+  std::filesystem::resize_file(bad, whole - 100);
+  expect_bad(1, fmt::format("is truncated: {} of its {} bytes are there; copy it or write it again",
+                            whole - 100, whole));
 }
 
 TEST(TrainErrors, Resume) {

@@ -62,7 +62,7 @@ TEST(DatasetErrors, Images) {
   EXPECT_EQ(open_error([](H5File& f) {
               f.write("/images", Tensor::zeros({4, 3, 2, 4}, DType::uint8));
             }),
-            "/images is [4, 3, 2, 4]; uint8 [N,H,W,3] is needed");
+            "/images is [4, 3, 2, 4]; uint8 [N,H,W,3] is needed, transpose it by (0, 2, 3, 1)");
   EXPECT_EQ(open_error([](H5File& f) {
               f.write("/images", Tensor::zeros({4, 2, 0, 3}, DType::uint8));
             }),
@@ -140,6 +140,61 @@ TEST(Dataset, EmbeddingsKeepTheOrientationThatTheyWereMadeWith) {
   EXPECT_EQ(both.exif_note(), "");
   EXPECT_EQ(message_of([&] { Dataset::open(write("odd.h5", true, "yes")); }),
             dir / "odd.h5.partial" + ": attribute exif must be apply or ignore");
+}
+
+TEST(DatasetErrors, OtherNamesAndAxes) {
+  EXPECT_EQ(open_error([](H5File& f) {
+              f.write("/train/data", Tensor::zeros({4, 2, 3, 3}, DType::uint8));
+              f.write("/labels", Tensor::zeros({4}, DType::int64));
+            }),
+            "has neither /images nor /encoded, but /train/data would do; name it so, in h5py: f['images'] = "
+            "h5py.SoftLink('/train/data')");
+  const auto shaped = [](const Shape& shape) {
+    return open_error([&](H5File& f) { f.write("/images", Tensor::zeros(shape, DType::uint8)); });
+  };
+  EXPECT_EQ(shaped({4, 3, 5, 6}),
+            "/images is [4, 3, 5, 6]; uint8 [N,H,W,3] is needed, transpose it by (0, 2, 3, 1)");
+  EXPECT_EQ(shaped({3, 6, 5, 4}),
+            "/images is [3, 6, 5, 4]; uint8 [N,H,W,3] is needed, transpose it by (3, 2, 1, 0): MATLAB turns "
+            "axes round");
+  const TempDir dir;
+  const std::string path = dir / "a.h5";
+  const auto write = [&](const std::string& name) {
+    H5File f = H5File::create(path);
+    images(f);
+    f.write(name, Tensor::full({4, 1, 8}, 2));
+    f.close();
+  };
+  write("/features");
+  EXPECT_EQ(message_of([&] { Dataset::open(path).require_embeddings(); }),
+            path +
+                ": has no /embeddings, but /features would do; name it so, in h5py: f['embeddings'] = "
+                "h5py.SoftLink('/features')");
+  write("/embeddings");  // an axis that was not squeezed
+  const Dataset d = Dataset::open(path);
+  EXPECT_EQ(d.views(0), 0);
+  EXPECT_EQ(d.target(3).to_vector(), std::vector<double>(8, 2));
+}
+
+TEST(Dataset, ConceptsOfNamesAlone) {
+  const TempDir dir;
+  const auto write = [&](const std::string& name, const std::vector<std::string>& concepts) {
+    H5File f = H5File::create(dir / name);
+    images(f);
+    f.write_strings("/concepts/names", concepts);
+    f.write("/objects/image", Tensor::full({1}, 2, DType::int64));
+    f.write("/objects/concept", Tensor::full({1}, 1, DType::int64));
+    f.write("/objects/box", Tensor::from(std::vector<float>{0, 0, 1, 1}, {1, 4}));
+    f.close();
+    return dir / name;
+  };
+  const Dataset d = Dataset::open({write("a.h5", {"cat", "dog"}), write("b.h5", {"dog", "owl"})});
+  const Concepts c = d.concepts().value();
+  EXPECT_FALSE(c.embeddings.defined());
+  EXPECT_EQ(c.names, (std::vector<std::string>{"cat", "dog", "owl"}));
+  EXPECT_EQ(c.concept_index, (std::vector<std::int64_t>{1, 2}));
+  EXPECT_EQ(c.image, (std::vector<std::int64_t>{2, 6}));
+  EXPECT_NE(d.description().find("concepts: 2 names alone, 1 labelled objects"), std::string::npos);
 }
 
 TEST(DatasetErrors, EmbeddingsAndViews) {

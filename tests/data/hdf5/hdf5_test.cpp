@@ -1,3 +1,4 @@
+#include <cerrno>
 #include <fstream>
 #include <thread>
 
@@ -6,6 +7,7 @@
 #include <hdf5.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/input_file.h"
@@ -13,6 +15,13 @@
 #include "data/hdf5/file.h"
 #include "data/hdf5/rows.h"
 #include "tests/support.h"
+
+static int no_locks = 0;  // errno of every flock(), the HDF5 library's too; 0: they work
+extern "C" int flock(int descriptor, int operation) noexcept {
+  if (no_locks == 0) return static_cast<int>(::syscall(SYS_flock, descriptor, operation));
+  errno = no_locks;
+  return -1;
+}
 
 namespace vitral::data {
 namespace {
@@ -69,10 +78,50 @@ TEST(Hdf5, BadFilesAreOneLine) {
     H5File f = H5File::create(dir / "cut.h5");
     f.write("/x", Tensor::zeros({10000}));
   }
+  const auto whole = std::filesystem::file_size(dir / "cut.h5");
   std::filesystem::resize_file(dir / "cut.h5", 20000);
-  EXPECT_EQ(
-      message_of([&] { H5File::open(dir / "cut.h5"); }),
-      dir / "cut.h5" + std::string(": cannot be opened as HDF5, it is truncated or damaged; write it again"));
+  EXPECT_EQ(message_of([&] { H5File::open(dir / "cut.h5"); }),
+            fmt::format("{}: is truncated: 20000 of its {} bytes are there; copy it or write it again",
+                        dir / "cut.h5", whole));
+  {
+    std::fstream damage(dir / "cut.h5", std::ios::in | std::ios::out | std::ios::binary);
+    damage.seekp(8);
+    damage.put(99);  // the version of the superblock
+  }
+  EXPECT_EQ(message_of([&] { H5File::open(dir / "cut.h5"); }),
+            dir / "cut.h5" + std::string(": cannot be opened as HDF5, it is damaged; write it again"));
+}
+
+// What a crash leaves, and what a SWMR writer looks like while it writes.
+TEST(Hdf5, LeftOpenForWriting) {
+  const TempDir dir;
+  const std::string path = dir / "killed.h5";
+  const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+  H5Pset_libver_bounds(access, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST);
+  const hid_t file = H5Fcreate((dir / "a.h5").c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
+  ASSERT_GE(file, 0);
+  H5Fflush(file, H5F_SCOPE_GLOBAL);
+  std::filesystem::copy(dir / "a.h5", path);
+  H5Fclose(file);
+  H5Pclose(access);
+  EXPECT_EQ(message_of([&] { H5File::open(dir / "a.h5"); }), "no error");
+  EXPECT_EQ(message_of([&] { H5File::open(path); }),
+            path +
+                ": is marked as open for writing; close the program that writes it, or if that has crashed, "
+                "repair the file with h5clear -s " +
+                path);
+}
+
+TEST(Hdf5, FileSystemsWithoutLocks) {
+  const TempDir dir;
+  const std::string path = dir / "a.h5";
+  H5File::create(path).close();
+  for (const int why : {ENOLCK, EOPNOTSUPP, ENOSYS}) {
+    no_locks = why;
+    EXPECT_EQ(message_of([&] { H5File::open(path); }), "no error");
+    EXPECT_EQ(message_of([&] { H5File::modify(path); }), "no error");
+    no_locks = 0;
+  }
 }
 
 TEST(Hdf5, FilesThatCannotBeReadNow) {
