@@ -57,7 +57,10 @@ void add_pack(Program& program) {
   auto args = std::make_shared<Arguments>();
   Command command = program.command("pack", "Writes image files into an HDF5 dataset",
                                     "vitral pack photos/ -o train.h5 --size 300 --val 0.1 --val-out val.h5");
-  command.option("IMAGES", args->pack.inputs, "folders (all images in them) and files").required();
+  command
+      .option("IMAGES", args->pack.inputs,
+              "folders (all images in them), files, and archives of them (.tar, .tar.gz, .zip)")
+      .required();
   command.option("-o,--output", args->pack.output, "the dataset file to write").required();
   const Option size =
       command.option("--size", args->pack.size, "store pixels, stretched to SIZE x SIZE").shows_default();

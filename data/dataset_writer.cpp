@@ -76,7 +76,7 @@ struct DatasetWriter::State {
   std::vector<Rows> rows;  // images or bytes, then embeddings
   std::int64_t count = 0;
   std::vector<std::uint64_t> offsets{0};  // of encoded images
-  std::vector<std::string> names;
+  std::vector<std::string> names, captions;
   std::int64_t width = 0;
   std::optional<Concepts> concepts;
   bool finished = false;
@@ -143,6 +143,13 @@ void DatasetWriter::add_encoded(std::span<const std::uint8_t> file, const std::s
   s.offsets.push_back(s.offsets.back() + file.size());
 }
 
+void DatasetWriter::add_caption(const std::string& caption) {
+  State& s = *state_;
+  if (caption.empty()) return;
+  s.captions.resize(static_cast<std::size_t>(s.count));
+  s.captions.back() = caption;
+}
+
 void DatasetWriter::set_concepts(const Concepts& concepts) { state_->concepts = concepts; }
 
 void DatasetWriter::set_attribute(const std::string& name, const std::string& value) {
@@ -155,10 +162,14 @@ void DatasetWriter::finish() {
   for (auto& rows : s.rows) rows.flush();
   if (!s.size) s.file.write_uint64("/encoded/offsets", s.offsets, {s.count + 1});
   if (!s.names.empty()) s.file.write_strings("/names", s.names);
+  if (!s.captions.empty()) {
+    s.captions.resize(static_cast<std::size_t>(s.count));
+    s.file.write_strings("/captions", s.captions);
+  }
   if (s.concepts) {
     const auto objects = static_cast<std::int64_t>(s.concepts->image.size());
     s.file.write_strings("/concepts/names", s.concepts->names);
-    s.file.write("/concepts/embeddings", s.concepts->embeddings);
+    if (s.concepts->embeddings.defined()) s.file.write("/concepts/embeddings", s.concepts->embeddings);
     s.file.write("/objects/image", Tensor::from(s.concepts->image, {objects}));
     s.file.write("/objects/concept", Tensor::from(s.concepts->concept_index, {objects}));
     s.file.write("/objects/box", s.concepts->boxes);

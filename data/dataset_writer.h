@@ -37,6 +37,8 @@ class DatasetWriter {
   void add_encoded(std::span<const std::uint8_t> file, const std::string& name = "",
                    const Tensor& embedding = {});
 
+  /// Of the image that was added last; "" for none. /captions is written where there is any.
+  void add_caption(const std::string& caption);
   void set_concepts(const Concepts& concepts);
   /// Attribute on /: teacher, transform.
   void set_attribute(const std::string& name, const std::string& value);

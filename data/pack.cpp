@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <thread>
+#include <utility>
 
 #include <fnmatch.h>
 
@@ -10,6 +12,7 @@
 #include "base/input_file.h"
 #include "base/ordered.h"
 #include "base/text.h"
+#include "data/archive.h"
 #include "data/dataset_writer.h"
 #include "data/images/resize.h"
 
@@ -18,13 +21,55 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<ImageFile> limited(std::vector<ImageFile> files, const PackOptions& options) {
+// An image file, or a member of an archive.
+struct Source {
+  ImageFile file;
+  std::string caption;
+  std::int64_t archive = -1;  // which of the inputs
+  std::int64_t position = 0;  // among the archive's members, then among those that are read
+};
+
+std::vector<Source> list_sources(const std::vector<std::string>& inputs, LeftOut& left_out) {
+  std::vector<Source> sources;
+  const auto archives = std::count_if(inputs.begin(), inputs.end(), is_archive);
+  for (std::size_t k = 0; k < inputs.size(); ++k) {
+    if (!is_archive(inputs[k]) || fs::is_directory(inputs[k])) {
+      for (auto& file : list_images({inputs[k]}, &left_out)) sources.push_back({std::move(file), "", -1, 0});
+      continue;
+    }
+    // Shards number their members anew.
+    const std::string prefix = archives > 1 ? fs::path(inputs[k]).filename().string() + "/" : "";
+    for (auto& member : list_archive(inputs[k], left_out))
+      sources.push_back({{inputs[k], prefix + member.name, ""},
+                         std::move(member.caption),
+                         static_cast<std::int64_t>(k),
+                         member.position});
+  }
+  return sources;
+}
+
+// One reader an archive, each for the members that are left after all limits.
+std::map<std::int64_t, ArchiveReader> readers_of(std::vector<Source>& sources) {
+  std::map<std::int64_t, std::vector<std::int64_t>> positions;
+  std::map<std::int64_t, std::string> paths;
+  for (Source& source : sources) {
+    if (source.archive < 0) continue;
+    auto& wanted = positions[source.archive];
+    wanted.push_back(std::exchange(source.position, static_cast<std::int64_t>(wanted.size())));
+    paths[source.archive] = source.file.path;
+  }
+  std::map<std::int64_t, ArchiveReader> readers;
+  for (auto& [archive, wanted] : positions) readers.try_emplace(archive, paths[archive], std::move(wanted));
+  return readers;
+}
+
+std::vector<Source> limited(std::vector<Source> files, const PackOptions& options) {
   std::vector<std::int64_t> taken(options.limits.size(), 0);
   std::vector<bool> matched(options.limits.size(), false);
-  std::erase_if(files, [&](const ImageFile& file) {
+  std::erase_if(files, [&](const Source& source) {
     std::vector<std::size_t> patterns;
     for (std::size_t k = 0; k < taken.size(); ++k)
-      if (::fnmatch(options.limits[k].first.c_str(), file.name.c_str(), 0) == 0) patterns.push_back(k);
+      if (::fnmatch(options.limits[k].first.c_str(), source.file.name.c_str(), 0) == 0) patterns.push_back(k);
     bool full = false;
     for (auto k : patterns) {
       matched[k] = true;
@@ -69,14 +114,20 @@ struct Packed {
   std::string problem;
 };
 
-Packed load(const ImageFile& source, const PackOptions& options) {
+std::vector<std::uint8_t> read_whole(const ImageFile& source) {
+  const InputFile reader(source.path);
+  if (reader.size() > std::uint64_t{1} << 30) throw_error("{}: is larger than 2^30 bytes", source.name);
+  std::vector<std::uint8_t> bytes(static_cast<std::size_t>(reader.size()));
+  reader.read(0, bytes.data(), bytes.size());
+  return bytes;
+}
+
+Packed load(const ImageFile& source, ArchiveReader* archive, std::int64_t position,
+            const PackOptions& options) {
   Packed packed;
   try {
     if (!source.problem.empty()) throw_error("{}", source.problem);
-    const InputFile reader(source.path);
-    if (reader.size() > std::uint64_t{1} << 30) throw_error("{}: is larger than 2^30 bytes", source.name);
-    packed.file.resize(static_cast<std::size_t>(reader.size()));
-    reader.read(0, packed.file.data(), packed.file.size());
+    packed.file = archive ? archive->read(position) : read_whole(source);
     const bool scaled = options.scaled_decode && !options.encoded;
     const Tensor image =
         decode_image(packed.file, source.name,
@@ -95,13 +146,14 @@ Packed load(const ImageFile& source, const PackOptions& options) {
 PackSummary pack(const PackOptions& options) {
   check(options);
   PackSummary summary;
-  const std::vector<ImageFile> files = limited(list_images(options.inputs, &summary.left_out), options);
+  std::vector<Source> files = limited(list_sources(options.inputs, summary.left_out), options);
+  std::map<std::int64_t, ArchiveReader> archives = readers_of(files);
   summary.found = static_cast<std::int64_t>(files.size());
   if (files.empty()) return summary;
   const bool split = options.val_fraction > 0;
   std::vector<bool> validation;
   validation.reserve(files.size());
-  for (const auto& file : files) validation.push_back(split && goes_to_validation(options, file.name));
+  for (const auto& file : files) validation.push_back(split && goes_to_validation(options, file.file.name));
   const auto chosen = std::count(validation.begin(), validation.end(), true);
   if (split && (chosen == 0 || chosen == summary.found))
     throw_error<UsageError>("--val {}: puts {} of {} images into --val-out; choose another fraction",
@@ -116,17 +168,22 @@ PackSummary pack(const PackOptions& options) {
   const int workers = options.workers > 0 ? options.workers : cores;
   parallel_ordered(
       summary.found, workers, std::int64_t{4} * workers,
-      [&](std::int64_t i) { return load(files[static_cast<std::size_t>(i)], options); },
+      [&](std::int64_t i) {
+        const Source& source = files[static_cast<std::size_t>(i)];
+        ArchiveReader* const archive = source.archive < 0 ? nullptr : &archives.at(source.archive);
+        return load(source.file, archive, source.position, options);
+      },
       [&](std::int64_t i, const Packed& packed) {
         const auto k = static_cast<std::size_t>(i);
         if (!packed.problem.empty()) {
-          summary.skipped.push_back({files[k].name, packed.problem});
+          summary.skipped.push_back({files[k].file.name, packed.problem});
         } else {
           DatasetWriter& writer = validation[k] ? *val : train;
           if (options.encoded)
-            writer.add_encoded(packed.file, files[k].name);
+            writer.add_encoded(packed.file, files[k].file.name);
           else
-            writer.add_image(packed.image, files[k].name);
+            writer.add_image(packed.image, files[k].file.name);
+          writer.add_caption(files[k].caption);
         }
         if (options.progress) options.progress(i + 1, summary.found);
       });

@@ -13,7 +13,7 @@
 namespace vitral::data {
 
 struct PackOptions {
-  std::vector<std::string> inputs;  // folders and files, see list_images()
+  std::vector<std::string> inputs;  // folders and files, see list_images(), and archives, see data/archive.h
   std::string output;
   int size = 300;  // stretched to size x size (bilinear, as Pillow) and stored plain
   /// JPEG files are decoded at a fraction of their size where that is at least 2 size a side

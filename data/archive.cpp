@@ -1,0 +1,170 @@
+#include "data/archive.h"
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <nlohmann/json.hpp>
+
+#include "base/input_file.h"
+#include "base/text.h"
+#include "data/images/image.h"
+
+namespace vitral::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t longest = std::size_t{1} << 30;          // bytes of a member
+constexpr std::size_t longest_caption = std::size_t{1} << 20;  // bytes of the file that holds one
+constexpr std::size_t block = 1 << 18;                         // bytes that are read at once
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+std::shared_ptr<archive> open_archive(const std::string& path) {
+  { const InputFile readable(path); }  // says why a file cannot be read
+  std::shared_ptr<archive> a(archive_read_new(), archive_read_free);
+  archive_read_support_filter_all(a.get());
+  archive_read_support_format_tar(a.get());
+  archive_read_support_format_gnutar(a.get());
+  archive_read_support_format_zip(a.get());
+  if (archive_read_open_filename(a.get(), path.c_str(), block) != ARCHIVE_OK)
+    throw_error("{}: cannot be read as an archive: {}; write it again", path,
+                one_line(archive_error_string(a.get())));
+  return a;
+}
+
+// Null at the end. `members`: how many there were before.
+archive_entry* next_header(archive* a, const std::string& path, std::int64_t members) {
+  archive_entry* entry = nullptr;
+  const int status = archive_read_next_header(a, &entry);
+  if (status == ARCHIVE_EOF) return nullptr;
+  if (status == ARCHIVE_OK || status == ARCHIVE_WARN) return entry;
+  const char* why = archive_error_string(a);
+  throw_error("{}: is damaged behind its first {} members: {}; fetch it or write it again", path, members,
+              one_line(why ? why : "unknown reason"));
+}
+
+std::string name_of(archive_entry* entry) {
+  const char* name = archive_entry_pathname(entry);
+  if (!name) name = archive_entry_pathname_utf8(entry);
+  std::string text = name ? name : "";
+  while (text.starts_with("./")) text.erase(0, 2);
+  return text;
+}
+
+// What the header claims is taken for a first guess only: it may be missing or wrong.
+template <class Bytes>
+Bytes read_data(archive* a, archive_entry* entry, const std::string& name, std::size_t limit) {
+  const auto claim = static_cast<std::uint64_t>(std::max<la_int64_t>(archive_entry_size(entry), 0));
+  Bytes out(archive_entry_size_is_set(entry) ? std::min<std::uint64_t>(claim + 1, 4 * block) : block, 0);
+  for (std::size_t have = 0;;) {
+    const la_ssize_t got = archive_read_data(a, out.data() + have, out.size() - have);
+    if (got < 0) {
+      const char* why = archive_error_string(a);
+      throw_error("{}: cannot be read from its archive: {}; fetch the archive again", name,
+                  why ? why : "damaged");
+    }
+    have += static_cast<std::size_t>(got);
+    if (have > limit) throw_error("{}: is larger than 2^30 bytes", name);
+    if (got == 0) {
+      out.resize(have);
+      return out;
+    }
+    if (have == out.size()) out.resize(2 * have);
+  }
+}
+
+std::string stem_of(const std::string& name) {
+  return name.substr(0, name.size() - fs::path(name).extension().string().size());
+}
+
+std::string caption_of(const std::string& suffix, const std::string& text) {
+  std::string caption = text;
+  if (suffix == ".json") {
+    caption.clear();
+    const auto json = nlohmann::json::parse(text, nullptr, false);
+    for (const char* key : {"caption", "text"})
+      if (caption.empty() && json.is_object() && json.contains(key) && json[key].is_string())
+        caption = json[key].get<std::string>();
+  }
+  while (!caption.empty() && std::isspace(static_cast<unsigned char>(caption.back())) != 0)
+    caption.pop_back();
+  return caption;
+}
+
+}  // namespace
+
+bool is_archive(const std::string& path) {
+  const fs::path file(lower(path));
+  const std::string suffix = file.extension().string();
+  static const std::set<std::string> whole{".tar", ".zip", ".tgz", ".tbz2", ".txz", ".tzst"};
+  static const std::set<std::string> filters{".gz", ".bz2", ".xz", ".zst", ".lz4"};
+  return whole.contains(suffix) || (filters.contains(suffix) && file.stem().extension() == ".tar");
+}
+
+std::vector<ArchiveMember> list_archive(const std::string& path, LeftOut& left_out) {
+  const auto a = open_archive(path);
+  std::vector<ArchiveMember> images;
+  std::map<std::string, std::string> captions;  // by stem
+  std::int64_t position = 0;
+  for (; archive_entry* entry = next_header(a.get(), path, position); ++position) {
+    const std::string name = name_of(entry), suffix = lower(fs::path(name).extension().string());
+    if (archive_entry_filetype(entry) == AE_IFDIR) continue;
+    if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry)) {
+      ++left_out["link or device"];
+    } else if (has_image_suffix(name)) {
+      images.push_back({name, "", position});
+    } else if ((suffix == ".txt" || suffix == ".json") &&
+               archive_entry_size(entry) <= static_cast<la_int64_t>(longest_caption)) {
+      const auto text = caption_of(suffix, read_data<std::string>(a.get(), entry, name, longest_caption));
+      if (suffix == ".txt" || !captions.contains(stem_of(name))) captions[stem_of(name)] = text;
+    } else {
+      ++left_out[suffix.empty() ? "without suffix" : suffix];
+    }
+  }
+  for (auto& image : images)
+    if (const auto found = captions.find(stem_of(image.name)); found != captions.end())
+      image.caption = found->second;
+  return images;
+}
+
+ArchiveReader::ArchiveReader(std::string path, std::vector<std::int64_t> positions)
+    : path_(std::move(path)), positions_(std::move(positions)) {}
+
+std::vector<std::uint8_t> ArchiveReader::read(std::int64_t k) {
+  std::unique_lock lock(mutex_);
+  turn_.wait(lock, [&] { return turn_of_ == k; });
+  struct Next {  // whatever comes of this one
+    ArchiveReader& reader;
+    ~Next() {
+      ++reader.turn_of_;
+      reader.turn_.notify_all();
+    }
+  } const after{*this};
+  return next(positions_[static_cast<std::size_t>(k)]);
+}
+
+std::vector<std::uint8_t> ArchiveReader::next(std::int64_t position) {
+  if (!archive_) archive_ = open_archive(path_);
+  archive_entry* entry = nullptr;
+  while (at_ < position) {
+    entry = next_header(archive_.get(), path_, at_ + 1);
+    if (!entry) throw_error("{}: has become shorter while it was read; run it again", path_);
+    ++at_;
+  }
+  const std::string name = name_of(entry);
+  if (archive_entry_size(entry) > static_cast<la_int64_t>(longest))
+    throw_error("{}: is larger than 2^30 bytes", name);
+  return read_data<std::vector<std::uint8_t>>(archive_.get(), entry, name, longest);
+}
+
+}  // namespace vitral::data

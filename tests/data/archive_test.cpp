@@ -1,0 +1,129 @@
+// vitral pack of archives, as webdataset and img2dataset write them.
+#include "data/archive.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <gtest/gtest.h>
+
+#include "data/dataset.h"
+#include "data/hdf5/file.h"
+#include "data/images/image.h"
+#include "data/pack.h"
+#include "tests/noise.h"
+#include "tests/support.h"
+
+namespace vitral::data {
+namespace {
+
+using test::message_of;
+using test::TempDir;
+
+struct Member {
+  std::string name, bytes;
+  unsigned type = AE_IFREG;
+};
+
+void write_archive(const std::string& path, const std::vector<Member>& members) {
+  archive* a = archive_write_new();
+  if (path.ends_with(".zip")) {
+    archive_write_set_format_zip(a);
+  } else {
+    archive_write_set_format_pax_restricted(a);
+    if (path.ends_with(".gz")) archive_write_add_filter_gzip(a);
+  }
+  ASSERT_EQ(archive_write_open_filename(a, path.c_str()), ARCHIVE_OK);
+  for (const auto& member : members) {
+    archive_entry* entry = archive_entry_new();
+    archive_entry_set_pathname(entry, member.name.c_str());
+    archive_entry_set_filetype(entry, member.type);
+    archive_entry_set_perm(entry, 0644);
+    if (member.type == AE_IFLNK) archive_entry_set_symlink(entry, "/etc/passwd");
+    archive_entry_set_size(entry, static_cast<la_int64_t>(member.bytes.size()));
+    ASSERT_EQ(archive_write_header(a, entry), ARCHIVE_OK);
+    archive_write_data(a, member.bytes.data(), member.bytes.size());
+    archive_entry_free(entry);
+  }
+  archive_write_close(a);
+  archive_write_free(a);
+}
+
+std::string png(int seed) {
+  const auto bytes = encode_png(test::noise_image(6, 7, seed));
+  return {bytes.begin(), bytes.end()};
+}
+
+std::vector<Member> shard() {
+  return {{"a/000.png", png(0)},      {"a/000.txt", "a red cat\n"},
+          {"001.png", "no image"},    {"002.json", R"({"caption": "two dogs"})"},
+          {"002.png", png(2)},        {"../../003.PNG", png(3)},
+          {"link.png", "", AE_IFLNK}, {"clip.mp4", "x"}};
+}
+
+PackOptions options(const TempDir& dir, const std::vector<std::string>& inputs) {
+  PackOptions o;
+  o.inputs = inputs;
+  o.output = dir / "out.h5";
+  o.encoded = true;
+  o.force = true;
+  o.workers = 3;
+  return o;
+}
+
+TEST(PackArchives, MembersCaptionsAndWhatIsHarmless) {
+  const TempDir dir;
+  for (const char* name : {"a.tar", "a.tar.gz", "a.zip"}) {
+    write_archive(dir / name, shard());
+    const PackSummary s = pack(options(dir, {dir / name}));
+    EXPECT_EQ(s.train, 3) << name;
+    ASSERT_EQ(s.skipped.size(), 1U);
+    EXPECT_EQ(s.skipped[0].reason.substr(0, 9), "001.png: ");
+    EXPECT_EQ(s.left_out, (LeftOut{{".mp4", 1}, {"link or device", 1}}));
+    const Dataset d = Dataset::open(dir / "out.h5");
+    EXPECT_EQ(d.name(0), "a/000.png");
+    EXPECT_EQ(d.name(2), "../../003.PNG");
+    std::vector<std::uint8_t> bytes;
+    d.read_encoded(1, bytes);
+    EXPECT_EQ(std::string(bytes.begin(), bytes.end()), png(2));
+    EXPECT_EQ(H5File::open(dir / "out.h5").read_strings("/captions"),
+              (std::vector<std::string>{"a red cat", "two dogs", ""}));
+  }
+}
+
+TEST(PackArchives, ShardsLimitsAndFolders) {
+  const TempDir dir;
+  std::vector<Member> many;
+  for (int i = 0; i < 40; ++i) many.push_back({fmt::format("{:03}.png", i), png(i)});
+  write_archive(dir / "0.tar", many);
+  write_archive(dir / "1.tar", many);
+  std::filesystem::create_directory(dir / "photos");
+  write_png(dir / "photos/x.png", test::noise_image(6, 7, 1));
+  PackOptions o = options(dir, {dir / "0.tar", dir / "photos", dir / "1.tar"});
+  EXPECT_EQ(pack(o).train, 81);
+  const Dataset d = Dataset::open(dir / "out.h5");
+  EXPECT_EQ(d.name(39), "0.tar/039.png");
+  EXPECT_EQ(d.name(40), "x.png");
+  EXPECT_EQ(d.name(80), "1.tar/039.png");
+  EXPECT_EQ(d.image(80).to_vector(), test::noise_image(6, 7, 39).to_vector());
+  EXPECT_FALSE(H5File::open(dir / "out.h5").has("/captions"));
+  o.limits = {{"0.tar/*", 0}, {"*9.png", 2}};
+  EXPECT_EQ(pack(o).train, 39);
+  EXPECT_EQ(Dataset::open(dir / "out.h5").image(30).to_vector(), test::noise_image(6, 7, 30).to_vector());
+}
+
+TEST(PackArchives, DamageIsOneLine) {
+  const TempDir dir;
+  write_archive(dir / "a.tar", shard());
+  std::filesystem::resize_file(dir / "a.tar", 3000);
+  const std::string cut = message_of([&] { pack(options(dir, {dir / "a.tar"})); });
+  EXPECT_TRUE(cut.starts_with((dir / "a.tar") + ": is damaged behind its first 3 members: Truncated")) << cut;
+  EXPECT_TRUE(cut.ends_with("; fetch it or write it again")) << cut;
+  EXPECT_FALSE(std::filesystem::exists(dir / "out.h5"));
+  test::put_file(dir / "b.tar", "this is no archive at all, only a text that is called like one");
+  EXPECT_EQ(message_of([&] { pack(options(dir, {dir / "b.tar"})); }),
+            (dir / "b.tar") + ": cannot be read as an archive: Unrecognized archive format; write it again");
+  EXPECT_EQ(message_of([&] { pack(options(dir, {dir / "none.tar"})); }),
+            (dir / "none.tar") + ": no such file");
+}
+
+}  // namespace
+}  // namespace vitral::data
