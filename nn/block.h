@@ -20,6 +20,7 @@ struct BlockConfig {
   AttentionMask mask = {};
   Activation activation = Activation::quick_gelu;
   double mlp_ratio = 4;  // width of the MLP's hidden layer / W
+  double eps = 1e-5;     // of the norms
 
   std::int64_t hidden() const { return std::llround(mlp_ratio * static_cast<double>(width)); }
 };
@@ -28,8 +29,8 @@ class ResidualBlock : public Module {
  public:
   ResidualBlock(const BlockConfig& c, Random& random)
       : attn(child<Attention>("attn", c.width, c.heads, c.mask, random)),
-        ln_1(child<LayerNorm>("ln_1", c.width)),
-        ln_2(child<LayerNorm>("ln_2", c.width)),
+        ln_1(child<LayerNorm>("ln_1", c.width, c.eps)),
+        ln_2(child<LayerNorm>("ln_2", c.width, c.eps)),
         mlp(child("mlp", make_mlp({c.width, c.hidden(), c.activation}, random))) {}
 
   /// `weights`, where asked for: the mean weights of Attention. Nothing in here depends on the context.

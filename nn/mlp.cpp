@@ -13,6 +13,7 @@ class TwoLayerMlp : public Mlp {
   Variable operator()(const Variable& x) const override {
     const Variable h = c_fc_(x);
     if (activation_ == Activation::gelu_erf) return c_proj_(gelu_erf(h));
+    if (activation_ == Activation::gelu) return c_proj_(gelu(h));
     return activation_linear(h, c_proj_.weight, c_proj_.bias, activations::quick_gelu);
   }
 

@@ -12,8 +12,9 @@ class Mlp : public Module {
   virtual Variable operator()(const Variable& x) const = 0;
 };
 
-/// Between the two layers of an MLP: OpenAI's CLIP has quick_gelu, some of its retrained relatives gelu_erf.
-enum class Activation : std::uint8_t { quick_gelu, gelu_erf };
+/// Between the two layers of an MLP: OpenAI's CLIP has quick_gelu, some of its retrained relatives and DINOv2
+/// gelu_erf, SigLIP gelu (by tanh).
+enum class Activation : std::uint8_t { quick_gelu, gelu_erf, gelu };
 
 struct MlpConfig {
   std::int64_t width = 0;   // W

@@ -1,6 +1,8 @@
 // The first layer of a vision transformer (Dosovitskiy et al. 2021, arXiv 2010.11929): a convolution whose
-// kernel is as large as its stride, without bias, which is a matrix product on the patches.
+// kernel is as large as its stride, which is a matrix product on the patches.
 #pragma once
+#include <cmath>
+
 #include "nn/init.h"
 #include "nn/module.h"
 
@@ -8,10 +10,15 @@ namespace vitral::nn {
 
 class PatchEmbedding : public Module {
  public:
-  /// weight [W,C,p,p], uniform(+-1/sqrt(C p p)).
-  PatchEmbedding(std::int64_t channels, std::int64_t width, std::int64_t patch, Random& random)
+  /// weight [W,C,p,p] and, where asked for, bias [W], both uniform(+-1/sqrt(C p p)).
+  PatchEmbedding(std::int64_t channels, std::int64_t width, std::int64_t patch, Random& random,
+                 bool with_bias = false)
       : weight(linear_weight("weight", fan_in_uniform({width, channels, patch, patch}, random))),
-        patch_(patch) {}
+        patch_(patch) {
+    if (with_bias)
+      bias_ =
+          &parameter("bias", uniform({width}, 1 / std::sqrt(double{1} * channels * patch * patch), random));
+  }
 
   /// images [B,C,R p,K p] -> [B,R K,W], row-major over the grid.
   Variable operator()(const Variable& images) const {
@@ -21,12 +28,15 @@ class PatchEmbedding : public Module {
     return of_patches(patchify(images, patch_));
   }
   /// patches [B,N,C p p] -> [B,N,W].
-  Variable of_patches(const Variable& patches) const { return linear(patches, weight.as_matrix(), {}); }
+  Variable of_patches(const Variable& patches) const {
+    return bias_ ? linear(patches, weight.as_matrix(), *bias_) : linear(patches, weight.as_matrix(), {});
+  }
 
   Parameter& weight;
 
  private:
   std::int64_t patch_;
+  Parameter* bias_ = nullptr;
 };
 
 }  // namespace vitral::nn

@@ -1,7 +1,9 @@
 #include "models/clip/text_tower.h"
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
+
+#include "models/token_embedding.h"
 
 namespace vitral::models {
 namespace {
@@ -42,27 +44,13 @@ Variable ClipTextTower::forward(const Tensor& tokens) const {
                "CLIP text tower: tokens {} {} must be int64 [T, L] with L up to {}", tokens.dtype(),
                tokens.shape(), config_.context);
   const std::int64_t t = tokens.dim(0), n = tokens.dim(1), w = config_.width;
-  // Looked up on the host: the table is read once for a few hundred rows, which no kernel would make faster.
-  const Tensor table = token_embedding_.value().to(cpu);
-  Tensor embedded({t, n, w}, table.dtype());
-  std::vector<std::int64_t> ends(static_cast<std::size_t>(t));
-  const auto row = static_cast<std::size_t>(w) * size_of(table.dtype());
-  for (std::int64_t i = 0; i < t; ++i) {
-    const std::int64_t* line = tokens.data<std::int64_t>() + i * n;
-    for (std::int64_t j = 0; j < n; ++j) {
-      VITRAL_CHECK(line[j] >= 0 && line[j] < config_.vocabulary,
-                   "CLIP text tower: token {} is not in the vocabulary of {}", line[j], config_.vocabulary);
-      if (line[j] > line[ends[static_cast<std::size_t>(i)]]) ends[static_cast<std::size_t>(i)] = j;
-      std::memcpy(static_cast<char*>(embedded.raw()) + static_cast<std::size_t>(i * n + j) * row,
-                  static_cast<const char*>(table.raw()) + static_cast<std::size_t>(line[j]) * row, row);
-    }
-  }
-  const Variable x = transformer_(
-      add(Variable(embedded.to(token_embedding_.device())), slice(positional_embedding_, 0, 0, n)));
+  const Variable x = transformer_(add(embedded_tokens(token_embedding_, tokens, "CLIP text tower"),
+                                      slice(positional_embedding_, 0, 0, n)));
   std::vector<Variable> last;
-  last.reserve(ends.size());
+  last.reserve(static_cast<std::size_t>(t));
   for (std::int64_t i = 0; i < t; ++i) {
-    const std::int64_t end = ends[static_cast<std::size_t>(i)];
+    const auto* line = tokens.data<std::int64_t>() + i * n;
+    const std::int64_t end = std::max_element(line, line + n) - line;
     last.push_back(reshape(slice(slice(x, 0, i, i + 1), 1, end, end + 1), {1, w}));
   }
   return matmul(ln_final_(concat(last, 0)), text_projection_);

@@ -59,12 +59,19 @@ std::vector<LayerRow> layer_table() {
       [](Random& r) { return made(make_unique<nn::Linear>(5, 4, r)); });
   add("LayerNorm", "", {2, 3, 7}, {2, 3, 7}, layer_norm(7),
       [](Random&) { return made(make_unique<nn::LayerNorm>(7)); });
+  add("LayerNorm", "eps", {2, 3, 7}, {2, 3, 7}, layer_norm(7),
+      [](Random&) { return made(make_unique<nn::LayerNorm>(7, 1e-3)); });
   add("Mlp", "quick_gelu", {2, 3, 4}, {2, 3, 4}, mlp(4, 6), [](Random& r) {
     return made(nn::make_mlp({4, 6}, r));
   });
   add("Mlp", "gelu_erf", {2, 3, 4}, {2, 3, 4}, mlp(4, 6), [](Random& r) {
     return made(nn::make_mlp({4, 6, Activation::gelu_erf}, r));
   });
+  add("Mlp", "gelu", {2, 3, 4}, {2, 3, 4}, mlp(4, 6), [](Random& r) {
+    return made(nn::make_mlp({4, 6, Activation::gelu}, r));
+  });
+  add("PatchEmbedding", "bias", {2, 3, 4, 6}, {2, 6, 5}, {"weight [5, 3, 2, 2]", "bias [5]"},
+      [](Random& r) { return made(make_unique<nn::PatchEmbedding>(3, 5, 2, r, true)); });
   add("PatchEmbedding", "", {2, 3, 4, 6}, {2, 6, 5}, {"weight [5, 3, 2, 2]"},
       [](Random& r) { return made(make_unique<nn::PatchEmbedding>(3, 5, 2, r)); });
   add("Attention", "full", {2, 6, 4}, {2, 6, 4}, attention(4),
