@@ -70,6 +70,15 @@ Decoded decode_gif(Bytes bytes, const std::string& name, std::int64_t /*min_side
     for (int i = 0; i < std::min(map->ColorCount, 256); ++i)
       palette[static_cast<std::size_t>(i)] = {map->Colors[i].Red, map->Colors[i].Green, map->Colors[i].Blue};
 
+  // The canvas is made when the whole frame is there: a short file may claim a large one. Lines in stored
+  // order.
+  const auto frame_width = static_cast<std::size_t>(std::max(frame.Width, 0));
+  std::vector<GifPixelType> numbers;
+  for (int y = 0; y < frame.Height; ++y) {
+    numbers.resize(numbers.size() + frame_width);
+    check(DGifGetLine(file.get(), numbers.data() + (numbers.size() - frame_width), frame.Width));
+  }
+
   Decoded out{Tensor({height, width, 3}, DType::uint8)};
   auto* pixels = out.pixels.data<std::uint8_t>();
   const auto paint = [&](std::int64_t at, std::size_t number) {
@@ -77,21 +86,18 @@ Decoded decode_gif(Bytes bytes, const std::string& name, std::int64_t /*min_side
   };
   for (std::int64_t x = 0; x < width; ++x) paint(x, static_cast<std::size_t>(background));
   for (std::int64_t y = 1; y < height; ++y) std::copy_n(pixels, 3 * width, pixels + 3 * width * y);
-  std::vector<GifPixelType> line(static_cast<std::size_t>(std::max(frame.Width, 0)));
-  const auto read_lines = [&](int first, int step) {
-    for (int y = first; y < frame.Height; y += step) {
-      check(DGifGetLine(file.get(), line.data(), frame.Width));
-      for (int x = 0; x < frame.Width; ++x)
-        paint((frame.Top + y) * width + frame.Left + x, line[static_cast<std::size_t>(x)]);
-    }
+  auto next = numbers.begin();
+  const auto paint_lines = [&](int first, int step) {
+    for (int y = first; y < frame.Height; y += step)
+      for (int x = 0; x < frame.Width; ++x) paint((frame.Top + y) * width + frame.Left + x, *next++);
   };
   if (frame.Interlace) {
-    read_lines(0, 8);
-    read_lines(4, 8);
-    read_lines(2, 4);
-    read_lines(1, 2);
+    paint_lines(0, 8);
+    paint_lines(4, 8);
+    paint_lines(2, 4);
+    paint_lines(1, 2);
   } else {
-    read_lines(0, 1);
+    paint_lines(0, 1);
   }
   return out;
 }
