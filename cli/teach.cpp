@@ -6,6 +6,7 @@
 
 #include "cli/common.h"
 #include "cli/print.h"
+#include "infer/teach_from.h"
 #include "train/config.h"
 
 namespace vitral::cli {
@@ -13,6 +14,7 @@ namespace {
 
 struct Arguments {
   infer::TeachOptions teach;
+  infer::TeachFromOptions from;
   std::string device = "auto", augment, config, transform = "resize", dtype = "float32";
   int heads = 0;
   ExifArgument exif;
@@ -35,7 +37,30 @@ void print(const Arguments& a, const infer::TeachSummary& s, std::int64_t width)
              s.views > 0 ? fmt::format("{} views each, ", s.views) : "", width);
 }
 
+void run_from(Arguments& a) {
+  a.from.file = a.teach.file;
+  a.from.dtype = a.dtype == "float16" ? DType::float16 : DType::float32;
+  a.from.force = a.teach.force;
+  a.from.in_place = a.teach.in_place;
+  const infer::TeachFromSummary s = infer::teach_from(a.from);
+  if (s.not_finite > 0)
+    std::fprintf(stderr, "%lld embeddings are not finite, they are stored as zeros\n",
+                 static_cast<long long>(s.not_finite));
+  if (a.json)
+    return print_json(nlohmann::json{{"file", a.from.file},
+                                     {"images", s.images},
+                                     {"width", s.width},
+                                     {"by_name", s.by_name},
+                                     {"not_finite", s.not_finite}});
+  fmt::print("{}: embeddings of {} images, {} wide, by {}\n", a.from.file, s.images, s.width,
+             s.by_name ? "name" : "order");
+}
+
 void run(Arguments& a) {
+  if (!a.from.from.empty()) return run_from(a);
+  VITRAL_CHECK(!a.teach.teacher.empty(),
+               "teach: name a teacher with --teacher, or a file of embeddings with --from");
+  VITRAL_CHECK(a.from.name.empty() && a.from.names_file.empty(), "--name and --from-names: need --from");
   auto& o = a.teach;
   o.transform = a.transform == "clip" ? data::PlainTransform::clip : data::PlainTransform::resize;
   o.dtype = a.dtype == "float16" ? DType::float16 : DType::float32;
@@ -68,10 +93,20 @@ void add_teach(Program& program) {
   Command command = program.command("teach", "embeds the images of a dataset with CLIP, into its /embeddings",
                                     "vitral teach train.h5 --teacher clip-vit-base-patch32 --views 10");
   command.option("file", o.file, "dataset file (HDF5), as vitral pack makes it").required().type_name("FILE");
+  const Option teacher = command
+                             .option("--teacher", o.teacher,
+                                     "CLIP's weights: a Hugging Face folder, .safetensors, or OpenAI's .pt")
+                             .type_name("WEIGHTS");
   command
-      .option("--teacher", o.teacher, "CLIP's weights: a Hugging Face folder, .safetensors, or OpenAI's .pt")
-      .required()
-      .type_name("WEIGHTS");
+      .option("--from", a->from.from,
+              "instead: embeddings made elsewhere: .npy, .npz, HDF5, or clip-retrieval's folder")
+      .type_name("FILE")
+      .excludes(teacher);
+  command.option("--name", a->from.name, "of --from: which array or dataset of the file");
+  command
+      .option("--from-names", a->from.names_file,
+              "of --from: the name of each row, one a line; default: rows are in the order of the images")
+      .type_name("FILE");
   command.option("--views", o.views, "augmented views of each image; 0: the image as it is")
       .shows_default()
       .at_least(0);

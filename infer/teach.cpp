@@ -6,7 +6,6 @@
 #include <future>
 #include <optional>
 
-#include "base/atomic.h"
 #include "base/output_file.h"
 #include "base/random.h"
 #include "base/text.h"
@@ -16,6 +15,7 @@
 #include "data/images/image.h"
 #include "data/images/transform.h"
 #include "data/weights/weights.h"
+#include "infer/change_dataset.h"
 
 namespace vitral::infer {
 namespace {
@@ -166,15 +166,6 @@ void add_embeddings(data::H5File& file, const data::EmbeddingJournal& journal, c
   file.set_attribute("view_size", std::to_string(size));
 }
 
-void require_room(const std::string& path, std::int64_t bytes) {
-  std::error_code unknown;
-  const auto room = std::filesystem::space(path, unknown);
-  if (!unknown && room.available < static_cast<std::uintmax_t>(bytes) + (16 << 20))
-    throw_error(
-        "{}: {} MB more are needed on its disk; the embeddings so far are kept, make room and run it again",
-        path, (bytes >> 20) + 16);
-}
-
 Shape row_shape(const TeachOptions& o, std::int64_t width) {
   return o.views > 0 ? Shape{stored_views(o), width} : Shape{width};
 }
@@ -242,22 +233,10 @@ TeachSummary teach(const models::ClipImageEncoder& teacher, const TeachOptions& 
     return summary;
   }
   dataset.reset();  // HDF5 opens a file either for reading or for writing
-  std::error_code unknown;
-  const auto file_bytes = static_cast<std::int64_t>(std::filesystem::file_size(output.path(), unknown));
   const std::int64_t more =
       journal.rows() * (row.numel() * static_cast<std::int64_t>(size_of(o.dtype)) + 8 * summary.views);
-  require_room(output.path(), more + (o.in_place ? 0 : file_bytes));
-  if (!o.in_place) output.copy(output.path());
-  const std::string target = o.in_place ? output.path() : output.partial();
-  data::H5File file = data::H5File::modify(target);
-  add_embeddings(file, journal, row, source.size(), o);
-  file.close();
-  if (!o.in_place) output.share();
-  data::Dataset::open(target);  // what does not fit together is found here, not by the trainer
-  if (o.in_place)
-    sync_file(target);
-  else
-    output.commit();
+  change_dataset(output, o.in_place, more,
+                 [&](data::H5File& file) { add_embeddings(file, journal, row, source.size(), o); });
   journal.remove();
   return summary;
 }

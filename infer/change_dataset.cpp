@@ -1,0 +1,40 @@
+#include "infer/change_dataset.h"
+
+#include <filesystem>
+
+#include "base/atomic.h"
+#include "data/dataset.h"
+
+namespace vitral::infer {
+namespace {
+
+void require_room(const std::string& path, std::int64_t bytes) {
+  std::error_code unknown;
+  const auto room = std::filesystem::space(path, unknown);
+  if (!unknown && room.available < static_cast<std::uintmax_t>(bytes) + (16 << 20))
+    throw_error(
+        "{}: {} MB more are needed on its disk; the embeddings so far are kept, make room and run it again",
+        path, (bytes >> 20) + 16);
+}
+
+}  // namespace
+
+void change_dataset(OutputFile& output, bool in_place, std::int64_t more,
+                    const std::function<void(data::H5File&)>& change) {
+  std::error_code unknown;
+  const auto file_bytes = static_cast<std::int64_t>(std::filesystem::file_size(output.path(), unknown));
+  require_room(output.path(), more + (in_place ? 0 : file_bytes));
+  if (!in_place) output.copy(output.path());
+  const std::string target = in_place ? output.path() : output.partial();
+  data::H5File file = data::H5File::modify(target);
+  change(file);
+  file.close();
+  if (!in_place) output.share();
+  data::Dataset::open(target);  // what does not fit together is found here, not by the trainer
+  if (in_place)
+    sync_file(target);
+  else
+    output.commit();
+}
+
+}  // namespace vitral::infer

@@ -1,0 +1,17 @@
+// A dataset file that is changed whole or not at all.
+#pragma once
+#include <cstdint>
+#include <functional>
+
+#include "base/output_file.h"
+#include "data/hdf5/file.h"
+
+namespace vitral::infer {
+
+/// `change` gets a copy of output.path(), which then takes its name, or with in_place the file itself; what
+/// it has become is opened as a dataset before. more: bytes that the file grows by, at most. Error: there is
+/// no room for them; what Dataset::open() says.
+void change_dataset(OutputFile& output, bool in_place, std::int64_t more,
+                    const std::function<void(data::H5File& file)>& change);
+
+}  // namespace vitral::infer

@@ -1,0 +1,101 @@
+#include "infer/teach_from.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <sstream>
+
+#include "base/input_file.h"
+#include "base/text.h"
+#include "data/dataset.h"
+#include "data/embedding_file.h"
+#include "infer/change_dataset.h"
+
+namespace vitral::infer {
+namespace {
+
+std::vector<std::string> read_names(const std::string& path) {
+  std::istringstream lines(read_text_file(path, std::uint64_t{1} << 32));
+  std::vector<std::string> names;
+  for (std::string line; std::getline(lines, line);) {
+    if (names.empty() && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);
+    if (line.ends_with('\r')) line.pop_back();
+    names.push_back(line);
+  }
+  return names;
+}
+
+// Which row belongs to each image.
+std::vector<std::int64_t> rows_by_name(const data::Dataset& dataset, const std::vector<std::string>& names,
+                                       const std::string& from) {
+  std::map<std::string, std::int64_t> row;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    if (!row.emplace(names[i], static_cast<std::int64_t>(i)).second)
+      throw_error<UsageError>("{}: two rows are called {}; names must be unique", from, shown(names[i]));
+  std::vector<std::int64_t> rows;
+  for (std::int64_t i = 0; i < dataset.size(); ++i) {
+    const auto found = row.find(dataset.name(i));
+    if (found == row.end())
+      throw_error<UsageError>("{}: has no row for {} of {}", from, shown(dataset.name(i)),
+                              dataset.paths().front());
+    rows.push_back(found->second);
+  }
+  return rows;
+}
+
+}  // namespace
+
+TeachFromSummary teach_from(const TeachFromOptions& o) {
+  std::optional<data::Dataset> dataset = data::Dataset::open(o.file);
+  OutputFile output(o.file);  // nobody else may write the file meanwhile
+  if (dataset->width() > 0 && !o.force)
+    throw_error<UsageError>("{}: has /embeddings already; replace them with --force", o.file);
+  data::EmbeddingFile source = data::read_embedding_file(o.from, o.name);
+  if (!o.names_file.empty()) source.names = read_names(o.names_file);
+  const std::int64_t images = dataset->size(), count = source.rows.dim(0), width = source.rows.dim(1);
+  VITRAL_CHECK(source.names.empty() || static_cast<std::int64_t>(source.names.size()) == count,
+               "{}: has {} names but {} has {} rows; write one for each", o.names_file, source.names.size(),
+               o.from, count);
+  TeachFromSummary summary{.images = images, .width = width};
+  const bool named = images > 0 && dataset->has_name(0);
+  VITRAL_CHECK(o.names_file.empty() || named, "{}: has no /names to find rows by; leave --from-names out",
+               o.file);
+  summary.by_name = named && !source.names.empty();
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(images));
+  if (summary.by_name) {
+    rows = rows_by_name(*dataset, source.names, o.names_file.empty() ? o.from : o.names_file);
+  } else {
+    VITRAL_CHECK(count == images,
+                 "{}: has {} rows but {} has {} images; one for each is needed, or --from-names", o.from,
+                 count, o.file, images);
+    std::iota(rows.begin(), rows.end(), std::int64_t{0});
+  }
+  Tensor embeddings({images, width});
+  for (std::int64_t i = 0; i < images; ++i) {
+    const std::int64_t row = rows[static_cast<std::size_t>(i)];
+    Tensor to = embeddings.rows(i, i + 1);
+    to.copy_from(source.rows.rows(row, row + 1).cast(DType::float32));
+    const float* p = to.data<float>();
+    if (std::all_of(p, p + width, [](float x) { return std::isfinite(x); })) continue;
+    to.fill(0);
+    ++summary.not_finite;
+  }
+  dataset.reset();  // HDF5 opens a file either for reading or for writing
+  embeddings = embeddings.cast(o.dtype);
+  change_dataset(output, o.in_place, images * width * static_cast<std::int64_t>(size_of(o.dtype)),
+                 [&](data::H5File& file) {
+                   for (const char* old : {"/embeddings", "/view_seeds"})
+                     if (file.has(old)) file.remove(old);
+                   for (const char* old : {"transform", "view_size", "plain_transform"})
+                     file.remove_attribute(old);
+                   file.write("/embeddings", embeddings,
+                              std::max<std::int64_t>(
+                                  (64 << 10) / (width * static_cast<std::int64_t>(size_of(o.dtype))), 1));
+                   file.set_attribute("teacher", o.from + (o.name.empty() ? "" : ": " + o.name));
+                 });
+  return summary;
+}
+
+}  // namespace vitral::infer
