@@ -123,7 +123,8 @@ const char* name_of(data::PlainTransform transform) {
 
 // Everything that a row of the journal depends on.
 std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int size,
-                        const models::ClipImageConfig& teacher) {
+                        const models::ClipImageEncoder& encoder) {
+  const models::ClipImageConfig& teacher = encoder.config();
   std::error_code ignored;
   std::string text =
       fmt::format("{} images in {} bytes, teacher {:016x} with {} heads and {}, {} [{}]", dataset.size(),
@@ -131,6 +132,9 @@ std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int
                   teacher.heads, teacher.activation == nn::Activation::gelu_erf ? "gelu" : "quick_gelu",
                   o.dtype, teacher.embedding);
   if (!dataset.plain_size(0)) text += fmt::format(", exif {}", data::name(o.exif));
+  const auto& [mean, std] = encoder.statistics();
+  if (mean != models::clip_statistics.mean || std != models::clip_statistics.std)
+    text += fmt::format(", mean {} and std {}", fmt::join(mean, " "), fmt::join(std, " "));
   if (o.views == 0) return text + ", " + name_of(o.transform);
   return text + fmt::format(", {}{} views of {} pixels, seed {}, {}", o.views, o.plain_view ? "+1" : "", size,
                             o.seed, data::transform_name(o.augment));
@@ -221,8 +225,7 @@ TeachSummary teach(const models::ClipImageEncoder& teacher, const TeachOptions& 
   const std::string path = output.path() + ".teach";
   if (o.restart) std::filesystem::remove(path);
   const Shape row = row_shape(o, width);
-  data::EmbeddingJournal journal(path, identity_of(o, *dataset, source.size(), teacher.config()), row,
-                                 o.dtype);
+  data::EmbeddingJournal journal(path, identity_of(o, *dataset, source.size(), teacher), row, o.dtype);
   summary.images = dataset->size();
   summary.views = stored_views(o);
   summary.resumed = journal.rows();

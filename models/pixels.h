@@ -10,6 +10,7 @@ inline constexpr ChannelStatistics clip_statistics{{0.48145466F, 0.4578275F, 0.4
                                                    {0.26862954F, 0.26130258F, 0.27577711F}};
 
 /// uint8 pixels [B,S,S,3] as float32 [B,3,S,S] on `device`: (x / 255 - mean) / std.
-Variable normalize_pixels(const Tensor& images, Device device);
+Variable normalize_pixels(const Tensor& images, Device device,
+                          const ChannelStatistics& statistics = clip_statistics);
 
 }  // namespace vitral::models

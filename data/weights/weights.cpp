@@ -1,5 +1,6 @@
 #include "data/weights/weights.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include <nlohmann/json.hpp>
@@ -14,6 +15,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kinds = "a run folder, a checkpoint folder, a .safetensors or a .pt file";
 constexpr const char* torch_model_file = "pytorch_model.bin";  // of Hugging Face's folders
+constexpr const char* open_clip_file = "open_clip_model.safetensors";
+constexpr const char* open_clip_torch_file = "open_clip_pytorch_model.bin";
 
 bool is_file(const std::string& path) {
   std::error_code ignored;
@@ -36,7 +39,8 @@ std::string find_weights(const std::string& path) {
                   pointer);
     return *folder + "/" + model_file;
   }
-  if (is_file(path + "/" + torch_model_file)) return path + "/" + torch_model_file;
+  for (const char* name : {torch_model_file, open_clip_file, open_clip_torch_file})
+    if (is_file(path + "/" + name)) return path + "/" + name;
   for (const std::string name : {model_file, torch_model_file})
     if (is_file(path + "/" + name + ".index.json"))
       throw_error<UsageError>(
@@ -48,7 +52,22 @@ std::string find_weights(const std::string& path) {
       model_file, torch_model_file, kinds);
 }
 
-WeightsFile read_weights(const std::string& path, TensorMemory memory) {
+void remove_shared_prefixes(NamedTensors& tensors, std::initializer_list<std::string_view> prefixes) {
+  const auto shared = [&](std::string_view prefix) {
+    return !tensors.empty() && std::all_of(tensors.begin(), tensors.end(), [&](const auto& entry) {
+      return entry.first.starts_with(prefix) && entry.first.size() > prefix.size();
+    });
+  };
+  for (;;) {
+    const auto prefix = std::find_if(prefixes.begin(), prefixes.end(), shared);
+    if (prefix == prefixes.end()) return;
+    for (auto& [name, tensor] : tensors) name.erase(0, prefix->size());
+  }
+}
+
+namespace {
+
+WeightsFile read_as_stored(const std::string& path, TensorMemory memory) {
   const std::string file = find_weights(path);
   if (file != path) {
     const std::string folder = fs::path(file).parent_path().string();
@@ -64,6 +83,14 @@ WeightsFile read_weights(const std::string& path, TensorMemory memory) {
   if (extension == ".safetensors") return read_safetensors(file, foreign_header_bytes, memory);
   if (extension == ".pt" || extension == ".pth" || extension == ".bin") return read_torch_file(file);
   throw_error<UsageError>("{}: holds no weights that vitral can read; give {}", path, kinds);
+}
+
+}  // namespace
+
+WeightsFile read_weights(const std::string& path, TensorMemory memory) {
+  WeightsFile weights = read_as_stored(path, memory);
+  remove_shared_prefixes(weights.tensors, {"module.", "_orig_mod."});
+  return weights;
 }
 
 }  // namespace vitral::data

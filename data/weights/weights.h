@@ -1,6 +1,8 @@
 // Weights from any of the places where they lie.
 #pragma once
+#include <initializer_list>
 #include <string>
+#include <string_view>
 
 #include "data/weights/safetensors.h"
 
@@ -11,9 +13,14 @@ namespace vitral::data {
 ///   a folder with model.safetensors (a checkpoint, checked against its state.json where it has one; Hugging
 ///   Face's folders) or else pytorch_model.bin,
 ///   a .safetensors file; a .pt, .pth or .bin file of torch.save or torch.jit.save.
+/// or a folder of open_clip's (open_clip_model.safetensors, open_clip_pytorch_model.bin). What
+/// DistributedDataParallel and torch.compile put before every name ("module.", "_orig_mod.") is left out.
 /// Files are recognised by their contents. `memory`: of .safetensors; others are always copied. Throws
 /// UsageError for a path that is none of these, Error for one that is damaged.
 WeightsFile read_weights(const std::string& path, TensorMemory memory = TensorMemory::own);
+
+/// Without the prefixes, in any combination, that all names share.
+void remove_shared_prefixes(NamedTensors& tensors, std::initializer_list<std::string_view> prefixes);
 
 /// The file that read_weights() would read: the path itself, or the one in the folder or in the checkpoint
 /// that it chooses.

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "models/clip/image_tower.h"
+#include "models/pixels.h"
 
 namespace vitral::models {
 
@@ -20,6 +21,8 @@ class ClipImageEncoder {
 
   const ClipImageConfig& config() const { return tower_->config(); }
   Device device() const { return device_; }
+  /// What its pixels are normalised with: what the files beside the weights say, else CLIP's.
+  const ChannelStatistics& statistics() const { return statistics_; }
 
   /// images uint8 [B,S,S,3] on the CPU, S = config().image_size; the embeddings float32 [B,E], not of unit
   /// length, are there, too (in pinned memory where the tower is on a GPU). Computes in pieces of at most
@@ -30,10 +33,11 @@ class ClipImageEncoder {
   Tensor class_attention(const Tensor& images, std::int64_t batch = 64) const;
 
  private:
-  ClipImageEncoder(std::unique_ptr<ClipImageTower> tower, Device device)
-      : tower_(std::move(tower)), device_(device) {}
+  ClipImageEncoder(std::unique_ptr<ClipImageTower> tower, const ChannelStatistics& statistics, Device device)
+      : tower_(std::move(tower)), statistics_(statistics), device_(device) {}
 
   std::unique_ptr<ClipImageTower> tower_;
+  ChannelStatistics statistics_;
   Device device_;
 };
 

@@ -90,7 +90,7 @@ State from_hugging_face(const State& state, const Tower& tower, const Given& giv
       continue;
     }
     if (!take_prefix(name, tower.prefix) || name.ends_with("position_ids")) continue;
-    if (take_prefix(name, "encoder.layers.")) {
+    if (take_prefix(name, "encoder.layers.") || take_prefix(name, "encoder.layer.")) {
       const std::size_t dot = name.find('.');
       const std::string block = "transformer.resblocks." + std::string(name.substr(0, dot)) + ".";
       name.remove_prefix(dot == std::string_view::npos ? name.size() : dot + 1);
@@ -149,6 +149,12 @@ int heads_of(std::int64_t width, const Metadata& metadata, const std::string& gr
     VITRAL_CHECK(problem == std::errc{} && end == text.data() + text.size() && heads > 0,
                  "{}: config.json: {}.num_attention_heads must be a whole number > 0", where, group);
   }
+  if (const auto found = metadata.find(group + ".hidden_size"); found != metadata.end())
+    VITRAL_CHECK(
+        found->second == std::to_string(width),
+        "{}: the configuration beside it says that {}.hidden_size is {}, the tensors are {} wide; it "
+        "belongs to other weights, keep these in a folder of their own",
+        where, group, found->second, width);
   if (heads == 0) {
     VITRAL_CHECK(width % 64 == 0,
                  "{}: a width of {} is no multiple of CLIP's head size 64; say how many heads there are",

@@ -28,6 +28,21 @@ double first_value(const std::string& path) {
   return read_weights(path).tensors.at(0).second.to_vector().at(0);
 }
 
+TEST(Weights, PrefixesOfWrappersAreLeftOut) {
+  const TempDir folder;
+  const auto names = [&](const NamedTensors& tensors) {
+    write_safetensors(folder / "w.safetensors", tensors);
+    std::string out;
+    for (const auto& [name, tensor] : read_weights(folder / "w.safetensors").tensors) out += name + " ";
+    return out;
+  };
+  const Tensor w = Tensor::full({2}, 1);
+  EXPECT_EQ(names({{"module._orig_mod.conv1.weight", w}, {"module._orig_mod.scale", w}}),
+            "conv1.weight scale ");
+  EXPECT_EQ(names({{"_orig_mod.conv1.weight", w}, {"_orig_mod.scale", w}}), "conv1.weight scale ");
+  EXPECT_EQ(names({{"module.conv1.weight", w}, {"scale", w}}), "module.conv1.weight scale ");  // not all
+}
+
 TEST(Weights, RunFolderMeansBestThenLatest) {
   const TempDir folder;
   const std::string run = folder / "run";
