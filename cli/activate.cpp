@@ -119,7 +119,7 @@ void run(const Arguments& a) {
     check_width(texts, encoder.config().width, "the student");
     targets = infer::targets_of(texts);
   }
-  const auto teacher = load_teacher(a.teacher, a.encoder.device);
+  const auto teacher = load_teacher(a.teacher, a.encoder.device, a.texts.activation);
   const models::ClipImageEncoder* other = teacher ? &*teacher : nullptr;
 
   std::vector<infer::ImageActivations> images;

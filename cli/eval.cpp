@@ -95,7 +95,7 @@ void measure_on_texts(const Arguments& a) {
   const data::ImageSource source = data::ImageSource::open(a.inputs, a.exif.value());
   report_left_out(source.left_out());
   const models::Encoder student = a.encoder.load();
-  const auto teacher = load_teacher(a.teacher, a.encoder.device);
+  const auto teacher = load_teacher(a.teacher, a.encoder.device, a.texts.activation);
   std::vector<infer::ImageModel> models{infer::model_of(student)};
   if (teacher)
     models.push_back(infer::model_of(

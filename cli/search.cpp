@@ -81,7 +81,7 @@ Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
   auto files = std::make_shared<std::vector<data::ImageFile>>(data::list_images(a.images, &out.left_out));
   VITRAL_CHECK(!files->empty(), "{}: no images in there", a.images.front());
   const models::Encoder student = a.encoder.load();
-  const auto teacher = load_teacher(a.teacher, a.encoder.device);
+  const auto teacher = load_teacher(a.teacher, a.encoder.device, a.texts.activation);
 
   std::vector<int> sizes{student.config().image_size};
   out.rankings.push_back(ranking_of("student", a.encoder.weights, a, texts, sizes[0], student.config().width,

@@ -15,7 +15,7 @@ namespace {
 struct Arguments {
   infer::TeachOptions teach;
   infer::TeachFromOptions from;
-  std::string device = "auto", augment, config, transform = "resize", dtype = "float32";
+  std::string device = "auto", augment, config, transform = "resize", dtype = "float32", activation;
   int heads = 0;
   ExifArgument exif;
   bool json = false;
@@ -71,7 +71,13 @@ void run(Arguments& a) {
   }
   if (!a.augment.empty())
     o.augment = a.augment == "clip" ? data::AugmentConfig::clip() : data::AugmentConfig{};
-  const auto teacher = models::ClipImageEncoder::load(o.teacher, parse_device(a.device), a.heads);
+  const auto teacher =
+      models::ClipImageEncoder::load(o.teacher, parse_device(a.device), a.heads, a.activation);
+  if (!teacher.guessed().empty())
+    std::fprintf(stderr,
+                 "%s: neither it nor a configuration beside it says all; taken as in OpenAI's models: %s; "
+                 "--heads and --activation say otherwise\n",
+                 o.teacher.c_str(), teacher.guessed().c_str());
   o.exif = a.exif.value();
   const StopSignals signals;
   o.stop = [&] { return signals.requested(); };
@@ -133,6 +139,10 @@ void add_teach(Program& program) {
       .one_of({"float32", "float16"});
   command.option("--heads", a->heads, "attention heads of the teacher; default: width / 64, or config.json's")
       .at_least(1);
+  command
+      .option("--activation", a->activation,
+              "of the teacher: quick_gelu or gelu; default: the configuration's, else quick_gelu")
+      .one_of({"quick_gelu", "gelu"});
   command.option("--batch", o.batch_size, "pictures at once").shows_default().at_least(1);
   command.option("--device", a->device, "cpu, cuda, cuda:N or auto").shows_default();
   command.flag("--force", o.force, "replace embeddings that are there");

@@ -40,6 +40,10 @@ void TextArguments::add_clip_to(Command& command, bool stored_texts) {
   command.option("--clip", clip, "CLIP's weights: Hugging Face folder, .safetensors or .pt")
       .type_name("CLIP_WEIGHTS");
   command
+      .option("--activation", activation,
+              "of CLIP: quick_gelu or gelu; default: what the configuration beside its weights says")
+      .one_of({"quick_gelu", "gelu"});
+  command
       .option("--vocab", vocabulary,
               "bpe_simple_vocab_16e6.txt.gz or merges.txt; default: what lies beside CLIP's weights")
       .type_name("FILE");
@@ -79,8 +83,8 @@ infer::TextEmbeddings TextArguments::embed(const std::vector<std::string>& texts
   }
   VITRAL_CHECK(!clip.empty(), "texts need CLIP's weights; name them with --clip");
   const auto around = in_templates ? with_file(templates, template_file) : std::vector<std::string>{};
-  auto out = infer::embed_texts(models::ClipTextEncoder::load(clip, vocabulary, parse_device(device)), texts,
-                                around);
+  auto out = infer::embed_texts(
+      models::ClipTextEncoder::load(clip, vocabulary, parse_device(device), activation), texts, around);
   out.clip = clip;
   return out;
 }
@@ -96,9 +100,10 @@ void TextArguments::check_stored() const {
                "--texts holds embeddings already; leave out --clip, --vocab and templates");
 }
 
-std::optional<models::ClipImageEncoder> load_teacher(const std::string& weights, const std::string& device) {
+std::optional<models::ClipImageEncoder> load_teacher(const std::string& weights, const std::string& device,
+                                                     const std::string& activation) {
   if (weights.empty()) return std::nullopt;
-  return models::ClipImageEncoder::load(weights, parse_device(device));
+  return models::ClipImageEncoder::load(weights, parse_device(device), 0, activation);
 }
 
 void check_width(const infer::TextEmbeddings& texts, std::int64_t width, const std::string& whose) {

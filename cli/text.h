@@ -10,11 +10,12 @@
 
 namespace vitral::cli {
 
-/// --text, --text-file, --clip, --vocab, --template, --templates, --texts.
+/// --text, --text-file, --clip, --vocab, --activation, --template, --templates, --texts.
 struct TextArguments {
   std::vector<std::string> prompts;
   std::string prompt_file;
   std::string clip, vocabulary;
+  std::string activation;  // of CLIP, of --teacher too
   std::vector<std::string> templates;
   std::string template_file;
   std::string stored;  // a file of text embeddings, instead of CLIP
@@ -42,7 +43,8 @@ struct TextArguments {
 };
 
 /// CLIP's image tower for --teacher; nothing where it is not given.
-std::optional<models::ClipImageEncoder> load_teacher(const std::string& weights, const std::string& device);
+std::optional<models::ClipImageEncoder> load_teacher(const std::string& weights, const std::string& device,
+                                                     const std::string& activation);
 
 /// UsageError where texts and `whose` embeddings differ in width.
 void check_width(const infer::TextEmbeddings& texts, std::int64_t width, const std::string& whose);

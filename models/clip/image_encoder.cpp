@@ -18,14 +18,29 @@ ChannelStatistics statistics_of(const Metadata& metadata) {
   return out;
 }
 
+// Files of OpenAI's carry numbers that others leave out, and all have the same heads and activation.
+std::string guess(const data::WeightsFile& weights, const ClipImageConfig& config, bool heads_given) {
+  const bool openai = std::any_of(weights.tensors.begin(), weights.tensors.end(),
+                                  [](const auto& entry) { return entry.first == "input_resolution"; });
+  if (openai) return "";
+  const auto& metadata = weights.metadata;
+  std::string out;
+  if (!heads_given && !metadata.contains("vision_config.num_attention_heads"))
+    out = fmt::format("{} heads (width / 64)", config.heads);
+  if (!metadata.contains("vision_config.hidden_act")) out += out.empty() ? "quick_gelu" : " and quick_gelu";
+  return out;
+}
+
 }  // namespace
 
-ClipImageEncoder ClipImageEncoder::load(const std::string& path, Device device, int heads) {
-  const data::WeightsFile weights = read_clip_weights(path, data::TensorMemory::mapped);
+ClipImageEncoder ClipImageEncoder::load(const std::string& path, Device device, int heads,
+                                        const std::string& activation) {
+  const data::WeightsFile weights = read_clip_weights(path, data::TensorMemory::mapped, activation);
   auto tower = load_clip_image(weights.tensors, weights.metadata, path, heads);
   tower->to(device);
   tower->pack_weights();
-  return {std::move(tower), statistics_of(weights.metadata), device};
+  std::string guessed = guess(weights, tower->config(), heads > 0);
+  return {std::move(tower), statistics_of(weights.metadata), std::move(guessed), device};
 }
 
 Tensor ClipImageEncoder::embed(const Tensor& images, std::int64_t batch) const {

@@ -15,14 +15,17 @@ namespace vitral::models {
 
 class ClipImageEncoder {
  public:
-  /// heads: 0: from config.json, else width / 64. UsageError or Error, one line, where that does not give an
-  /// image tower.
-  static ClipImageEncoder load(const std::string& path, Device device = cpu, int heads = 0);
+  /// heads: 0: from the configuration, else width / 64; activation: "": from it, else quick_gelu. UsageError
+  /// or Error, one line, where that does not give an image tower.
+  static ClipImageEncoder load(const std::string& path, Device device = cpu, int heads = 0,
+                               const std::string& activation = "");
 
   const ClipImageConfig& config() const { return tower_->config(); }
   Device device() const { return device_; }
   /// What its pixels are normalised with: what the files beside the weights say, else CLIP's.
   const ChannelStatistics& statistics() const { return statistics_; }
+  /// What neither the files nor the caller said: "12 heads (width / 64) and quick_gelu"; "": nothing.
+  const std::string& guessed() const { return guessed_; }
 
   /// images uint8 [B,S,S,3] on the CPU, S = config().image_size; the embeddings float32 [B,E], not of unit
   /// length, are there, too (in pinned memory where the tower is on a GPU). Computes in pieces of at most
@@ -33,11 +36,13 @@ class ClipImageEncoder {
   Tensor class_attention(const Tensor& images, std::int64_t batch = 64) const;
 
  private:
-  ClipImageEncoder(std::unique_ptr<ClipImageTower> tower, const ChannelStatistics& statistics, Device device)
-      : tower_(std::move(tower)), statistics_(statistics), device_(device) {}
+  ClipImageEncoder(std::unique_ptr<ClipImageTower> tower, const ChannelStatistics& statistics,
+                   std::string guessed, Device device)
+      : tower_(std::move(tower)), statistics_(statistics), guessed_(std::move(guessed)), device_(device) {}
 
   std::unique_ptr<ClipImageTower> tower_;
   ChannelStatistics statistics_;
+  std::string guessed_;
   Device device_;
 };
 

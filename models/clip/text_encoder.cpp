@@ -50,8 +50,9 @@ std::string folder_of(const std::string& path) {
 
 }  // namespace
 
-ClipTextEncoder ClipTextEncoder::load(const std::string& path, const std::string& vocabulary, Device device) {
-  const data::WeightsFile weights = read_clip_weights(path, data::TensorMemory::mapped);
+ClipTextEncoder ClipTextEncoder::load(const std::string& path, const std::string& vocabulary, Device device,
+                                      const std::string& activation) {
+  const data::WeightsFile weights = read_clip_weights(path, data::TensorMemory::mapped, activation);
   auto tower = load_clip_text(weights.tensors, weights.metadata, path);
   const std::string place = vocabulary.empty() ? folder_of(path) : vocabulary;
   auto tokenizer = data::Tokenizer::load(place);

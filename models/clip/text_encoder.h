@@ -23,10 +23,11 @@ struct PromptEmbeddings {
 class ClipTextEncoder {
  public:
   /// vocabulary: bpe_simple_vocab_16e6.txt.gz or a merges.txt (data/text/vocabulary.h); "": the one that lies
-  /// beside the weights (in their folder). UsageError or Error, one line, where there is none, where it does
-  /// not belong to the weights, or where they have no text tower.
+  /// beside the weights (in their folder). activation: "": from the configuration, else quick_gelu.
+  /// UsageError or Error, one line, where there is none, where it does not belong to the weights, or where
+  /// they have no text tower.
   static ClipTextEncoder load(const std::string& path, const std::string& vocabulary = "",
-                              Device device = cpu);
+                              Device device = cpu, const std::string& activation = "");
 
   const ClipTextConfig& config() const { return tower_->config(); }
 

@@ -121,9 +121,8 @@ void add_statistics(const nlohmann::json& config, const char* mean, const char* 
   }
 }
 
-}  // namespace
-
-data::WeightsFile read_clip_weights(const std::string& path, data::TensorMemory memory) {
+// Weights, and what the files beside them say.
+data::WeightsFile read_with_configuration(const std::string& path, data::TensorMemory memory) {
   data::WeightsFile weights = data::read_weights(path, memory);
   data::remove_shared_prefixes(weights.tensors, {"module.", "_orig_mod.", "model."});  // Lightning's
   namespace fs = std::filesystem;
@@ -149,6 +148,17 @@ data::WeightsFile read_clip_weights(const std::string& path, data::TensorMemory 
     add_hugging_face(read_config(file), weights.metadata);
   if (const std::string file = beside("preprocessor_config.json"); !file.empty())
     add_statistics(read_config(file), "image_mean", "image_std", file, weights.metadata);
+  return weights;
+}
+
+}  // namespace
+
+data::WeightsFile read_clip_weights(const std::string& path, data::TensorMemory memory,
+                                    const std::string& activation) {
+  data::WeightsFile weights = read_with_configuration(path, memory);
+  if (!activation.empty())
+    for (const char* group : {"vision_config", "text_config"})
+      weights.metadata[fmt::format("{}.hidden_act", group)] = activation;
   return weights;
 }
 

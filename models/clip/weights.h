@@ -13,8 +13,10 @@ namespace vitral::models {
 ///                         alone under the tower's: "vision_config.num_attention_heads" = "12"
 ///   open_clip_config.json of tensors with OpenAI's names, instead: brought to the same names
 ///   image_mean.0, image_std.0, ...  of preprocessor_config.json, or of open_clip's preprocess_cfg
+/// activation: "quick_gelu" or "gelu", whatever the files say; "": what they say.
 /// UsageError for an architecture of open_clip that is no plain vision transformer.
 data::WeightsFile read_clip_weights(const std::string& path,
-                                    data::TensorMemory memory = data::TensorMemory::own);
+                                    data::TensorMemory memory = data::TensorMemory::own,
+                                    const std::string& activation = "");
 
 }  // namespace vitral::models

@@ -24,6 +24,7 @@ class Teach : public testing::Test {
     for (const auto& [name, tensor] : models::ClipImageTower(teacher, 3).state())
       tensors.emplace_back("visual." + name, tensor);
     data::write_safetensors(clip(), tensors);
+    put_file(clip_config(), R"({"vision_config": {"num_attention_heads": 1, "hidden_act": "quick_gelu"}})");
     std::ofstream(config())
         << "model: {image_size: 64, patch_size: 16, width: 16, layers: 1, heads: 2}\n"
         << "data: {train: [" << file() << "], val: [], workers: 2,\n"
@@ -35,6 +36,7 @@ class Teach : public testing::Test {
 
   std::string operator/(const std::string& name) const { return folder_ / name; }
   std::string clip() const { return folder_ / "clip.safetensors"; }
+  std::string clip_config() const { return folder_ / "config.json"; }
   std::string file() const { return folder_ / "train.h5"; }
   std::string config() const { return folder_ / "config.yaml"; }
   void write_images(std::int64_t count) const {
@@ -80,6 +82,38 @@ TEST_F(Teach, PlainImages) {
   expect_done(teach({"--force", "--dtype", "float16", "--in-place"}));
   EXPECT_EQ(data::H5File::open(file()).dtype("/embeddings"), DType::float16);
   expect_embeddings(1e-3);
+}
+
+// The fault: config.json counted in a folder that was given, not beside a file.
+TEST_F(Teach, TheConfigurationBesideTheFileCounts) {
+  write_images(4);
+  const auto embeddings = [&] { return data::H5File::open(file()).read("/embeddings").to_vector(); };
+  expect_done(teach());
+  const auto plain = embeddings();
+  put_file(clip_config(), R"({"model_type": "clip_vision_model", "num_attention_heads": 4,
+                              "hidden_act": "gelu"})");
+  expect_done(teach({"--force"}));
+  const auto configured = embeddings();
+  EXPECT_NE(configured, plain);
+  std::filesystem::create_directory(*this / "clip");
+  std::filesystem::copy_file(clip(), *this / "clip/model.safetensors");
+  std::filesystem::rename(clip_config(), *this / "clip/config.json");
+  expect_done(run({"teach", file(), "--teacher", *this / "clip", "--device", "cpu", "--force"}));
+  EXPECT_EQ(embeddings(), configured);
+  // Without one, the options say it, and what they leave open is a guess.
+  const Result told = teach({"--force", "--heads", "4", "--activation", "gelu"});
+  expect_done(told);
+  EXPECT_EQ(told.err.find("OpenAI"), std::string::npos) << told.err;
+  EXPECT_EQ(embeddings(), configured);
+  const Result guessed = teach({"--force"});
+  expect_done(guessed);
+  EXPECT_NE(
+      guessed.err.find(clip() + ": neither it nor a configuration beside it says all; taken as in OpenAI's "
+                                "models: 1 heads (width / 64) and quick_gelu; --heads and --activation say "
+                                "otherwise\n"),
+      std::string::npos)
+      << guessed.err;
+  EXPECT_EQ(embeddings(), plain);
 }
 
 // In every epoch, each sample's pixels are those that the teacher saw for its target.
