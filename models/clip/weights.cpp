@@ -112,11 +112,12 @@ void add_statistics(const nlohmann::json& config, const char* mean, const char* 
   for (const auto& [key, name] : {std::pair{mean, "image_mean"}, {std, "image_std"}}) {
     const auto list = config.find(key);
     if (list == config.end() || list->is_null()) continue;
-    const auto good = [&](const auto& v) {
-      return v.is_number() && (key == mean || v.template get<double>() > 0);
+    const bool any_sign = key == mean;
+    const auto good = [any_sign](const nlohmann::json& v) {
+      return v.is_number() && (any_sign || v.get<double>() > 0);
     };
     VITRAL_CHECK(list->is_array() && list->size() == 3 && std::all_of(list->begin(), list->end(), good),
-                 "{}: {} must be three numbers, one a colour{}", path, key, key == mean ? "" : ", above 0");
+                 "{}: {} must be three numbers, one a colour{}", path, key, any_sign ? "" : ", above 0");
     for (std::size_t i = 0; i < 3; ++i) out[fmt::format("{}.{}", name, i)] = (*list)[i].dump();
   }
 }
