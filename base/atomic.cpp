@@ -87,6 +87,7 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   temporary_ = temporary_name(path_);
   descriptor_ = Descriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (descriptor_ < 0) fail(path_, errno);
+  keep_mode(descriptor_, path_);
 }
 
 AtomicFile::~AtomicFile() {

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace vitral {
@@ -19,6 +20,11 @@ bool write_all(int descriptor, const void* data, std::size_t bytes) {
     bytes -= static_cast<std::size_t>(n);
   }
   return true;
+}
+
+void keep_mode(int descriptor, const std::string& path) {
+  struct stat old {};
+  if (::stat(path.c_str(), &old) == 0) ::fchmod(descriptor, old.st_mode & 07777);
 }
 
 std::size_t read_at(int descriptor, std::uint64_t offset, void* to, std::size_t bytes) {

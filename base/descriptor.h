@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <utility>
 
 namespace vitral {
@@ -29,6 +30,9 @@ class Descriptor {
 
 /// False, with errno, where not everything was written.
 bool write_all(int descriptor, const void* data, std::size_t bytes);
+
+/// The permissions of the file at `path`, which this one will replace; nothing where there is none.
+void keep_mode(int descriptor, const std::string& path);
 
 /// How many of `bytes` bytes from `offset` could be read. Fewer: errno says why, 0 at the end of the file.
 std::size_t read_at(int descriptor, std::uint64_t offset, void* to, std::size_t bytes);

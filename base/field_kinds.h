@@ -15,6 +15,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include "base/fields.h"
+#include "base/home.h"
 #include "base/yaml_text.h"
 
 namespace vitral::fields {
@@ -120,7 +121,15 @@ struct Path {
   bool read(const YAML::Node& node, std::string& field) const {
     if (!node.IsScalar() || node.Scalar().empty() || node.Scalar().find('\0') != std::string::npos)
       return false;
-    field = node.Scalar();
+    if (const std::string variable = unexpanded_variable(node.Scalar()); !variable.empty())
+      throw BadValue{
+          fmt::format("{}: {} is not expanded here; write the path in full, or ~/ for the home folder",
+                      shown(node.Scalar()), shown(variable))};
+    try {
+      field = expand_home(node.Scalar());
+    } catch (const UsageError& e) {
+      throw BadValue{e.what()};
+    }
     return true;
   }
   std::string write(const std::string& field) const { return yaml_text(field); }

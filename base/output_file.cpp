@@ -51,8 +51,9 @@ OutputFile::OutputFile(const std::string& path) : path_(target(path)), partial_(
     }, named{};
     if (::fstat(lock_, &locked) == 0 && ::stat(partial_.c_str(), &named) == 0 &&
         locked.st_dev == named.st_dev && locked.st_ino == named.st_ino)
-      return;
+      break;
   }
+  keep_mode(lock_, path_);
 }
 
 void OutputFile::lock() {

@@ -1,13 +1,16 @@
 #include "base/signals.h"
 
+#include <array>
 #include <csignal>
+#include <cstring>
 
 namespace vitral {
 namespace {
 
 volatile std::sig_atomic_t received = 0;
 int living = 0;
-struct sigaction before_interrupt, before_terminate;
+constexpr std::array stops{SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGXCPU};
+std::array<struct sigaction, stops.size()> before;
 
 void remember(int signal) { received = signal; }
 
@@ -34,16 +37,23 @@ StopSignals::StopSignals() {
   action.sa_handler = remember;
   action.sa_flags = SA_RESTART | SA_ONSTACK;  // reads and writes of the loader and of checkpoints go on
   sigemptyset(&action.sa_mask);
-  sigaction(SIGINT, &action, &before_interrupt);
-  sigaction(SIGTERM, &action, &before_terminate);
+  for (std::size_t i = 0; i < stops.size(); ++i) {
+    sigaction(stops[i], &action, &before[i]);
+    if (stops[i] != SIGINT && stops[i] != SIGTERM && before[i].sa_handler == SIG_IGN)
+      sigaction(stops[i], &before[i], nullptr);
+  }
 }
 
 StopSignals::~StopSignals() {
   if (--living > 0) return;
-  sigaction(SIGINT, &before_interrupt, nullptr);
-  sigaction(SIGTERM, &before_terminate, nullptr);
+  for (std::size_t i = 0; i < stops.size(); ++i) sigaction(stops[i], &before[i], nullptr);
 }
 
 int StopSignals::signal() const { return received; }
+
+std::string signal_name(int signal) {
+  const char* name = ::sigabbrev_np(signal);
+  return std::string("SIG") + (name ? name : std::to_string(signal));
+}
 
 }  // namespace vitral

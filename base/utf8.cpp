@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <optional>
+
 namespace vitral {
 namespace {
 
@@ -23,31 +25,38 @@ Lead lead(unsigned char byte) {
   return {0, 0, 0};
 }
 
+// The character at `at`, which moves behind it; nothing for what is none, of which its longest beginning is
+// passed.
+std::optional<char32_t> next_character(std::string_view text, std::size_t& at) {
+  const auto first = static_cast<unsigned char>(text[at++]);
+  if (first < 0x80) return first;
+  auto [more, low, high] = lead(first);
+  if (more == 0) return std::nullopt;
+  char32_t code = first & (0x3FU >> more);
+  for (; more > 0; --more, low = 0x80, high = 0xBF) {
+    const unsigned next = at < text.size() ? static_cast<unsigned char>(text[at]) : 0;
+    if (next < low || next > high) return std::nullopt;
+    code = code << 6 | (next & 0x3FU);
+    ++at;
+  }
+  return code;
+}
+
 }  // namespace
 
 std::u32string from_utf8(std::string_view text) {
   std::u32string out;
   out.reserve(text.size());
-  for (std::size_t at = 0; at < text.size();) {
-    const auto first = static_cast<unsigned char>(text[at++]);
-    if (first < 0x80) {
-      out += first;
-      continue;
-    }
-    auto [more, low, high] = lead(first);
-    char32_t code = more == 0 ? replacement : first & (0x3FU >> more);
-    for (; more > 0; --more, low = 0x80, high = 0xBF) {
-      const unsigned next = at < text.size() ? static_cast<unsigned char>(text[at]) : 0;
-      if (next < low || next > high) {
-        code = replacement;
-        break;
-      }
-      code = code << 6 | (next & 0x3FU);
-      ++at;
-    }
-    out += code;
-  }
+  for (std::size_t at = 0; at < text.size();) out += next_character(text, at).value_or(replacement);
   return out;
+}
+
+std::size_t valid_utf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t begin = at;
+    if (!next_character(text, at)) return begin;
+  }
+  return text.size();
 }
 
 void append_utf8(char32_t code, std::string& to) {

@@ -4,15 +4,31 @@
 #include <charconv>
 #include <cmath>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/home.h"
 
 namespace vitral::cli {
 namespace {
+
+constexpr const char* home_folder = "home folder";
+
+CLI::Validator expands_home() {
+  return {[](std::string& text) {
+            try {
+              text = expand_home(text);
+              return std::string();
+            } catch (const UsageError& e) {
+              return std::string(e.what());
+            }
+          },
+          "", home_folder};
+}
 
 // The check of an option that takes a whole number, with a message a person can read.
 CLI::Validator whole_number(std::int64_t lowest) {
@@ -71,6 +87,11 @@ Option& Option::takes_one_each_time() {
   return *this;
 }
 
+Option& Option::is_text() {
+  option_->get_validator(home_folder)->active(false);
+  return *this;
+}
+
 Option& Option::excludes(const Option& other) {
   option_->excludes(other.option_);
   return *this;
@@ -111,7 +132,10 @@ std::string Option::name() const { return option_->get_name(); }
 
 template <class T>
 Option Command::option(const std::string& names, T& value, const std::string& what) {
-  return Option(app_->add_option(names, value, what));
+  CLI::Option* option = app_->add_option(names, value, what);
+  if constexpr (std::is_same_v<T, std::string> || std::is_same_v<T, std::vector<std::string>>)
+    option->transform(expands_home());
+  return Option(option);
 }
 
 template Option Command::option(const std::string&, std::string&, const std::string&);

@@ -28,6 +28,8 @@ class Option {
   /// Of a list: as many values as follow it, at least one; or one for each time it is given.
   Option& takes_many();
   Option& takes_one_each_time();
+  /// The value is text, not a path: ~ at its beginning is no home folder.
+  Option& is_text();
   Option& excludes(const Option& other);
 
   /// What is allowed. An error names the option, the value and this.
@@ -53,7 +55,8 @@ class Command {
   explicit Command(CLI::App* app) : app_(app) {}
 
   /// names: "file" (by place), "--long", "-s,--long". T: std::string, a type of number, or a std::vector of
-  /// these.
+  /// these. Text is taken as a path, whose ~ is the home folder (base/home.h), unless is_text() says
+  /// otherwise.
   template <class T>
   Option option(const std::string& names, T& value, const std::string& what);
   Option flag(const std::string& names, bool& value, const std::string& what);

@@ -1,8 +1,10 @@
 #include "cli/eval_print.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "base/text.h"
 #include "cli/print.h"
@@ -111,6 +113,14 @@ void compare(const std::string& what, const infer::TextResult& r, auto&& value,
   columns(what, values);
 }
 
+// The folders of a class where its name does not tell them; "" otherwise.
+std::string folders_of(const infer::ClassLabels& classes, std::size_t c) {
+  std::string name = fmt::format("{}", fmt::join(classes.folders[c], ", "));
+  std::string as_words = name;
+  std::replace(as_words.begin(), as_words.end(), '_', ' ');
+  return as_words == classes.names[c] ? "" : name;
+}
+
 std::string decimal(double value) { return fmt::format("{:.4f}", value); }
 
 void print_zero_shot(const infer::TextResult& r, const infer::ClassLabels& classes, bool every_class) {
@@ -125,11 +135,14 @@ void print_zero_shot(const infer::TextResult& r, const infer::ClassLabels& class
       "  top-1, mean over classes", r, [](const auto& m) { return m.zero_shot->mean_per_class(); },
       decimal(first.chance(1)));
   for (std::size_t c = 0; every_class && c < classes.names.size(); ++c)
-    if (first.classes[c].images > 0)
+    if (first.classes[c].images > 0) {
+      const std::string folders = folders_of(classes, c);
       compare(
           "    " + shown(classes.names[c], 24), r,
           [c](const auto& m) { return m.zero_shot->classes[c].accuracy(); },
-          fmt::format("of {}", first.classes[c].images));
+          fmt::format("of {}{}", first.classes[c].images,
+                      folders.empty() ? "" : ", folder " + shown(folders, 40)));
+    }
 }
 
 void print_retrieval(const std::string& what, const infer::TextResult& r,
@@ -161,14 +174,15 @@ void print_table(const infer::TextResult& r, const infer::TextTask& task, double
   fmt::print("{:.1f} seconds\n", seconds);
 }
 
-ordered_json to_json(const infer::ZeroShotResult& z, const std::vector<std::string>& names) {
+ordered_json to_json(const infer::ZeroShotResult& z, const infer::ClassLabels& labels) {
   ordered_json classes = ordered_json::array();
-  for (std::size_t c = 0; c < names.size(); ++c)
+  for (std::size_t c = 0; c < labels.names.size(); ++c)
     classes.push_back(
-        {{"class", names[c]},
+        {{"class", labels.names[c]},
+         {"folders", labels.folders[c]},
          {"images", z.classes[c].images},
          {"accuracy", z.classes[c].images > 0 ? ordered_json(z.classes[c].accuracy()) : ordered_json()}});
-  const bool five = names.size() > 5;
+  const bool five = labels.names.size() > 5;
   return {{"images", z.images},
           {"top1", z.top1},
           {"top5", five ? ordered_json(z.top5) : ordered_json()},
@@ -187,7 +201,7 @@ ordered_json to_json(const infer::TextResult& r, const infer::TextTask& task, co
   if (task.captions) out["unknown_captions"] = task.captions->unknown;
   for (const infer::TextEvaluation& m : r.models) {
     ordered_json& model = out[m.model];
-    if (m.zero_shot) model["zero_shot"] = to_json(*m.zero_shot, task.classes->names);
+    if (m.zero_shot) model["zero_shot"] = to_json(*m.zero_shot, *task.classes);
     if (m.image_to_text)
       model["retrieval"] = {{"image_to_text", to_json(*m.image_to_text)},
                             {"text_to_image", to_json(*m.text_to_image)}};

@@ -1,6 +1,5 @@
 #include "cli/print.h"
 
-#include <csignal>
 #include <cstdio>
 
 #include "base/error.h"
@@ -47,7 +46,7 @@ void report_resumed(std::int64_t images) {
 
 void throw_stopped(const std::string& output, const StopSignals& signals) {
   throw_error("{}: stopped by {}; what is done is kept, run the same command again to go on", output,
-              signals.signal() == SIGINT ? "SIGINT" : "SIGTERM");
+              signal_name(signals.signal()));
 }
 
 }  // namespace vitral::cli

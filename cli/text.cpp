@@ -1,38 +1,24 @@
 #include "cli/text.h"
 
-#include "base/input_file.h"
+#include "base/text_file.h"
 
 namespace vitral::cli {
 namespace {
 
-constexpr std::uint64_t longest_list = 64U << 20;  // bytes
-
-// The lines of a text file that are not blank.
-std::vector<std::string> read_lines(const std::string& path) {
-  const std::string text = read_text_file(path, longest_list);
-  std::vector<std::string> lines;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    std::string line = text.substr(begin, end - begin);
-    if (line.ends_with('\r')) line.pop_back();
-    if (line.find_first_not_of(" \t") != std::string::npos) lines.push_back(std::move(line));
-    begin = end + 1;
-  }
-  if (lines.empty()) throw_error<UsageError>("{}: is empty; write one text a line", path);
-  return lines;
-}
-
 std::vector<std::string> with_file(std::vector<std::string> given, const std::string& file) {
   if (file.empty()) return given;
-  for (auto& line : read_lines(file)) given.push_back(std::move(line));
+  for (auto& line : read_lines(file)) given.push_back(std::move(line.text));
   return given;
 }
 
 }  // namespace
 
 void TextArguments::add_to(Command& command, bool stored_texts) {
-  command.option("--text", prompts, "texts, as many as you like").type_name("PROMPT...").takes_many();
-  command.option("--text-file", prompt_file, "more texts, one a line").type_name("FILE");
+  command.option("--text", prompts, "texts, as many as you like")
+      .type_name("PROMPT...")
+      .takes_many()
+      .is_text();
+  command.option("--text-file", prompt_file, "more texts, one a line; -: standard input").type_name("FILE");
   add_clip_to(command, stored_texts);
 }
 
@@ -51,7 +37,8 @@ void TextArguments::add_clip_to(Command& command, bool stored_texts) {
       .option("--template", templates,
               "around each text, as in \"a photo of a {}\"; of several the embeddings are averaged")
       .type_name("TEMPLATE")
-      .takes_one_each_time();
+      .takes_one_each_time()
+      .is_text();
   command.option("--templates", template_file, "more templates, one a line").type_name("FILE");
   if (stored_texts)
     command

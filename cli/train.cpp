@@ -15,8 +15,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-const char* signal_name(const train::RunSummary& s) { return s.signal == SIGINT ? "SIGINT" : "SIGTERM"; }
-
 void print_line(const train::RunSummary& s, const std::string& output) {
   std::string line = fmt::format("{}: step {}, {} in {:.1f} s, waited for data {:.1f} %", output, s.step,
                                  s.steps_now == 1 ? "1 step" : fmt::format("{} steps", s.steps_now),
@@ -24,7 +22,7 @@ void print_line(const train::RunSummary& s, const std::string& output) {
   if (s.validated) line += ", validation " + models::describe(s.validation);
   if (s.skipped_samples > 0) line += fmt::format(", {} images skipped", s.skipped_samples);
   if (s.end == train::RunEnd::stopped)
-    line += fmt::format("; stopped by {}, continue with --resume auto", signal_name(s));
+    line += fmt::format("; stopped by {}, continue with --resume auto", signal_name(s.signal));
   fmt::print("{}\n", line);
 }
 
@@ -37,7 +35,7 @@ ordered_json to_json(const train::RunSummary& s, const std::string& output) {
   for (const auto& [name, value] : s.validation)
     out["val_" + name] = std::isfinite(value) ? ordered_json(value) : ordered_json();
   out["skipped_images"] = s.skipped_samples;
-  out["stopped_by"] = s.end == train::RunEnd::stopped ? ordered_json(signal_name(s)) : ordered_json();
+  out["stopped_by"] = s.end == train::RunEnd::stopped ? ordered_json(signal_name(s.signal)) : ordered_json();
   return out;
 }
 

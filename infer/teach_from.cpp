@@ -7,8 +7,8 @@
 #include <optional>
 #include <sstream>
 
-#include "base/input_file.h"
 #include "base/text.h"
+#include "base/text_file.h"
 #include "data/dataset.h"
 #include "data/embedding_file.h"
 #include "infer/change_dataset.h"
@@ -17,13 +17,9 @@ namespace vitral::infer {
 namespace {
 
 std::vector<std::string> read_names(const std::string& path) {
-  std::istringstream lines(read_text_file(path, std::uint64_t{1} << 32));
+  std::istringstream lines(read_text(path, std::uint64_t{1} << 32));
   std::vector<std::string> names;
-  for (std::string line; std::getline(lines, line);) {
-    if (names.empty() && line.starts_with("\xef\xbb\xbf")) line.erase(0, 3);
-    if (line.ends_with('\r')) line.pop_back();
-    names.push_back(line);
-  }
+  for (std::string line; std::getline(lines, line);) names.push_back(line);
   return names;
 }
 

@@ -1,10 +1,7 @@
 #include "train/config.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <numeric>
 #include <sstream>
 #include <utility>
@@ -16,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "base/text_file.h"
 #include "base/yaml_text.h"
 #include "train/config_keys.h"
 
@@ -148,17 +146,9 @@ std::string read_whole(const std::string& path) {
   if (!std::filesystem::exists(status)) throw_error<UsageError>("{}: no such configuration file", path);
   if (std::filesystem::is_directory(status))
     throw_error<UsageError>("{}: is a directory, name the configuration file in it", path);
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw_error<UsageError>("{}: cannot be opened: {}", path, std::strerror(errno));
-  std::string text(largest_file + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad()) throw_error<UsageError>("{}: cannot be read: {}", path, std::strerror(errno));
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  if (text.size() > largest_file)
+  if (std::filesystem::is_regular_file(status) && std::filesystem::file_size(path, problem) > largest_file)
     throw_error<UsageError>("{}: is no configuration: larger than {} KiB", path, largest_file / 1024);
-  if (text.find('\0') != std::string::npos)
-    throw_error<UsageError>("{}: is no configuration: a binary file, not YAML", path);
-  return text;
+  return read_text(path, largest_file);
 }
 
 // Not YAML::LoadAll: it never ends where a document is followed by a stray comma or bracket (yaml-cpp issue

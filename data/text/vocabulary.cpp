@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/input_file.h"
 #include "base/text.h"
+#include "base/text_file.h"
 
 namespace vitral::data {
 namespace {
@@ -57,7 +58,6 @@ BytePairs parse_merges(std::string_view text, const std::string& path) {
     std::string_view line = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
     ++line_number;
-    if (line.ends_with('\r')) line.remove_suffix(1);
     if (line_number == 1) {
       if (line.find("#version") == line.npos)
         throw_error<UsageError>("{}: is no list of merges, its first line has no '#version'; {}", path,
@@ -85,7 +85,7 @@ std::string written(const BytePairs& pairs, std::int64_t token) {
 }
 
 void check_numbers(const BytePairs& pairs, const std::string& merges, const std::string& path) {
-  const std::string text = read_text_file(path, longest_file);
+  const std::string text = read_text(path, longest_file);
   const auto numbers = nlohmann::json::parse(text, nullptr, false);
   if (!numbers.is_object()) throw_error("{}: is no JSON object of tokens and numbers; copy it again", path);
   const std::int64_t size = pairs.size() + 2;
@@ -117,7 +117,7 @@ BytePairs read_vocabulary(const std::string& path) {
   const std::string file = find_vocabulary(path);
   std::string text = read_text_file(file, longest_file);
   if (is_gzip(text)) text = unpack(text, file);
-  BytePairs pairs = parse_merges(text, file);
+  BytePairs pairs = parse_merges(decode_text(std::move(text), file), file);
   const fs::path numbers = fs::path(file).parent_path() / "vocab.json";
   std::error_code ignored;
   if (fs::path(file).filename() == "merges.txt" && fs::exists(numbers, ignored))

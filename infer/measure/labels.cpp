@@ -3,42 +3,19 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <tuple>
 #include <unordered_map>
 
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/input_file.h"
 #include "base/text.h"
+#include "base/text_file.h"
 
 namespace vitral::infer {
 namespace {
 
 using nlohmann::json;
-
-constexpr std::uint64_t largest_list = std::uint64_t{1} << 30;  // bytes
-
-struct Line {
-  std::int64_t number;
-  std::string text;
-};
-
-// Without line ends and blank lines.
-std::vector<Line> lines_of(const std::string& path) {
-  const std::string text = read_text_file(path, largest_list);
-  std::vector<Line> out;
-  std::int64_t number = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    std::string line = text.substr(begin, end - begin);
-    if (line.ends_with('\r')) line.pop_back();
-    ++number;
-    begin = end + 1;
-    if (line.find_first_not_of(" \t") != std::string::npos) out.push_back({number, std::move(line)});
-  }
-  if (out.empty()) throw_error<UsageError>("{}: holds no lines", path);
-  return out;
-}
 
 // The last folder of a path, or "".
 std::string folder_of(const std::string& name) {
@@ -49,11 +26,33 @@ std::string folder_of(const std::string& name) {
                      slash - (before == std::string::npos ? 0 : before + 1));
 }
 
-std::map<std::string, std::int64_t> folders_of(const std::vector<std::string>& image_names,
-                                               const std::string& where) {
-  std::map<std::string, std::int64_t> folders;
+bool is_number(const std::string& text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+}
+
+// As text, or as people count: 2 before 10, leading zeros or not.
+struct FolderOrder {
+  bool as_numbers = false;
+
+  bool operator()(const std::string& a, const std::string& b) const {
+    if (!as_numbers) return a < b;
+    const auto value = [](const std::string& text) {
+      const std::string digits = text.substr(std::min(text.find_first_not_of('0'), text.size()));
+      return std::tuple(digits.size(), digits, text);
+    };
+    return value(a) < value(b);
+  }
+};
+
+// Folders with the number of their class.
+using Folders = std::map<std::string, std::int64_t, FolderOrder>;
+
+Folders folders_of(const std::vector<std::string>& image_names, const std::string& where) {
+  Folders folders;
   for (const auto& name : image_names)
     if (const std::string folder = folder_of(name); !folder.empty()) folders.emplace(folder, 0);
+  if (std::all_of(folders.begin(), folders.end(), [](const auto& f) { return is_number(f.first); }))
+    folders = Folders(folders.begin(), folders.end(), FolderOrder{true});
   if (folders.empty())
     throw_error<UsageError>(
         "{}: no image lies in a folder that could name its class; sort the images into one folder a class",
@@ -61,16 +60,15 @@ std::map<std::string, std::int64_t> folders_of(const std::vector<std::string>& i
   return folders;
 }
 
-// From folders with the number of their class.
-std::vector<std::int64_t> labels_by(const std::map<std::string, std::int64_t>& classes,
-                                    const std::vector<std::string>& image_names) {
-  std::vector<std::int64_t> out;
-  out.reserve(image_names.size());
+void label_by(const Folders& folders, const std::vector<std::string>& image_names, ClassLabels& out) {
+  out.label.reserve(image_names.size());
   for (const auto& name : image_names) {
-    const auto found = classes.find(folder_of(name));
-    out.push_back(found == classes.end() ? -1 : found->second);
+    const auto found = folders.find(folder_of(name));
+    out.label.push_back(found == folders.end() ? -1 : found->second);
   }
-  return out;
+  out.folders.resize(out.names.size());
+  for (const auto& [folder, number] : folders)
+    out.folders[static_cast<std::size_t>(number)].push_back(folder);
 }
 
 // Numbers for names as they come, the same for the same name.
@@ -125,16 +123,16 @@ ClassLabels classes_of_folders(const std::vector<std::string>& image_names, cons
     std::replace(name.begin(), name.end(), '_', ' ');
     number = number_of(name, out.names, known);
   }
-  out.label = labels_by(folders, image_names);
+  label_by(folders, image_names, out);
   return out;
 }
 
 ClassLabels classes_of_list(const std::vector<std::string>& image_names, const std::string& list,
                             const std::string& where) {
-  const std::vector<Line> lines = lines_of(list);
+  const std::vector<TextLine> lines = read_lines(list);
   const bool with_folders = lines.front().text.find('\t') != std::string::npos;
   ClassLabels out;
-  std::map<std::string, std::int64_t> classes;
+  Folders classes;
   std::unordered_map<std::string, std::int64_t> known;
   if (!with_folders) {
     classes = folders_of(image_names, where);
@@ -144,7 +142,7 @@ ClassLabels classes_of_list(const std::vector<std::string>& image_names, const s
           lines.size(), classes.size(), where);
   }
   auto next = classes.begin();
-  for (const Line& line : lines) {
+  for (const TextLine& line : lines) {
     const std::size_t tab = line.text.find('\t');
     if ((tab != std::string::npos) != with_folders)
       throw_error<UsageError>("{}:{}: has {} tab, but line {} has {}; write all lines alike", list,
@@ -160,7 +158,7 @@ ClassLabels classes_of_list(const std::vector<std::string>& image_names, const s
       throw_error<UsageError>("{}:{}: names folder '{}' again", list, line.number,
                               shown(line.text.substr(0, tab)));
   }
-  out.label = labels_by(classes, image_names);
+  label_by(classes, image_names, out);
   if (out.labelled() == 0)
     throw_error<UsageError>("{}: none of its folders holds an image of {}; the first is '{}'", list, where,
                             shown(classes.begin()->first));
@@ -174,12 +172,16 @@ Captions read_captions(const std::vector<std::string>& image_names, const std::s
   Captions out;
   out.of_image.resize(image_names.size());
   std::unordered_map<std::string, std::int64_t> known;
-  const std::vector<Line> lines = lines_of(path);
+  const std::vector<TextLine> lines = read_lines(path);
   const bool is_json = lines.front().text.front() == '{';
-  for (const Line& line : lines) {
+  for (const TextLine& line : lines) {
     const std::string at = fmt::format("{}:{}", path, line.number);
     const CaptionLine read = is_json ? caption_from_json(line.text, at) : caption_from_table(line.text, at);
     const auto found = images.find(read.name);
+    if (found != images.end() && found->second.size() > 1)
+      throw_error<UsageError>(
+          "{}: {} images are called {}; a caption needs a unique name, as vitral pack and folders give them",
+          at, found->second.size(), shown(read.name));
     for (const std::string& caption : read.captions) {
       if (caption.find_first_not_of(" \t\r\n") == std::string::npos)
         throw_error<UsageError>("{}: the caption of {} is empty", at, shown(read.name));
@@ -188,10 +190,8 @@ Captions read_captions(const std::vector<std::string>& image_names, const std::s
         continue;
       }
       const std::int64_t text = number_of(caption, out.texts, known);
-      for (const std::int64_t image : found->second) {
-        auto& of = out.of_image[static_cast<std::size_t>(image)];
-        if (std::find(of.begin(), of.end(), text) == of.end()) of.push_back(text);
-      }
+      auto& of = out.of_image[static_cast<std::size_t>(found->second.front())];
+      if (std::find(of.begin(), of.end(), text) == of.end()) of.push_back(text);
     }
   }
   if (out.texts.empty())

@@ -7,15 +7,17 @@
 namespace vitral::infer {
 
 struct ClassLabels {
-  std::vector<std::string> names;   // [C]
-  std::vector<std::int64_t> label;  // [N] of each image, -1: none
+  std::vector<std::string> names;                 // [C]
+  std::vector<std::int64_t> label;                // [N] of each image, -1: none
+  std::vector<std::vector<std::string>> folders;  // [C] those that stand for it, in their order
 
   std::int64_t labelled() const;  // images with a label
 };
 
 /// The class of an image is the folder that it lies in: of "birds/barn_owl/3.jpg" it is "barn owl", with
-/// underscores as spaces; an image in no folder has none. Classes are sorted by folder. UsageError naming
-/// `where`: no image lies in a folder.
+/// underscores as spaces; an image in no folder has none. Classes are sorted by folder: as text, or as
+/// numbers (0, 1, 2, 10) where all folders are called by one. UsageError naming `where`: no image lies in a
+/// folder.
 ClassLabels classes_of_folders(const std::vector<std::string>& image_names, const std::string& where);
 
 /// The same with names from a text file, in one of two forms (blank lines are skipped):
@@ -36,7 +38,8 @@ struct Captions {
 /// One caption a line, of an image by its name, several an image as they come; blank lines are skipped:
 ///   photos/3.jpg<TAB>an owl on a barn                      tab-separated, or
 ///   {"name": "photos/3.jpg", "caption": "an owl on a barn"}   JSON, "captions" being a list of them
-/// UsageError, with file and line: another form, a caption without text; no image has a caption.
+/// UsageError, with file and line: another form, a caption without text, a name that several images have; no
+/// image has a caption.
 Captions read_captions(const std::vector<std::string>& image_names, const std::string& path);
 
 /// The class of each image as its one caption.

@@ -127,7 +127,9 @@ TEST_P(StopTest, EndsWithACheckpointAndGoesOn) {
 
 INSTANTIATE_TEST_SUITE_P(Signals, StopTest,
                          testing::Values(Stop{SIGTERM, "SIGTERM", 0}, Stop{SIGINT, "SIGINT", 0},
-                                         Stop{SIGTERM, "SIGTERM", SIGTERM}, Stop{SIGINT, "SIGINT", SIGINT}));
+                                         Stop{SIGHUP, "SIGHUP", 0}, Stop{SIGUSR1, "SIGUSR1", 0},
+                                         Stop{SIGXCPU, "SIGXCPU", 0}, Stop{SIGTERM, "SIGTERM", SIGTERM},
+                                         Stop{SIGINT, "SIGINT", SIGINT}));
 
 TEST(Stop, OfAFinishedRunNothingRemains) {
   const SmallRun small;

@@ -43,7 +43,9 @@ const std::vector<Case>& cases() {
       {"\n\nhello\n",
        {},
        "config.yaml:3: must be a map of the sections model, data, teacher, train, not hello"},
-      {std::string("a\0b", 3), {}, "config.yaml: is no configuration: a binary file, not YAML"},
+      {std::string("a\0b", 3),
+       {},
+       "config.yaml:1: has a NUL byte; it is no text, or UTF-16 without a byte order mark: save it as UTF-8"},
       {std::string((1 << 20) + 1, ' '), {}, "config.yaml: is no configuration: larger than 1024 KiB"},
 
       // keys

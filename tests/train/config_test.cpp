@@ -214,7 +214,7 @@ TEST(Config, YamlReadsBackToTheVeryNumbersAndTexts) {
   c.data.augment.blur_sigma_min = 1.17549435e-38F;
   c.data.train = {"a b",  "true", "12",   "it's",  "x, y",
                   "[z]",  "#c",   "a: b", "\"q\"", "\\",
-                  "käse", "-",    "~",    "null",  "line\nbreak\ttab\x01",
+                  "käse", "-",    "./~",  "null",  "line\nbreak\ttab\x01",
                   "1e5",  "@at",  ".5",   "./x",   "%d"};
   c.data.val = {};
   c.model.init_from = "null";

@@ -61,7 +61,34 @@ TEST_F(Labels, OfAListWithFolders) {
   EXPECT_EQ(problem("cat\ta cat\ncat\tthe cat\n"), ":2: names folder 'cat' again");
   EXPECT_EQ(problem("cat\t \n"), ":1: has no name behind the tab");
   EXPECT_EQ(problem("dog\ta dog\n"), ": none of its folders holds an image of photos; the first is 'dog'");
-  EXPECT_EQ(problem(" \n"), ": holds no lines");
+  EXPECT_EQ(problem(" \n"), ": holds no lines; write one entry a line");
+}
+
+TEST_F(Labels, FoldersThatAreNumbersInTheirOrder) {
+  Names numbers, names;
+  std::string list;
+  for (int i = 0; i < 12; ++i) {
+    numbers.push_back(fmt::format("{}{}/x.jpg", i == 3 ? "00" : "", i));
+    names.push_back(fmt::format("number {}", i));
+    list += names.back() + "\n";
+  }
+  const ClassLabels c = classes_of_list(numbers, write(list), "photos");
+  EXPECT_EQ(c.names, names);
+  EXPECT_EQ(c.label, (Numbers{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}));
+  EXPECT_EQ(c.folders[3], Names{"003"});
+  EXPECT_EQ(c.folders[10], Names{"10"});
+  EXPECT_EQ(classes_of_folders({"10/x.jpg", "9/x.jpg"}, "").names, (Names{"9", "10"}));
+  EXPECT_EQ(classes_of_folders({"10/x.jpg", "9/x.jpg", "a/x.jpg"}, "").names, (Names{"10", "9", "a"}));
+}
+
+TEST_F(Labels, OfNamesThatAreNotUniqueAreRefused) {
+  const std::string path = write("x.png\ta dog\n");
+  EXPECT_EQ(message_of([&] {
+              read_captions({"x.png", "x.png"}, path);
+            }),
+            path +
+                ":1: 2 images are called x.png; a caption needs a unique name, as vitral pack and folders "
+                "give them");
 }
 
 TEST_F(Labels, CaptionsFromATable) {
