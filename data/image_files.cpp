@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <iterator>
 #include <set>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/ranges.h>
@@ -105,6 +106,16 @@ class Search {
   std::vector<ImageFile> found_;
 };
 
+void make_unique(std::vector<ImageFile>& files) {
+  std::unordered_set<std::string> seen;
+  const auto again = [&](const std::string& text) { return !seen.insert(text).second; };
+  std::erase_if(files,
+                [&](const ImageFile& f) { return again(fs::path(f.path).lexically_normal().string()); });
+  seen.clear();
+  if (std::none_of(files.begin(), files.end(), [&](const ImageFile& f) { return again(f.name); })) return;
+  for (ImageFile& file : files) file.name = fs::path(file.path).lexically_normal().generic_string();
+}
+
 }  // namespace
 
 std::string describe(const LeftOut& left_out) {
@@ -140,6 +151,7 @@ std::vector<ImageFile> list_images(const std::vector<std::string>& inputs, LeftO
       files.push_back({input, fs::path(input).filename().string(), ""});
     }
   }
+  if (inputs.size() > 1) make_unique(files);
   return files;
 }
 

@@ -9,7 +9,7 @@ namespace vitral::data {
 
 struct ImageFile {
   std::string path;
-  std::string name;  // the path relative to the folder that was given, or the file's own name
+  std::string name;  // unique: the path relative to the folder that was given, or the file's own name
   // Why it cannot be read, where that is known already: a folder that cannot be searched, a link to nothing.
   std::string problem;
 };
@@ -26,7 +26,9 @@ std::string describe(const LeftOut& left_out);
 
 /// Of files themselves; of folders all images to any depth, sorted by name: files with the suffix of a
 /// format, whatever their bytes, and others whose bytes begin as an image does. In the order of the inputs.
-/// Links are followed, but not into a folder that the search is in already. `left_out`, where given, gets the
+/// Links are followed, but not into a folder that the search is in already. A path that is there twice, as a
+/// file and in its folder, counts once, at its first place. Where two images would have the same name, as
+/// those of a/1.png and b/1.png, all are named by their paths as given. `left_out`, where given, gets the
 /// rest. UsageError: no such file.
 std::vector<ImageFile> list_images(const std::vector<std::string>& inputs, LeftOut* left_out = nullptr);
 

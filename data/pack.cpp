@@ -32,11 +32,13 @@ struct Source {
 std::vector<Source> list_sources(const std::vector<std::string>& inputs, LeftOut& left_out) {
   std::vector<Source> sources;
   const auto archives = std::count_if(inputs.begin(), inputs.end(), is_archive);
+  const auto is_plain = [](const std::string& path) { return !is_archive(path) || fs::is_directory(path); };
   for (std::size_t k = 0; k < inputs.size(); ++k) {
-    if (!is_archive(inputs[k]) || fs::is_directory(inputs[k])) {
-      for (auto& file : list_images({inputs[k]}, &left_out)) sources.push_back({std::move(file), "", -1, 0});
-      continue;
-    }
+    std::vector<std::string> plain;  // together, so that their names are unique
+    for (; k < inputs.size() && is_plain(inputs[k]); ++k) plain.push_back(inputs[k]);
+    if (!plain.empty())
+      for (auto& file : list_images(plain, &left_out)) sources.push_back({std::move(file), "", -1, 0});
+    if (k == inputs.size()) break;
     // Shards number their members anew.
     const std::string prefix = archives > 1 ? fs::path(inputs[k]).filename().string() + "/" : "";
     for (auto& member : list_archive(inputs[k], left_out))

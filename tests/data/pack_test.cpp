@@ -199,6 +199,24 @@ TEST(Pack, LimitsAndSplit) {
   for (std::int64_t i = 0; i < c.size(); ++i) EXPECT_TRUE(val.contains(c.name(i)));
 }
 
+TEST(Pack, NamesAreUnique) {
+  const TempDir dir;
+  fs::create_directories(dir / "a");
+  fs::create_directories(dir / "b");
+  for (const std::string name : {"a/x", "b/x", "b/y"}) write_png(dir / (name + ".png"), picture(1));
+  PackOptions o = options(dir);
+  const auto names = [&](const std::vector<std::string>& inputs) {
+    o.inputs = inputs;
+    fs::remove(o.output);
+    pack(o);
+    return H5File::open(o.output).read_strings("/names");
+  };
+  EXPECT_EQ(names({dir / "a", dir / "b"}),
+            (std::vector<std::string>{dir / "a/x.png", dir / "b/x.png", dir / "b/y.png"}));
+  EXPECT_EQ(names({dir / "a", dir / "b/y.png"}), (std::vector<std::string>{"x.png", "y.png"}));
+  EXPECT_EQ(names({dir / "b", dir / "b/../b/y.png"}), (std::vector<std::string>{"x.png", "y.png"}));
+}
+
 TEST(Pack, WrongRequests) {
   const TempDir dir;
   write_folder(dir);

@@ -1,10 +1,14 @@
 #include "train/run/tensorboard.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <filesystem>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include <unistd.h>
@@ -40,12 +44,29 @@ double wall_time() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
+// The time in the name of the newest event file, or 0.
+std::int64_t newest_event_file(const std::string& folder) {
+  constexpr std::string_view prefix = "events.out.tfevents.";
+  std::int64_t newest = 0;
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator file(folder, ignored), end; !ignored && file != end;
+       file.increment(ignored)) {
+    const std::string name = file->path().filename().string();
+    std::int64_t time = 0;
+    if (name.starts_with(prefix) &&
+        std::from_chars(name.data() + prefix.size(), name.data() + name.size(), time).ec == std::errc())
+      newest = std::max(newest, time);
+  }
+  return newest;
+}
+
 AppendFile new_event_file(const std::string& folder) {
   std::array<char, 256> host{};
   if (::gethostname(host.data(), host.size() - 1) != 0 || host[0] == '\0') host = {"localhost"};
-  // TensorBoard reads the files of a folder in the order of their names.
-  const std::string stem = fmt::format("{}/events.out.tfevents.{:010d}.{}", folder,
-                                       static_cast<std::int64_t>(wall_time()), host.data());
+  // TensorBoard reads the files of a folder in the order of their names, which a clock that was set back, or
+  // another machine's, must not turn round.
+  const std::int64_t time = std::max(static_cast<std::int64_t>(wall_time()), newest_event_file(folder) + 1);
+  const std::string stem = fmt::format("{}/events.out.tfevents.{:010d}.{}", folder, time, host.data());
   for (int attempt = 0;; ++attempt) {
     std::string path = attempt == 0 ? stem : fmt::format("{}.{:03d}", stem, attempt);
     if (!std::filesystem::exists(path)) return {std::move(path), AppendFile::Mode::create};

@@ -138,6 +138,14 @@ TEST(TensorBoard, TheFirstRecordIsTheVersionByteForByte) {
             "brain.Event:2");  // field 3
 }
 
+TEST(TensorBoard, SortsBehindNewerFilesOfAnotherClock) {
+  const TempDir dir;
+  std::ofstream(dir / "events.out.tfevents.1999999999.host") << "";
+  const TensorBoardWriter first(dir.str()), second(dir.str(), 7);
+  EXPECT_TRUE(first.path().starts_with(dir / "events.out.tfevents.2000000000.")) << first.path();
+  EXPECT_TRUE(second.path().starts_with(dir / "events.out.tfevents.2000000001.")) << second.path();
+}
+
 TEST(TensorBoard, WritesTheScalarsOfARecord) {
   const TempDir dir;
   TensorBoardWriter writer(dir.str());
