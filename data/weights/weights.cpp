@@ -41,12 +41,11 @@ std::string find_weights(const std::string& path) {
   }
   for (const char* name : {torch_model_file, open_clip_file, open_clip_torch_file})
     if (is_file(path + "/" + name)) return path + "/" + name;
-  for (const std::string name : {model_file, torch_model_file})
-    if (is_file(path + "/" + name + ".index.json"))
-      throw_error<UsageError>(
-          "{}: its weights are cut into several files ({}.index.json); join them into one, or give one of "
-          "them",
-          path, name);
+  for (const char* name : {model_file, torch_model_file})
+    if (const std::string index = fmt::format("{}.index.json", name);
+        is_file(fmt::format("{}/{}", path, index)))
+      throw_error<UsageError>("{}: its weights are cut into several files ({}); join them into one", path,
+                              index);
   throw_error<UsageError>(
       "{}: no weights in this folder (neither {}, {} nor checkpoints/best or latest); give {}", path,
       model_file, torch_model_file, kinds);

@@ -25,6 +25,7 @@ Tensor transposed(const Tensor& t, const std::string& where, const std::string& 
 // One under the other, as torch.nn.MultiheadAttention stacks them.
 Tensor stacked(const std::vector<Tensor>& parts) {
   std::vector<Variable> all;
+  all.reserve(parts.size());
   for (const auto& t : parts) all.emplace_back(t.cast(DType::float32));
   return concat(all, 0).value();
 }

@@ -214,7 +214,8 @@ TEST(Embed, IsTheEncoderOnTheValidationTransform) {
   const test::Result r = run({"embed", weights, images, "-o", dir / "e.h5"});
   EXPECT_EQ(r.status, 0);
   EXPECT_EQ(r.err, "skipped 2 of 6 images: " + images + "/2.png: not an image of a known format\n" +
-                       "skipped 2 of 6 images: " + images + "/gone\\x0a.png: is a link to gone.png, which is not there\n");
+                       "skipped 2 of 6 images: " + images +
+                       "/gone\\x0a.png: is a link to gone.png, which is not there\n");
   const data::H5File file = data::H5File::open(dir / "e.h5");
   EXPECT_EQ(file.shape("/embeddings"), (Shape{4, 16}));
   EXPECT_FALSE(file.has("/patch_embeddings"));

@@ -155,8 +155,7 @@ TEST(Weights, FoldersOfHuggingFace) {
   EXPECT_EQ(
       message_of([&] { read_weights(folder.str()); }),
       folder.str() +
-          ": its weights are cut into several files (pytorch_model.bin.index.json); join them into one, or "
-          "give one of them");
+          ": its weights are cut into several files (pytorch_model.bin.index.json); join them into one");
 }
 
 TEST(CheckpointFiles, Names) {
