@@ -55,7 +55,7 @@ ClipTextEncoder ClipTextEncoder::load(const std::string& path, const std::string
   const data::WeightsFile weights = read_clip_weights(path, data::TensorMemory::mapped, activation);
   auto tower = load_clip_text(weights.tensors, weights.metadata, path);
   const std::string place = vocabulary.empty() ? folder_of(path) : vocabulary;
-  auto tokenizer = data::Tokenizer::load(place);
+  auto tokenizer = data::ClipTokenizer::load(place);
   VITRAL_CHECK(
       tokenizer.size() == tower->config().vocabulary,
       "{}: has {} tokens, the text tower of {} knows {}; give the vocabulary that belongs to it (--vocab)",

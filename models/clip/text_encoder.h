@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "data/text/tokenizer.h"
+#include "data/text/clip_tokenizer.h"
 #include "models/clip/text_tower.h"
 
 namespace vitral::models {
@@ -42,11 +42,11 @@ class ClipTextEncoder {
                                  std::int64_t batch = 64) const;
 
  private:
-  ClipTextEncoder(std::unique_ptr<ClipTextTower> tower, data::Tokenizer tokenizer, Device device)
+  ClipTextEncoder(std::unique_ptr<ClipTextTower> tower, data::ClipTokenizer tokenizer, Device device)
       : tower_(std::move(tower)), tokenizer_(std::move(tokenizer)), device_(device) {}
 
   std::unique_ptr<ClipTextTower> tower_;
-  data::Tokenizer tokenizer_;
+  data::ClipTokenizer tokenizer_;
   Device device_;
 };
 

@@ -1,11 +1,10 @@
 // The bytes are a text.
-#include "data/text/tokenizer.h"
-
+#include "data/text/clip_tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace vitral;
-  static const data::Tokenizer tokenizer = data::Tokenizer::load("tests/golden/tokenizer_merges.txt");
+  static const data::ClipTokenizer tokenizer = data::ClipTokenizer::load("tests/golden/tokenizer_merges.txt");
   const std::string text(reinterpret_cast<const char*>(data), size);
   fuzz::check(
       size, 256,

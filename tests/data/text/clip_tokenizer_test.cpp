@@ -1,4 +1,4 @@
-#include "data/text/tokenizer.h"
+#include "data/text/clip_tokenizer.h"
 
 #include <chrono>
 #include <fstream>
@@ -50,10 +50,10 @@ std::string repeated(const std::string& text, int times) {
 
 // --- against the reference --------------------------------------------------------------------------------
 
-TEST(Tokenizer, AgreesWithTheReferenceOnThePublishedVocabulary) {
+TEST(ClipTokenizer, AgreesWithTheReferenceOnThePublishedVocabulary) {
   VITRAL_NEEDS_SHARED(golden, "golden/tokenizer.json");
   VITRAL_NEEDS_SHARED(vocabulary, "data/bpe_simple_vocab_16e6.txt.gz");
-  const Tokenizer tokenizer = Tokenizer::load(vocabulary);
+  const ClipTokenizer tokenizer = ClipTokenizer::load(vocabulary);
   EXPECT_EQ(tokenizer.size(), 49408);
   EXPECT_EQ(tokenizer.start_token(), 49406);
   EXPECT_EQ(tokenizer.end_token(), 49407);
@@ -61,21 +61,22 @@ TEST(Tokenizer, AgreesWithTheReferenceOnThePublishedVocabulary) {
     EXPECT_EQ(tokenizer.encode(c["text"].get<std::string>()), c["tokens"].get<Tokens>()) << c["text"];
 }
 
-TEST(Tokenizer, GivesTheRowsThatClipReads) {
+TEST(ClipTokenizer, GivesTheRowsThatClipReads) {
   VITRAL_NEEDS_SHARED(golden, "golden/clip_tiny.h5");
   VITRAL_NEEDS_SHARED(vocabulary, "data/bpe_simple_vocab_16e6.txt.gz");
   const Tensor expected = H5File::open(golden).read("/token_ids");
   const Tensor rows =
-      Tokenizer::load(vocabulary)
-          .encode(std::vector<std::string>{"a photo of a cat", "green shirt", "a dog jumping", "Big Ben!"});
+      ClipTokenizer::load(vocabulary)
+          .encode(std::vector<std::string>{"a photo of a cat", "green shirt", "a dog jumping", "Big Ben!"},
+                  77);
   EXPECT_EQ(rows.shape(), expected.shape());
   EXPECT_EQ(rows.to_vector(), expected.to_vector());
 }
 
 // All old characters, all names of HTML and 1,000 strings of special cases:
 // tests/reference/make_tokenizer.py.
-TEST(Tokenizer, AgreesWithTheReferenceOnASmallVocabulary) {
-  const Tokenizer tokenizer = Tokenizer::load(small_merges);
+TEST(ClipTokenizer, AgreesWithTheReferenceOnASmallVocabulary) {
+  const ClipTokenizer tokenizer = ClipTokenizer::load(small_merges);
   const auto golden = read_json("tests/golden/tokenizer_small.json");
   ASSERT_GT(golden["cases"].size(), 1000U);
   for (const auto& c : golden["cases"]) {
@@ -167,23 +168,24 @@ TEST(BytePairs, OneRankIsMergedWholeBeforeWhatItMakes) {
 
 // --- rows -------------------------------------------------------------------------------------------------
 
-TEST(Tokenizer, CutsLongTextsBeforeTheEndToken) {
-  const Tokenizer tokenizer = Tokenizer::load(small_merges);
+TEST(ClipTokenizer, CutsLongTextsBeforeTheEndToken) {
+  const ClipTokenizer tokenizer = ClipTokenizer::load(small_merges);
   const Tensor rows = tokenizer.encode(std::vector<std::string>{"", "1", "1 2 3 4 5 6 7 8 9"}, 6);
-  const double start = static_cast<double>(tokenizer.start_token()), end = start + 1;
+  const double start = static_cast<double>(tokenizer.size() - 2), end = start + 1;
   const auto digit = [&](const char* text) { return static_cast<double>(tokenizer.encode(text)[0]); };
   EXPECT_EQ(rows.to_vector(),
             (std::vector<double>{start, end, 0, 0, 0, 0, start, digit("1"), end, 0, 0, 0, start, digit("1"),
                                  digit("2"), digit("3"), digit("4"), end}));
-  EXPECT_EQ(message_of([&] { tokenizer.encode(std::vector<std::string>{}); }), "tokeniser: no texts given");
+  EXPECT_EQ(message_of([&] { tokenizer.encode(std::vector<std::string>{}, 77); }),
+            "tokeniser: no texts given");
   EXPECT_EQ(message_of([&] { tokenizer.encode(std::vector<std::string>{"a"}, 1); }),
             "tokeniser: a context of 1 has no room for the start and end tokens");
   EXPECT_EQ(message_of([&] { tokenizer.decode({614}); }),
             "tokeniser: has no token 614, they are numbered 0 to 613");
 }
 
-TEST(Tokenizer, ThreadsMayShareIt) {
-  const Tokenizer tokenizer = Tokenizer::load(small_merges);
+TEST(ClipTokenizer, ThreadsMayShareIt) {
+  const ClipTokenizer tokenizer = ClipTokenizer::load(small_merges);
   const Tokens expected = tokenizer.encode("a photo of the large camera");
   std::vector<int> same(4, 0);
   {
@@ -199,8 +201,8 @@ TEST(Tokenizer, ThreadsMayShareIt) {
 }
 
 // A step that looks at the whole text for each character would take minutes here.
-TEST(Tokenizer, LongTextsOfAnyKindTakeLinearTime) {
-  const Tokenizer tokenizer = Tokenizer::load(small_merges);
+TEST(ClipTokenizer, LongTextsOfAnyKindTakeLinearTime) {
+  const ClipTokenizer tokenizer = ClipTokenizer::load(small_merges);
   const auto start = std::chrono::steady_clock::now();
   const int n = 200'000;
   EXPECT_EQ(tokenizer.encode(repeated("a", n)).size(), static_cast<std::size_t>(n));
@@ -235,13 +237,14 @@ TEST(Vocabulary, EveryFormGivesTheSame) {
   const std::string merges = bytes_of_file(small_merges);
   put_file(folder / "plain.txt", merges);
   put_file(folder / "bpe_simple_vocab_16e6.txt.gz", zipped(merges));
-  const Tokens expected = Tokenizer::load(small_merges).encode("a photo of a cat");
-  EXPECT_EQ(Tokenizer::load(folder / "plain.txt").encode("a photo of a cat"), expected);
-  EXPECT_EQ(Tokenizer::load(folder / "bpe_simple_vocab_16e6.txt.gz").encode("a photo of a cat"), expected);
-  EXPECT_EQ(Tokenizer::load(folder.str()).encode("a photo of a cat"), expected);
+  const Tokens expected = ClipTokenizer::load(small_merges).encode("a photo of a cat");
+  EXPECT_EQ(ClipTokenizer::load(folder / "plain.txt").encode("a photo of a cat"), expected);
+  EXPECT_EQ(ClipTokenizer::load(folder / "bpe_simple_vocab_16e6.txt.gz").encode("a photo of a cat"),
+            expected);
+  EXPECT_EQ(ClipTokenizer::load(folder.str()).encode("a photo of a cat"), expected);
   put_file(folder / "merges.txt", merges);
   put_file(folder / "vocab.json", numbers_of(merges));
-  EXPECT_EQ(Tokenizer::load(folder.str()).encode("a photo of a cat"), expected);
+  EXPECT_EQ(ClipTokenizer::load(folder.str()).encode("a photo of a cat"), expected);
 }
 
 TEST(Vocabulary, AWrongVocabJsonIsRefused) {
@@ -252,14 +255,14 @@ TEST(Vocabulary, AWrongVocabJsonIsRefused) {
   auto numbers = nlohmann::json::parse(numbers_of(merges));
   std::swap(numbers["a"], numbers["b"]);
   put_file(file, numbers.dump());
-  EXPECT_EQ(message_of([&] { Tokenizer::load(other); }),
+  EXPECT_EQ(message_of([&] { ClipTokenizer::load(other); }),
             file + ": token 'a' must be number 64, as " + other + " has it; they must belong together");
   numbers.erase("a");
   put_file(file, numbers.dump());
-  EXPECT_EQ(message_of([&] { Tokenizer::load(other); }),
+  EXPECT_EQ(message_of([&] { ClipTokenizer::load(other); }),
             file + ": has 613 tokens, " + other + " makes 614; they must belong together");
   put_file(file, "[1,");
-  EXPECT_EQ(message_of([&] { Tokenizer::load(other); }),
+  EXPECT_EQ(message_of([&] { ClipTokenizer::load(other); }),
             file + ": is no JSON object of tokens and numbers; copy it again");
 }
 
@@ -269,7 +272,7 @@ TEST(Vocabulary, DamagedFilesAreOneClearLine) {
                     advice = "give CLIP's bpe_simple_vocab_16e6.txt.gz or a merges.txt (--vocab)";
   const auto message = [&](const std::string& bytes) {
     put_file(path, bytes);
-    return message_of([&] { Tokenizer::load(path); });
+    return message_of([&] { ClipTokenizer::load(path); });
   };
   const std::string packed = zipped(bytes_of_file(small_merges));
   EXPECT_EQ(message(packed.substr(0, packed.size() / 2)),
@@ -284,9 +287,9 @@ TEST(Vocabulary, DamagedFilesAreOneClearLine) {
   for (const char* line : {"a", "a b c", " a", "a ", ""})
     EXPECT_EQ(message("#version: 0.2\na b\n" + std::string(line) + "\nc d\n"),
               path + ": line 3 is no merge of two tokens: '" + line + "'; copy the file again");
-  EXPECT_EQ(message_of([&] { Tokenizer::load(folder / "none"); }), folder / "none" + ": no such file");
+  EXPECT_EQ(message_of([&] { ClipTokenizer::load(folder / "none"); }), folder / "none" + ": no such file");
   EXPECT_EQ(
-      message_of([&] { Tokenizer::load(folder.str()); }),
+      message_of([&] { ClipTokenizer::load(folder.str()); }),
       folder.str() + ": has no vocabulary, neither merges.txt nor bpe_simple_vocab_16e6.txt.gz; " + advice);
 }
 
@@ -295,7 +298,7 @@ TEST(Vocabulary, OfALongListTheFirstMergesCount) {
   std::string merges = "#version: 0.2\n";
   for (int i = 0; i < 50'000; ++i) merges += fmt::format("q{} z\n", i);
   put_file(folder / "merges.txt", merges);
-  EXPECT_EQ(Tokenizer::load(folder.str()).size(), 49408);
+  EXPECT_EQ(ClipTokenizer::load(folder.str()).size(), 49408);
 }
 
 }  // namespace

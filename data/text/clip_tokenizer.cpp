@@ -1,4 +1,4 @@
-#include "data/text/tokenizer.h"
+#include "data/text/clip_tokenizer.h"
 
 #include <algorithm>
 #include <mutex>
@@ -33,7 +33,7 @@ void replace_all(std::string& text, std::string_view what, std::string_view by) 
 
 }  // namespace
 
-struct Tokenizer::State {
+struct ClipTokenizer::State {
   BytePairs pairs;
   Pattern pattern{words, Pattern::Case::ignored};
   mutable std::mutex mutex;
@@ -56,20 +56,20 @@ struct Tokenizer::State {
   }
 };
 
-Tokenizer::Tokenizer(std::unique_ptr<const State> state) : state_(std::move(state)) {}
-Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
-Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
-Tokenizer::~Tokenizer() = default;
+ClipTokenizer::ClipTokenizer(std::unique_ptr<const State> state) : state_(std::move(state)) {}
+ClipTokenizer::ClipTokenizer(ClipTokenizer&&) noexcept = default;
+ClipTokenizer& ClipTokenizer::operator=(ClipTokenizer&&) noexcept = default;
+ClipTokenizer::~ClipTokenizer() = default;
 
-Tokenizer Tokenizer::load(const std::string& path) {
+ClipTokenizer ClipTokenizer::load(const std::string& path) {
   auto state = std::make_unique<State>();
   state->pairs = read_vocabulary(path);
-  return Tokenizer(std::move(state));
+  return ClipTokenizer(std::move(state));
 }
 
-std::int64_t Tokenizer::size() const { return state_->pairs.size() + 2; }
+std::int64_t ClipTokenizer::size() const { return state_->pairs.size() + 2; }
 
-std::vector<std::int64_t> Tokenizer::encode(std::string_view text) const {
+std::vector<std::int64_t> ClipTokenizer::encode(std::string_view text) const {
   VITRAL_CHECK(text.size() <= max_bytes, "text: {} bytes, at most {} can be tokenised; cut it", text.size(),
                max_bytes);
   const std::string cleaned = clean_text(text);
@@ -79,16 +79,16 @@ std::vector<std::int64_t> Tokenizer::encode(std::string_view text) const {
     const std::string_view word =
         std::string_view(cleaned).substr(found->first, found->second - found->first);
     if (word == start_text)
-      tokens.push_back(start_token());
+      tokens.push_back(size() - 2);
     else if (word == end_text)
-      tokens.push_back(end_token());
+      tokens.push_back(size() - 1);
     else
       state_->append(word, tokens);
   }
   return tokens;
 }
 
-std::string Tokenizer::decode(const std::vector<std::int64_t>& tokens) const {
+std::string ClipTokenizer::decode(const std::vector<std::int64_t>& tokens) const {
   std::string bytes;
   for (const std::int64_t token : tokens) {
     VITRAL_CHECK(token >= 0 && token < size(), "tokeniser: has no token {}, they are numbered 0 to {}", token,
@@ -100,23 +100,6 @@ std::string Tokenizer::decode(const std::vector<std::int64_t>& tokens) const {
   std::string text = to_utf8(from_utf8(bytes));
   replace_all(text, "</w>", " ");
   return text;
-}
-
-Tensor Tokenizer::encode(const std::vector<std::string>& texts, std::int64_t context) const {
-  VITRAL_CHECK(!texts.empty(), "tokeniser: no texts given");
-  VITRAL_CHECK(context >= 2, "tokeniser: a context of {} has no room for the start and end tokens", context);
-  Tensor out({static_cast<std::int64_t>(texts.size()), context}, DType::int64);
-  std::int64_t* row = out.data<std::int64_t>();
-  for (const std::string& text : texts) {
-    const std::vector<std::int64_t> tokens = encode(text);
-    const std::int64_t kept = std::min(static_cast<std::int64_t>(tokens.size()), context - 2);
-    std::fill(row, row + context, 0);
-    row[0] = start_token();
-    std::copy(tokens.begin(), tokens.begin() + kept, row + 1);
-    row[kept + 1] = end_token();
-    row += context;
-  }
-  return out;
 }
 
 }  // namespace vitral::data
