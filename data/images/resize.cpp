@@ -265,21 +265,43 @@ Tensor crop(const Tensor& image, int x, int y, int width, int height) {
   return result;
 }
 
-Tensor resize_shortest_center_crop(const Tensor& image, int size, Filter filter) {
-  check_image("resize_shortest_center_crop", image);
-  check_size("resize_shortest_center_crop", size, size);
-  const std::int64_t in_width = image.dim(1), in_height = image.dim(0);
-  const std::int64_t shorter = std::min(in_width, in_height);
-  const std::int64_t width = size * in_width / shorter, height = size * in_height / shorter;
-  VITRAL_CHECK(std::max(width, height) <= max_image_pixels,
-               "resize_shortest_center_crop: an image of {} x {} is too narrow", in_width, in_height);
-  // Half the margin, a half rounded to even.
-  const auto offset = [size](std::int64_t length) {
-    const std::int64_t margin = length - size;
-    return static_cast<int>(margin / 2 + (margin % 2) * (margin / 2 % 2));
-  };
-  return resample(image, static_cast<int>(width), static_cast<int>(height), offset(width), offset(height),
-                  size, size, filter);
+namespace {
+
+// The part of one axis that the square shows: pixels [first, first + count), the first of them at `place`.
+struct Window {
+  int first, count, place;
+};
+
+Window window_of(std::int64_t length, int size, OddMargin odd_margin) {
+  const std::int64_t margin = length - size, half = margin / 2;  // rounded to zero, as torchvision pads
+  std::int64_t begin = half;
+  if (odd_margin == OddMargin::down)
+    begin = margin >= 0 ? half : -((1 - margin) / 2);
+  else if (margin > 0)
+    begin += margin % 2 * (half % 2);
+  const std::int64_t first = std::max<std::int64_t>(begin, 0), end = std::min(begin + size, length);
+  return {static_cast<int>(first), static_cast<int>(end - first), static_cast<int>(first - begin)};
+}
+
+}  // namespace
+
+Tensor resize_center_crop(const Tensor& image, std::int64_t width, std::int64_t height, int size,
+                          Filter filter, OddMargin odd_margin) {
+  check_image("resize_center_crop", image);
+  check_size("resize_center_crop", size, size);
+  VITRAL_CHECK(width > 0 && height > 0 && std::max(width, height) <= max_image_pixels,
+               "resize_center_crop: an image of {} x {} is too narrow for {} x {}", image.dim(1),
+               image.dim(0), width, height);
+  const Window x = window_of(width, size, odd_margin), y = window_of(height, size, odd_margin);
+  Tensor part = resample(image, static_cast<int>(width), static_cast<int>(height), x.first, y.first, x.count,
+                         y.count, filter);
+  if (x.count == size && y.count == size) return part;
+  Tensor padded = Tensor::zeros({size, size, 3}, DType::uint8);
+  for (int row = 0; row < y.count; ++row)
+    std::memcpy(padded.data<std::uint8_t>() + (std::int64_t{y.place + row} * size + x.place) * 3,
+                part.data<std::uint8_t>() + std::int64_t{row} * x.count * 3,
+                static_cast<std::size_t>(x.count) * 3);
+  return padded;
 }
 
 }  // namespace vitral::data

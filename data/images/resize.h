@@ -4,6 +4,8 @@
 // shrinks (antialias), along x first, then along y. Weights are computed in double, rounded to 22 bits after
 // the point, and each pass rounds and clips its sums to 0..255.
 #pragma once
+#include <cstdint>
+
 #include "tensor/tensor.h"
 
 namespace vitral::data {
@@ -20,8 +22,15 @@ Tensor resize(const Tensor& image, int width, int height, Filter filter);
 /// The pixels [y, y + height) x [x, x + width), copied; UsageError when they are not all inside.
 Tensor crop(const Tensor& image, int x, int y, int width, int height);
 
-/// CLIP's own transform: scaled so that the shorter edge has `size` pixels (the longer one rounded down),
-/// then size x size pixels of the centre (an odd margin is split as Python's round() does). [size,size,3]
-Tensor resize_shortest_center_crop(const Tensor& image, int size, Filter filter);
+/// Where the centre of an image lies whose margin is odd.
+enum class OddMargin : std::uint8_t {
+  to_even,  // half of it, rounded to an even number: torchvision's CenterCrop
+  down      // rounded down: transformers' center_crop
+};
+
+/// Scaled to width x height, then the size x size pixels of the centre, with zeros around it where it is
+/// smaller; what is cut off is not computed. [size,size,3]
+Tensor resize_center_crop(const Tensor& image, std::int64_t width, std::int64_t height, int size,
+                          Filter filter, OddMargin odd_margin);
 
 }  // namespace vitral::data

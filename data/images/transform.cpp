@@ -1,6 +1,8 @@
 #include "data/images/transform.h"
 
-#include "data/images/resize.h"
+#include <algorithm>
+
+#include "data/images/image.h"
 
 namespace vitral::data {
 
@@ -8,8 +10,20 @@ Tensor validation_transform(const Tensor& image, int size) {
   return resize(image, size, size, Filter::bilinear);
 }
 
-Tensor plain_transform(const Tensor& image, int size, PlainTransform transform) {
-  return transform == PlainTransform::clip ? resize_shortest_center_crop(image, size, Filter::bicubic)
+Tensor resize_crop(const Tensor& image, int size, const ResizeCrop& how) {
+  check_image("resize_crop", image);
+  const std::int64_t resize = how.resize > 0 ? how.resize : size;
+  std::int64_t width = resize, height = resize;
+  if (how.mode == ResizeCrop::Mode::shorter_edge) {
+    const std::int64_t shorter = std::min(image.dim(0), image.dim(1));
+    width = resize * image.dim(1) / shorter;
+    height = resize * image.dim(0) / shorter;
+  }
+  return resize_center_crop(image, width, height, size, how.filter, how.odd_margin);
+}
+
+Tensor plain_transform(const Tensor& image, int size, PlainTransform transform, const ResizeCrop& own) {
+  return transform == PlainTransform::clip ? resize_crop(image, size, own)
                                            : validation_transform(image, size);
 }
 

@@ -92,7 +92,7 @@ TEST_F(Eval, ZeroShotIsWhatTheEncodersSay) {
   };
   const auto of_teacher = [&](const Tensor& image) {
     return teacher.embed(
-        data::resize_shortest_center_crop(image, 24, data::Filter::bicubic).reshape({1, 24, 24, 3}));
+        data::resize_crop(image, 24, {}).reshape({1, 24, 24, 3}));
   };
   const auto resized = [&](const Tensor& image) {
     return teacher.embed(data::validation_transform(image, 24).reshape({1, 24, 24, 3}));

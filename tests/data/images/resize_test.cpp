@@ -1,4 +1,4 @@
-#include "data/images/resize.h"
+#include "data/images/transform.h"
 
 #include <gtest/gtest.h>
 
@@ -53,7 +53,7 @@ TEST(Resize, CenterCropAsTorchvision) {
   EXPECT_EQ(names.size(), 5U);
   for (const std::string& name : names) {
     const Tensor image = read_golden(golden, "center_crop/" + name + "/image");
-    EXPECT_EQ(max_difference(resize_shortest_center_crop(image, 16, Filter::bicubic),
+    EXPECT_EQ(max_difference(resize_crop(image, 16, {}),
                              read_golden(golden, "center_crop/" + name + "/16")),
               0)
         << name;
@@ -62,7 +62,7 @@ TEST(Resize, CenterCropAsTorchvision) {
 
 TEST(Resize, VeryNarrowImagesNeedNoMemoryForWhatIsCutOff) {
   const Tensor line = Tensor::full({1, 100000, 3}, 9, DType::uint8);
-  const Tensor square = resize_shortest_center_crop(line, 224, Filter::bicubic);
+  const Tensor square = resize_crop(line, 224, {});
   EXPECT_EQ(max_difference(square, Tensor::full({224, 224, 3}, 9, DType::uint8)), 0);
 }
 

@@ -1,0 +1,31 @@
+// A pretrained model as people have it: its weights, and what the files beside them say of it.
+#pragma once
+#include <map>
+#include <string>
+
+#include "data/weights/safetensors.h"
+#include "models/pretrained/preprocessing.h"
+
+namespace vitral::models {
+
+struct Checkpoint {
+  std::string path;    // as it was given
+  std::string folder;  // where the other files lie, such as the vocabulary
+  data::NamedTensors tensors;
+  /// The numbers, texts and booleans of the configuration under dotted names, those of a tower that was saved
+  /// alone under the tower's: "vision_config.num_attention_heads" = "12". Also the metadata of the weights.
+  std::map<std::string, std::string> config;
+  std::string model_type;  // of config.json ("clip", "siglip_vision_model", ...); "open_clip"; "": none
+  Preprocessing preprocessing;
+};
+
+/// Weights as data::read_weights() finds them, and in the folder that is given or in that of the file:
+///   config.json               of transformers
+///   open_clip_config.json     of tensors with OpenAI's names, instead: brought to the names of config.json
+///   processor_config.json, preprocessor_config.json; open_clip's preprocess_cfg
+/// What trainers and composite models put before names ("module.", "_orig_mod.", "model.", "clip.", "text.")
+/// is left out. UsageError for an architecture of open_clip that is no plain vision transformer, and for two
+/// tensors whose names differ by such prefixes alone.
+Checkpoint read_checkpoint(const std::string& path, data::TensorMemory memory = data::TensorMemory::own);
+
+}  // namespace vitral::models
