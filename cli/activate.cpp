@@ -26,7 +26,7 @@ struct Arguments {
   std::vector<std::string> inputs;
   infer::ActivationRequest request;
   infer::ActivationOptions picture;
-  std::string style, teacher, output;
+  std::string style, output;
   ExifArgument exif;
   bool weights = false, json = false;
 };
@@ -49,7 +49,7 @@ bool are_datasets(const std::vector<std::string>& inputs) {
 std::vector<infer::ImageActivations> of_files(const Arguments& a, const models::Encoder& encoder,
                                               const std::vector<data::ImageFile>& files,
                                               const std::vector<infer::PatchTarget>& targets,
-                                              const models::ClipImageEncoder* teacher) {
+                                              const models::ImageEncoder* teacher) {
   std::vector<infer::ImageActivations> out;
   for (const auto& file : files) {
     try {
@@ -104,7 +104,7 @@ void run(const Arguments& a) {
   if (!datasets) {
     VITRAL_CHECK(a.request.concepts.empty() && a.request.images.empty(),
                  "{}: --concept and --image choose from datasets; give --text for images", a.inputs.front());
-    VITRAL_CHECK(a.texts.given() || !a.teacher.empty() || a.weights,
+    VITRAL_CHECK(a.texts.given() || !a.texts.teacher.empty() || a.weights,
                  "{}: is no dataset with concepts; give --text and --clip, --teacher or --weights",
                  a.inputs.front());
     VITRAL_CHECK(!files.empty(), "{}: no images in there", a.inputs.front());
@@ -119,8 +119,8 @@ void run(const Arguments& a) {
     check_width(texts, encoder.config().width, "the student");
     targets = infer::targets_of(texts);
   }
-  const auto teacher = load_teacher(a.teacher, a.encoder.device, a.texts.activation);
-  const models::ClipImageEncoder* other = teacher ? &*teacher : nullptr;
+  const auto teacher = a.texts.load_teacher(a.encoder.device);
+  const models::ImageEncoder* other = teacher ? &*teacher : nullptr;
 
   std::vector<infer::ImageActivations> images;
   if (!datasets) {
@@ -162,17 +162,15 @@ void add_activate(Program& program) {
       .required()
       .type_name("IMAGES");
   command.option("-o,--output", a->output, "picture to write: .png, .jpg or .jpeg");
-  a->texts.add_to(command);
+  a->texts.add_to(command,
+                  {.teacher = "a teacher's weights: also what its embedding attends to, beside the student's "
+                              "weights"});
   command
       .option("--style", a->style,
               "cosine: heat map on a scale; softmax: the image darkened by a softmax over its patches, "
               "the original's picture; both. Default: both for texts, cosine for concepts")
       .one_of({"cosine", "softmax", "both"});
   command.flag("--weights", a->weights, "also the weights with which the student adds its patches up");
-  command
-      .option("--teacher", a->teacher,
-              "CLIP's weights: also its class token's attention, beside the student's weights")
-      .type_name("CLIP_WEIGHTS");
   command
       .option("--concept", a->request.concepts,
               "of datasets: names from /concepts/names; default: those of the image's objects")

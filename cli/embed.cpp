@@ -91,7 +91,7 @@ void add_embed(Program& program) {
   a->exif.add_to(command);
   command.option("--batch", a->options.batch_size, "images at once").shows_default().at_least(1);
   command.flag("--restart", a->options.restart, "forget what an interrupted run has done");
-  a->texts.add_to(command, false);
+  a->texts.add_to(command, {.stored = false});
   command.flag("--json", a->json, "a summary as one JSON object");
   command.run([a] {
     if (a->texts.given())

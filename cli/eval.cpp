@@ -16,7 +16,7 @@ struct Arguments {
   std::vector<std::string> inputs;
   infer::EvaluateOptions options;
   bool zero_shot = false, retrieval = false;
-  std::string classes, captions, teacher, teacher_transform = "clip";
+  std::string classes, captions, teacher_transform = "clip";
   EvalStyle style;
   ExifArgument exif;
   // Options of the one way to measure that have no meaning for the other.
@@ -95,7 +95,7 @@ void measure_on_texts(const Arguments& a) {
   const data::ImageSource source = data::ImageSource::open(a.inputs, a.exif.value());
   report_left_out(source.left_out());
   const models::Encoder student = a.encoder.load();
-  const auto teacher = load_teacher(a.teacher, a.encoder.device, a.texts.activation);
+  const auto teacher = a.texts.load_teacher(a.encoder.device);
   std::vector<infer::ImageModel> models{infer::model_of(student)};
   if (teacher)
     models.push_back(infer::model_of(
@@ -135,14 +135,13 @@ void add_options_of_texts(Command& command, Arguments& a) {
           .option("--captions", a.captions,
                   "image name<TAB>caption, or JSON lines with name and caption; default: names of classes")
           .type_name("FILE"),
-      command.option("--teacher", a.teacher, "CLIP's weights: measure its image tower, too")
-          .type_name("CLIP_WEIGHTS"),
       command
           .option("--teacher-transform", a.teacher_transform,
                   "how the teacher sees images: clip (its own: crop the centre) or resize (as the student)")
           .shows_default()
           .one_of({"clip", "resize"})};
-  a.texts.add_clip_to(command);
+  a.texts.add_clip_to(command, {.teacher = "a teacher's weights: measure its image tower, too"});
+  a.of_texts.push_back(command.existing("--teacher"));
 }
 
 }  // namespace

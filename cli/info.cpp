@@ -1,6 +1,7 @@
 // vitral info: what a file holds.
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 
 #include <nlohmann/json.hpp>
@@ -14,8 +15,9 @@
 #include "data/weights/torch_file.h"
 #include "data/weights/torch_training.h"
 #include "data/weights/weights.h"
-#include "models/clip/state.h"
 #include "models/clip/weights.h"
+#include "models/hugging_face.h"
+#include "models/pretrained/families.h"
 #include "models/student/encoder.h"
 
 namespace vitral::cli {
@@ -54,25 +56,40 @@ ordered_json describe_student(const models::StudentConfig& config) {
   return out;
 }
 
-// CLIP's towers, each null where it is not there; nothing for weights of another kind.
-std::optional<ordered_json> describe_clip(const data::WeightsFile& weights, const std::string& path) {
+ordered_json describe_tower(ordered_json sizes, const auto& config) {
+  sizes["width"] = config.block.width;
+  sizes["layers"] = config.layers;
+  sizes["heads"] = config.block.heads;
+  sizes["activation"] = models::activation_name(config.block.activation);
+  sizes["embedding"] = config.embedding;
+  return sizes;
+}
+
+// Null where there is no such tower.
+ordered_json where_it_is(const std::function<ordered_json()>& describe_it) {
   try {
-    const models::ClipState state = models::split_clip_state(weights.tensors, path);
-    ordered_json out = {{"image", nullptr}, {"text", nullptr}};
-    if (!state.image.empty()) {
-      const auto c = models::infer_clip_image_config(state.image, weights.metadata, path);
-      out["image"] = {{"image_size", c.image_size}, {"patch_size", c.patch_size}, {"width", c.width},
-                      {"layers", c.layers},         {"heads", c.heads},           {"embedding", c.embedding}};
-    }
-    if (!state.text.empty()) {
-      const auto c = models::infer_clip_text_config(state.text, weights.metadata, path);
-      out["text"] = {{"context", c.context}, {"vocabulary", c.vocabulary}, {"width", c.width},
-                     {"layers", c.layers},   {"heads", c.heads},           {"embedding", c.embedding}};
-    }
-    return out;
+    return describe_it();
   } catch (const UsageError&) {
-    return {};
+    return nullptr;
   }
+}
+
+// The towers of a pretrained model, each null where it is not there; null for weights of another kind.
+ordered_json describe_pretrained(const data::WeightsFile& weights, const std::string& path) {
+  return where_it_is([&]() -> ordered_json {
+    const models::Family& family = models::family_of(weights.tensors, weights.metadata, path);
+    ordered_json out = {{"family", family.name}};
+    out["image"] = where_it_is([&] {
+      const auto c = family.image(weights.tensors, weights.metadata, path, 0)->config();
+      return describe_tower({{"image_size", c.image_size}, {"patch_size", c.patch_size}}, c);
+    });
+    out["text"] = where_it_is([&]() -> ordered_json {
+      if (!family.text) return nullptr;
+      const auto c = family.text(weights.tensors, weights.metadata, path)->config();
+      return describe_tower({{"context", c.context}, {"vocabulary", c.vocabulary}}, c);
+    });
+    return out["image"].is_null() && out["text"].is_null() ? ordered_json() : out;
+  });
 }
 
 // The state of a training that PyTorch began; nothing where there is none.
@@ -133,7 +150,7 @@ ordered_json describe_weights(const std::string& path) {
     out["model"] = describe_student(models::configure_student(weights, path));
   } catch (const UsageError&) {
     out["model"] = nullptr;  // weights, but no student's
-    if (const auto clip = describe_clip(weights, path)) out["clip"] = *clip;
+    if (auto towers = describe_pretrained(weights, path); !towers.is_null()) out["pretrained"] = towers;
   }
   if (const auto training = describe_training(file)) out["training"] = *training;
   out["tensors"] = std::move(tensors);

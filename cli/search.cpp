@@ -29,7 +29,7 @@ struct Arguments {
   std::vector<std::string> images;
   TextArguments texts;
   std::vector<std::string> query_images;
-  std::string student, teacher, root, output;
+  std::string student, root, output;
   std::int64_t k = 10, batch_size = 64;
   infer::SheetOptions sheet;
   ExifArgument exif;
@@ -81,14 +81,15 @@ Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
   auto files = std::make_shared<std::vector<data::ImageFile>>(data::list_images(a.images, &out.left_out));
   VITRAL_CHECK(!files->empty(), "{}: no images in there", a.images.front());
   const models::Encoder student = a.encoder.load();
-  const auto teacher = load_teacher(a.teacher, a.encoder.device, a.texts.activation);
+  const auto teacher = a.texts.load_teacher(a.encoder.device);
 
   std::vector<int> sizes{student.config().image_size};
   out.rankings.push_back(ranking_of("student", a.encoder.weights, a, texts, sizes[0], student.config().width,
                                     [&](const Tensor& images) { return student.embed(images).embeddings; }));
   if (teacher) {
     sizes.push_back(teacher->config().image_size);
-    out.rankings.push_back(ranking_of("teacher", a.teacher, a, texts, sizes[1], teacher->config().embedding,
+    out.rankings.push_back(ranking_of("teacher", a.texts.teacher, a, texts, sizes[1],
+                                      teacher->config().embedding,
                                       [&](const Tensor& images) { return teacher->embed(images); }));
   }
   const auto progress = terminal_counter("searched");
@@ -128,17 +129,17 @@ Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
 Searched search_stored(const Arguments& a, const infer::TextEmbeddings* texts) {
   auto stored = std::make_shared<infer::StoredEmbeddings>(a.encoder.weights);
   std::optional<infer::StoredEmbeddings> teacher;
-  if (!a.teacher.empty()) {
-    VITRAL_CHECK(data::H5File::is_hdf5(a.teacher),
+  if (!a.texts.teacher.empty()) {
+    VITRAL_CHECK(data::H5File::is_hdf5(a.texts.teacher),
                  "{}: beside stored embeddings the teacher's must be stored, too; give an HDF5 file",
-                 a.teacher);
+                 a.texts.teacher);
     VITRAL_CHECK(a.query_images.empty(),
                  "--query-image: a teacher's stored embeddings cannot answer it; "
                  "search the images themselves, or leave out --teacher");
-    teacher.emplace(a.teacher);
+    teacher.emplace(a.texts.teacher);
     VITRAL_CHECK(teacher->size() == stored->size(),
-                 "{}: has {} rows, {} has {}; they must be of the same images", a.teacher, teacher->size(),
-                 a.encoder.weights, stored->size());
+                 "{}: has {} rows, {} has {}; they must be of the same images", a.texts.teacher,
+                 teacher->size(), a.encoder.weights, stored->size());
   }
   VITRAL_CHECK(a.query_images.empty() || !a.student.empty(),
                "--query-image: name the weights that embed it with --student");
@@ -155,7 +156,8 @@ Searched search_stored(const Arguments& a, const infer::TextEmbeddings* texts) {
   out.rankings.push_back(ranking_of("stored", a.encoder.weights, a, texts,
                                     student ? student->config().image_size : 0, stored->width(),
                                     [&](const Tensor& images) { return student->embed(images).embeddings; }));
-  if (teacher) out.rankings.push_back(ranking_of("teacher", a.teacher, a, texts, 0, teacher->width(), {}));
+  if (teacher)
+    out.rankings.push_back(ranking_of("teacher", a.texts.teacher, a, texts, 0, teacher->width(), {}));
   const auto progress = terminal_counter("searched");
   stored->each_block([&](const Tensor& rows, std::int64_t first) {
     out.rankings[0].search.add(rows, first);
@@ -282,7 +284,7 @@ void run(const Arguments& a) {
                "--student and --root belong to stored embeddings, {} are weights", a.encoder.weights);
   if (!a.output.empty()) {
     std::vector<std::string> inputs = a.images;
-    for (const auto& file : {a.encoder.weights, a.student, a.teacher}) inputs.push_back(file);
+    for (const auto& file : {a.encoder.weights, a.student, a.texts.teacher}) inputs.push_back(file);
     inputs.insert(inputs.end(), a.query_images.begin(), a.query_images.end());
     for (const auto& file : a.texts.inputs()) inputs.push_back(file);
     check_output(a.output, inputs);
@@ -325,15 +327,12 @@ void add_search(Program& program) {
       .description("a student's weights; or an HDF5 file with /embeddings (vitral embed, vitral teach)")
       .type_name("WEIGHTS_OR_EMBEDDINGS");
   command.option("images", a->images, "with weights: folders and files to search").type_name("IMAGES");
-  a->texts.add_to(command);
+  a->texts.add_to(command,
+                  {.teacher = "also a teacher's ranking: its weights; of stored embeddings an HDF5 file "
+                              "of the same images"});
   command.option("--query-image", a->query_images, "images like this one").type_name("FILE");
   command.option("--student", a->student, "of stored embeddings: the weights that embed --query-image")
       .type_name("WEIGHTS");
-  command
-      .option(
-          "--teacher", a->teacher,
-          "also the teacher's ranking: CLIP's weights; of stored embeddings an HDF5 file of the same images")
-      .type_name("CLIP_WEIGHTS");
   command.option("-k", a->k, "images to find").shows_default().between(1, 10000);
   command.option("-o,--output", a->output, "contact sheet to write: .png, .jpg or .jpeg");
   command.option("--root", a->root, "of stored embeddings: the folder that /names are relative to")

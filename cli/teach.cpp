@@ -6,6 +6,7 @@
 
 #include "cli/common.h"
 #include "cli/print.h"
+#include "cli/text.h"
 #include "infer/teach_from.h"
 #include "train/config.h"
 
@@ -15,8 +16,8 @@ namespace {
 struct Arguments {
   infer::TeachOptions teach;
   infer::TeachFromOptions from;
-  std::string device = "auto", augment, config, transform = "resize", dtype = "float32", activation;
-  int heads = 0;
+  std::string device = "auto", augment, config, transform = "resize", dtype = "float32";
+  models::TowerChoices tower;
   ExifArgument exif;
   bool json = false;
 };
@@ -71,13 +72,8 @@ void run(Arguments& a) {
   }
   if (!a.augment.empty())
     o.augment = a.augment == "clip" ? data::AugmentConfig::clip() : data::AugmentConfig{};
-  const auto teacher =
-      models::ClipImageEncoder::load(o.teacher, parse_device(a.device), a.heads, a.activation);
-  if (!teacher.guessed().empty())
-    std::fprintf(stderr,
-                 "%s: neither it nor a configuration beside it says all; taken as in OpenAI's models: %s; "
-                 "--heads and --activation say otherwise\n",
-                 o.teacher.c_str(), teacher.guessed().c_str());
+  const auto teacher = models::ImageEncoder::load(o.teacher, parse_device(a.device), a.tower);
+  report_guess(o.teacher, teacher.guessed(), "--heads");
   o.exif = a.exif.value();
   const StopSignals signals;
   o.stop = [&] { return signals.requested(); };
@@ -96,13 +92,16 @@ void run(Arguments& a) {
 void add_teach(Program& program) {
   auto a = std::make_shared<Arguments>();
   auto& o = a->teach;
-  Command command = program.command("teach", "embeds the images of a dataset with CLIP, into its /embeddings",
-                                    "vitral teach train.h5 --teacher clip-vit-base-patch32 --views 10");
+  Command command =
+      program.command("teach", "embeds the images of a dataset with a teacher, into its /embeddings",
+                      "vitral teach train.h5 --teacher clip-vit-base-patch32 --views 10");
   command.option("file", o.file, "dataset file (HDF5), as vitral pack makes it").required().type_name("FILE");
-  const Option teacher = command
-                             .option("--teacher", o.teacher,
-                                     "CLIP's weights: a Hugging Face folder, .safetensors, or OpenAI's .pt")
-                             .type_name("WEIGHTS");
+  const Option teacher =
+      command
+          .option("--teacher", o.teacher,
+                  "its weights (CLIP, SigLIP, DINOv2): a folder of transformers or open_clip, "
+                  ".safetensors, OpenAI's .pt")
+          .type_name("WEIGHTS");
   command
       .option("--from", a->from.from,
               "instead: embeddings made elsewhere: .npy, .npz, HDF5, or clip-retrieval's folder")
@@ -137,12 +136,11 @@ void add_teach(Program& program) {
   command.option("--dtype", a->dtype, "of the stored embeddings: float32 or float16")
       .shows_default()
       .one_of({"float32", "float16"});
-  command.option("--heads", a->heads, "attention heads of the teacher; default: width / 64, or config.json's")
-      .at_least(1);
   command
-      .option("--activation", a->activation,
-              "of the teacher: quick_gelu or gelu; default: the configuration's, else quick_gelu")
-      .one_of({"quick_gelu", "gelu"});
+      .option("--heads", a->tower.heads,
+              "attention heads of the teacher; default: the configuration's, else width / 64")
+      .at_least(1);
+  add_activation_to(command, a->tower.activation);
   command.option("--batch", o.batch_size, "pictures at once").shows_default().at_least(1);
   command.option("--device", a->device, "cpu, cuda, cuda:N or auto").shows_default();
   command.flag("--force", o.force, "replace embeddings that are there");

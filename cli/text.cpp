@@ -1,5 +1,7 @@
 #include "cli/text.h"
 
+#include <cstdio>
+
 #include "base/text_file.h"
 
 namespace vitral::cli {
@@ -13,22 +15,31 @@ std::vector<std::string> with_file(std::vector<std::string> given, const std::st
 
 }  // namespace
 
-void TextArguments::add_to(Command& command, bool stored_texts) {
+void TextArguments::add_to(Command& command, const TextOptions& options) {
   command.option("--text", prompts, "texts, as many as you like")
       .type_name("PROMPT...")
       .takes_many()
       .is_text();
   command.option("--text-file", prompt_file, "more texts, one a line; -: standard input").type_name("FILE");
-  add_clip_to(command, stored_texts);
+  add_clip_to(command, options);
 }
 
-void TextArguments::add_clip_to(Command& command, bool stored_texts) {
-  command.option("--clip", clip, "CLIP's weights: Hugging Face folder, .safetensors or .pt")
+void TextArguments::add_clip_to(Command& command, const TextOptions& options) {
+  command.option("--clip", clip, "weights of a CLIP or SigLIP: a folder of transformers, .safetensors or .pt")
       .type_name("CLIP_WEIGHTS");
+  command_has_teacher_ = options.teacher != nullptr;
+  if (command_has_teacher_) {
+    command.option("--teacher", teacher, options.teacher).type_name("CLIP_WEIGHTS");
+    command
+        .option("--heads", teacher_heads,
+                "attention heads of --teacher; default: the configuration's, else width / 64")
+        .at_least(1);
+  }
   command
-      .option("--activation", activation,
-              "of CLIP: quick_gelu or gelu; default: what the configuration beside its weights says")
-      .one_of({"quick_gelu", "gelu"});
+      .option(command_has_teacher_ ? "--text-heads" : "--heads", heads,
+              "attention heads of the text tower of --clip; default: the configuration's, else width / 64")
+      .at_least(1);
+  add_activation_to(command, activation);
   command
       .option("--vocab", vocabulary,
               "bpe_simple_vocab_16e6.txt.gz or merges.txt; default: what lies beside CLIP's weights")
@@ -40,7 +51,7 @@ void TextArguments::add_clip_to(Command& command, bool stored_texts) {
       .takes_one_each_time()
       .is_text();
   command.option("--templates", template_file, "more templates, one a line").type_name("FILE");
-  if (stored_texts)
+  if (options.stored)
     command
         .option("--texts", stored,
                 "instead of CLIP: text embeddings that `vitral embed --text` wrote; --text chooses of them")
@@ -70,8 +81,9 @@ infer::TextEmbeddings TextArguments::embed(const std::vector<std::string>& texts
   }
   VITRAL_CHECK(!clip.empty(), "texts need CLIP's weights; name them with --clip");
   const auto around = in_templates ? with_file(templates, template_file) : std::vector<std::string>{};
-  auto out = infer::embed_texts(
-      models::ClipTextEncoder::load(clip, vocabulary, parse_device(device), activation), texts, around);
+  const auto encoder = models::TextEncoder::load(clip, vocabulary, parse_device(device), {heads, activation});
+  report_guess(clip, encoder.guessed(), command_has_teacher_ ? "--text-heads" : "--heads");
+  auto out = infer::embed_texts(encoder, texts, around);
   out.clip = clip;
   return out;
 }
@@ -87,10 +99,28 @@ void TextArguments::check_stored() const {
                "--texts holds embeddings already; leave out --clip, --vocab and templates");
 }
 
-std::optional<models::ClipImageEncoder> load_teacher(const std::string& weights, const std::string& device,
-                                                     const std::string& activation) {
-  if (weights.empty()) return std::nullopt;
-  return models::ClipImageEncoder::load(weights, parse_device(device), 0, activation);
+std::optional<models::ImageEncoder> TextArguments::load_teacher(const std::string& device) const {
+  if (teacher.empty()) return std::nullopt;
+  auto encoder = models::ImageEncoder::load(teacher, parse_device(device), {teacher_heads, activation});
+  report_guess(teacher, encoder.guessed(), "--heads");
+  return encoder;
+}
+
+Option add_activation_to(Command& command, std::string& activation) {
+  return command
+      .option(
+          "--activation", activation,
+          "of pretrained towers: quick_gelu, gelu or gelu_pytorch_tanh; default: the configuration's, else "
+          "that of the family (CLIP: quick_gelu)")
+      .one_of({"quick_gelu", "gelu", "gelu_pytorch_tanh"});
+}
+
+void report_guess(const std::string& weights, const std::string& guessed, const char* heads_option) {
+  if (guessed.empty()) return;
+  std::fprintf(stderr,
+               "%s: neither it nor a configuration beside it says all; taken %s; %s and --activation say "
+               "otherwise\n",
+               weights.c_str(), guessed.c_str(), heads_option);
 }
 
 void check_width(const infer::TextEmbeddings& texts, std::int64_t width, const std::string& whose) {

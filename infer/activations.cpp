@@ -70,7 +70,7 @@ std::vector<Wanted> wanted_of(const ObjectsByImage& objects, std::int64_t image,
 std::vector<ImageActivations> of_images(
     const models::Encoder& encoder, const data::Dataset& dataset, const std::vector<std::int64_t>& images,
     const std::function<std::vector<PatchTarget>(std::int64_t image)>& targets,
-    const models::ClipImageEncoder* teacher) {
+    const models::ImageEncoder* teacher) {
   const std::string& path = dataset.paths().front();
   std::vector<ImageActivations> out;
   for (const std::int64_t i : images) {
@@ -106,16 +106,14 @@ std::vector<PatchTarget> targets_of(const TextEmbeddings& texts) {
 }
 
 ImageActivations activations_of(const models::Encoder& encoder, const Tensor& image, const std::string& title,
-                                std::span<const PatchTarget> targets,
-                                const models::ClipImageEncoder* teacher) {
+                                std::span<const PatchTarget> targets, const models::ImageEncoder* teacher) {
   const std::int64_t width = encoder.config().width, grid = encoder.config().grid();
   const models::ImageEmbeddings e = encoder.embed(one_image(image, encoder.config().image_size));
   const Tensor patches = e.patches.reshape({-1, width});
   ImageActivations out{title, image, e.probs.reshape({grid, grid}), {}, {}};
   if (teacher) {
     const int side = teacher->config().grid();
-    out.attention =
-        teacher->class_attention(one_image(image, teacher->config().image_size)).reshape({side, side});
+    out.attention = teacher->attention(one_image(image, teacher->config().image_size)).reshape({side, side});
   }
   for (const PatchTarget& target : targets) {
     VITRAL_CHECK(target.embedding.shape() == Shape{width},
@@ -146,7 +144,7 @@ std::vector<ImageActivations> dataset_activations(const models::Encoder& encoder
                                                   const data::Dataset& dataset,
                                                   const ActivationRequest& request,
                                                   std::span<const PatchTarget> targets,
-                                                  const models::ClipImageEncoder* teacher) {
+                                                  const models::ImageEncoder* teacher) {
   const auto concepts = dataset.concepts();
   const auto images =
       request.images.empty()
@@ -160,7 +158,7 @@ std::vector<ImageActivations> dataset_activations(const models::Encoder& encoder
 std::vector<ImageActivations> concept_activations(const models::Encoder& encoder,
                                                   const data::Dataset& dataset,
                                                   const ActivationRequest& request,
-                                                  const models::ClipImageEncoder* teacher) {
+                                                  const models::ImageEncoder* teacher) {
   const std::string& path = dataset.paths().front();
   const auto concepts = dataset.concepts();
   VITRAL_CHECK(concepts && !concepts->names.empty(),

@@ -19,7 +19,7 @@
 #include "data/dataset.h"
 #include "infer/show/picture.h"
 #include "infer/texts.h"
-#include "models/clip/image_encoder.h"
+#include "models/pretrained/image_encoder.h"
 #include "models/student/encoder.h"
 
 namespace vitral::infer {
@@ -52,7 +52,7 @@ struct ImageActivations {
 /// Student and teacher see the image stretched to their sizes. UsageError: a target of another width.
 ImageActivations activations_of(const models::Encoder& encoder, const Tensor& image, const std::string& title,
                                 std::span<const PatchTarget> targets,
-                                const models::ClipImageEncoder* teacher = nullptr);
+                                const models::ImageEncoder* teacher = nullptr);
 
 enum class ActivationStyle { cosine, softmax, both };
 
@@ -73,13 +73,13 @@ struct ActivationRequest {
 std::vector<ImageActivations> concept_activations(const models::Encoder& encoder,
                                                   const data::Dataset& dataset,
                                                   const ActivationRequest& request,
-                                                  const models::ClipImageEncoder* teacher = nullptr);
+                                                  const models::ImageEncoder* teacher = nullptr);
 
 /// Of the images of a dataset and the same targets for each.
 std::vector<ImageActivations> dataset_activations(const models::Encoder& encoder,
                                                   const data::Dataset& dataset,
                                                   const ActivationRequest& request,
                                                   std::span<const PatchTarget> targets,
-                                                  const models::ClipImageEncoder* teacher = nullptr);
+                                                  const models::ImageEncoder* teacher = nullptr);
 
 }  // namespace vitral::infer

@@ -16,6 +16,7 @@
 #include "data/images/transform.h"
 #include "data/weights/weights.h"
 #include "infer/change_dataset.h"
+#include "models/hugging_face.h"
 
 namespace vitral::infer {
 namespace {
@@ -123,14 +124,13 @@ const char* name_of(data::PlainTransform transform) {
 
 // Everything that a row of the journal depends on.
 std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int size,
-                        const models::ClipImageEncoder& encoder) {
-  const models::ClipImageConfig& teacher = encoder.config();
+                        const models::ImageEncoder& encoder) {
+  const nn::BlockConfig& block = encoder.config().block;
   std::error_code ignored;
-  std::string text =
-      fmt::format("{} images in {} bytes, teacher {:016x} with {} heads and {}, {} [{}]", dataset.size(),
-                  std::filesystem::file_size(o.file, ignored), digest_of(data::find_weights(o.teacher)).xxh3,
-                  teacher.heads, teacher.activation == nn::Activation::gelu_erf ? "gelu" : "quick_gelu",
-                  o.dtype, teacher.embedding);
+  std::string text = fmt::format(
+      "{} images in {} bytes, teacher {:016x} with {} heads and {}, {} [{}]", dataset.size(),
+      std::filesystem::file_size(o.file, ignored), digest_of(data::find_weights(o.teacher)).xxh3, block.heads,
+      models::activation_name(block.activation), o.dtype, encoder.config().embedding);
   if (!dataset.plain_size(0)) text += fmt::format(", exif {}", data::name(o.exif));
   const auto& [mean, std] = encoder.statistics();
   if (mean != models::clip_statistics.mean || std != models::clip_statistics.std)
@@ -175,9 +175,8 @@ Shape row_shape(const TeachOptions& o, std::int64_t width) {
 }
 
 // The teacher's work; false where it was stopped.
-bool embed_all(const models::ClipImageEncoder& teacher, const data::Dataset& dataset,
-               const PictureSource& source, data::EmbeddingJournal& journal, const TeachOptions& o,
-               TeachSummary& summary) {
+bool embed_all(const models::ImageEncoder& teacher, const data::Dataset& dataset, const PictureSource& source,
+               data::EmbeddingJournal& journal, const TeachOptions& o, TeachSummary& summary) {
   const std::int64_t views = std::max<std::int64_t>(stored_views(o), 1), count = dataset.size();
   const std::int64_t block = std::max<std::int64_t>(o.batch_size / views, 1);
   const auto read = [&](std::int64_t first) { return source.read(first, std::min(block, count - first)); };
@@ -208,7 +207,7 @@ bool embed_all(const models::ClipImageEncoder& teacher, const data::Dataset& dat
 
 }  // namespace
 
-TeachSummary teach(const models::ClipImageEncoder& teacher, const TeachOptions& o) {
+TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
   check(o);
   TeachSummary summary;
   std::optional<data::Dataset> dataset = data::Dataset::open(o.file);

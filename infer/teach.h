@@ -17,7 +17,7 @@
 #include "data/images/augment_config.h"
 #include "data/images/transform.h"
 #include "data/loader.h"
-#include "models/clip/image_encoder.h"
+#include "models/pretrained/image_encoder.h"
 
 namespace vitral::infer {
 
@@ -51,6 +51,6 @@ struct TeachSummary {
 /// copy of the file with the embeddings takes its name, or with in_place the file itself is changed.
 /// UsageError: options that do not fit, a file with embeddings without `force`; Error: the disk is full, what
 /// is done is kept.
-TeachSummary teach(const models::ClipImageEncoder& teacher, const TeachOptions& options);
+TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& options);
 
 }  // namespace vitral::infer

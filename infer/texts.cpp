@@ -42,7 +42,7 @@ std::string joined(const std::vector<std::string>& lines) {
 
 }  // namespace
 
-TextEmbeddings embed_texts(const models::ClipTextEncoder& clip, const std::vector<std::string>& texts,
+TextEmbeddings embed_texts(const models::TextEncoder& clip, const std::vector<std::string>& texts,
                            const std::vector<std::string>& templates) {
   VITRAL_CHECK(!texts.empty(), "texts: none given");
   TextEmbeddings out{.texts = texts, .embeddings = {}, .lengths = {}, .clip = {}, .templates = templates};

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "models/clip/text_encoder.h"
+#include "models/pretrained/text_encoder.h"
 
 namespace vitral::infer {
 
@@ -28,7 +28,7 @@ struct TextEmbeddings {
 };
 
 /// UsageError: no texts, a template without "{}", a text whose embedding has no direction.
-TextEmbeddings embed_texts(const models::ClipTextEncoder& clip, const std::vector<std::string>& texts,
+TextEmbeddings embed_texts(const models::TextEncoder& clip, const std::vector<std::string>& texts,
                            const std::vector<std::string>& templates = {});
 
 /// Whole or not at all. UsageError: a place where it cannot be written; Error: the disk is full.

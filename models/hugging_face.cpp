@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <vector>
 
 #include "autograd/ops.h"
@@ -31,14 +32,25 @@ int HuggingFaceConfig::positive(const std::string& name, int otherwise) const {
   return static_cast<int>(value);
 }
 
-nn::Activation HuggingFaceConfig::activation(const std::string& otherwise) const {
-  const std::string name = text("hidden_act", otherwise);
+nn::Activation HuggingFaceConfig::activation(nn::Activation otherwise) const {
+  const std::string name = text("hidden_act", activation_name(otherwise));
   if (name == "gelu_pytorch_tanh" || name == "gelu_new") return nn::Activation::gelu;
   if (name == "gelu") return nn::Activation::gelu_erf;
   VITRAL_CHECK(name == "quick_gelu",
                "{}: config.json: hidden_act is none of gelu_pytorch_tanh, gelu_new, gelu and quick_gelu",
                where_);
   return nn::Activation::quick_gelu;
+}
+
+const char* activation_name(nn::Activation activation) {
+  switch (activation) {
+    case nn::Activation::gelu:
+      return "gelu_pytorch_tanh";
+    case nn::Activation::gelu_erf:
+      return "gelu";
+    default:
+      return "quick_gelu";
+  }
 }
 
 data::NamedTensors renamed(const data::NamedTensors& tensors, std::span<const Renaming> names,
@@ -75,6 +87,38 @@ data::NamedTensors renamed(const data::NamedTensors& tensors, std::span<const Re
   return out;
 }
 
+data::NamedTensors clip_like_part(const data::NamedTensors& tensors, std::string_view prefix,
+                                  const std::string& where) {
+  static constexpr Renaming names[] = {{"embeddings.class_embedding", "class_embedding"},
+                                       {"embeddings.patch_embedding.", "conv1."},
+                                       {"embeddings.position_embedding.weight", "positional_embedding"},
+                                       {"embeddings.token_embedding.", "token_embedding."},
+                                       {"encoder.layers.", "transformer.resblocks."},
+                                       {"encoder.layer.", "transformer.resblocks."},  // AltCLIP's
+                                       {"pre_layrnorm.", "ln_pre."},                  // their spelling
+                                       {"post_layernorm.", "ln_post."},
+                                       {"final_layer_norm.", "ln_final."},
+                                       {"layer_norm1.", "ln_1."},
+                                       {"layer_norm2.", "ln_2."},
+                                       {"self_attn.out_proj.", "attn.out_proj."},
+                                       {"self_attn.q_proj.", "attn.q."},
+                                       {"self_attn.k_proj.", "attn.k."},
+                                       {"self_attn.v_proj.", "attn.v."},
+                                       {"mlp.fc1.", "mlp.c_fc."},
+                                       {"mlp.fc2.", "mlp.c_proj."}};
+  data::NamedTensors own, alone;
+  for (const auto& [name, tensor] : tensors) {
+    if (name.ends_with("position_ids")) continue;
+    if (name.starts_with(prefix))
+      own.emplace_back(name.substr(prefix.size()), tensor);
+    else if (name.starts_with("embeddings.") || name.starts_with("encoder.") || name.starts_with("head.") ||
+             name.starts_with("pre_layrnorm.") || name.starts_with("post_layernorm.") ||
+             name.starts_with("final_layer_norm."))
+      alone.emplace_back(name, tensor);
+  }
+  return renamed(own.empty() ? alone : own, names, where);
+}
+
 const Tensor& required_weights(const data::NamedTensors& tensors, std::string_view name, int rank,
                                std::string_view tower, const std::string& where) {
   for (const auto& [n, tensor] : tensors) {
@@ -84,6 +128,31 @@ const Tensor& required_weights(const data::NamedTensors& tensors, std::string_vi
     return tensor;
   }
   throw_error<UsageError>("{}: holds no {} tower: it has no weights '{}'", where, tower, name);
+}
+
+nn::BlockConfig block_config(const data::NamedTensors& tensors, const HuggingFaceConfig& config,
+                             std::int64_t width, const nn::BlockConfig& usual, std::string_view tower,
+                             const std::string& where) {
+  const std::string said = config.text("hidden_size", "");
+  VITRAL_CHECK(said.empty() || said == std::to_string(width),
+               "{}: the configuration beside it says that hidden_size of the {} tower is {}, the tensors are "
+               "{} wide; it belongs to other weights, keep these in a folder of their own",
+               where, tower, said, width);
+  const int heads =
+      config.positive("num_attention_heads", width % 64 == 0 ? static_cast<int>(width / 64) : 1);
+  VITRAL_CHECK(width % 64 == 0 || !config.text("num_attention_heads", "").empty(),
+               "{}: a width of {} is no multiple of the usual head size 64; say how many heads there are",
+               where, width);
+  VITRAL_CHECK(width % heads == 0, "{}: {} heads do not divide the width {}", where, heads, width);
+  const std::int64_t hidden =
+      required_weights(tensors, "transformer.resblocks.0.mlp.c_fc.weight", 2, tower, where).dim(0);
+  nn::BlockConfig c = usual;
+  c.width = width;
+  c.heads = heads;
+  c.activation = config.activation(usual.activation);
+  c.mlp_ratio = static_cast<double>(hidden) / static_cast<double>(width);
+  c.eps = config.number("layer_norm_eps", usual.eps);
+  return c;
 }
 
 int count_layers(const data::NamedTensors& tensors, std::string_view tower, const std::string& where) {

@@ -1,13 +1,12 @@
 // What the families of towers share that transformers saves: its configuration and its names of weights.
 #pragma once
-#include <map>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "data/weights/safetensors.h"
-#include "nn/mlp.h"
+#include "models/towers.h"
 
 namespace vitral::models {
 
@@ -15,7 +14,7 @@ namespace vitral::models {
 /// tower: its own group counts first, then the top, where a tower that was saved alone has them.
 class HuggingFaceConfig {
  public:
-  HuggingFaceConfig(const std::map<std::string, std::string>& values, std::string group, std::string where)
+  HuggingFaceConfig(const Metadata& values, std::string group, std::string where)
       : values_(values), group_(std::move(group)), where_(std::move(where)) {}
 
   /// UsageError where it is no whole number > 0.
@@ -23,12 +22,15 @@ class HuggingFaceConfig {
   double number(const std::string& name, double otherwise) const;
   std::string text(const std::string& name, const std::string& otherwise) const;
   /// `hidden_act`. UsageError: one that vitral does not have.
-  nn::Activation activation(const std::string& otherwise) const;
+  nn::Activation activation(nn::Activation otherwise) const;
 
  private:
-  const std::map<std::string, std::string>& values_;
+  const Metadata& values_;
   std::string group_, where_;
 };
+
+/// As `hidden_act` says it: quick_gelu, gelu, gelu_pytorch_tanh.
+const char* activation_name(nn::Activation activation);
 
 /// A part of a name and what stands for it in ours.
 using Renaming = std::pair<std::string_view, std::string_view>;
@@ -39,14 +41,37 @@ using Renaming = std::pair<std::string_view, std::string_view>;
 data::NamedTensors renamed(const data::NamedTensors& tensors, std::span<const Renaming> names,
                            const std::string& where);
 
+/// The tensors of one tower of transformers' CLIP, or of a model that copies its names as SigLIP does, under
+/// the names of its module. prefix: "vision_model." or "text_model."; a tower that transformers 5 saved alone
+/// has none. Projections, which stand outside of the towers, are not among them.
+data::NamedTensors clip_like_part(const data::NamedTensors& tensors, std::string_view prefix,
+                                  const std::string& where);
+
 /// The tensor of that name and rank. UsageError naming `where` and `tower`: it is not there.
 const Tensor& required_weights(const data::NamedTensors& tensors, std::string_view name, int rank,
                                std::string_view tower, const std::string& where);
+
+/// The blocks of a tower: the width, heads, activation and eps as the configuration says, else width / 64
+/// heads and those of `usual`; the MLP's width from the tensors. UsageError naming `where`: a configuration
+/// of another width, heads that do not divide the width.
+nn::BlockConfig block_config(const data::NamedTensors& tensors, const HuggingFaceConfig& config,
+                             std::int64_t width, const nn::BlockConfig& usual, std::string_view tower,
+                             const std::string& where);
 
 /// How many of transformer.resblocks.0, .1, ... there are. UsageError: none.
 int count_layers(const data::NamedTensors& tensors, std::string_view tower, const std::string& where);
 
 /// The side of a square of `count` positions. UsageError: it is no square.
 int square_side(std::int64_t count, std::string_view tower, const std::string& where);
+
+/// Of a configuration and the tensors that it was made from.
+template <typename Tower, typename Config>
+std::unique_ptr<Tower> tower_of(const Config& config, const data::NamedTensors& tensors,
+                                const std::string& where) {
+  const nn::NoInit no_init;
+  auto tower = std::make_unique<Tower>(config);
+  tower->share_state(tensors, where);
+  return tower;
+}
 
 }  // namespace vitral::models

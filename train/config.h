@@ -87,7 +87,8 @@ struct TrainConfig {
 /// data.
 struct TeacherConfig {
   std::string weights;       // "" (null in YAML): the embeddings that the data stores
-  std::optional<int> heads;  // attention heads; null: width / 64, or what config.json says
+  std::optional<int> heads;  // attention heads; null: what its configuration says, else width / 64
+  std::optional<std::string> activation;  // as --activation; null: what it says, else that of the family
 
   bool operator==(const TeacherConfig&) const = default;
 };

@@ -105,6 +105,7 @@ std::vector<Key> make_table() {
 
       KEY(teacher.weights, PathOrNull{}),
       KEY(teacher.heads, OrNull{Integer{1, 65536}}),
+      KEY(teacher.activation, OrNull{Choice{{"quick_gelu", "gelu", "gelu_pytorch_tanh"}}}),
 
       KEY(train.batch_size, Integer{1, 1 << 20}),
       KEY(train.accumulate, Integer{1, 1 << 20}),
@@ -154,9 +155,11 @@ std::optional<Conflict> find_conflict(const Config& config) {
           not_dividing("train.accumulate", train.accumulate, "train.batch_size", train.batch_size))
     return conflict;
 
-  if (teacher.heads && teacher.weights.empty())
-    return Conflict{"teacher.heads", "needs teacher.weights", "teacher.weights",
-                    "is null, but teacher.heads is set"};
+  for (const auto& [key, given] : {std::pair{"teacher.heads", teacher.heads.has_value()},
+                                   {"teacher.activation", teacher.activation.has_value()}})
+    if (given && teacher.weights.empty())
+      return Conflict{key, "needs teacher.weights", "teacher.weights",
+                      fmt::format("is null, but {} is set", key)};
 
   const auto& augment = data.augment;
   if (augment.random_crop && augment.resize > 0 && augment.resize < model.image_size)

@@ -5,7 +5,8 @@
 namespace vitral::train {
 
 Teacher::Teacher(const TeacherConfig& config, int width, Device device)
-    : encoder_(models::ClipImageEncoder::load(config.weights, device, config.heads.value_or(0))) {
+    : encoder_(models::ImageEncoder::load(config.weights, device,
+                                          {config.heads.value_or(0), config.activation.value_or("")})) {
   const int own = encoder_.config().embedding;
   VITRAL_CHECK(own == width,
                "teacher.weights: {}: its embeddings are {} wide, model.width is {}; set model.width={}",

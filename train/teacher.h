@@ -1,7 +1,7 @@
 // The teacher in the loop: targets are made of the pixels that the student is about to see, as in the
 // original. Stored views (`vitral teach --views`) give the same targets for a fraction of the work.
 #pragma once
-#include "models/clip/image_encoder.h"
+#include "models/pretrained/image_encoder.h"
 #include "train/config.h"
 
 namespace vitral::train {
@@ -15,8 +15,11 @@ class Teacher {
   /// pinned where the teacher is on a GPU.
   Tensor embed(const Tensor& images) const;
 
+  /// What of it had to be guessed, for a warning; "": nothing.
+  const std::string& guessed() const { return encoder_.guessed(); }
+
  private:
-  models::ClipImageEncoder encoder_;
+  models::ImageEncoder encoder_;
 };
 
 }  // namespace vitral::train

@@ -97,6 +97,11 @@ Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profil
   for (const data::Loader* loader : {&loader_, val_loader_ ? &*val_loader_ : nullptr})
     if (const std::string note = loader ? loader->dataset().exif_note() : ""; !note.empty())
       warnings.push_back(note);
+  if (teacher_ && !teacher_->guessed().empty())
+    warnings.push_back(fmt::format(
+        "teacher.weights: {}: neither it nor a configuration beside it says all; taken {}; teacher.heads and "
+        "teacher.activation say otherwise",
+        config.teacher.weights, teacher_->guessed()));
   reporter_.emplace(config_.train, *folder_, out);
   begin(warnings);
   for (const auto& name : objective_->measures()) summary_.validation.push_back({name, nan});

@@ -131,7 +131,7 @@ ImageModel model_of(const models::Encoder& student) {
           [&student](const Tensor& images) { return student.embed(images, images.dim(0)).embeddings; }};
 }
 
-ImageModel model_of(const models::ClipImageEncoder& teacher, data::PlainTransform transform) {
+ImageModel model_of(const models::ImageEncoder& teacher, data::PlainTransform transform) {
   const int size = teacher.config().image_size;
   return {"teacher", teacher.config().embedding,
           [size, transform](const Tensor& image) { return data::plain_transform(image, size, transform); },

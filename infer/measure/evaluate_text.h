@@ -18,7 +18,7 @@
 #include "infer/measure/labels.h"
 #include "infer/measure/retrieval.h"
 #include "infer/measure/zero_shot.h"
-#include "models/clip/image_encoder.h"
+#include "models/pretrained/image_encoder.h"
 #include "models/student/encoder.h"
 
 namespace vitral::infer {
@@ -33,7 +33,7 @@ struct ImageModel {
 /// The student on images resized as in validation; it must outlive the model.
 ImageModel model_of(const models::Encoder& student);
 /// The teacher itself, as what a student can reach.
-ImageModel model_of(const models::ClipImageEncoder& teacher,
+ImageModel model_of(const models::ImageEncoder& teacher,
                     data::PlainTransform transform = data::PlainTransform::clip);
 
 struct TextTask {

@@ -1,56 +1,83 @@
 #include "models/clip/image_tower.h"
 
+#include <algorithm>
 #include <cmath>
+
+#include "models/clip/names.h"
+#include "models/hugging_face.h"
 
 namespace vitral::models {
 namespace {
-
-void check(const ClipImageConfig& c) {
-  VITRAL_CHECK(
-      c.image_size > 0 && c.patch_size > 0 && c.width > 0 && c.layers > 0 && c.heads > 0 && c.embedding > 0,
-      "CLIP image tower: image_size {}, patch_size {}, width {}, layers {}, heads {} and embedding {} "
-      "must be positive",
-      c.image_size, c.patch_size, c.width, c.layers, c.heads, c.embedding);
-  VITRAL_CHECK(c.image_size % c.patch_size == 0, "CLIP image tower: patch_size {} must divide image_size {}",
-               c.patch_size, c.image_size);
-  VITRAL_CHECK(c.width % c.heads == 0, "CLIP image tower: heads {} must divide width {}", c.heads, c.width);
-}
-
+constexpr std::string_view tower_name = "CLIP image";
+constexpr int max_side = 1 << 14;
 }  // namespace
 
-ClipImageTower::ClipImageTower(const ClipImageConfig& config, std::uint64_t seed)
-    : ClipImageTower((check(config), config), Random(seed, 0x57U)) {}
+ImageTowerConfig clip_image_config() {
+  return {.image_size = 224,
+          .patch_size = 32,
+          .block = {.width = 768, .heads = 12, .activation = nn::Activation::quick_gelu},
+          .layers = 12,
+          .embedding = 512};
+}
+
+ClipImageTower::ClipImageTower(const ImageTowerConfig& config, std::uint64_t seed)
+    : ClipImageTower(config, Random(seed, 0x57U)) {}
 
 // Scales as in openai/CLIP, class VisionTransformer.
-ClipImageTower::ClipImageTower(const ClipImageConfig& c, Random random)
-    : config_(c),
-      conv1_(child<nn::PatchEmbedding>("conv1", 3, c.width, c.patch_size, random)),
-      class_embedding_(
-          parameter("class_embedding", nn::normal({c.width}, 1 / std::sqrt(double{1} * c.width), random))),
-      positional_embedding_(
-          parameter("positional_embedding",
-                    nn::normal({1 + c.tokens(), c.width}, 1 / std::sqrt(double{1} * c.width), random))),
-      ln_pre_(child<nn::LayerNorm>("ln_pre", c.width)),
-      transformer_(child<nn::Transformer>(
-          "transformer", c.layers,
-          nn::BlockConfig{.width = c.width, .heads = c.heads, .activation = c.activation}, random)),
-      ln_post_(child<nn::LayerNorm>("ln_post", c.width)),
-      proj_(parameter("proj",
-                      nn::normal({c.width, c.embedding}, 1 / std::sqrt(double{1} * c.width), random))) {}
+ClipImageTower::ClipImageTower(const ImageTowerConfig& c, Random random)
+    : ImageTower(c, tower_name),
+      conv1_(child<nn::PatchEmbedding>("conv1", 3, c.block.width, c.patch_size, random)),
+      class_embedding_(parameter("class_embedding",
+                                 nn::normal({c.block.width}, 1 / std::sqrt(double(c.block.width)), random))),
+      positional_embedding_(parameter(
+          "positional_embedding",
+          nn::normal({1 + c.tokens(), c.block.width}, 1 / std::sqrt(double(c.block.width)), random))),
+      ln_pre_(child<nn::LayerNorm>("ln_pre", c.block.width, c.block.eps)),
+      transformer_(child<nn::Transformer>("transformer", c.layers, c.block, random)),
+      ln_post_(child<nn::LayerNorm>("ln_post", c.block.width, c.block.eps)),
+      proj_(parameter(
+          "proj", nn::normal({c.block.width, c.embedding}, 1 / std::sqrt(double(c.block.width)), random))) {}
 
-ClipImageTower::Output ClipImageTower::forward(const Variable& images, bool attention) const {
-  VITRAL_CHECK(images.rank() == 4 && images.dim(1) == 3 && images.dim(2) == config_.image_size &&
-                   images.dim(3) == config_.image_size,
-               "CLIP image tower: images {} must be [B, 3, {}, {}]", images.shape(), config_.image_size,
-               config_.image_size);
-  const std::int64_t b = images.dim(0), w = config_.width;
+ImageTower::Output ClipImageTower::forward(const Variable& images, bool attention) const {
+  check_images(images, tower_name);
+  const std::int64_t b = images.dim(0), w = config().block.width, n = config().tokens();
   const Variable zeros(Tensor::zeros({b, 1, w}, images.dtype(), images.device()));
   const Variable tokens = concat({add(zeros, class_embedding_), conv1_(images)}, 1);
-  Output out;
+  Variable weights;
   const Variable x =
-      transformer_(ln_pre_.add(tokens, positional_embedding_).norm, {}, attention ? &out.attention : nullptr);
+      transformer_(ln_pre_.add(tokens, positional_embedding_).norm, {}, attention ? &weights : nullptr);
+  Output out;
   out.embedding = matmul(ln_post_(reshape(slice(x, 1, 0, 1), {b, w})), proj_);
+  if (attention) out.attention = reshape(slice(slice(weights, 1, 0, 1), 2, 1, 1 + n), {b, n});
   return out;
+}
+
+std::unique_ptr<ImageTower> load_clip_image(const data::NamedTensors& tensors, const Metadata& config,
+                                            const std::string& where) {
+  const data::NamedTensors state = clip_image_part(tensors, where);
+  const auto need = [&](std::string_view name, int rank) {
+    return required_weights(state, name, rank, tower_name, where).shape();
+  };
+  const Shape conv = need("conv1.weight", 4), position = need("positional_embedding", 2);
+  VITRAL_CHECK(std::any_of(state.begin(), state.end(), [](const auto& e) { return e.first == "proj"; }),
+               "{}: holds CLIP's image tower without the projection into the space of texts (as "
+               "CLIPVisionModel does); save CLIPModel or CLIPVisionModelWithProjection",
+               where);
+  const Shape proj = need("proj", 2);
+  const int grid = square_side(position[0] - 1, tower_name, where);
+  VITRAL_CHECK(conv[1] == 3 && conv[2] == conv[3] && position[1] == conv[0] && proj[0] == conv[0],
+               "{}: conv1.weight {}, positional_embedding {} and proj {} do not fit each other", where, conv,
+               position, proj);
+  VITRAL_CHECK(conv[0] < 1 << 20 && conv[2] <= max_side && grid * conv[2] <= max_side && proj[1] < 1 << 20,
+               "{}: a CLIP image tower for images of {} pixels is too large", where, grid * conv[2]);
+  ImageTowerConfig c = clip_image_config();
+  c.patch_size = static_cast<int>(conv[2]);
+  c.image_size = grid * c.patch_size;
+  c.embedding = static_cast<int>(proj[1]);
+  c.layers = count_layers(state, tower_name, where);
+  c.block = block_config(state, HuggingFaceConfig(config, "vision_config", where), conv[0], c.block,
+                         tower_name, where);
+  return tower_of<ClipImageTower>(c, state, where);
 }
 
 }  // namespace vitral::models

@@ -4,44 +4,28 @@
 //   images [B,3,S,S] -> conv1 [B,N,W]; class_embedding before them [B,1+N,W]; + positional_embedding; ln_pre;
 //   transformer; ln_post of the class token; times proj [W,E] -> [B,E]
 //
-// Embeddings are as CLIP gives them, not of unit length. Parameters have OpenAI's names without "visual.".
+// Parameters have OpenAI's names without "visual.".
 #pragma once
-#include "nn/block.h"
+#include <memory>
+
+#include "data/weights/safetensors.h"
+#include "models/towers.h"
 #include "nn/patch_embedding.h"
 
 namespace vitral::models {
 
-struct ClipImageConfig {
-  int image_size = 224;
-  int patch_size = 32;
-  int width = 768;  // W
-  int layers = 12;
-  int heads = 12;
-  int embedding = 512;  // E
-  nn::Activation activation = nn::Activation::quick_gelu;
+/// Of ViT-B/32.
+ImageTowerConfig clip_image_config();
 
-  int grid() const { return image_size / patch_size; }
-  int tokens() const { return grid() * grid(); }  // N
-  bool operator==(const ClipImageConfig&) const = default;
-};
-
-class ClipImageTower : public nn::Module {
+class ClipImageTower : public ImageTower {
  public:
-  /// Fresh weights, a pure function of the seed. UsageError where the sizes do not fit each other.
-  explicit ClipImageTower(const ClipImageConfig& config, std::uint64_t seed = 0);
-
-  struct Output {
-    Variable embedding;  // [B,E]
-    Variable attention;  // [B,1+N,1+N]: weights of the last block, averaged over heads; where asked for
-  };
-  /// images [B,3,S,S], normalised as normalize_pixels() does it.
-  Output forward(const Variable& images, bool attention = false) const;
-  const ClipImageConfig& config() const { return config_; }
+  /// Fresh weights, a pure function of the seed.
+  explicit ClipImageTower(const ImageTowerConfig& config, std::uint64_t seed = 0);
+  Output forward(const Variable& images, bool attention = false) const override;
 
  private:
-  ClipImageTower(const ClipImageConfig& config, Random random);
+  ClipImageTower(const ImageTowerConfig& config, Random random);
 
-  ClipImageConfig config_;
   nn::PatchEmbedding& conv1_;
   nn::Parameter& class_embedding_;       // [W]
   nn::Parameter& positional_embedding_;  // [1+N,W]
@@ -50,5 +34,11 @@ class ClipImageTower : public nn::Module {
   nn::LayerNorm& ln_post_;
   nn::Parameter& proj_;  // [W,E]
 };
+
+/// The tower of a checkpoint with OpenAI's, open_clip's or transformers' names, on the CPU. Sizes from the
+/// tensors, heads, activation and eps as `config` says, else as OpenAI's are: width / 64 heads and QuickGELU.
+/// UsageError naming `where`: it is not in there, has no projection into the space of texts.
+std::unique_ptr<ImageTower> load_clip_image(const data::NamedTensors& tensors, const Metadata& config,
+                                            const std::string& where);
 
 }  // namespace vitral::models

@@ -3,57 +3,102 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/clip/names.h"
+#include "models/hugging_face.h"
 #include "models/token_embedding.h"
 
 namespace vitral::models {
 namespace {
 
-void check(const ClipTextConfig& c) {
-  VITRAL_CHECK(
-      c.context > 0 && c.vocabulary > 0 && c.width > 0 && c.layers > 0 && c.heads > 0 && c.embedding > 0,
-      "CLIP text tower: context {}, vocabulary {}, width {}, layers {}, heads {} and embedding {} must be "
-      "positive",
-      c.context, c.vocabulary, c.width, c.layers, c.heads, c.embedding);
-  VITRAL_CHECK(c.width % c.heads == 0, "CLIP text tower: heads {} must divide width {}", c.heads, c.width);
+constexpr std::string_view tower_name = "CLIP text";
+
+nn::BlockConfig causal(nn::BlockConfig c) {
+  c.mask.causal = true;
+  return c;
+}
+
+// The first columns of int64 [T,L].
+Tensor first_columns(const Tensor& tokens, std::int64_t count) {
+  const std::int64_t rows = tokens.dim(0), all = tokens.dim(1);
+  if (count == all) return tokens;
+  Tensor out({rows, count}, DType::int64);
+  for (std::int64_t i = 0; i < rows; ++i)
+    std::copy_n(tokens.data<std::int64_t>() + i * all, count, out.data<std::int64_t>() + i * count);
+  return out;
 }
 
 }  // namespace
 
-ClipTextTower::ClipTextTower(const ClipTextConfig& config, std::uint64_t seed)
-    : ClipTextTower((check(config), config), Random(seed, 0x58U)) {}
+TextTowerConfig clip_text_config() {
+  return {.context = 77,
+          .vocabulary = 49408,
+          .block = {.width = 512, .heads = 8, .activation = nn::Activation::quick_gelu},
+          .layers = 12,
+          .embedding = 512};
+}
+
+ClipTextTower::ClipTextTower(const TextTowerConfig& config, std::uint64_t seed)
+    : ClipTextTower(config, Random(seed, 0x58U)) {}
 
 // Scales as in openai/CLIP, CLIP.initialize_parameters().
-ClipTextTower::ClipTextTower(const ClipTextConfig& c, Random random)
-    : config_(c),
+ClipTextTower::ClipTextTower(const TextTowerConfig& c, Random random)
+    : TextTower(c, tower_name),
       positional_embedding_(
-          parameter("positional_embedding", nn::normal({c.context, c.width}, 0.01, random))),
-      text_projection_(parameter(
-          "text_projection", nn::normal({c.width, c.embedding}, 1 / std::sqrt(double{1} * c.width), random))),
+          parameter("positional_embedding", nn::normal({c.context, c.block.width}, 0.01, random))),
+      text_projection_(
+          parameter("text_projection",
+                    nn::normal({c.block.width, c.embedding}, 1 / std::sqrt(double(c.block.width)), random))),
       token_embedding_(
-          parameter("token_embedding.weight", nn::normal({c.vocabulary, c.width}, 0.02, random))),
-      transformer_(child<nn::Transformer>(
-          "transformer", c.layers,
-          nn::BlockConfig{
-              .width = c.width, .heads = c.heads, .mask = {.causal = true}, .activation = c.activation},
-          random)),
-      ln_final_(child<nn::LayerNorm>("ln_final", c.width)) {}
+          parameter("token_embedding.weight", nn::normal({c.vocabulary, c.block.width}, 0.02, random))),
+      transformer_(child<nn::Transformer>("transformer", c.layers, causal(c.block), random)),
+      ln_final_(child<nn::LayerNorm>("ln_final", c.block.width, c.block.eps)) {}
 
 Variable ClipTextTower::forward(const Tensor& tokens) const {
   VITRAL_CHECK(tokens.rank() == 2 && tokens.dtype() == DType::int64 && tokens.dim(0) > 0 &&
-                   tokens.dim(1) > 0 && tokens.dim(1) <= config_.context,
+                   tokens.dim(1) > 0 && tokens.dim(1) <= config().context,
                "CLIP text tower: tokens {} {} must be int64 [T, L] with L up to {}", tokens.dtype(),
-               tokens.shape(), config_.context);
-  const std::int64_t t = tokens.dim(0), n = tokens.dim(1), w = config_.width;
-  const Variable x = transformer_(add(embedded_tokens(token_embedding_, tokens, "CLIP text tower"),
-                                      slice(positional_embedding_, 0, 0, n)));
-  std::vector<Variable> last;
-  last.reserve(static_cast<std::size_t>(t));
+               tokens.shape(), config().context);
+  const std::int64_t t = tokens.dim(0), w = config().block.width;
+  std::vector<std::int64_t> ends;
   for (std::int64_t i = 0; i < t; ++i) {
-    const auto* line = tokens.data<std::int64_t>() + i * n;
-    const std::int64_t end = std::max_element(line, line + n) - line;
+    const auto* line = tokens.data<std::int64_t>() + i * tokens.dim(1);
+    ends.push_back(std::max_element(line, line + tokens.dim(1)) - line);
+  }
+  const std::int64_t n = *std::max_element(ends.begin(), ends.end()) + 1;
+  const Variable x =
+      transformer_(add(embedded_tokens(token_embedding_, first_columns(tokens, n), "CLIP text tower"),
+                       slice(positional_embedding_, 0, 0, n)));
+  std::vector<Variable> last;
+  last.reserve(ends.size());
+  for (std::int64_t i = 0; i < t; ++i) {
+    const std::int64_t end = ends[static_cast<std::size_t>(i)];
     last.push_back(reshape(slice(slice(x, 0, i, i + 1), 1, end, end + 1), {1, w}));
   }
   return matmul(ln_final_(concat(last, 0)), text_projection_);
+}
+
+std::unique_ptr<TextTower> load_clip_text(const data::NamedTensors& tensors, const Metadata& config,
+                                          const std::string& where) {
+  const data::NamedTensors state = clip_text_part(tensors, where);
+  const auto need = [&](std::string_view name) {
+    return required_weights(state, name, 2, tower_name, where).shape();
+  };
+  const Shape table = need("token_embedding.weight"), position = need("positional_embedding"),
+              proj = need("text_projection");
+  VITRAL_CHECK(
+      position[1] == table[1] && proj[0] == table[1],
+      "{}: token_embedding.weight {}, positional_embedding {} and text_projection {} do not fit each other",
+      where, table, position, proj);
+  VITRAL_CHECK(table[0] < 1 << 30 && table[1] < 1 << 20 && position[0] < 1 << 20 && proj[1] < 1 << 20,
+               "{}: a CLIP text tower with a token embedding of {} is too large", where, table);
+  TextTowerConfig c = clip_text_config();
+  c.context = static_cast<int>(position[0]);
+  c.vocabulary = static_cast<int>(table[0]);
+  c.embedding = static_cast<int>(proj[1]);
+  c.layers = count_layers(state, tower_name, where);
+  c.block = block_config(state, HuggingFaceConfig(config, "text_config", where), table[1], c.block,
+                         tower_name, where);
+  return tower_of<ClipTextTower>(c, state, where);
 }
 
 }  // namespace vitral::models

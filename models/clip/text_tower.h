@@ -4,43 +4,39 @@
 //   tokens [T,L] -> token_embedding [T,L,W]; + positional_embedding; transformer, in which no token sees a
 //   later one; ln_final at the end-of-text token (the largest number); times text_projection [W,E] -> [T,E]
 //
-// Embeddings are as CLIP gives them, not of unit length. Parameters have OpenAI's names.
+// Parameters have OpenAI's names.
 #pragma once
-#include "nn/block.h"
+#include <memory>
+
+#include "data/weights/safetensors.h"
+#include "models/towers.h"
 
 namespace vitral::models {
 
-struct ClipTextConfig {
-  int context = 77;  // L, with the start and end tokens
-  int vocabulary = 49408;
-  int width = 512;  // W
-  int layers = 12;
-  int heads = 8;
-  int embedding = 512;  // E
-  nn::Activation activation = nn::Activation::quick_gelu;
+/// Of ViT-B/32.
+TextTowerConfig clip_text_config();
 
-  bool operator==(const ClipTextConfig&) const = default;
-};
-
-class ClipTextTower : public nn::Module {
+class ClipTextTower : public TextTower {
  public:
-  /// Fresh weights, a pure function of the seed. UsageError where the sizes do not fit each other.
-  explicit ClipTextTower(const ClipTextConfig& config, std::uint64_t seed = 0);
+  /// Fresh weights, a pure function of the seed.
+  explicit ClipTextTower(const TextTowerConfig& config, std::uint64_t seed = 0);
 
-  /// tokens int64 [T,L'] on the CPU, L' <= L (what comes after the end token makes no difference), each row
-  /// with an end-of-text token, which is the largest number of the vocabulary -> [T,E].
-  Variable forward(const Tensor& tokens) const;
-  const ClipTextConfig& config() const { return config_; }
+  /// tokens [T,L'], L' <= L: each row with an end-of-text token, which is the largest number of the
+  /// vocabulary. What comes after it makes no difference, and what comes after it in all rows no work.
+  Variable forward(const Tensor& tokens) const override;
 
  private:
-  ClipTextTower(const ClipTextConfig& config, Random random);
+  ClipTextTower(const TextTowerConfig& config, Random random);
 
-  ClipTextConfig config_;
   nn::Parameter& positional_embedding_;  // [L,W]
   nn::Parameter& text_projection_;       // [W,E]
   nn::Parameter& token_embedding_;       // [vocabulary,W]
   nn::Transformer& transformer_;
   nn::LayerNorm& ln_final_;
 };
+
+/// As load_clip_image().
+std::unique_ptr<TextTower> load_clip_text(const data::NamedTensors& tensors, const Metadata& config,
+                                          const std::string& where);
 
 }  // namespace vitral::models

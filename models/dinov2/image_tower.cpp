@@ -25,14 +25,6 @@ constexpr Renaming names[] = {{"embeddings.cls_token", "class_embedding"},
                               {"mlp.fc1.", "mlp.c_fc."},
                               {"mlp.fc2.", "mlp.c_proj."}};
 
-void check(const Dinov2Config& c) {
-  VITRAL_CHECK(c.image_size > 0 && c.patch_size > 0 && c.image_size % c.patch_size == 0,
-               "DINOv2 image tower: patch_size {} must divide image_size {}", c.patch_size, c.image_size);
-  VITRAL_CHECK(c.layers > 0 && c.block.width > 0 && c.block.heads > 0 && c.block.width % c.block.heads == 0,
-               "DINOv2 image tower: heads {} must divide width {}, and there must be layers", c.block.heads,
-               c.block.width);
-}
-
 data::NamedTensors under_our_names(const data::NamedTensors& tensors, const std::string& where) {
   data::NamedTensors own;
   constexpr std::string_view prefix = "dinov2.";  // of Dinov2ForImageClassification
@@ -120,41 +112,49 @@ Tensor resized_positions(const Tensor& positions, std::int64_t from, std::int64_
 
 }  // namespace
 
-Dinov2Tower::Dinov2Tower(const Dinov2Config& config, std::uint64_t seed)
-    : Dinov2Tower((check(config), config), Random(seed, 0x5BU)) {}
+ImageTowerConfig dinov2_config() {
+  return {.image_size = 224,
+          .patch_size = 14,
+          .block = {.width = 768, .heads = 12, .activation = nn::Activation::gelu_erf, .eps = 1e-6},
+          .layers = 12,
+          .embedding = 768};
+}
 
-Dinov2Tower::Dinov2Tower(const Dinov2Config& c, Random random)
-    : config_(c),
+Dinov2Tower::Dinov2Tower(const ImageTowerConfig& config, std::uint64_t seed)
+    : Dinov2Tower(config, Random(seed, 0x5BU)) {}
+
+Dinov2Tower::Dinov2Tower(const ImageTowerConfig& c, Random random)
+    : ImageTower(c, tower_name),
       conv1_(child<nn::PatchEmbedding>("conv1", 3, c.block.width, c.patch_size, random, true)),
       class_embedding_(parameter("class_embedding", nn::normal({c.block.width}, 0.02, random))),
       positional_embedding_(
-          parameter("positional_embedding",
-                    nn::normal({1 + std::int64_t{1} * c.grid() * c.grid(), c.block.width}, 0.02, random))),
+          parameter("positional_embedding", nn::normal({1 + c.tokens(), c.block.width}, 0.02, random))),
       registers_(c.registers == 0
                      ? nullptr
                      : &parameter("registers", nn::normal({c.registers, c.block.width}, 0.02, random))),
       transformer_(child<nn::Transformer>("transformer", c.layers, c.block, random)),
       ln_post_(child<nn::LayerNorm>("ln_post", c.block.width, c.block.eps)) {}
 
-Variable Dinov2Tower::forward(const Variable& images) const {
-  VITRAL_CHECK(images.rank() == 4 && images.dim(1) == 3 && images.dim(2) == config_.image_size &&
-                   images.dim(3) == config_.image_size,
-               "DINOv2 image tower: images {} must be [B, 3, {}, {}]", images.shape(), config_.image_size,
-               config_.image_size);
-  const std::int64_t b = images.dim(0), w = config_.block.width;
+ImageTower::Output Dinov2Tower::forward(const Variable& images, bool attention) const {
+  check_images(images, tower_name);
+  const std::int64_t b = images.dim(0), w = config().block.width, before = 1 + config().registers;
   const auto for_each_image = [&](const nn::Parameter& tokens, std::int64_t count) {
     return add(Variable(Tensor::zeros({b, count, w}, images.dtype(), images.device())), tokens);
   };
   Variable x = add(concat({for_each_image(class_embedding_, 1), conv1_(images)}, 1), positional_embedding_);
   if (registers_)
-    x = concat({slice(x, 1, 0, 1), for_each_image(*registers_, config_.registers), slice(x, 1, 1, x.dim(1))},
-               1);
-  return ln_post_(reshape(slice(transformer_(x), 1, 0, 1), {b, w}));
+    x = concat({slice(x, 1, 0, 1), for_each_image(*registers_, before - 1), slice(x, 1, 1, x.dim(1))}, 1);
+  Variable weights;
+  x = transformer_(x, {}, attention ? &weights : nullptr);
+  Output out;
+  out.embedding = ln_post_(reshape(slice(x, 1, 0, 1), {b, w}));
+  if (attention)
+    out.attention = reshape(slice(slice(weights, 1, 0, 1), 2, before, x.dim(1)), {b, x.dim(1) - before});
+  return out;
 }
 
-std::unique_ptr<Dinov2Tower> load_dinov2(const data::NamedTensors& tensors,
-                                         const std::map<std::string, std::string>& config,
-                                         const std::string& where, int size) {
+std::unique_ptr<ImageTower> load_dinov2(const data::NamedTensors& tensors, const Metadata& config,
+                                        const std::string& where, int size) {
   data::NamedTensors state = under_our_names(tensors, where);
   fold_layer_scale(state, where);
   const auto need = [&](std::string_view name, int rank) {
@@ -162,14 +162,14 @@ std::unique_ptr<Dinov2Tower> load_dinov2(const data::NamedTensors& tensors,
   };
   const Shape conv = need("conv1.weight", 4), position = need("positional_embedding", 3);
   need("class_embedding", 3);
-  const std::int64_t width = conv[0], patch = conv[2];
+  const std::int64_t width = conv[0];
   const int grid = square_side(position[1] - 1, tower_name, where);
   VITRAL_CHECK(position[0] == 1 && position[2] == width,
                "{}: positional_embedding {} does not fit conv1.weight {}", where, position, conv);
-  const HuggingFaceConfig given(config, "vision_config", where);
-  Dinov2Config c;
-  c.patch_size = static_cast<int>(patch);
+  ImageTowerConfig c = dinov2_config();
+  c.patch_size = static_cast<int>(conv[2]);
   c.image_size = size == 0 ? grid * c.patch_size : size;
+  c.embedding = static_cast<int>(width);
   VITRAL_CHECK(c.image_size > 0 && c.image_size % c.patch_size == 0,
                "{}: images of {} pixels: DINOv2's patch of {} must divide the size", where, c.image_size,
                c.patch_size);
@@ -183,19 +183,9 @@ std::unique_ptr<Dinov2Tower> load_dinov2(const data::NamedTensors& tensors,
     if (name == "positional_embedding" && c.grid() != grid)
       tensor = resized_positions(tensor, grid, c.grid(), c.registers > 0);
   c.layers = count_layers(state, tower_name, where);
-  c.block.width = width;
-  c.block.heads =
-      given.positive("num_attention_heads", static_cast<int>(std::max<std::int64_t>(1, width / 64)));
-  VITRAL_CHECK(width % c.block.heads == 0, "{}: {} heads do not divide the width {}", where, c.block.heads,
-               width);
-  c.block.activation = given.activation("gelu");
-  c.block.eps = given.number("layer_norm_eps", 1e-6);
-  c.block.mlp_ratio =
-      static_cast<double>(need("transformer.resblocks.0.mlp.c_fc.weight", 2)[0]) / static_cast<double>(width);
-  const nn::NoInit no_init;
-  auto tower = std::make_unique<Dinov2Tower>(c);
-  tower->share_state(state, where);
-  return tower;
+  c.block = block_config(state, HuggingFaceConfig(config, "vision_config", where), width, c.block, tower_name,
+                         where);
+  return tower_of<Dinov2Tower>(c, state, where);
 }
 
 }  // namespace vitral::models

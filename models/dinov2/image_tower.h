@@ -6,39 +6,27 @@
 //
 // LayerScale has no module: its factors are multiplied into the layers before it when weights are loaded.
 #pragma once
-#include <map>
 #include <memory>
 #include <string>
 
 #include "data/weights/safetensors.h"
-#include "nn/block.h"
+#include "models/towers.h"
 #include "nn/patch_embedding.h"
 
 namespace vitral::models {
 
-struct Dinov2Config {
-  int image_size = 224;
-  int patch_size = 14;
-  nn::BlockConfig block{.width = 768, .heads = 12, .activation = nn::Activation::gelu_erf, .eps = 1e-6};
-  int layers = 12;
-  int registers = 0;  // R
+/// Of DINOv2 base, on images of 224 pixels.
+ImageTowerConfig dinov2_config();
 
-  int grid() const { return image_size / patch_size; }
-};
-
-class Dinov2Tower : public nn::Module {
+class Dinov2Tower : public ImageTower {
  public:
-  /// Fresh weights, a pure function of the seed. UsageError where the sizes do not fit each other.
-  explicit Dinov2Tower(const Dinov2Config& config, std::uint64_t seed = 0);
-
-  /// images [B,3,S,S], normalised with the statistics of ImageNet -> [B,W].
-  Variable forward(const Variable& images) const;
-  const Dinov2Config& config() const { return config_; }
+  /// Fresh weights, a pure function of the seed.
+  explicit Dinov2Tower(const ImageTowerConfig& config, std::uint64_t seed = 0);
+  Output forward(const Variable& images, bool attention = false) const override;
 
  private:
-  Dinov2Tower(const Dinov2Config& config, Random random);
+  Dinov2Tower(const ImageTowerConfig& config, Random random);
 
-  Dinov2Config config_;
   nn::PatchEmbedding& conv1_;
   nn::Parameter& class_embedding_;       // [W]
   nn::Parameter& positional_embedding_;  // [1+N,W]
@@ -52,8 +40,7 @@ class Dinov2Tower : public nn::Module {
 /// transformers does it: bicubic (a = -0.75), without antialias; with it where the model has registers.
 /// UsageError naming `where`: not in there, a SwiGLU MLP (the giant ones), a size that the patch does not
 /// divide.
-std::unique_ptr<Dinov2Tower> load_dinov2(const data::NamedTensors& tensors,
-                                         const std::map<std::string, std::string>& config,
-                                         const std::string& where, int size = 0);
+std::unique_ptr<ImageTower> load_dinov2(const data::NamedTensors& tensors, const Metadata& config,
+                                        const std::string& where, int size = 0);
 
 }  // namespace vitral::models

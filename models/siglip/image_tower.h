@@ -5,32 +5,26 @@
 //   images [B,3,S,S] -> conv1 with bias [B,N,W]; + positional_embedding; transformer; ln_post;
 //   head: one learned query attends to all tokens, x = attn(probe); x + mlp(ln(x)) -> [B,W]
 //
-// Embeddings are as SigLIP gives them, not of unit length.
+// E is W.
 #pragma once
-#include <map>
 #include <memory>
 #include <string>
 
 #include "data/weights/safetensors.h"
-#include "nn/block.h"
+#include "models/towers.h"
 #include "nn/patch_embedding.h"
 
 namespace vitral::models {
 
-struct SiglipImageConfig {
-  int image_size = 224;
-  int patch_size = 16;
-  nn::BlockConfig block{.width = 768, .heads = 12, .activation = nn::Activation::gelu, .eps = 1e-6};
-  int layers = 12;
+/// Of SigLIP base, patches of 16.
+ImageTowerConfig siglip_image_config();
 
-  int grid() const { return image_size / patch_size; }
-};
-
-/// The pooling of SigLIP: x [B,N,W] -> [B,W].
+/// The pooling of SigLIP: x [B,N,W] -> [B,W]. `weights`, where asked for: those of each token, averaged over
+/// heads, [B,N].
 class SiglipPooling : public nn::Module {
  public:
   SiglipPooling(const nn::BlockConfig& c, Random& random);
-  Variable operator()(const Variable& x) const;
+  Variable operator()(const Variable& x, Variable* weights = nullptr) const;
 
  private:
   std::int64_t heads_;
@@ -42,20 +36,15 @@ class SiglipPooling : public nn::Module {
   nn::Mlp& mlp_;
 };
 
-class SiglipImageTower : public nn::Module {
+class SiglipImageTower : public ImageTower {
  public:
-  /// Fresh weights, a pure function of the seed. UsageError where the sizes do not fit each other.
-  explicit SiglipImageTower(const SiglipImageConfig& config, std::uint64_t seed = 0);
-
-  /// images [B,3,S,S], normalised with mean and standard deviation 0.5 (or what preprocessor_config.json
-  /// says) -> [B,W].
-  Variable forward(const Variable& images) const;
-  const SiglipImageConfig& config() const { return config_; }
+  /// Fresh weights, a pure function of the seed.
+  explicit SiglipImageTower(const ImageTowerConfig& config, std::uint64_t seed = 0);
+  Output forward(const Variable& images, bool attention = false) const override;
 
  private:
-  SiglipImageTower(const SiglipImageConfig& config, Random random);
+  SiglipImageTower(const ImageTowerConfig& config, Random random);
 
-  SiglipImageConfig config_;
   nn::PatchEmbedding& conv1_;
   nn::Parameter& positional_embedding_;  // [N,W]
   nn::Transformer& transformer_;
@@ -65,8 +54,7 @@ class SiglipImageTower : public nn::Module {
 
 /// The tower of a checkpoint of SiglipModel, SiglipVisionModel, Siglip2Model or Siglip2VisionModel, on the
 /// CPU. config: that of HuggingFaceConfig. UsageError naming `where` when it is not in there.
-std::unique_ptr<SiglipImageTower> load_siglip_image(const data::NamedTensors& tensors,
-                                                    const std::map<std::string, std::string>& config,
-                                                    const std::string& where);
+std::unique_ptr<ImageTower> load_siglip_image(const data::NamedTensors& tensors, const Metadata& config,
+                                              const std::string& where);
 
 }  // namespace vitral::models

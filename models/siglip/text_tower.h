@@ -4,36 +4,28 @@
 //   tokens [T,L] -> token_embedding [T,L,W]; + positional_embedding; transformer without a mask; ln_final of
 //   the last token, which is padding in all but the longest texts; head, with bias -> [T,E]
 #pragma once
-#include <map>
 #include <memory>
 #include <string>
 
 #include "data/weights/safetensors.h"
-#include "nn/block.h"
+#include "models/towers.h"
 
 namespace vitral::models {
 
-struct SiglipTextConfig {
-  int context = 64;  // L
-  int vocabulary = 32000;
-  nn::BlockConfig block{.width = 768, .heads = 12, .activation = nn::Activation::gelu, .eps = 1e-6};
-  int layers = 12;
-  int embedding = 768;  // E
-};
+/// Of SigLIP base.
+TextTowerConfig siglip_text_config();
 
-class SiglipTextTower : public nn::Module {
+class SiglipTextTower : public TextTower {
  public:
   /// Fresh weights, a pure function of the seed.
-  explicit SiglipTextTower(const SiglipTextConfig& config, std::uint64_t seed = 0);
+  explicit SiglipTextTower(const TextTowerConfig& config, std::uint64_t seed = 0);
 
-  /// tokens int64 [T,L] on the CPU, padded to the whole context: every token is seen by the last -> [T,E].
-  Variable forward(const Tensor& tokens) const;
-  const SiglipTextConfig& config() const { return config_; }
+  /// tokens [T,L], padded to the whole context: the last token sees every one.
+  Variable forward(const Tensor& tokens) const override;
 
  private:
-  SiglipTextTower(const SiglipTextConfig& config, Random random);
+  SiglipTextTower(const TextTowerConfig& config, Random random);
 
-  SiglipTextConfig config_;
   nn::Parameter& positional_embedding_;  // [L,W]
   nn::Parameter& token_embedding_;       // [vocabulary,W]
   nn::Transformer& transformer_;
@@ -42,8 +34,7 @@ class SiglipTextTower : public nn::Module {
 };
 
 /// As load_siglip_image(), of SiglipModel, SiglipTextModel and Siglip2Model.
-std::unique_ptr<SiglipTextTower> load_siglip_text(const data::NamedTensors& tensors,
-                                                  const std::map<std::string, std::string>& config,
-                                                  const std::string& where);
+std::unique_ptr<TextTower> load_siglip_text(const data::NamedTensors& tensors, const Metadata& config,
+                                            const std::string& where);
 
 }  // namespace vitral::models

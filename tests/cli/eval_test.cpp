@@ -8,8 +8,8 @@
 #include "data/images/transform.h"
 #include "infer/measure/patch_scores.h"
 #include "infer/measure/pointing.h"
-#include "models/clip/image_encoder.h"
-#include "models/clip/text_encoder.h"
+#include "models/pretrained/image_encoder.h"
+#include "models/pretrained/text_encoder.h"
 #include "models/student/encoder.h"
 #include "tests/cli/small_run.h"
 #include "tests/models/tiny_clip.h"
@@ -85,8 +85,8 @@ class Eval : public testing::Test {
 
 TEST_F(Eval, ZeroShotIsWhatTheEncodersSay) {
   const models::Encoder encoder = models::Encoder::load(student);
-  const models::ClipTextEncoder text = models::ClipTextEncoder::load(clip());
-  const models::ClipImageEncoder teacher = models::ClipImageEncoder::load(clip());
+  const models::TextEncoder text = models::TextEncoder::load(clip());
+  const models::ImageEncoder teacher = models::ImageEncoder::load(clip());
   const auto of_student = [&](const Tensor& image) {
     return encoder.embed(data::validation_transform(image, 16).reshape({1, 16, 16, 3})).embeddings;
   };
@@ -225,7 +225,7 @@ TEST_F(Eval, ConceptsThroughClip) {
   const json stored = game({}), through_clip = game({"--clip", clip(), "--template", "a {}"});
   EXPECT_EQ(stored["pointing_game"], expected(dataset.concepts()->embeddings));
   EXPECT_EQ(through_clip["pointing_game"],
-            expected(models::ClipTextEncoder::load(clip()).embed_prompts({"cat", "dog"}, {"a {}"}).units));
+            expected(models::TextEncoder::load(clip()).embed_prompts({"cat", "dog"}, {"a {}"}).units));
   EXPECT_NE(stored["segmentation"]["concepts"], through_clip["segmentation"]["concepts"]);
   EXPECT_EQ(stored["loss"], through_clip["loss"]);
 }

@@ -25,18 +25,21 @@ TEST(Info, OfClipsTowers) {
     const json clip = info(dir / name);
     EXPECT_EQ(clip["kind"], "weights");
     EXPECT_TRUE(clip["model"].is_null());
-    EXPECT_EQ(clip["clip"]["image"], (json{{"image_size", 24},
-                                           {"patch_size", 8},
-                                           {"width", 64},
-                                           {"layers", 1},
-                                           {"heads", 1},
-                                           {"embedding", 16}}));
-    EXPECT_EQ(clip["clip"]["text"], (json{{"context", 12},
-                                          {"vocabulary", 614},
-                                          {"width", 64},
-                                          {"layers", 2},
-                                          {"heads", 1},
-                                          {"embedding", 16}}));
+    EXPECT_EQ(clip["pretrained"]["family"], "CLIP");
+    EXPECT_EQ(clip["pretrained"]["image"], (json{{"image_size", 24},
+                                                 {"patch_size", 8},
+                                                 {"width", 64},
+                                                 {"layers", 1},
+                                                 {"heads", 1},
+                                                 {"activation", "quick_gelu"},
+                                                 {"embedding", 16}}));
+    EXPECT_EQ(clip["pretrained"]["text"], (json{{"context", 12},
+                                                {"vocabulary", 614},
+                                                {"width", 64},
+                                                {"layers", 2},
+                                                {"heads", 1},
+                                                {"activation", "quick_gelu"},
+                                                {"embedding", 16}}));
   }
   // A Hugging Face folder is one of weights, and an image tower may be alone.
   for (const auto& [name, tensor] : test::tiny_clip_state())
@@ -46,8 +49,8 @@ TEST(Info, OfClipsTowers) {
   const json alone = info(dir / "folder");
   EXPECT_EQ(alone["kind"], "weights");
   EXPECT_EQ(alone["read_from"], dir / "folder/pytorch_model.bin");
-  EXPECT_EQ(alone["clip"]["image"]["embedding"], 16);
-  EXPECT_TRUE(alone["clip"]["text"].is_null());
+  EXPECT_EQ(alone["pretrained"]["image"]["embedding"], 16);
+  EXPECT_TRUE(alone["pretrained"]["text"].is_null());
 }
 
 TEST(Info, OfATrainingThatPyTorchBegan) {
@@ -107,10 +110,10 @@ TEST(Info, OfEmbeddingsOfTexts) {
 TEST(Info, OfTheGoldenClip) {
   VITRAL_NEEDS_SHARED(clip, "golden/clip_tiny_hf.safetensors");
   const json c = info(clip);
-  EXPECT_TRUE(c["clip"]["image"].is_object());
-  EXPECT_TRUE(c["clip"]["text"].is_object());
-  EXPECT_EQ(c["clip"]["image"]["embedding"], c["clip"]["text"]["embedding"]);
-  EXPECT_EQ(c["clip"]["text"]["vocabulary"], 49408);
+  EXPECT_TRUE(c["pretrained"]["image"].is_object());
+  EXPECT_TRUE(c["pretrained"]["text"].is_object());
+  EXPECT_EQ(c["pretrained"]["image"]["embedding"], c["pretrained"]["text"]["embedding"]);
+  EXPECT_EQ(c["pretrained"]["text"]["vocabulary"], 49408);
 }
 
 }  // namespace

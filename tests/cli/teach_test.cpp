@@ -5,7 +5,7 @@
 #include "data/dataset_writer.h"
 #include "data/images/image.h"
 #include "data/loader.h"
-#include "models/clip/image_encoder.h"
+#include "models/pretrained/image_encoder.h"
 #include "tests/cli/small_run.h"
 #include "tests/golden.h"
 #include "tests/models/tiny_clip.h"
@@ -17,7 +17,7 @@ namespace {
 class Teach : public testing::Test {
  protected:
   Teach() {
-    models::ClipImageConfig teacher = tiny_clip_image(small_width);
+    models::ImageTowerConfig teacher = tiny_clip_image(small_width);
     teacher.image_size = small_size;
     teacher.patch_size = 16;
     data::NamedTensors tensors;
@@ -65,7 +65,7 @@ TEST_F(Teach, PlainImages) {
   const Result r = teach({"--batch", "4"});
   expect_done(r);
   EXPECT_EQ(r.out, file() + ": embeddings of 10 images, 16 wide\n");
-  const auto encoder = models::ClipImageEncoder::load(clip());
+  const auto encoder = models::ImageEncoder::load(clip());
   const auto expect_embeddings = [&](double tolerance) {
     const data::Dataset dataset = data::Dataset::open(file());
     EXPECT_EQ(dataset.teacher().value(), clip());
@@ -123,7 +123,7 @@ TEST_F(Teach, StoredViewsAreReplayedExactly) {
   const data::Dataset dataset = data::Dataset::open(file());
   EXPECT_EQ(dataset.views(7), 4);
   EXPECT_EQ(dataset.view_size(), 64);
-  const auto encoder = models::ClipImageEncoder::load(clip());
+  const auto encoder = models::ImageEncoder::load(clip());
   data::Loader loader(
       dataset,
       {.batch_size = 8, .image_size = 64, .augment = train::load_config(config()).data.augment, .seed = 11});
@@ -162,7 +162,7 @@ TEST_F(Teach, ViewsOfScaledPhotographsAreReplayedExactly) {
   again.push_back("--force");
   expect_done(teach(again));
   const data::Dataset dataset = data::Dataset::open(file());
-  const auto encoder = models::ClipImageEncoder::load(clip());
+  const auto encoder = models::ImageEncoder::load(clip());
   data::LoaderOptions o{
       .batch_size = 8, .image_size = 64, .augment = train::load_config(config()).data.augment, .seed = 11};
   for (const bool training : {true, false}) {

@@ -41,7 +41,7 @@ using ActivateText = Texts;
 using SearchText = Texts;
 
 TEST_F(EmbedText, IsTheEncoderOnEachText) {
-  const auto clip = models::ClipTextEncoder::load(clip_);
+  const auto clip = models::TextEncoder::load(clip_);
   std::ofstream(dir_ / "more.txt") << "camera\r\n\n  \nthe dog\n";
   const json summary = json_of(run({"embed", "--text", "a cat", "東京", "--text-file", dir_ / "more.txt",
                                     "--clip", clip_, "-o", out_, "--json"}));
@@ -95,8 +95,8 @@ TEST_F(ActivateText, DrawsAndTellsWhatTheLibraryComputes) {
   const json told = json_of(run({"activate", weights, image, "--text", "a cat", "the dog", "--clip", clip_,
                                  "--teacher", clip_, "-o", picture_, "--json"}));
   const auto encoder = models::Encoder::load(weights);
-  const auto texts = infer::embed_texts(models::ClipTextEncoder::load(clip_), {"a cat", "the dog"});
-  const auto teacher = models::ClipImageEncoder::load(clip_);
+  const auto texts = infer::embed_texts(models::TextEncoder::load(clip_), {"a cat", "the dog"});
+  const auto teacher = models::ImageEncoder::load(clip_);
   const auto a =
       infer::activations_of(encoder, data::read_image(image), "1.png", infer::targets_of(texts), &teacher);
   const json& one = told["images"][0];
@@ -190,7 +190,7 @@ TEST_F(SearchText, ImagesAndStoredEmbeddingsAgree) {
                                    "--json", "--root", images_, "-o", dir_ / "s.png", "--cell", "64"}));
   EXPECT_EQ(live["images"], 5);
   ASSERT_EQ(live["queries"].size(), 2U);
-  const auto texts = models::ClipTextEncoder::load(clip_).embed({"a cat", "dog"});
+  const auto texts = models::TextEncoder::load(clip_).embed({"a cat", "dog"});
   infer::Search search(texts, 3);
   search.add(data::H5File::open(out_).read("/embeddings"), 0);
   for (std::size_t q = 0; q < 2; ++q) {

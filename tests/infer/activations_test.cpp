@@ -88,13 +88,12 @@ TEST(Activations, AreThoseOfTheStudentsPatches) {
 TEST(Activations, TheTeachersAttentionStandsBeside) {
   const TempDir folder;
   test::write_tiny_clip(folder.str());
-  const models::ClipImageEncoder teacher = models::ClipImageEncoder::load(folder.str());
+  const models::ImageEncoder teacher = models::ImageEncoder::load(folder.str());
   const models::Encoder encoder = models::Encoder::load(weights);
   const Tensor image = picture(30, 30);
   const ImageActivations a = activations_of(encoder, image, "", {}, &teacher);
   EXPECT_EQ(a.attention.shape(), (Shape{3, 3}));
-  const Tensor expected =
-      teacher.class_attention(data::validation_transform(image, 24).reshape({1, 24, 24, 3}));
+  const Tensor expected = teacher.attention(data::validation_transform(image, 24).reshape({1, 24, 24, 3}));
   EXPECT_EQ(a.attention.to_vector(), expected.to_vector());
   const ActivationRow row = activation_row(a, ActivationStyle::cosine, true);
   ASSERT_EQ(row.panels.size(), 2U);

@@ -22,7 +22,7 @@ TEST(ClipTexts, AsPyTorchFromHuggingFaceWeights) {
   VITRAL_NEEDS_SHARED(weights, "golden/clip_tiny_hf.safetensors");
   VITRAL_NEEDS_SHARED(golden, "golden/clip_tiny.h5");
   VITRAL_NEEDS_SHARED(vocabulary, "data/bpe_simple_vocab_16e6.txt.gz");
-  const models::ClipTextEncoder clip = models::ClipTextEncoder::load(weights, vocabulary);
+  const models::TextEncoder clip = models::TextEncoder::load(weights, vocabulary);
   // The token embedding is stored in float16.
   EXPECT_LT(relative_error(clip.embed(golden_texts), data::H5File::open(golden).read("/text_embedding")),
             1e-3);
@@ -48,7 +48,7 @@ TEST(ClipTexts, AsPyTorchFromOpenAisNames) {
   state.emplace_back("token_embedding.weight", embedding);
   const TempDir folder;
   data::write_safetensors(folder / "clip.safetensors", state);
-  const models::ClipTextEncoder clip = models::ClipTextEncoder::load(folder / "clip.safetensors", vocabulary);
+  const models::TextEncoder clip = models::TextEncoder::load(folder / "clip.safetensors", vocabulary);
   EXPECT_LT(relative_error(clip.embed(golden_texts), file.read("/text_embedding")), 1e-5);
   // One by one: without the padding of longer neighbours.
   EXPECT_LT(relative_error(clip.embed(golden_texts, 1), file.read("/text_embedding")), 1e-5);
@@ -57,14 +57,14 @@ TEST(ClipTexts, AsPyTorchFromOpenAisNames) {
 class TinyClip : public testing::Test {
  protected:
   TinyClip() { test::write_tiny_clip(folder_.str()); }
-  models::ClipTextEncoder clip() const { return models::ClipTextEncoder::load(folder_.str()); }
+  models::TextEncoder clip() const { return models::TextEncoder::load(folder_.str()); }
   TempDir folder_;
 };
 
 using TinyClipTexts = TinyClip;
 
 TEST_F(TinyClipTexts, DependOnTheTextAndNothingElse) {
-  const models::ClipTextEncoder clip = this->clip();
+  const models::TextEncoder clip = this->clip();
   const Tensor a = clip.embed({"a photo of a cat", "dog", "a photo of a cat  ", ""}), b = clip.embed({"dog"}),
                cat = a.rows(0, 1);
   EXPECT_EQ(a.shape(), (Shape{4, 16}));
@@ -80,7 +80,7 @@ TEST_F(TinyClipTexts, DependOnTheTextAndNothingElse) {
 }
 
 TEST_F(TinyClipTexts, TemplatesAreAveragedAsUnitVectors) {
-  const models::ClipTextEncoder clip = this->clip();
+  const models::TextEncoder clip = this->clip();
   const Tensor one = clip.embed({"a cat"}), two = clip.embed({"cat of a cat"});
   const auto length = [](const Tensor& t) {
     double sum = 0;
@@ -107,7 +107,7 @@ TEST_F(TinyClipTexts, TemplatesAreAveragedAsUnitVectors) {
 }
 
 TEST_F(TinyClipTexts, FilesKeepThem) {
-  const models::ClipTextEncoder clip = this->clip();
+  const models::TextEncoder clip = this->clip();
   const std::string path = folder_ / "texts.h5";
   for (const std::vector<std::string>& templates : {std::vector<std::string>{}, {"a {}", "the {}"}}) {
     const TextEmbeddings made = embed_texts(clip, {"cat", "Ärger 東京"}, templates);
@@ -162,22 +162,21 @@ TEST(TextFiles, OtherFilesAreRefused) {
   EXPECT_EQ(message_of([&] { read_texts(folder / "none"); }), (folder / "none") + ": no such file");
 }
 
-TEST(ClipTextEncoder, NeedsItsVocabulary) {
+TEST(TextEncoder, NeedsItsVocabulary) {
   const TempDir folder;
   test::write_tiny_clip(folder / "clip");
   std::filesystem::remove(folder / "clip/merges.txt");
-  EXPECT_EQ(message_of([&] { models::ClipTextEncoder::load(folder / "clip"); }),
+  EXPECT_EQ(message_of([&] { models::TextEncoder::load(folder / "clip"); }),
             (folder / "clip") +
                 ": has no vocabulary, neither merges.txt nor bpe_simple_vocab_16e6.txt.gz; give CLIP's "
                 "bpe_simple_vocab_16e6.txt.gz or a merges.txt (--vocab)");
-  EXPECT_EQ(message_of([&] { models::ClipTextEncoder::load(folder / "clip/model.safetensors"); }),
+  EXPECT_EQ(message_of([&] { models::TextEncoder::load(folder / "clip/model.safetensors"); }),
             (folder / "clip") +
                 ": has no vocabulary, neither merges.txt nor bpe_simple_vocab_16e6.txt.gz; give CLIP's "
                 "bpe_simple_vocab_16e6.txt.gz or a merges.txt (--vocab)");
-  EXPECT_EQ(message_of([&] { models::ClipTextEncoder::load(folder / "clip", test::small_merges); }),
-            "no error");
+  EXPECT_EQ(message_of([&] { models::TextEncoder::load(folder / "clip", test::small_merges); }), "no error");
   test::put_file(folder / "other.txt", "#version: 0.2\na b\n");
-  EXPECT_EQ(message_of([&] { models::ClipTextEncoder::load(folder / "clip", folder / "other.txt"); }),
+  EXPECT_EQ(message_of([&] { models::TextEncoder::load(folder / "clip", folder / "other.txt"); }),
             (folder / "other.txt") + ": has 515 tokens, the text tower of " + (folder / "clip") +
                 " knows 614; give the vocabulary that belongs to it (--vocab)");
 }

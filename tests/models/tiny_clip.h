@@ -5,31 +5,32 @@
 #include <string>
 
 #include "data/weights/safetensors.h"
-#include "models/clip/state.h"
+#include "models/clip/image_tower.h"
+#include "models/clip/text_tower.h"
 #include "tests/support.h"
 
 namespace vitral::test {
 
 inline constexpr const char* small_merges = "tests/golden/tokenizer_merges.txt";
 
-inline models::ClipTextConfig tiny_clip_text(int embedding = 16) {
-  models::ClipTextConfig c;
+inline models::TextTowerConfig tiny_clip_text(int embedding = 16) {
+  models::TextTowerConfig c = models::clip_text_config();
   c.context = 12;
   c.vocabulary = 614;
-  c.width = 64;
+  c.block.width = 64;
   c.layers = 2;
-  c.heads = 1;
+  c.block.heads = 1;
   c.embedding = embedding;
   return c;
 }
 
-inline models::ClipImageConfig tiny_clip_image(int embedding = 16) {
-  models::ClipImageConfig c;
+inline models::ImageTowerConfig tiny_clip_image(int embedding = 16) {
+  models::ImageTowerConfig c = models::clip_image_config();
   c.image_size = 24;
   c.patch_size = 8;
-  c.width = 64;
+  c.block.width = 64;
   c.layers = 1;
-  c.heads = 1;
+  c.block.heads = 1;
   c.embedding = embedding;
   return c;
 }
@@ -44,7 +45,7 @@ inline data::NamedTensors tiny_clip_state(int embedding = 16, std::uint64_t seed
   return out;
 }
 
-/// A folder with model.safetensors and merges.txt.
+/// A folder with model.safetensors, config.json and merges.txt.
 inline void write_tiny_clip(const std::string& folder, int embedding = 16, std::uint64_t seed = 3) {
   std::filesystem::create_directories(folder);
   data::NamedTensors tensors = tiny_clip_state(embedding, seed);
@@ -53,6 +54,9 @@ inline void write_tiny_clip(const std::string& folder, int embedding = 16, std::
     if (name == "token_embedding.weight" || name.ends_with("positional_embedding"))
       for (std::int64_t i = 0; i < tensor.numel(); ++i) tensor.data<float>()[i] *= 20;
   data::write_safetensors(folder + "/model.safetensors", tensors);
+  put_file(folder + "/config.json",
+           R"({"vision_config": {"num_attention_heads": 1, "hidden_act": "quick_gelu"},
+               "text_config": {"num_attention_heads": 1, "hidden_act": "quick_gelu"}})");
   std::filesystem::copy_file(small_merges, folder + "/merges.txt",
                              std::filesystem::copy_options::overwrite_existing);
 }

@@ -172,6 +172,7 @@ data:
 teacher:
   weights: null
   heads: null
+  activation: null
 train:
   batch_size: 64
   accumulate: 1

@@ -1,4 +1,4 @@
-#include "models/clip/text_encoder.h"
+#include "models/pretrained/text_encoder.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,8 +7,8 @@
 #include "base/text.h"
 #include "base/vectors.h"
 #include "data/text/vocabulary.h"
-#include "models/clip/state.h"
 #include "models/clip/weights.h"
+#include "models/pretrained/families.h"
 
 namespace vitral::models {
 namespace {
@@ -24,21 +24,6 @@ std::string filled(const std::string& text_template, const std::string& prompt) 
   return out.append(text_template, from);
 }
 
-// Without the columns at the end that hold only padding: no token sees a later one.
-Tensor without_padding(const Tensor& tokens, std::int64_t end_token) {
-  const std::int64_t count = tokens.dim(0), context = tokens.dim(1);
-  std::int64_t used = 1;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t* row = tokens.data<std::int64_t>() + i * context;
-    used = std::max<std::int64_t>(used, std::find(row, row + context, end_token) - row + 1);
-  }
-  if (used >= context) return tokens;
-  Tensor out({count, used}, DType::int64);
-  for (std::int64_t i = 0; i < count; ++i)
-    std::copy_n(tokens.data<std::int64_t>() + i * context, used, out.data<std::int64_t>() + i * used);
-  return out;
-}
-
 // The folder that is given, or that of the file.
 std::string folder_of(const std::string& path) {
   namespace fs = std::filesystem;
@@ -50,10 +35,14 @@ std::string folder_of(const std::string& path) {
 
 }  // namespace
 
-ClipTextEncoder ClipTextEncoder::load(const std::string& path, const std::string& vocabulary, Device device,
-                                      const std::string& activation) {
-  const data::WeightsFile weights = read_clip_weights(path, data::TensorMemory::mapped, activation);
-  auto tower = load_clip_text(weights.tensors, weights.metadata, path);
+TextEncoder TextEncoder::load(const std::string& path, const std::string& vocabulary, Device device,
+                              const TowerChoices& choices) {
+  const data::WeightsFile weights = read_clip_weights(path, data::TensorMemory::mapped);
+  const Metadata config = with_choices(weights.metadata, "text_config", choices);
+  const Family& family = family_of(weights.tensors, config, path);
+  VITRAL_CHECK(family.text, "{}: {} has no texts that vitral can embed; give the weights of a CLIP or SigLIP",
+               path, family.name);
+  auto tower = family.text(weights.tensors, config, path);
   const std::string place = vocabulary.empty() ? folder_of(path) : vocabulary;
   auto tokenizer = data::ClipTokenizer::load(place);
   VITRAL_CHECK(
@@ -62,25 +51,27 @@ ClipTextEncoder ClipTextEncoder::load(const std::string& path, const std::string
       data::find_vocabulary(place), tokenizer.size(), path, tower->config().vocabulary);
   tower->to(device);
   tower->pack_weights();
-  return {std::move(tower), std::move(tokenizer), device};
+  TextEncoder out(std::move(tower), std::move(tokenizer));
+  out.family_ = family.name;
+  out.guessed_ = guessed_of(weights.tensors, config, "text_config", family.usual, out.config().block);
+  return out;
 }
 
-Tensor ClipTextEncoder::embed(const std::vector<std::string>& texts, std::int64_t batch) const {
+Tensor TextEncoder::embed(const std::vector<std::string>& texts, std::int64_t batch) const {
   const NoGrad no_grad;
   const Tensor tokens = tokenizer_.encode(texts, config().context);
   const std::int64_t count = tokens.dim(0);
   Tensor out({count, config().embedding});
   for (std::int64_t begin = 0; begin < count; begin += batch) {
     const std::int64_t end = std::min(count, begin + batch);
-    const Tensor part = without_padding(tokens.rows(begin, end), tokenizer_.end_token());
-    out.rows(begin, end).copy_from(tower_->forward(part).value());
+    out.rows(begin, end).copy_from(tower_->forward(tokens.rows(begin, end)).value());
   }
   return out;
 }
 
-PromptEmbeddings ClipTextEncoder::embed_prompts(const std::vector<std::string>& prompts,
-                                                const std::vector<std::string>& templates,
-                                                std::int64_t batch) const {
+PromptEmbeddings TextEncoder::embed_prompts(const std::vector<std::string>& prompts,
+                                            const std::vector<std::string>& templates,
+                                            std::int64_t batch) const {
   const std::vector<std::string> patterns = templates.empty() ? std::vector<std::string>{"{}"} : templates;
   std::vector<std::string> texts;
   for (const auto& prompt : prompts)

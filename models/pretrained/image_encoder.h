@@ -1,0 +1,49 @@
+// A pretrained image tower, ready for images: the teacher.
+//
+//   const ImageEncoder teacher = ImageEncoder::load("clip-vit-base-patch32");
+//   Tensor y = teacher.embed(images);                                 // uint8 [B,S,S,3] -> float32 [B,E]
+//
+// Weights: whatever docs/formats.md lists (models/pretrained/checkpoint.h reads them), of any family in
+// models/pretrained/families.cpp.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "models/pixels.h"
+#include "models/pretrained/tower_choices.h"
+
+namespace vitral::models {
+
+class ImageEncoder {
+ public:
+  /// UsageError or Error, one line, where that does not give an image tower.
+  static ImageEncoder load(const std::string& path, Device device = cpu, const TowerChoices& choices = {});
+
+  const ImageTowerConfig& config() const { return tower_->config(); }
+  Device device() const { return device_; }
+  /// "CLIP", "SigLIP", "DINOv2".
+  std::string_view family() const { return family_; }
+  /// What its pixels are normalised with: what the files beside the weights say, else the family's.
+  const ChannelStatistics& statistics() const { return statistics_; }
+  /// What neither the files nor the caller said (models/pretrained/tower_choices.h); "": nothing.
+  const std::string& guessed() const { return guessed_; }
+
+  /// images uint8 [B,S,S,3] on the CPU, S = config().image_size; the embeddings float32 [B,E], not of unit
+  /// length, are there, too (in pinned memory where the tower is on a GPU). Computes in pieces of at most
+  /// `batch` images.
+  Tensor embed(const Tensor& images, std::int64_t batch = 64) const;
+  /// What the embedding is made of (ImageTower::Output): float32 [B,N], row-major over the grid. Where a
+  /// class token attends its weight on itself is left out; rows sum to less than 1.
+  Tensor attention(const Tensor& images, std::int64_t batch = 64) const;
+
+ private:
+  ImageEncoder() = default;
+
+  std::unique_ptr<ImageTower> tower_;
+  std::string_view family_;
+  ChannelStatistics statistics_;
+  std::string guessed_;
+  Device device_ = cpu;
+};
+
+}  // namespace vitral::models

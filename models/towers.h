@@ -1,0 +1,71 @@
+// What every pretrained teacher is made of: a tower for images, and where the family has one, a tower for
+// texts into the same space. A family (models/clip, models/siglip, models/dinov2) derives from these and has
+// a row in models/pretrained/families.cpp.
+#pragma once
+#include <map>
+#include <string>
+
+#include "nn/block.h"
+
+namespace vitral::models {
+
+/// What stands in the files beside a checkpoint, flattened: "vision_config.hidden_size" = "768".
+using Metadata = std::map<std::string, std::string>;
+
+struct ImageTowerConfig {
+  int image_size = 224;  // S
+  int patch_size = 16;
+  nn::BlockConfig block;  // width W, heads, activation, ...
+  int layers = 12;
+  int embedding = 512;  // E
+  int registers = 0;    // tokens that are neither patches nor the class
+
+  int grid() const { return image_size / patch_size; }
+  int tokens() const { return grid() * grid(); }  // N
+};
+
+class ImageTower : public nn::Module {
+ public:
+  struct Output {
+    Variable embedding;  // [B,E]
+    Variable attention;  // [B,N]: what the embedding is made of; where asked for
+  };
+  /// images [B,3,S,S], normalised as the family does it. Embeddings are as the tower gives them, not of unit
+  /// length. `attention`: the weights on each patch of the token that becomes the embedding, in the last
+  /// attention that it takes part in, averaged over heads.
+  virtual Output forward(const Variable& images, bool attention = false) const = 0;
+  const ImageTowerConfig& config() const { return config_; }
+
+ protected:
+  /// UsageError naming `tower`: sizes that are not positive or do not fit each other.
+  ImageTower(const ImageTowerConfig& config, std::string_view tower);
+  /// UsageError naming `tower`: images of another shape.
+  void check_images(const Variable& images, std::string_view tower) const;
+
+ private:
+  ImageTowerConfig config_;
+};
+
+struct TextTowerConfig {
+  int context = 77;  // L, with the tokens that begin and end a text
+  int vocabulary = 49408;
+  nn::BlockConfig block;  // width W, heads, activation, ...
+  int layers = 12;
+  int embedding = 512;  // E
+};
+
+class TextTower : public nn::Module {
+ public:
+  /// tokens int64 [T,L] on the CPU, as the family's tokeniser gives them -> [T,E], not of unit length.
+  virtual Variable forward(const Tensor& tokens) const = 0;
+  const TextTowerConfig& config() const { return config_; }
+
+ protected:
+  /// UsageError naming `tower`: sizes that are not positive or do not fit each other.
+  TextTower(const TextTowerConfig& config, std::string_view tower);
+
+ private:
+  TextTowerConfig config_;
+};
+
+}  // namespace vitral::models
