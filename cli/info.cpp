@@ -15,7 +15,6 @@
 #include "data/weights/torch_file.h"
 #include "data/weights/torch_training.h"
 #include "data/weights/weights.h"
-#include "models/clip/weights.h"
 #include "models/hugging_face.h"
 #include "models/pretrained/families.h"
 #include "models/student/encoder.h"
@@ -75,17 +74,17 @@ ordered_json where_it_is(const std::function<ordered_json()>& describe_it) {
 }
 
 // The towers of a pretrained model, each null where it is not there; null for weights of another kind.
-ordered_json describe_pretrained(const data::WeightsFile& weights, const std::string& path) {
+ordered_json describe_pretrained(const models::Checkpoint& checkpoint) {
   return where_it_is([&]() -> ordered_json {
-    const models::Family& family = models::family_of(weights.tensors, weights.metadata, path);
+    const models::Family& family = models::family_of(checkpoint);
     ordered_json out = {{"family", family.name}};
     out["image"] = where_it_is([&] {
-      const auto c = family.image(weights.tensors, weights.metadata, path, 0)->config();
+      const auto c = family.image(checkpoint.tensors, checkpoint.config, checkpoint.path, 0)->config();
       return describe_tower({{"image_size", c.image_size}, {"patch_size", c.patch_size}}, c);
     });
     out["text"] = where_it_is([&]() -> ordered_json {
       if (!family.text) return nullptr;
-      const auto c = family.text(weights.tensors, weights.metadata, path)->config();
+      const auto c = family.text(checkpoint.tensors, checkpoint.config, checkpoint.path)->config();
       return describe_tower({{"context", c.context}, {"vocabulary", c.vocabulary}}, c);
     });
     return out["image"].is_null() && out["text"].is_null() ? ordered_json() : out;
@@ -136,21 +135,22 @@ ordered_json describe_onnx(const std::string& path) {
 }
 
 ordered_json describe_weights(const std::string& path) {
-  data::WeightsFile weights = models::read_clip_weights(path, data::TensorMemory::mapped);
+  const models::Checkpoint checkpoint = models::read_checkpoint(path, data::TensorMemory::mapped);
   const std::string file = data::find_weights(path);
   std::int64_t parameters = 0;
   ordered_json tensors = ordered_json::array();
-  for (const auto& [name, tensor] : weights.tensors) {
+  for (const auto& [name, tensor] : checkpoint.tensors) {
     parameters += tensor.numel();
     tensors.push_back(
         {{"name", name}, {"dtype", vitral::name(tensor.dtype())}, {"shape", tensor.shape().str()}});
   }
   ordered_json out = {{"file", path}, {"kind", "weights"}, {"read_from", file}, {"parameters", parameters}};
   try {
+    data::WeightsFile weights{checkpoint.tensors, checkpoint.config};
     out["model"] = describe_student(models::configure_student(weights, path));
   } catch (const UsageError&) {
     out["model"] = nullptr;  // weights, but no student's
-    if (auto towers = describe_pretrained(weights, path); !towers.is_null()) out["pretrained"] = towers;
+    if (auto towers = describe_pretrained(checkpoint); !towers.is_null()) out["pretrained"] = towers;
   }
   if (const auto training = describe_training(file)) out["training"] = *training;
   out["tensors"] = std::move(tensors);

@@ -40,11 +40,13 @@ struct Pictures {
 
 class PictureSource {
  public:
-  PictureSource(const data::Dataset& dataset, const TeachOptions& options, int teacher_size)
+  PictureSource(const data::Dataset& dataset, const TeachOptions& options,
+                const models::ImageEncoder& teacher)
       : dataset_(dataset),
         options_(options),
-        teacher_size_(teacher_size),
-        size_(options.views > 0 && options.image_size > 0 ? options.image_size : teacher_size) {}
+        teacher_(teacher),
+        size_(options.views > 0 && options.image_size > 0 ? options.image_size
+                                                          : teacher.config().image_size) {}
 
   int size() const { return size_; }
 
@@ -76,7 +78,7 @@ class PictureSource {
       }
     }
     if (failure) std::rethrow_exception(failure);
-    out.pixels = data::resize_batch(out.pixels, teacher_size_);
+    out.pixels = data::resize_batch(out.pixels, teacher_.config().image_size);
     return out;
   }
 
@@ -102,12 +104,13 @@ class PictureSource {
   Tensor transform(const Tensor& image, std::int64_t i, std::int64_t view) const {
     if (options_.views > 0)
       return data::augment(image, options_.augment, size_, view_seed(options_, i, view));
-    return data::plain_transform(image, size_, options_.transform);
+    return teacher_.prepare(image, options_.transform);
   }
 
   const data::Dataset& dataset_;
   const TeachOptions& options_;
-  int teacher_size_, size_;
+  const models::ImageEncoder& teacher_;
+  int size_;
 };
 
 void check(const TeachOptions& o) {
@@ -132,10 +135,16 @@ std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int
       std::filesystem::file_size(o.file, ignored), digest_of(data::find_weights(o.teacher)).xxh3, block.heads,
       models::activation_name(block.activation), o.dtype, encoder.config().embedding);
   if (!dataset.plain_size(0)) text += fmt::format(", exif {}", data::name(o.exif));
-  const auto& [mean, std] = encoder.statistics();
+  const auto& [mean, std] = encoder.preprocessing().statistics;
   if (mean != models::clip_statistics.mean || std != models::clip_statistics.std)
     text += fmt::format(", mean {} and std {}", fmt::join(mean, " "), fmt::join(std, " "));
-  if (o.views == 0) return text + ", " + name_of(o.transform);
+  if (o.views == 0) {
+    text += std::string(", ") + name_of(o.transform);
+    if (const auto& own = encoder.preprocessing().resize_crop;
+        o.transform == data::PlainTransform::clip && own != data::ResizeCrop{})
+      text += " as " + models::describe(own);
+    return text;
+  }
   return text + fmt::format(", {}{} views of {} pixels, seed {}, {}", o.views, o.plain_view ? "+1" : "", size,
                             o.seed, data::transform_name(o.augment));
 }
@@ -220,7 +229,7 @@ TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
       concepts && concepts->embeddings.defined() && concepts->embeddings.dim(1) != width)
     throw_error<UsageError>("{}: its /concepts have width {}, this teacher's embeddings {}; use one teacher",
                             o.file, concepts->embeddings.dim(1), width);
-  const PictureSource source(*dataset, o, teacher.config().image_size);
+  const PictureSource source(*dataset, o, teacher);
   const std::string path = output.path() + ".teach";
   if (o.restart) std::filesystem::remove(path);
   const Shape row = row_shape(o, width);

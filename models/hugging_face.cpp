@@ -1,5 +1,6 @@
 #include "models/hugging_face.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <map>
@@ -31,6 +32,8 @@ int HuggingFaceConfig::positive(const std::string& name, int otherwise) const {
                "{}: config.json: {} must be a whole number > 0", where_, name);
   return static_cast<int>(value);
 }
+
+bool HuggingFaceConfig::complete() const { return !text("model_type", "").empty(); }
 
 nn::Activation HuggingFaceConfig::activation(nn::Activation otherwise) const {
   const std::string name = text("hidden_act", activation_name(otherwise));
@@ -138,9 +141,10 @@ nn::BlockConfig block_config(const data::NamedTensors& tensors, const HuggingFac
                "{}: the configuration beside it says that hidden_size of the {} tower is {}, the tensors are "
                "{} wide; it belongs to other weights, keep these in a folder of their own",
                where, tower, said, width);
-  const int heads =
-      config.positive("num_attention_heads", width % 64 == 0 ? static_cast<int>(width / 64) : 1);
-  VITRAL_CHECK(width % 64 == 0 || !config.text("num_attention_heads", "").empty(),
+  const bool usual_heads = config.complete() && usual.heads > 0 && width % usual.heads == 0;
+  const std::int64_t otherwise = usual_heads ? usual.heads : std::max<std::int64_t>(1, width / 64);
+  const int heads = config.positive("num_attention_heads", static_cast<int>(otherwise));
+  VITRAL_CHECK(usual_heads || width % 64 == 0 || !config.text("num_attention_heads", "").empty(),
                "{}: a width of {} is no multiple of the usual head size 64; say how many heads there are",
                where, width);
   VITRAL_CHECK(width % heads == 0, "{}: {} heads do not divide the width {}", where, heads, width);

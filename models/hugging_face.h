@@ -21,6 +21,8 @@ class HuggingFaceConfig {
   int positive(const std::string& name, int otherwise) const;
   double number(const std::string& name, double otherwise) const;
   std::string text(const std::string& name, const std::string& otherwise) const;
+  /// Whether transformers wrote it, which leaves out what has its default.
+  bool complete() const;
   /// `hidden_act`. UsageError: one that vitral does not have.
   nn::Activation activation(nn::Activation otherwise) const;
 
@@ -51,9 +53,9 @@ data::NamedTensors clip_like_part(const data::NamedTensors& tensors, std::string
 const Tensor& required_weights(const data::NamedTensors& tensors, std::string_view name, int rank,
                                std::string_view tower, const std::string& where);
 
-/// The blocks of a tower: the width, heads, activation and eps as the configuration says, else width / 64
-/// heads and those of `usual`; the MLP's width from the tensors. UsageError naming `where`: a configuration
-/// of another width, heads that do not divide the width.
+/// The blocks of a tower: heads, activation and eps as the configuration says, else those of `usual`, but
+/// width / 64 heads where there is no complete configuration; the width, and the MLP's, from the tensors.
+/// UsageError naming `where`: a configuration of another width, heads that do not divide the width.
 nn::BlockConfig block_config(const data::NamedTensors& tensors, const HuggingFaceConfig& config,
                              std::int64_t width, const nn::BlockConfig& usual, std::string_view tower,
                              const std::string& where);

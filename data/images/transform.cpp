@@ -22,11 +22,6 @@ Tensor resize_crop(const Tensor& image, int size, const ResizeCrop& how) {
   return resize_center_crop(image, width, height, size, how.filter, how.odd_margin);
 }
 
-Tensor plain_transform(const Tensor& image, int size, PlainTransform transform, const ResizeCrop& own) {
-  return transform == PlainTransform::clip ? resize_crop(image, size, own)
-                                           : validation_transform(image, size);
-}
-
 Tensor resize_batch(const Tensor& images, int size) {
   if (images.dim(1) == size && images.dim(2) == size) return images;
   const std::int64_t height = images.dim(1), width = images.dim(2);

@@ -34,7 +34,6 @@ enum class PlainTransform {
   resize,  // stretched to the teacher's size, bilinear with antialias: the original's, what students see
   clip     // the teacher's own: CLIP's, or what its files say
 };
-Tensor plain_transform(const Tensor& image, int size, PlainTransform transform, const ResizeCrop& own = {});
 
 /// Each of uint8 [B,H,W,3] resized likewise, on all cores: [B,size,size,3].
 Tensor resize_batch(const Tensor& images, int size);

@@ -132,9 +132,8 @@ ImageModel model_of(const models::Encoder& student) {
 }
 
 ImageModel model_of(const models::ImageEncoder& teacher, data::PlainTransform transform) {
-  const int size = teacher.config().image_size;
   return {"teacher", teacher.config().embedding,
-          [size, transform](const Tensor& image) { return data::plain_transform(image, size, transform); },
+          [&teacher, transform](const Tensor& image) { return teacher.prepare(image, transform); },
           [&teacher](const Tensor& images) { return teacher.embed(images, images.dim(0)); }};
 }
 

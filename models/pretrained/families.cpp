@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "data/text/clip_tokenizer.h"
 #include "models/clip/image_tower.h"
 #include "models/clip/names.h"
 #include "models/clip/text_tower.h"
@@ -16,14 +17,13 @@ namespace {
 
 template <auto load>
 std::unique_ptr<ImageTower> at_its_size(const data::NamedTensors& tensors, const Metadata& config,
-                                        const std::string& where, int size) {
-  auto tower = load(tensors, config, where);
-  VITRAL_CHECK(
-      size == 0 || size == tower->config().image_size,
-      "{}: preprocessor_config.json makes images of {} pixels a side, the tower reads {}; one of the "
-      "two belongs to other weights",
-      where, size, tower->config().image_size);
-  return tower;
+                                        const std::string& where, int /*size*/) {
+  return load(tensors, config, where);
+}
+
+template <class Tokenizer>
+std::unique_ptr<data::TextTokenizer> tokenizer_at(const std::string& place, const Checkpoint& /*of*/) {
+  return std::make_unique<Tokenizer>(Tokenizer::load(place));
 }
 
 bool has(const data::NamedTensors& tensors, std::string_view ending) {
@@ -34,7 +34,8 @@ bool has(const data::NamedTensors& tensors, std::string_view ending) {
 constexpr std::string_view siglip_types[] = {"siglip",  "siglip_vision_model",  "siglip_text_model",
                                              "siglip2", "siglip2_vision_model", "siglip2_text_model"};
 constexpr std::string_view dinov2_types[] = {"dinov2", "dinov2_with_registers"};
-constexpr std::string_view clip_types[] = {"clip", "clip_vision_model", "clip_text_model", "clipseg"};
+constexpr std::string_view clip_types[] = {"clip", "clip_vision_model", "clip_text_model", "clipseg",
+                                           "open_clip"};
 constexpr std::string_view clip_image_types[] = {"chinese_clip",
                                                  "chinese_clip_vision_model",
                                                  "altclip",
@@ -43,40 +44,64 @@ constexpr std::string_view clip_image_types[] = {"chinese_clip",
                                                  "metaclip_2_vision_model",
                                                  "vision-text-dual-encoder"};
 
-constexpr ChannelStatistics half{{0.5F, 0.5F, 0.5F}, {0.5F, 0.5F, 0.5F}};
-constexpr ChannelStatistics imagenet{{0.485F, 0.456F, 0.406F}, {0.229F, 0.224F, 0.225F}};
+Preprocessing preprocessing_of(const ChannelStatistics& statistics, const data::ResizeCrop& resize_crop) {
+  Preprocessing out;
+  out.statistics = statistics;
+  out.resize_crop = resize_crop;
+  return out;
+}
 
 // CLIP comes last: parts of its names stand in many models.
-constexpr Family families[] = {
-    {"SigLIP", siglip_types,
-     [](const data::NamedTensors& t) { return has(t, "head.probe") || has(t, "text_model.head.weight"); },
-     at_its_size<load_siglip_image>, load_siglip_text, half, "SigLIP base"},
-    {"DINOv2", dinov2_types, [](const data::NamedTensors& t) { return has(t, "embeddings.cls_token"); },
-     load_dinov2, nullptr, imagenet, "DINOv2 base"},
-    {"CLIP with a text tower of its own", clip_image_types, [](const data::NamedTensors&) { return false; },
-     at_its_size<load_clip_image>, nullptr, clip_statistics, "OpenAI's models"},
-    {"CLIP", clip_types, has_clip_names, at_its_size<load_clip_image>, load_clip_text, clip_statistics,
-     "OpenAI's models"}};
+const std::vector<Family>& families() {
+  // As google/siglip-base-patch16-224 and facebook/dinov2-base say it.
+  static const Preprocessing siglip_images = preprocessing_of({{0.5F, 0.5F, 0.5F}, {0.5F, 0.5F, 0.5F}},
+                                                              {.mode = data::ResizeCrop::Mode::stretch}),
+                             dinov2_images = preprocessing_of(
+                                 {{0.485F, 0.456F, 0.406F}, {0.229F, 0.224F, 0.225F}}, {.resize = 256});
+  static const std::vector<Family> table{
+      {"SigLIP", siglip_types,
+       [](const data::NamedTensors& t) { return has(t, "head.probe") || has(t, "text_model.head.weight"); },
+       at_its_size<load_siglip_image>, load_siglip_text, nullptr, siglip_images, "SigLIP base"},
+      {"DINOv2", dinov2_types, [](const data::NamedTensors& t) { return has(t, "embeddings.cls_token"); },
+       load_dinov2, nullptr, nullptr, dinov2_images, "DINOv2 base"},
+      {"CLIP with a text tower of its own",
+       clip_image_types,
+       [](const data::NamedTensors&) { return false; },
+       at_its_size<load_clip_image>,
+       nullptr,
+       nullptr,
+       {},
+       "OpenAI's models"},
+      {"CLIP",
+       clip_types,
+       has_clip_names,
+       at_its_size<load_clip_image>,
+       load_clip_text,
+       tokenizer_at<data::ClipTokenizer>,
+       {},
+       "OpenAI's models"}};
+  return table;
+}
 
 }  // namespace
 
-const Family& family_of(const data::NamedTensors& tensors, const Metadata& config, const std::string& where) {
-  const auto type = config.find("model_type");
-  for (const Family& family : families)
-    if (type != config.end() ? std::ranges::find(family.model_types, type->second) != family.model_types.end()
-                             : family.has_names(tensors))
+const Family& family_of(const Checkpoint& checkpoint) {
+  const std::string& type = checkpoint.model_type;
+  for (const Family& family : families())
+    if (type.empty() ? family.has_names(checkpoint.tensors)
+                     : std::ranges::find(family.model_types, type) != family.model_types.end())
       return family;
-  if (type == config.end())
+  if (type.empty())
     throw_error<UsageError>(
         "{}: these are the weights of no teacher that vitral knows; give a folder of transformers or "
         "open_clip, or a .safetensors or .pt file, of CLIP, SigLIP or DINOv2",
-        where);
+        checkpoint.path);
   std::vector<std::string_view> known;
-  for (const Family& family : families)
+  for (const Family& family : families())
     known.insert(known.end(), family.model_types.begin(), family.model_types.end());
   std::sort(known.begin(), known.end());
   throw_error<UsageError>("{}: config.json says model_type '{}', which is not supported; these are: {}",
-                          where, shown(type->second), fmt::join(known, ", "));
+                          checkpoint.path, shown(type), fmt::join(known, ", "));
 }
 
 }  // namespace vitral::models

@@ -5,8 +5,8 @@
 #include <string>
 #include <string_view>
 
-#include "data/weights/safetensors.h"
-#include "models/pixels.h"
+#include "data/text/text_tokenizer.h"
+#include "models/pretrained/checkpoint.h"
 #include "models/towers.h"
 
 namespace vitral::models {
@@ -22,12 +22,14 @@ struct Family {
   /// Null where texts do not share the space of images, or have a tower that vitral does not have.
   std::unique_ptr<TextTower> (*text)(const data::NamedTensors& tensors, const Metadata& config,
                                      const std::string& where);
-  ChannelStatistics statistics;  // of its pixels, where no file says others
-  std::string_view usual;        // whose heads and activation are taken where no file says them
+  /// place: the tokeniser's file, or a folder that holds it. Null as `text` is.
+  std::unique_ptr<data::TextTokenizer> (*tokenizer)(const std::string& place, const Checkpoint& checkpoint);
+  Preprocessing preprocessing;  // of its images, where no file says another
+  std::string_view usual;       // whose heads and activation are taken where no file says them
 };
 
-/// That of the configuration's model_type, else of the names. UsageError naming `where`: another model_type,
-/// with those that are known, or weights of no family.
-const Family& family_of(const data::NamedTensors& tensors, const Metadata& config, const std::string& where);
+/// That of the configuration's model_type, else of the names. UsageError: another model_type, with those that
+/// are known, or weights of no family.
+const Family& family_of(const Checkpoint& checkpoint);
 
 }  // namespace vitral::models

@@ -1,20 +1,17 @@
 #include "models/pretrained/image_encoder.h"
 
 #include <algorithm>
-#include <charconv>
 
-#include "models/clip/weights.h"
 #include "models/pretrained/families.h"
 
 namespace vitral::models {
 namespace {
 
-ChannelStatistics statistics_of(const Metadata& metadata, ChannelStatistics out) {
-  for (std::size_t i = 0; i < 3; ++i)
-    for (const auto& [name, to] : {std::pair{"image_mean", &out.mean}, {"image_std", &out.std}})
-      if (const auto found = metadata.find(fmt::format("{}.{}", name, i)); found != metadata.end())
-        std::from_chars(found->second.data(), found->second.data() + found->second.size(), (*to)[i]);
-  return out;
+// What the files leave open is the family's.
+Preprocessing merged(Preprocessing given, const Preprocessing& usual) {
+  if (!given.statistics_given) given.statistics = usual.statistics;
+  if (!given.resize_crop_given) given.resize_crop = usual.resize_crop;
+  return given;
 }
 
 // Of float32 [B,...] rows, in pieces of at most `batch`.
@@ -30,18 +27,24 @@ void in_pieces(std::int64_t count, std::int64_t batch, Tensor& out, const Comput
 }  // namespace
 
 ImageEncoder ImageEncoder::load(const std::string& path, Device device, const TowerChoices& choices) {
-  const data::WeightsFile weights = read_clip_weights(path, data::TensorMemory::mapped);
-  const Metadata config = with_choices(weights.metadata, "vision_config", choices);
-  const Family& family = family_of(weights.tensors, config, path);
+  const Checkpoint checkpoint = read_checkpoint(path, data::TensorMemory::mapped);
+  const Metadata config = with_choices(checkpoint.config, "vision_config", choices);
+  const Family& family = family_of(checkpoint);
   ImageEncoder out;
-  out.tower_ = family.image(weights.tensors, config, path, 0);
+  out.preprocessing_ = merged(checkpoint.preprocessing, family.preprocessing);
+  out.tower_ = family.image(checkpoint.tensors, config, path, out.preprocessing_.size);
   out.tower_->to(device);
   out.tower_->pack_weights();
   out.family_ = family.name;
-  out.statistics_ = statistics_of(config, family.statistics);
-  out.guessed_ = guessed_of(weights.tensors, config, "vision_config", family.usual, out.config().block);
+  out.guessed_ = guessed_of(checkpoint.tensors, config, "vision_config", family.usual, out.config().block);
   out.device_ = device;
   return out;
+}
+
+Tensor ImageEncoder::prepare(const Tensor& image, data::PlainTransform transform) const {
+  const int size = config().image_size;
+  if (transform == data::PlainTransform::resize) return data::validation_transform(image, size);
+  return data::resize_crop(image, size, resize_crop_for(preprocessing_, size));
 }
 
 Tensor ImageEncoder::embed(const Tensor& images, std::int64_t batch) const {
@@ -49,7 +52,8 @@ Tensor ImageEncoder::embed(const Tensor& images, std::int64_t batch) const {
   const Shape shape{images.dim(0), config().embedding};
   Tensor out = device_.is_cpu() ? Tensor(shape) : Tensor::pinned(shape);
   in_pieces(images.dim(0), batch, out, [&](std::int64_t begin, std::int64_t end) {
-    return tower_->forward(normalize_pixels(images.rows(begin, end), device_, statistics_)).embedding;
+    return tower_->forward(normalize_pixels(images.rows(begin, end), device_, preprocessing_.statistics))
+        .embedding;
   });
   return out;
 }
@@ -57,7 +61,9 @@ Tensor ImageEncoder::embed(const Tensor& images, std::int64_t batch) const {
 Tensor ImageEncoder::attention(const Tensor& images, std::int64_t batch) const {
   Tensor out({images.dim(0), config().tokens()});
   in_pieces(images.dim(0), batch, out, [&](std::int64_t begin, std::int64_t end) {
-    return tower_->forward(normalize_pixels(images.rows(begin, end), device_, statistics_), true).attention;
+    return tower_
+        ->forward(normalize_pixels(images.rows(begin, end), device_, preprocessing_.statistics), true)
+        .attention;
   });
   return out;
 }

@@ -9,8 +9,9 @@
 #include <memory>
 #include <string>
 
-#include "models/pixels.h"
+#include "models/pretrained/preprocessing.h"
 #include "models/pretrained/tower_choices.h"
+#include "models/towers.h"
 
 namespace vitral::models {
 
@@ -23,8 +24,11 @@ class ImageEncoder {
   Device device() const { return device_; }
   /// "CLIP", "SigLIP", "DINOv2".
   std::string_view family() const { return family_; }
-  /// What its pixels are normalised with: what the files beside the weights say, else the family's.
-  const ChannelStatistics& statistics() const { return statistics_; }
+  /// How it wants its images: as the files beside the weights say it, else as the family does.
+  const Preprocessing& preprocessing() const { return preprocessing_; }
+  /// uint8 [H,W,3] -> [S,S,3]; `transform` clip: its own preprocessing. UsageError: what its files want is
+  /// not to be had.
+  Tensor prepare(const Tensor& image, data::PlainTransform transform) const;
   /// What neither the files nor the caller said (models/pretrained/tower_choices.h); "": nothing.
   const std::string& guessed() const { return guessed_; }
 
@@ -41,7 +45,7 @@ class ImageEncoder {
 
   std::unique_ptr<ImageTower> tower_;
   std::string_view family_;
-  ChannelStatistics statistics_;
+  Preprocessing preprocessing_;
   std::string guessed_;
   Device device_ = cpu;
 };

@@ -177,6 +177,14 @@ Preprocessing parse_preprocess_cfg(const json& config, const std::string& file) 
   return out;
 }
 
+std::string describe(const ResizeCrop& how) {
+  return fmt::format("{} to {}, {}, margins {}",
+                     how.mode == ResizeCrop::Mode::stretch ? "both edges" : "shorter edge",
+                     how.resize > 0 ? std::to_string(how.resize) : "its size",
+                     how.filter == data::Filter::bilinear ? "bilinear" : "bicubic",
+                     how.odd_margin == data::OddMargin::to_even ? "to even" : "down");
+}
+
 const ResizeCrop& resize_crop_for(const Preprocessing& preprocessing, int image_size) {
   const int size = preprocessing.size;
   if (!preprocessing.problem.empty()) throw UsageError(preprocessing.problem);

@@ -30,6 +30,9 @@ Preprocessing parse_image_processor(const nlohmann::json& config, const std::str
 /// open_clip's preprocess_cfg. Its size is left out: there, too, that of the model goes first.
 Preprocessing parse_preprocess_cfg(const nlohmann::json& config, const std::string& file);
 
+/// "shorter edge to 256, bicubic, margins to even": distinguishes any two.
+std::string describe(const data::ResizeCrop& how);
+
 /// How images come to a tower that reads image_size x image_size pixels. UsageError: the file wants what
 /// ResizeCrop cannot do, or makes images of another size.
 const data::ResizeCrop& resize_crop_for(const Preprocessing& preprocessing, int image_size);

@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 
 #include "base/text.h"
 #include "base/vectors.h"
 #include "data/text/vocabulary.h"
-#include "models/clip/weights.h"
 #include "models/pretrained/families.h"
 
 namespace vitral::models {
@@ -24,42 +22,33 @@ std::string filled(const std::string& text_template, const std::string& prompt) 
   return out.append(text_template, from);
 }
 
-// The folder that is given, or that of the file.
-std::string folder_of(const std::string& path) {
-  namespace fs = std::filesystem;
-  std::error_code ignored;
-  if (fs::is_directory(path, ignored)) return path;
-  const fs::path folder = fs::path(path).parent_path();
-  return folder.empty() ? fs::path(".").string() : folder.string();
-}
-
 }  // namespace
 
 TextEncoder TextEncoder::load(const std::string& path, const std::string& vocabulary, Device device,
                               const TowerChoices& choices) {
-  const data::WeightsFile weights = read_clip_weights(path, data::TensorMemory::mapped);
-  const Metadata config = with_choices(weights.metadata, "text_config", choices);
-  const Family& family = family_of(weights.tensors, config, path);
+  const Checkpoint checkpoint = read_checkpoint(path, data::TensorMemory::mapped);
+  const Metadata config = with_choices(checkpoint.config, "text_config", choices);
+  const Family& family = family_of(checkpoint);
   VITRAL_CHECK(family.text, "{}: {} has no texts that vitral can embed; give the weights of a CLIP or SigLIP",
                path, family.name);
-  auto tower = family.text(weights.tensors, config, path);
-  const std::string place = vocabulary.empty() ? folder_of(path) : vocabulary;
-  auto tokenizer = data::ClipTokenizer::load(place);
+  TextEncoder out;
+  out.tower_ = family.text(checkpoint.tensors, config, path);
+  const std::string place = vocabulary.empty() ? checkpoint.folder : vocabulary;
+  out.tokenizer_ = family.tokenizer(place, checkpoint);
   VITRAL_CHECK(
-      tokenizer.size() == tower->config().vocabulary,
+      out.tokenizer_->size() == out.config().vocabulary,
       "{}: has {} tokens, the text tower of {} knows {}; give the vocabulary that belongs to it (--vocab)",
-      data::find_vocabulary(place), tokenizer.size(), path, tower->config().vocabulary);
-  tower->to(device);
-  tower->pack_weights();
-  TextEncoder out(std::move(tower), std::move(tokenizer));
+      data::find_vocabulary(place), out.tokenizer_->size(), path, out.config().vocabulary);
+  out.tower_->to(device);
+  out.tower_->pack_weights();
   out.family_ = family.name;
-  out.guessed_ = guessed_of(weights.tensors, config, "text_config", family.usual, out.config().block);
+  out.guessed_ = guessed_of(checkpoint.tensors, config, "text_config", family.usual, out.config().block);
   return out;
 }
 
 Tensor TextEncoder::embed(const std::vector<std::string>& texts, std::int64_t batch) const {
   const NoGrad no_grad;
-  const Tensor tokens = tokenizer_.encode(texts, config().context);
+  const Tensor tokens = tokenizer_->encode(texts, config().context);
   const std::int64_t count = tokens.dim(0);
   Tensor out({count, config().embedding});
   for (std::int64_t begin = 0; begin < count; begin += batch) {

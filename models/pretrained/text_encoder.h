@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "data/text/tokenizer.h"
+#include "data/text/text_tokenizer.h"
 #include "models/pretrained/image_encoder.h"
 
 namespace vitral::models {
@@ -44,11 +44,10 @@ class TextEncoder {
                                  std::int64_t batch = 64) const;
 
  private:
-  TextEncoder(std::unique_ptr<TextTower> tower, data::Tokenizer tokenizer)
-      : tower_(std::move(tower)), tokenizer_(std::move(tokenizer)) {}
+  TextEncoder() = default;
 
   std::unique_ptr<TextTower> tower_;
-  data::Tokenizer tokenizer_;
+  std::unique_ptr<data::TextTokenizer> tokenizer_;
   std::string_view family_;
   std::string guessed_;
 };

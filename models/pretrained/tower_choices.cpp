@@ -18,6 +18,7 @@ std::string guessed_of(const data::NamedTensors& tensors, const Metadata& config
   if (std::ranges::any_of(tensors, [](const auto& entry) { return entry.first == "input_resolution"; }))
     return "";
   const HuggingFaceConfig said(config, group, "");
+  if (said.complete()) return "";
   std::string out;
   if (said.text("num_attention_heads", "").empty()) out = fmt::format("{} heads (width / 64)", taken.heads);
   if (said.text("hidden_act", "").empty())

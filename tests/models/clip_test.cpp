@@ -4,7 +4,7 @@
 #include "models/clip/image_tower.h"
 #include "models/clip/names.h"
 #include "models/clip/text_tower.h"
-#include "models/clip/weights.h"
+#include "models/pretrained/checkpoint.h"
 #include "tests/golden.h"
 
 namespace vitral::models {
@@ -187,7 +187,7 @@ TEST_P(ClipGolden, OpenAiNamesAndHuggingFaceNames) {
   const data::H5File file = data::H5File::open(path);
   State openai = test::read_group(file, "/state");
   openai.emplace_back("token_embedding.weight", stream(7950, {49408, 128}, 0.5));
-  const data::WeightsFile hugging_face = models::read_clip_weights(theirs);
+  const Checkpoint hugging_face = read_checkpoint(theirs);
   const Tensor images = file.read("/image").to(device()), tokens = file.read("/token_ids");
   for (const bool openai_names : {true, false}) {
     SCOPED_TRACE(openai_names);

@@ -1,6 +1,6 @@
 // SigLIP's, SigLIP 2's and DINOv2's towers against transformers (tests/reference/make_teachers.py).
-#include "models/clip/weights.h"
 #include "models/dinov2/image_tower.h"
+#include "models/pretrained/checkpoint.h"
 #include "models/siglip/image_tower.h"
 #include "models/siglip/text_tower.h"
 #include "tests/golden.h"
@@ -14,11 +14,11 @@ using test::relative_error;
 
 struct Golden {
   explicit Golden(const std::string& name)
-      : folder("tests/golden/" + name), weights(read_clip_weights(folder)) {}
+      : folder("tests/golden/" + name), weights(read_checkpoint(folder)) {}
   Tensor expected(const std::string& name) const { return read_golden(folder + "/expected.h5", "/" + name); }
 
   std::string folder;
-  data::WeightsFile weights;
+  Checkpoint weights;
 };
 
 data::NamedTensors without(data::NamedTensors tensors, std::string_view part) {
@@ -31,8 +31,8 @@ class TeacherGolden : public testing::TestWithParam<std::string> {};
 TEST_P(TeacherGolden, ImagesAndTextsOfSiglip) {
   const NoGrad no_grad;
   const Golden golden(GetParam());
-  const auto image = load_siglip_image(golden.weights.tensors, golden.weights.metadata, golden.folder);
-  const auto text = load_siglip_text(golden.weights.tensors, golden.weights.metadata, golden.folder);
+  const auto image = load_siglip_image(golden.weights.tensors, golden.weights.config, golden.folder);
+  const auto text = load_siglip_text(golden.weights.tensors, golden.weights.config, golden.folder);
   EXPECT_LE(relative_error(image->forward(Variable(golden.expected("images"))).embedding.value(),
                            golden.expected("image_embedding")),
             2e-6);
@@ -50,9 +50,9 @@ TEST_P(Dinov2Golden, AtItsOwnSizeAndAtAnother) {
   const NoGrad no_grad;
   const Golden golden(GetParam());
   const Variable images(golden.expected("images"));
-  const auto own = load_dinov2(golden.weights.tensors, golden.weights.metadata, golden.folder);
+  const auto own = load_dinov2(golden.weights.tensors, golden.weights.config, golden.folder);
   EXPECT_LE(relative_error(own->forward(images).embedding.value(), golden.expected("image_embedding")), 2e-6);
-  const auto smaller = load_dinov2(golden.weights.tensors, golden.weights.metadata, golden.folder, 16);
+  const auto smaller = load_dinov2(golden.weights.tensors, golden.weights.config, golden.folder, 16);
   const Variable corner = slice(slice(images, 2, 0, 16), 3, 0, 16);
   EXPECT_LE(relative_error(smaller->forward(corner).embedding.value(), golden.expected("at_16")), 5e-6);
 }
@@ -74,7 +74,8 @@ TEST(Siglip, ATowerSavedAloneHasNoPrefix) {
 
 TEST(Siglip, WhatDoesNotFitIsNamed) {
   const Golden golden("siglip");
-  const auto& [tensors, metadata] = golden.weights;
+  const auto& tensors = golden.weights.tensors;
+  const auto& metadata = golden.weights.config;
   EXPECT_EQ(message_of([&] { load_siglip_image(without(tensors, "head.probe"), metadata, "s"); }),
             "s: holds no SigLIP image tower: it has no weights 'head.probe'");
   EXPECT_EQ(message_of([&] { load_siglip_text(without(tensors, "text_model."), metadata, "s"); }),
@@ -88,11 +89,11 @@ TEST(Siglip, WhatDoesNotFitIsNamed) {
               load_siglip_image(tensors, {{"vision_config.num_attention_heads", "3"}}, "s");
             }),
             "s: 3 heads do not divide the width 16");
-  EXPECT_EQ(message_of([&] {
-              load_siglip_image(
-                  tensors, {{"num_attention_heads", "2"}, {"vision_config.hidden_act", "relu"}}, "s");
-            }),
-            "s: config.json: hidden_act is none of gelu_pytorch_tanh, gelu_new, gelu and quick_gelu");
+  EXPECT_EQ(
+      message_of([&] {
+        load_siglip_image(tensors, {{"num_attention_heads", "2"}, {"vision_config.hidden_act", "relu"}}, "s");
+      }),
+      "s: config.json: hidden_act is none of gelu_pytorch_tanh, gelu_new, gelu and quick_gelu");
   EXPECT_EQ(message_of([&] {
               load_siglip_image(tensors, {{"vision_config.num_attention_heads", "two"}}, "s");
             }),
@@ -110,7 +111,8 @@ TEST(Siglip, WhatDoesNotFitIsNamed) {
 
 TEST(Dinov2, WhatDoesNotFitIsNamed) {
   const Golden golden("dinov2");
-  const auto& [tensors, metadata] = golden.weights;
+  const auto& tensors = golden.weights.tensors;
+  const auto& metadata = golden.weights.config;
   EXPECT_EQ(message_of([&] { load_dinov2(tensors, metadata, "d", 18); }),
             "d: images of 18 pixels: DINOv2's patch of 4 must divide the size");
   data::NamedTensors giant = tensors;
