@@ -34,8 +34,7 @@ bool has(const data::NamedTensors& tensors, std::string_view ending) {
 constexpr std::string_view siglip_types[] = {"siglip",  "siglip_vision_model",  "siglip_text_model",
                                              "siglip2", "siglip2_vision_model", "siglip2_text_model"};
 constexpr std::string_view dinov2_types[] = {"dinov2", "dinov2_with_registers"};
-constexpr std::string_view clip_types[] = {"clip", "clip_vision_model", "clip_text_model", "clipseg",
-                                           "open_clip"};
+constexpr std::string_view clip_types[] = {"clip", "clip_vision_model", "clip_text_model", "clipseg"};
 constexpr std::string_view clip_image_types[] = {"chinese_clip",
                                                  "chinese_clip_vision_model",
                                                  "altclip",
@@ -86,7 +85,8 @@ const std::vector<Family>& families() {
 }  // namespace
 
 const Family& family_of(const Checkpoint& checkpoint) {
-  const std::string& type = checkpoint.model_type;
+  // open_clip's configuration names no family.
+  const std::string type = checkpoint.model_type == "open_clip" ? "" : checkpoint.model_type;
   for (const Family& family : families())
     if (type.empty() ? family.has_names(checkpoint.tensors)
                      : std::ranges::find(family.model_types, type) != family.model_types.end())

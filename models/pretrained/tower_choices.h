@@ -10,8 +10,8 @@ namespace vitral::models {
 
 /// What a caller knows better than the files.
 struct TowerChoices {
-  int heads = 0;           // 0: what the configuration says, else width / 64
-  std::string activation;  // as `hidden_act`; "": what the configuration says, else as the family has it
+  int heads = 0;                // 0: what the configuration says, else width / 64
+  std::string activation = {};  // as `hidden_act`; "": what the configuration says, else as the family has it
 };
 
 /// `config` with what the caller chose for the tower of `group` ("vision_config", "text_config").

@@ -33,9 +33,9 @@ TEST_P(TeacherGolden, ImagesAndTextsOfSiglip) {
   const Golden golden(GetParam());
   const auto image = load_siglip_image(golden.weights.tensors, golden.weights.config, golden.folder);
   const auto text = load_siglip_text(golden.weights.tensors, golden.weights.config, golden.folder);
-  EXPECT_LE(relative_error(image->forward(Variable(golden.expected("images"))).embedding.value(),
-                           golden.expected("image_embedding")),
-            2e-6);
+  const ImageTower::Output out = image->forward(Variable(golden.expected("images")), true);
+  EXPECT_LE(relative_error(out.embedding.value(), golden.expected("image_embedding")), 2e-6);
+  EXPECT_LE(relative_error(out.attention.value(), golden.expected("attention")), 2e-6);
   EXPECT_LE(
       relative_error(text->forward(golden.expected("tokens")).value(), golden.expected("text_embedding")),
       2e-6);
@@ -51,7 +51,9 @@ TEST_P(Dinov2Golden, AtItsOwnSizeAndAtAnother) {
   const Golden golden(GetParam());
   const Variable images(golden.expected("images"));
   const auto own = load_dinov2(golden.weights.tensors, golden.weights.config, golden.folder);
-  EXPECT_LE(relative_error(own->forward(images).embedding.value(), golden.expected("image_embedding")), 2e-6);
+  const ImageTower::Output out = own->forward(images, true);
+  EXPECT_LE(relative_error(out.embedding.value(), golden.expected("image_embedding")), 2e-6);
+  EXPECT_LE(relative_error(out.attention.value(), golden.expected("attention")), 2e-6);
   const auto smaller = load_dinov2(golden.weights.tensors, golden.weights.config, golden.folder, 16);
   const Variable corner = slice(slice(images, 2, 0, 16), 3, 0, 16);
   EXPECT_LE(relative_error(smaller->forward(corner).embedding.value(), golden.expected("at_16")), 5e-6);

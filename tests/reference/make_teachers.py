@@ -3,7 +3,8 @@
 Usage: make_teachers.py OUTPUT_FOLDER        (tests/golden for the folders of this repository)
 
 Folders siglip, siglip2, dinov2, dinov2_with_registers: config.json, model.safetensors and expected.h5: images [B,3,S,S]
-(normalised), image_embedding; of the SigLIPs tokens and text_embedding, too. Every parameter is random, norms and biases
+(normalised), image_embedding, attention (what the embedding is made of: the mean over heads of the last attention that
+the class token or SigLIP's probe takes part in); of the SigLIPs tokens and text_embedding, too. Every parameter is random, norms and biases
 as well. Weights are stored as float32; the results are computed in float64.
 Needs torch, transformers, h5py. Written with PyTorch 2.15, transformers 5.24.
 """
@@ -57,8 +58,13 @@ def main():
 
     tokens = torch.from_numpy(rng.integers(0, TEXT["vocab_size"], (3, TEXT["max_position_embeddings"])))
 
+    def probed(model, *args):
+        """What SigLIP's probe attends to."""
+        head, hidden = model.vision_model.head, model.vision_model(*args).last_hidden_state
+        return head.attention(head.probe.repeat(len(hidden), 1, 1), hidden, hidden)[1][:, 0]
+
     def siglip(model, x):
-        return dict(tokens=tokens, image_embedding=model.vision_model(x).pooler_output,
+        return dict(attention=probed(model, x), tokens=tokens, image_embedding=model.vision_model(x).pooler_output,
                     text_embedding=model.text_model(tokens).pooler_output)
 
     def siglip2(model, x):
@@ -66,20 +72,23 @@ def main():
         p = VISION["patch_size"]
         g = s // p
         patches = x.reshape(b, 3, g, p, g, p).permute(0, 2, 4, 3, 5, 1).reshape(b, g * g, -1)
-        out = model.vision_model(patches, torch.ones(b, g * g, dtype=torch.int32), torch.tensor([[g, g]] * b))
-        return dict(tokens=tokens, image_embedding=out.pooler_output,
+        args = patches, torch.ones(b, g * g, dtype=torch.int32), torch.tensor([[g, g]] * b)
+        out = model.vision_model(*args)
+        return dict(attention=probed(model, *args), tokens=tokens, image_embedding=out.pooler_output,
                     text_embedding=model.text_model(tokens).pooler_output)
 
     def dinov2(model, x):
-        return dict(image_embedding=model(x).pooler_output, at_16=model(x[:, :, :16, :16]).pooler_output)
+        out = model(x, output_attentions=True)
+        attention = out.attentions[-1].mean(1)[:, 0, 1 + getattr(model.config, "num_register_tokens", 0):]
+        return dict(image_embedding=out.pooler_output, attention=attention, at_16=model(x[:, :, :16, :16]).pooler_output)
 
     t = transformers
     for name, model, run, size in (
             ("siglip", t.SiglipModel(t.SiglipConfig(text_config=TEXT, vision_config=VISION | dict(image_size=16))), siglip, 16),
             ("siglip2", t.Siglip2Model(t.Siglip2Config(text_config=TEXT, vision_config=VISION | dict(num_patches=16))), siglip2, 16),
-            ("dinov2", t.Dinov2Model(t.Dinov2Config(**DINO)), dinov2, 24),
+            ("dinov2", t.Dinov2Model(t.Dinov2Config(**DINO, attn_implementation="eager")), dinov2, 24),
             ("dinov2_with_registers",
-             t.Dinov2WithRegistersModel(t.Dinov2WithRegistersConfig(num_register_tokens=3, **DINO)), dinov2, 24)):
+             t.Dinov2WithRegistersModel(t.Dinov2WithRegistersConfig(num_register_tokens=3, **DINO, attn_implementation="eager")), dinov2, 24)):
         randomise(model, rng)
         save(model, output / name, images(size), run)
 
