@@ -29,6 +29,9 @@ ordered_json describe_hdf5(const std::string& path) {
   ordered_json out = {{"file", path}, {"kind", "HDF5"}, {"datasets", ordered_json::array()}};
   for (const auto& e : file.contents())
     out["datasets"].push_back({{"name", e.name}, {"dtype", e.dtype}, {"shape", e.shape}});
+  for (const char* attribute : {"teacher", "teacher_tower", "transform", "plain_transform", "view_size",
+                                "exif", "clip", "clip_tower", "model"})
+    if (auto text = file.attribute(attribute)) out[attribute] = std::move(*text);
   if (file.has("/images") || file.has("/encoded")) {
     const data::Dataset dataset = data::Dataset::open(path);
     out["kind"] = "dataset";

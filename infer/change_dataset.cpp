@@ -37,4 +37,12 @@ void change_dataset(OutputFile& output, bool in_place, std::int64_t more,
     output.commit();
 }
 
+void remove_embeddings(data::H5File& file) {
+  for (const char* dataset : {"/embeddings", "/view_seeds"})
+    if (file.has(dataset)) file.remove(dataset);
+  for (const char* attribute :
+       {"teacher", "teacher_tower", "transform", "plain_transform", "view_size", "exif"})
+    file.remove_attribute(attribute);
+}
+
 }  // namespace vitral::infer

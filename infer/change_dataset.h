@@ -14,4 +14,7 @@ namespace vitral::infer {
 void change_dataset(OutputFile& output, bool in_place, std::int64_t more,
                     const std::function<void(data::H5File& file)>& change);
 
+/// The embeddings that a file has, and all that is said of them.
+void remove_embeddings(data::H5File& file);
+
 }  // namespace vitral::infer

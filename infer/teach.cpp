@@ -16,7 +16,6 @@
 #include "data/images/transform.h"
 #include "data/weights/weights.h"
 #include "infer/change_dataset.h"
-#include "models/hugging_face.h"
 
 namespace vitral::infer {
 namespace {
@@ -128,16 +127,12 @@ const char* name_of(data::PlainTransform transform) {
 // Everything that a row of the journal depends on.
 std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int size,
                         const models::ImageEncoder& encoder) {
-  const nn::BlockConfig& block = encoder.config().block;
   std::error_code ignored;
-  std::string text = fmt::format(
-      "{} images in {} bytes, teacher {:016x} with {} heads and {}, {} [{}]", dataset.size(),
-      std::filesystem::file_size(o.file, ignored), digest_of(data::find_weights(o.teacher)).xxh3, block.heads,
-      models::activation_name(block.activation), o.dtype, encoder.config().embedding);
+  std::string text =
+      fmt::format("{} images in {} bytes, teacher {:016x}, {}, {} [{}]", dataset.size(),
+                  std::filesystem::file_size(o.file, ignored), digest_of(data::find_weights(o.teacher)).xxh3,
+                  encoder.description(), o.dtype, encoder.config().embedding);
   if (!dataset.plain_size(0)) text += fmt::format(", exif {}", data::name(o.exif));
-  const auto& [mean, std] = encoder.preprocessing().statistics;
-  if (mean != models::clip_statistics.mean || std != models::clip_statistics.std)
-    text += fmt::format(", mean {} and std {}", fmt::join(mean, " "), fmt::join(std, " "));
   if (o.views == 0) {
     text += std::string(", ") + name_of(o.transform);
     if (const auto& own = encoder.preprocessing().resize_crop;
@@ -151,20 +146,17 @@ std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int
 
 // From the journal into the file.
 void add_embeddings(data::H5File& file, const data::EmbeddingJournal& journal, const Shape& row, int size,
-                    const TeachOptions& o) {
-  for (const char* old : {"/embeddings", "/view_seeds"})
-    if (file.has(old)) file.remove(old);
+                    const models::ImageEncoder& teacher, const TeachOptions& o) {
+  remove_embeddings(file);
   const std::int64_t row_bytes = row.numel() * static_cast<std::int64_t>(size_of(o.dtype));
   file.create_growing("/embeddings", row, o.dtype, std::max<std::int64_t>((64 << 10) / row_bytes, 1));
   const std::int64_t block = std::max<std::int64_t>(block_bytes / row_bytes, 1);
   for (std::int64_t i = 0; i < journal.rows(); i += block)
     file.append("/embeddings", journal.read(i, std::min(block, journal.rows() - i)));
   file.set_attribute("teacher", o.teacher);
-  file.remove_attribute("exif");
+  file.set_attribute("teacher_tower", teacher.description());
   if (file.has("/encoded")) file.set_attribute("exif", data::name(o.exif));
   if (o.views == 0) {
-    file.remove_attribute("transform");
-    file.remove_attribute("view_size");
     file.set_attribute("plain_transform", name_of(o.transform));
     return;
   }
@@ -174,7 +166,6 @@ void add_embeddings(data::H5File& file, const data::EmbeddingJournal& journal, c
   for (std::int64_t i = 0; i < journal.rows(); ++i)
     for (std::int64_t v = 0; v < views; ++v) seeds.push_back(view_seed(o, i, v));
   file.write_uint64("/view_seeds", seeds, {journal.rows(), views});
-  file.remove_attribute("plain_transform");
   file.set_attribute("transform", data::transform_name(o.augment));
   file.set_attribute("view_size", std::to_string(size));
 }
@@ -247,7 +238,7 @@ TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
   const std::int64_t more =
       journal.rows() * (row.numel() * static_cast<std::int64_t>(size_of(o.dtype)) + 8 * summary.views);
   change_dataset(output, o.in_place, more,
-                 [&](data::H5File& file) { add_embeddings(file, journal, row, source.size(), o); });
+                 [&](data::H5File& file) { add_embeddings(file, journal, row, source.size(), teacher, o); });
   journal.remove();
   return summary;
 }

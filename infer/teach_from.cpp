@@ -82,10 +82,7 @@ TeachFromSummary teach_from(const TeachFromOptions& o) {
   embeddings = embeddings.cast(o.dtype);
   change_dataset(output, o.in_place, images * width * static_cast<std::int64_t>(size_of(o.dtype)),
                  [&](data::H5File& file) {
-                   for (const char* old : {"/embeddings", "/view_seeds"})
-                     if (file.has(old)) file.remove(old);
-                   for (const char* old : {"transform", "view_size", "plain_transform"})
-                     file.remove_attribute(old);
+                   remove_embeddings(file);
                    file.write("/embeddings", embeddings,
                               std::max<std::int64_t>(
                                   (64 << 10) / (width * static_cast<std::int64_t>(size_of(o.dtype))), 1));

@@ -45,7 +45,12 @@ std::string joined(const std::vector<std::string>& lines) {
 TextEmbeddings embed_texts(const models::TextEncoder& clip, const std::vector<std::string>& texts,
                            const std::vector<std::string>& templates) {
   VITRAL_CHECK(!texts.empty(), "texts: none given");
-  TextEmbeddings out{.texts = texts, .embeddings = {}, .lengths = {}, .clip = {}, .templates = templates};
+  TextEmbeddings out{.texts = texts,
+                     .embeddings = {},
+                     .lengths = {},
+                     .clip = {},
+                     .clip_tower = clip.description(),
+                     .templates = templates};
   if (templates.empty()) {
     out.embeddings = clip.embed(texts);
     out.lengths = lengths_of(out.embeddings);
@@ -67,6 +72,7 @@ void write_texts(const std::string& path, const TextEmbeddings& texts) {
   file.write("/embeddings", texts.embeddings);
   file.write("/lengths", texts.lengths);
   if (!texts.clip.empty()) file.set_attribute("clip", texts.clip);
+  if (!texts.clip_tower.empty()) file.set_attribute("clip_tower", texts.clip_tower);
   if (!texts.templates.empty()) file.set_attribute("templates", joined(texts.templates));
   file.close();
   output.commit();
@@ -96,6 +102,7 @@ TextEmbeddings read_texts(const std::string& path) {
       throw_error("{}: /lengths row {} is not a positive number; embed the texts again", path, t);
   }
   out.clip = file.attribute("clip").value_or("");
+  out.clip_tower = file.attribute("clip_tower").value_or("");
   return out;
 }
 

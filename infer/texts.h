@@ -4,7 +4,8 @@
 //
 // Without templates the embeddings are as CLIP gives them. With templates they have unit length: those of all
 // templates, each of unit length, averaged and brought to unit length again; /lengths then says how long
-// CLIP's were. Attributes: clip (the weights), templates (one a line).
+// CLIP's were. Attributes: clip (the weights), clip_tower (heads and activation), templates
+// (one a line).
 //
 //   TextEmbeddings texts = embed_texts(clip, {"cat", "dog"}, {"a photo of a {}", "a drawing of a {}"});
 //   write_texts("texts.h5", texts);
@@ -20,7 +21,8 @@ struct TextEmbeddings {
   std::vector<std::string> texts;      // as given, without the templates
   Tensor embeddings;                   // float32 [T,D]
   Tensor lengths;                      // float32 [T]: of CLIP's embeddings
-  std::string clip;                    // the weights, for the attribute
+  std::string clip = {};               // the weights, for the attribute
+  std::string clip_tower = {};         // TextEncoder::description(), likewise
   std::vector<std::string> templates;  // that they were averaged over
 
   std::int64_t size() const { return static_cast<std::int64_t>(texts.size()); }

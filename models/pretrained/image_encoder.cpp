@@ -41,6 +41,12 @@ ImageEncoder ImageEncoder::load(const std::string& path, Device device, const To
   return out;
 }
 
+std::string ImageEncoder::description() const {
+  const auto& [mean, std] = preprocessing_.statistics;
+  return fmt::format("{}, mean {}, std {}", describe(family_, config().block), fmt::join(mean, " "),
+                     fmt::join(std, " "));
+}
+
 Tensor ImageEncoder::prepare(const Tensor& image, data::PlainTransform transform) const {
   const int size = config().image_size;
   if (transform == data::PlainTransform::resize) return data::validation_transform(image, size);

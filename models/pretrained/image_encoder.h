@@ -29,6 +29,9 @@ class ImageEncoder {
   /// uint8 [H,W,3] -> [S,S,3]; `transform` clip: its own preprocessing. UsageError: what its files want is
   /// not to be had.
   Tensor prepare(const Tensor& image, data::PlainTransform transform) const;
+  /// What was used, for the files that its embeddings go into: "CLIP, 12 heads, quick_gelu, mean 0.481 ...,
+  /// std ...". Distinguishes any two uses of the same weights.
+  std::string description() const;
   /// What neither the files nor the caller said (models/pretrained/tower_choices.h); "": nothing.
   const std::string& guessed() const { return guessed_; }
 

@@ -30,7 +30,7 @@ class TextEncoder {
 
   const TextTowerConfig& config() const { return tower_->config(); }
   /// As ImageEncoder's.
-  std::string_view family() const { return family_; }
+  std::string description() const { return describe(family_, config().block); }
   const std::string& guessed() const { return guessed_; }
 
   /// Texts as they are -> float32 [T,E], not of unit length. UsageError: no texts; a text longer than the

@@ -26,4 +26,8 @@ std::string guessed_of(const data::NamedTensors& tensors, const Metadata& config
   return out.empty() ? "" : fmt::format("as in {}: {}", usual, out);
 }
 
+std::string describe(std::string_view family, const nn::BlockConfig& block) {
+  return fmt::format("{}, {} heads, {}", family, block.heads, activation_name(block.activation));
+}
+
 }  // namespace vitral::models

@@ -23,4 +23,7 @@ Metadata with_choices(Metadata config, const std::string& group, const TowerChoi
 std::string guessed_of(const data::NamedTensors& tensors, const Metadata& config, const std::string& group,
                        std::string_view usual, const nn::BlockConfig& taken);
 
+/// "CLIP, 12 heads, quick_gelu".
+std::string describe(std::string_view family, const nn::BlockConfig& block);
+
 }  // namespace vitral::models

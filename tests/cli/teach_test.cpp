@@ -105,6 +105,11 @@ TEST_F(Teach, TheConfigurationBesideTheFileCounts) {
   expect_done(told);
   EXPECT_EQ(told.err.find("OpenAI"), std::string::npos) << told.err;
   EXPECT_EQ(embeddings(), configured);
+  // What was used is stored.
+  const std::string used =
+      "CLIP, 4 heads, gelu, mean 0.48145467 0.4578275 0.40821072, std 0.26862955 0.2613026 0.2757771";
+  EXPECT_EQ(data::H5File::open(file()).attribute("teacher_tower"), used);
+  EXPECT_NE(run({"info", file()}).out.find(used), std::string::npos);
   const Result guessed = teach({"--force"});
   expect_done(guessed);
   EXPECT_NE(
@@ -248,7 +253,7 @@ TEST_F(Teach, GoesOnAfterAnInterruption) {
   // So are the same weights read otherwise.
   Program::Arguments heads = options;
   heads.insert(heads.end(), {"--heads", "2"});
-  EXPECT_NE(teach(heads).err.find(" with 2 heads and quick_gelu, "), std::string::npos);
+  EXPECT_NE(teach(heads).err.find(", CLIP, 2 heads, quick_gelu, "), std::string::npos);
   const Result r = teach(options);
   expect_done(r);
   EXPECT_EQ(r.err.substr(0, 15), "went on after t");

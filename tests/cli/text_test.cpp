@@ -53,6 +53,7 @@ TEST_F(EmbedText, IsTheEncoderOnEachText) {
     EXPECT_EQ(file.read_strings("/texts"), expected);
     EXPECT_LT(test::relative_error(file.read("/embeddings"), clip.embed(expected)), 1e-6);
     EXPECT_EQ(file.attribute("clip"), clip_);
+    EXPECT_EQ(file.attribute("clip_tower"), "CLIP, 1 heads, quick_gelu");
   }
   std::ofstream(dir_ / "templates.txt") << "the {}\n";
   expect_done(run({"embed", "--text", "cat", "--template", "a {}", "--templates", dir_ / "templates.txt",
