@@ -5,9 +5,9 @@
 #include <filesystem>
 
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include "base/error.h"
+#include "base/terminal.h"
 
 namespace vitral::cli {
 
@@ -88,11 +88,11 @@ void check_output(const std::string& output, const std::vector<std::string>& inp
 }
 
 std::function<void(std::int64_t, std::int64_t)> terminal_counter(const std::string& what) {
-  if (isatty(STDERR_FILENO) == 0) return {};
+  if (!can_redraw(stderr)) return {};
   return [what](std::int64_t done, std::int64_t total) {
-    std::fprintf(stderr, "\r%s %lld/%lld%s", what.c_str(), static_cast<long long>(done),
-                 static_cast<long long>(total), done == total ? "\n" : "");
-    std::fflush(stderr);
+    const std::string count = fmt::format("{}/{}", done, total);
+    redraw(stderr, longest_that_fits({what + " " + count, count}, columns_of(stderr)));
+    if (done == total) std::fputc('\n', stderr);
   };
 }
 

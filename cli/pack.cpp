@@ -4,8 +4,6 @@
 #include <cstdio>
 #include <memory>
 
-#include <unistd.h>
-
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -81,12 +79,9 @@ void add_pack(Program& program) {
     auto& options = args->pack;
     for (const auto& text : args->limits) options.limits.push_back(parse_limit(text));
     options.exif = args->exif.value();
-    const bool terminal = isatty(STDERR_FILENO) != 0;
-    if (terminal)
-      options.progress = [](std::int64_t done, std::int64_t total) {
-        if (done % 16 == 0 || done == total)
-          std::fprintf(stderr, "\rpack: %lld of %lld images%s", static_cast<long long>(done),
-                       static_cast<long long>(total), done == total ? "\n" : "");
+    if (const auto counter = terminal_counter("packed"))
+      options.progress = [counter](std::int64_t done, std::int64_t total) {
+        if (done % 16 == 0 || done == total) counter(done, total);
       };
     const data::PackSummary summary = data::pack(options);
     report_skipped(summary.skipped, summary.found);

@@ -3,16 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
-#include <string_view>
 #include <utility>
-#include <vector>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
+
+#include "base/terminal.h"
 
 namespace vitral::train {
 namespace {
@@ -36,13 +32,14 @@ std::string format_duration(double seconds) {
 
 std::string format_bar(const ProgressState& p, int columns) {
   const std::string epoch = fmt::format("epoch {}/{} ", p.epoch, p.epochs);
-  const std::string step = fmt::format("step {}/{} loss {:.4f}", p.step, p.total_steps, p.loss);
+  const std::string count = fmt::format("{}/{}", p.step, p.total_steps),
+                    loss = fmt::format(" loss {:.4f}", p.loss);
+  const std::string step = "step " + count + loss;
   const std::string speed = fmt::format(" {:.1f} images/s", p.images_per_second);
   const std::string wait = " wait " + percent(p.data_wait);
   const std::string eta = " ETA " + format_duration(p.seconds_left);
 
-  const std::size_t room =
-      static_cast<std::size_t>(std::max(columns, 1)) - 1;  // the last column wraps on some
+  const std::size_t room = room_on_line(columns);
   constexpr std::size_t shortest_bar = 10, longest_bar = 30;
   const std::size_t text = epoch.size() + step.size() + speed.size() + wait.size() + eta.size();
   if (text + shortest_bar + 3 <= room) {
@@ -55,14 +52,9 @@ std::string format_bar(const ProgressState& p, int columns) {
     bar.resize(width, ' ');
     return fmt::format("{}[{}] {}{}{}{}", epoch, bar, step, speed, wait, eta);
   }
-  for (const auto& parts : {std::vector{epoch, step, speed, wait, eta},
-                            {epoch, step, speed, eta},
-                            {step, speed, eta},
-                            {step, eta}}) {
-    std::string line = fmt::format("{}", fmt::join(parts, ""));
-    if (line.size() <= room) return line;
-  }
-  return step.substr(0, room);
+  return longest_that_fits({epoch + step + speed + wait + eta, epoch + step + speed + eta, step + speed + eta,
+                            step + eta, step, count + loss, "step " + count, count},
+                           columns);
 }
 
 std::string format_line(const ProgressState& p) {
@@ -74,13 +66,8 @@ std::string format_line(const ProgressState& p) {
 Progress::Output Progress::Output::of(std::FILE* file) {
   Output output;
   output.file = file;
-  const char* term = std::getenv("TERM");
-  output.terminal = ::isatty(::fileno(file)) != 0 && term && std::string_view(term) != "dumb";
-  output.columns = [file] {
-    winsize size{};
-    if (::ioctl(::fileno(file), TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
-    return static_cast<int>(size.ws_col);
-  };
+  output.terminal = can_redraw(file);
+  output.columns = [file] { return columns_of(file); };
   output.clock = [] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
   };
@@ -117,8 +104,7 @@ void Progress::step(ProgressState state) {
 void Progress::draw(double now) {
   last_drawn_ = now;
   bar_shown_ = true;
-  std::fprintf(output_.file, "\r%s\x1b[K", format_bar(state_, output_.columns()).c_str());
-  std::fflush(output_.file);
+  redraw(output_.file, format_bar(state_, output_.columns()));
 }
 
 void Progress::message(const std::string& text) {

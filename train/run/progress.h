@@ -21,8 +21,8 @@ struct ProgressState {
 std::string format_duration(double seconds);
 
 /// epoch 3/100 [=====>    ] step 12/50 loss 18.1234 15.2 images/s wait 3% ETA 1:02:03
-/// Shorter than `columns`, so that a terminal does not wrap it: without the bar where that does not fit, then
-/// without wait, epoch and images/s, then cut.
+/// Shorter than `columns`, so that a terminal does not wrap it: fields that do not fit are left out whole,
+/// first the bar, then wait, epoch and images/s, at last the loss.
 std::string format_bar(const ProgressState& state, int columns);
 
 /// epoch 3/100 step 12/50 loss 18.1234 lr 0.001 15.2 images/s wait 3% ETA 1:02:03

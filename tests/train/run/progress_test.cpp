@@ -52,7 +52,11 @@ TEST(Progress, TheBarTakesWhatTheTerminalHas) {
   EXPECT_EQ(format_bar(state, 69), "epoch 3/100 step 12/48 loss 18.1234 15.2 images/s ETA 1:02:03");
   EXPECT_EQ(format_bar(state, 60), "step 12/48 loss 18.1234 15.2 images/s ETA 1:02:03");
   EXPECT_EQ(format_bar(state, 45), "step 12/48 loss 18.1234 ETA 1:02:03");
-  EXPECT_EQ(format_bar(state, 20), "step 12/48 loss 18.");
+  EXPECT_EQ(format_bar(state, 24), "step 12/48 loss 18.1234");
+  EXPECT_EQ(format_bar(state, 23), "12/48 loss 18.1234");
+  EXPECT_EQ(format_bar(state, 18), "step 12/48");
+  EXPECT_EQ(format_bar(state, 10), "12/48");
+  EXPECT_EQ(format_bar(state, 5), "");
   EXPECT_EQ(format_bar(state, 1), "");
   EXPECT_EQ(format_bar(state, 0), "");
   for (int columns = 1; columns < 200; ++columns)
