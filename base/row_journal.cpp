@@ -58,10 +58,14 @@ RowJournal::RowJournal(std::string path, std::string_view format, const std::str
   synced_ = now();
 }
 
+RowJournal::~RowJournal() {
+  if (rows_ == 0) remove();
+}
+
 void RowJournal::write(const void* data, std::int64_t bytes) {
   if (!write_all(descriptor_, data, static_cast<std::size_t>(bytes)))
-    throw_error("{}: cannot be written: {}; the rows so far are kept, make room and run the command again",
-                path_, std::strerror(errno));
+    throw_error("{}: cannot be written: {}; {}make room and run the command again", path_,
+                std::strerror(errno), rows_ > 0 ? "the rows so far are kept, " : "");
 }
 
 void RowJournal::append(const void* rows, std::int64_t count) {

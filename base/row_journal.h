@@ -4,7 +4,8 @@
 //   for (std::int64_t i = journal.rows(); i < all; i += n) journal.append(rows, n);
 //
 // Layout: the format and the identity, a line of text each, then the rows end to end. A torn row at the end,
-// which a killed process may leave, is cut off on opening.
+// which a killed process may leave, is cut off on opening. One without rows goes with its owner: there is
+// nothing in it to go on from.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -20,6 +21,9 @@ class RowJournal {
   /// rows depend on, one line. UsageError: the journal there is of another identity, or this is no journal of
   /// this format (it says what to do); another process has it open; it cannot be created.
   RowJournal(std::string path, std::string_view format, const std::string& identity, std::int64_t row_bytes);
+  ~RowJournal();
+  RowJournal(const RowJournal&) = delete;
+  RowJournal& operator=(const RowJournal&) = delete;
 
   std::int64_t rows() const { return rows_; }
   /// Durable at the latest after some seconds of further appends. Error: the disk is full.

@@ -13,7 +13,7 @@ void require_room(const std::string& path, std::int64_t bytes) {
   const auto room = std::filesystem::space(path, unknown);
   if (!unknown && room.available < static_cast<std::uintmax_t>(bytes) + (16 << 20))
     throw_error(
-        "{}: {} MB more are needed on its disk; the embeddings so far are kept, make room and run it again",
+        "{}: {} MB more are needed on its disk; the file is as it was, make room and run the command again",
         path, (bytes >> 20) + 16);
 }
 

@@ -185,7 +185,6 @@ bool embed_all(const models::ImageEncoder& teacher, const data::Dataset& dataset
   std::future<Pictures> next;
   if (journal.rows() < count) next = std::async(policy, read, journal.rows());
   while (journal.rows() < count) {
-    if (o.stop && o.stop()) return false;
     const std::int64_t first = journal.rows();
     const Pictures pictures = next.get();
     const auto n = static_cast<std::int64_t>(pictures.problems.size());
@@ -201,6 +200,7 @@ bool embed_all(const models::ImageEncoder& teacher, const data::Dataset& dataset
     embeddings = embeddings.cast(o.dtype);
     journal.append(o.views > 0 ? embeddings.reshape({n, views, width}) : embeddings);
     if (o.progress) o.progress(first + n, count);
+    if (first + n < count && o.stop && o.stop()) return false;
   }
   return true;
 }

@@ -96,9 +96,12 @@ TEST(RowJournal, GoesOnAfterTheLastWholeRow) {
   }
   for (std::size_t length = 0; length < std::string("test-1\nx\n").size(); ++length) {  // not even the head
     put_file(path, whole.substr(0, length));
-    EXPECT_EQ(open("x").rows(), 0);
+    RowJournal journal = open("x");
+    EXPECT_EQ(journal.rows(), 0);
     EXPECT_EQ(bytes_of_file(path), "test-1\nx\n");
   }
+  EXPECT_FALSE(std::filesystem::exists(path));  // it had no rows
+  put_file(path, whole);
   EXPECT_EQ(message_of([&] { open("y"); }),
             path +
                 ": an unfinished run of another kind (x) is kept here, this one is y; finish it with its own "

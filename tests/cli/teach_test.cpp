@@ -275,6 +275,9 @@ TEST_F(Teach, AFullDiskKeepsWhatIsDone) {
        file() +
            ".teach: cannot be written: File too large; the rows so far are kept, make room and run the "
            "command again");
+  const Result none = Program(arguments({"--batch", "8", "--restart"}), limit(200)).wait();
+  fail(none, 1, file() + ".teach: cannot be written: File too large; make room and run the command again");
+  EXPECT_FALSE(std::filesystem::exists(file() + ".teach"));
   // The journal fits now, the copy of the file does not.
   const Result copy = Program(arguments({"--batch", "8"}), limit(100000)).wait();
   EXPECT_EQ(copy.status, 1);
