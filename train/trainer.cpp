@@ -38,6 +38,11 @@ class Run {
   bool final_validation_due() const {
     return at_.step >= total_steps_ && at_.batch > 0 && !validation_pending();
   }
+  // Then its end is the best there is; a resume with more steps forgets that.
+  bool ends_without_best(bool stopped) const {
+    return !stopped && final_validation_due() && at_.best_step < 0 &&
+           (!val_loader_ || std::isfinite(summary_.validation.front().value));
+  }
   bool trained() const { return at_.step >= total_steps_ && !validation_pending(); }
   bool at_boundary() const;
   bool checkpoint_due() const;
@@ -123,6 +128,7 @@ RunSummary Run::run() {
   }
   if (!stopped && final_validation_due()) stopped = !validate_now(stop);
   if (!folder_->saved(at_)) save(false);
+  if (ends_without_best(stopped)) folder_->name_best(at_.step);
   reporter_->finish();
   const bool validated = !validation_pending() && !(stopped && val_loader_ && final_validation_due());
   summary_.end = at_.step >= total_steps_ && validated ? RunEnd::finished : RunEnd::stopped;
@@ -192,11 +198,20 @@ void Run::load(const Checkpoint& checkpoint, const std::string& where, std::vect
   at_.step = checkpoint.step;
   if (!warning.empty()) warnings.push_back(warning);
   make_plan();
+  double planned = nan;
   try {
     schedule_->load_state(checkpoint.state.at("schedule"));
+    planned = checkpoint.state.value("next_lr", nan);
   } catch (const json::exception&) {
     throw_error("{}: state.json is not of a training run", where);
   }
+  // Another plan is allowed, but seldom meant: a cosine that gets more epochs jumps up again.
+  const double next = schedule_->lr(at_.step);
+  if (at_.step < total_steps_ && std::abs(next - planned) > 1e-6 * planned)
+    warnings.push_back(fmt::format(
+        "{}: the next learning rate was to be {:.3g}, now it is {:.3g}: {} with train.optimizer.lr={:.3g} "
+        "up to step {}; choose a lower one where that is too much",
+        where, planned, next, config_.train.scheduler.name, config_.train.optimizer.lr, total_steps_));
 }
 
 // How many steps there will be, counted from where the run stands: the epochs so far may have had another
@@ -309,7 +324,9 @@ void Run::save(bool best) {
                  .model = weights,
                  .model_metadata = std::move(metadata),
                  .optimizer = optimizer,
-                 .state = {{"trainer", to_json(at_, order())}, {"schedule", schedule_->state()}}},
+                 .state = {{"trainer", to_json(at_, order())},
+                           {"schedule", schedule_->state()},
+                           {"next_lr", schedule_->lr(at_.step)}}},
                 at_, best);
 }
 

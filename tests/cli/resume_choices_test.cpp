@@ -5,6 +5,7 @@
 #include "data/weights/checkpoint_files.h"
 #include "data/weights/weights.h"
 #include "tests/cli/small_run.h"
+#include "tests/train/run/event_file.h"
 
 namespace vitral {
 namespace {
@@ -108,6 +109,74 @@ TEST(ResumeChoices, TheBestIsOfTheRunsOwnPast) {
   test::expect_done(small({"train.epochs=4", "train.keep=10", "train.max_steps=3", "--resume",
                            run + "/checkpoints/step-000000003"}));
   EXPECT_EQ(named(run, "best"), "step-000000003");
+}
+
+// A run that ends inside its first epoch has weights that were validated; a resume is as if it had not ended.
+TEST(ResumeChoices, TheBestOfAShortRunIsItsEnd) {
+  const SmallRun small(24, true);
+  const std::string run = small.output("run"), whole = small.output("whole");
+  test::expect_done(small({"train.max_steps=2"}));
+  EXPECT_EQ(named(run, "best"), "step-000000002");
+  test::expect_done(small({"train.max_steps=2", "--resume", "auto"}));
+  EXPECT_EQ(named(run, "best"), "step-000000002");
+  test::expect_done(small({"--resume", "auto"}));
+  test::expect_done(small({"train.output=" + whole}));
+  for (const char* file : {"/model.safetensors", "/optimizer.safetensors"})
+    EXPECT_EQ(test::bytes_of_file(test::latest(run) + file), test::bytes_of_file(test::latest(whole) + file));
+  EXPECT_EQ(test::metric(run, "train", "loss"), test::metric(whole, "train", "loss"));
+  EXPECT_EQ(named(run, "best"), named(whole, "best"));
+  // Behind a whole epoch the best is that of an epoch.
+  const std::string longer = small.output("longer");
+  test::expect_done(small({"train.max_steps=4", "train.output=" + longer}));
+  EXPECT_EQ(named(longer, "best"), "step-000000003");
+}
+
+TEST(ResumeChoices, AJumpOfTheLearningRateIsSaid) {
+  for (const auto& [name, planned, now] :
+       {std::tuple{"cosine", "1e-06", "0.000501"}, {"one_cycle", "4e-09", "0.000647"}}) {
+    SCOPED_TRACE(name);
+    const SmallRun small;
+    const Program::Arguments cycle{fmt::format("train.scheduler={{name: {}}}", name)};
+    test::expect_done(small(cycle));  // 6 steps
+    Program::Arguments more = cycle;
+    more.insert(more.end(), {"train.epochs=4", "--resume", "auto"});
+    const std::string from = test::latest(small.output("run"));
+    const test::Result r = small(more);
+    EXPECT_EQ(r.err.find(fmt::format(
+                  "warning: {}: the next learning rate was to be {}, now it is {}: {} with "
+                  "train.optimizer.lr=0.001 up to step 12; choose a lower one where that is too much\n",
+                  from, planned, now, name)),
+              0U)
+        << r.err;
+    // The plan is that of the new length: nothing to say.
+    more[1] = "train.epochs=4";
+    EXPECT_EQ(small(more).err.find("warning"), std::string::npos);
+  }
+}
+
+// A clock that was set back, or another machine's.
+TEST(ResumeChoices, TensorBoardShowsTheStepsInTheirOrder) {
+  const SmallRun small;
+  const std::string run = small.output("run");
+  test::expect_done(small({"train.max_steps=3"}));
+  const auto event_files = [&] {
+    std::vector<std::string> files;
+    for (const auto& entry : std::filesystem::directory_iterator(run))
+      if (entry.path().filename().string().starts_with("events.")) files.push_back(entry.path().string());
+    std::sort(files.begin(), files.end());  // as TensorBoard reads them
+    return files;
+  };
+  ASSERT_EQ(event_files().size(), 1U);
+  std::filesystem::rename(event_files().front(), run + "/events.out.tfevents.1999999999.ahead.1.0");
+  test::expect_done(small({"--resume", "auto"}));
+  ASSERT_EQ(event_files().size(), 2U);
+  EXPECT_TRUE(event_files().back().starts_with(run + "/events.out.tfevents.2000000000."))
+      << event_files().back();
+  std::vector<std::int64_t> steps;
+  for (const auto& file : event_files())
+    for (const auto& event : test::read_events(file))
+      if (event.scalars.contains("train/loss")) steps.push_back(event.step);
+  EXPECT_EQ(steps, (std::vector<std::int64_t>{1, 2, 3, 4, 5, 6}));
 }
 
 TEST(ResumeChoices, InitFromIsOfANewRunOnly) {

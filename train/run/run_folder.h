@@ -31,6 +31,8 @@ class RunFolder {
   void record(const ValRecord& record);
   /// The checkpoint of `at`; records so far are on the disk before it.
   void save(const Checkpoint& checkpoint, const Position& at, bool best);
+  /// Makes `best` name the checkpoint of this step, which is there.
+  void name_best(std::int64_t step) { store_->set_best(step); }
   /// Whether that would be the checkpoint that is there.
   bool saved(const Position& at) const { return saved_ == std::pair{at.step, at.batch}; }
 
