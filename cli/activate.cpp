@@ -49,7 +49,8 @@ bool are_datasets(const std::vector<std::string>& inputs) {
 std::vector<infer::ImageActivations> of_files(const Arguments& a, const models::Encoder& encoder,
                                               const std::vector<data::ImageFile>& files,
                                               const std::vector<infer::PatchTarget>& targets,
-                                              const models::ImageEncoder* teacher) {
+                                              const models::ImageEncoder* teacher,
+                                              std::vector<data::SkippedFile>& skipped) {
   std::vector<infer::ImageActivations> out;
   for (const auto& file : files) {
     try {
@@ -60,11 +61,11 @@ std::vector<infer::ImageActivations> of_files(const Arguments& a, const models::
       throw;
     } catch (const Error& e) {
       if (files.size() == 1) throw;
-      std::fprintf(stderr, "skipped: %s\n", one_line(e.what()).c_str());
+      skipped.push_back({file.name, one_line(e.what())});
     }
   }
-  if (out.empty())
-    throw_error("{}: nothing written, none of the {} images can be read", a.output, files.size());
+  report_skipped(skipped, static_cast<std::int64_t>(files.size()));
+  if (out.empty()) throw_error("{}: none of the {} images can be read", a.inputs.front(), files.size());
   return out;
 }
 
@@ -123,8 +124,9 @@ void run(const Arguments& a) {
   const models::ImageEncoder* other = teacher ? &*teacher : nullptr;
 
   std::vector<infer::ImageActivations> images;
+  std::vector<data::SkippedFile> skipped;
   if (!datasets) {
-    images = of_files(a, encoder, files, targets, other);
+    images = of_files(a, encoder, files, targets, other, skipped);
   } else {
     data::Dataset dataset = data::Dataset::open(a.inputs);
     dataset.set_exif(a.exif.value());
@@ -141,7 +143,8 @@ void run(const Arguments& a) {
     data::write_image(a.output, infer::draw_activations(rows, picture));
   }
   if (a.json) {
-    ordered_json out = {{"images", ordered_json::array()}};
+    ordered_json out = {
+        {"images", ordered_json::array()}, {"skipped", json_of(skipped)}, {"left_out", json_of(left_out)}};
     for (const auto& image : images) out["images"].push_back(numbers_of(image));
     print_json(out);
   } else {

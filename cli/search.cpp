@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "base/text.h"
 #include "cli/common.h"
@@ -112,6 +114,7 @@ Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
     if (progress) progress(begin + count, total);
   }
   out.images = static_cast<std::int64_t>(file_of->size());
+  report_skipped(out.skipped, total);
   if (out.images == 0) throw_error("{}: none of the {} images can be read", a.images.front(), total);
   out.names = [files, file_of](const std::vector<std::int64_t>& rows) {
     std::vector<std::string> names;
@@ -123,6 +126,21 @@ Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
     return data::read_image((*files)[(*file_of)[static_cast<std::size_t>(row)]].path, {.exif = exif});
   };
   return out;
+}
+
+// The file of a stored name. Error, saying what --root should be: it is not there.
+std::string file_of(const infer::StoredEmbeddings& stored, const std::string& root, const std::string& name) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  const fs::path inside = fs::path(root) / name;
+  if (fs::exists(inside, ignored)) return inside.string();
+  if (!stored.names_are_paths())
+    throw_error("{}: is not there; --root must be the folder that /names of {} are relative to",
+                inside.string(), stored.path());
+  if (fs::exists(name, ignored)) return name;
+  throw_error(
+      "{}: is neither in {} nor here; /names of {} are paths, --root must be the folder they began in", name,
+      root, stored.path());
 }
 
 // Embeddings that a file holds, and a teacher's in another one.
@@ -168,9 +186,17 @@ Searched search_stored(const Arguments& a, const infer::TextEmbeddings* texts) {
         [&](const Tensor& rows, std::int64_t first) { out.rankings[1].search.add(rows, first); });
   out.images = stored->size();
   out.names = [stored](const std::vector<std::int64_t>& rows) { return stored->names(rows); };
-  out.image = [stored, root = a.root, exif = a.exif.value()](std::int64_t row, const std::string& name) {
-    if (root.empty() && stored->has_images()) return stored->image(row);
-    return data::read_image((std::filesystem::path(root) / name).string(), {.exif = exif});
+  if (a.root.empty()) {
+    out.image = [stored](std::int64_t row, const std::string&) { return stored->image(row); };
+    return out;
+  }
+  out.image = [stored, root = a.root, exif = a.exif.value(),
+               repeated = std::optional<std::set<std::string>>()](std::int64_t,
+                                                                  const std::string& name) mutable {
+    if (!repeated) repeated = stored->repeated_names();
+    if (repeated->contains(name))
+      throw_error("{}: several rows of {} have this name; embed the images again", name, stored->path());
+    return data::read_image(file_of(*stored, root, name), {.exif = exif});
   };
   return out;
 }
@@ -201,6 +227,21 @@ Results results_of(const Searched& searched) {
     for (auto& found : query)
       for (auto& one : found) one.name = std::move(*next++);
   return results;
+}
+
+// Names that older versions or other programs have stored.
+void report_repeated_names(const Results& results) {
+  std::map<std::string, std::int64_t> row_of;
+  for (const auto& query : results)
+    for (const auto& found : query)
+      for (const Found& f : found) {
+        const auto [at, added] = row_of.emplace(f.name, f.row);
+        if (added || at->second == f.row) continue;
+        std::fprintf(stderr, "rows %lld and %lld are both called %s; --json tells such rows apart by index\n",
+                     static_cast<long long>(at->second), static_cast<long long>(f.row),
+                     one_line(f.name).c_str());
+        return;
+      }
 }
 
 void print_table(const Searched& searched, const Results& results) {
@@ -300,13 +341,13 @@ void run(const Arguments& a) {
   if (texts) searched.queries = texts->texts;
   for (const auto& image : a.query_images) searched.queries.push_back(image);
 
-  for (const auto& s : searched.skipped) std::fprintf(stderr, "skipped: %s\n", s.reason.c_str());
   report_left_out(searched.left_out);
   for (const auto& ranking : searched.rankings)
     if (ranking.search.skipped() > 0)
       std::fprintf(stderr, "left out: %lld rows (%s) that are zero or not finite\n",
                    static_cast<long long>(ranking.search.skipped()), ranking.who);
   const Results results = results_of(searched);
+  report_repeated_names(results);
   if (!a.output.empty()) write_sheet(a, searched, results);
   if (a.json)
     print_hits(searched, results, texts ? texts->texts.size() : 0);

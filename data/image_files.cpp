@@ -106,17 +106,22 @@ class Search {
   std::vector<ImageFile> found_;
 };
 
+std::string path_name(const ImageFile& file) {
+  return fs::path(file.path).lexically_normal().generic_string();
+}
+
 void make_unique(std::vector<ImageFile>& files) {
   std::unordered_set<std::string> seen;
   const auto again = [&](const std::string& text) { return !seen.insert(text).second; };
-  std::erase_if(files,
-                [&](const ImageFile& f) { return again(fs::path(f.path).lexically_normal().string()); });
+  std::erase_if(files, [&](const ImageFile& f) { return again(path_name(f)); });
   seen.clear();
   if (std::none_of(files.begin(), files.end(), [&](const ImageFile& f) { return again(f.name); })) return;
-  for (ImageFile& file : files) file.name = fs::path(file.path).lexically_normal().generic_string();
+  for (ImageFile& file : files) file.name = path_name(file);
 }
 
 }  // namespace
+
+bool is_named_by_path(const ImageFile& file) { return file.name == path_name(file); }
 
 std::string describe(const LeftOut& left_out) {
   std::vector<std::string> kinds;

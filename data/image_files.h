@@ -24,6 +24,9 @@ using LeftOut = std::map<std::string, std::int64_t>;
 /// "left out: 3 .mp4, 2 .zip (2 archives: give them by name)"; "" where nothing was.
 std::string describe(const LeftOut& left_out);
 
+/// Whether the name is the path as it was given, and so finds the file from the folder that it was given in.
+bool is_named_by_path(const ImageFile& file);
+
 /// Of files themselves; of folders all images to any depth, sorted by name: files with the suffix of a
 /// format, whatever their bytes, and others whose bytes begin as an image does. In the order of the inputs.
 /// Links are followed, but not into a folder that the search is in already. A path that is there twice, as a

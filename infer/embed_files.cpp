@@ -92,12 +92,7 @@ class Embedding {
     data::EmbeddingJournal journal(kept, identity_of(encoder_, images_, options_), {row_.size()},
                                    DType::float32);
     summary_.resumed = std::min(journal.rows(), summary_.found);
-    try {
-      embed(journal);
-    } catch (...) {
-      if (journal.rows() == 0) journal.remove();
-      throw;
-    }
+    embed(journal);
     if (summary_.stopped) return summary_;
     write(journal, output);
     journal.remove();
@@ -181,6 +176,8 @@ class Embedding {
       file.write_strings("/skipped/reasons", reasons);
     }
     file.set_attribute("model", options_.weights);
+    if (std::all_of(images_.begin(), images_.end(), data::is_named_by_path))
+      file.set_attribute("names", "paths");
     file.set_attribute("transform", options_.scaled_decode ? "scaled_decode,resize" : "resize");
     file.close();
     output.commit();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <numeric>
 #include <optional>
 
 #include "base/input_file.h"
@@ -110,6 +111,18 @@ std::vector<std::string> StoredEmbeddings::names(const std::vector<std::int64_t>
                                                                     : fmt::format("image {}", row));
   return out;
 }
+
+std::set<std::string> StoredEmbeddings::repeated_names() const {
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(size()));
+  std::iota(rows.begin(), rows.end(), std::int64_t{0});
+  std::vector<std::string> all = names(rows);
+  std::sort(all.begin(), all.end());
+  std::set<std::string> out;
+  for (auto at = all.begin(); (at = std::adjacent_find(at, all.end())) != all.end(); ++at) out.insert(*at);
+  return out;
+}
+
+bool StoredEmbeddings::names_are_paths() const { return state_->file->attribute("names") == "paths"; }
 
 Tensor StoredEmbeddings::image(std::int64_t row) const {
   VITRAL_CHECK(has_images(), "{}: holds embeddings and no images", path());

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,10 @@ class StoredEmbeddings {
   void each_block(const std::function<void(const Tensor& rows, std::int64_t first)>& use) const;
   /// Entries of /names, or "image 17" where there are none.
   std::vector<std::string> names(const std::vector<std::int64_t>& rows) const;
+  /// Those of names() that several rows have, as older versions and other programs write them.
+  std::set<std::string> repeated_names() const;
+  /// Whether the names are paths as they were given, not relative to one folder.
+  bool names_are_paths() const;
   /// Whether the file is a dataset, which holds the images.
   bool has_images() const;
   /// uint8 [H,W,3], of a dataset.

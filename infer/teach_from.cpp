@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <sstream>
 
 #include "base/text.h"
@@ -31,11 +32,15 @@ std::vector<std::int64_t> rows_by_name(const data::Dataset& dataset, const std::
     if (!row.emplace(names[i], static_cast<std::int64_t>(i)).second)
       throw_error<UsageError>("{}: two rows are called {}; names must be unique", from, shown(names[i]));
   std::vector<std::int64_t> rows;
+  std::set<std::string> named;
   for (std::int64_t i = 0; i < dataset.size(); ++i) {
-    const auto found = row.find(dataset.name(i));
+    const std::string name = dataset.name(i);
+    const auto found = row.find(name);
     if (found == row.end())
-      throw_error<UsageError>("{}: has no row for {} of {}", from, shown(dataset.name(i)),
-                              dataset.paths().front());
+      throw_error<UsageError>("{}: has no row for {} of {}", from, shown(name), dataset.paths().front());
+    if (!named.insert(name).second)
+      throw_error<UsageError>("{}: two images are called {}; names must be unique, pack the images again",
+                              dataset.paths().front(), shown(name));
     rows.push_back(found->second);
   }
   return rows;

@@ -240,7 +240,7 @@ TEST_F(SearchText, WhatDoesNotDecodeIsToldAndLeftOut) {
   std::ofstream(images_ + "/1.png") << "no image";
   const test::Result r = run({"search", weights, images_, "--text", "a", "--clip", clip_, "--json"});
   expect_done(r);
-  EXPECT_EQ(r.err, "skipped: " + images_ + "/1.png: not an image of a known format\n");
+  EXPECT_EQ(r.err, "skipped 1 of 5 images: " + images_ + "/1.png: not an image of a known format\n");
   const json told = json::parse(r.out);
   EXPECT_EQ(told["images"], 4);
   EXPECT_EQ(told["skipped"][0]["name"], "1.png");
