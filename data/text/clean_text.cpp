@@ -55,15 +55,6 @@ bool is_space(char32_t c) {
          category == UTF8PROC_CATEGORY_ZP;
 }
 
-// What Python's str.strip() takes away: also the four separators of ASCII.
-bool is_stripped(char32_t c) { return is_space(c) || (c >= 0x1C && c <= 0x1F); }
-
-std::u32string_view stripped(std::u32string_view text) {
-  while (!text.empty() && is_stripped(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_stripped(text.back())) text.remove_suffix(1);
-  return text;
-}
-
 std::u32string single_spaces(std::u32string_view text) {
   std::u32string out;
   out.reserve(text.size());
@@ -88,23 +79,8 @@ std::vector<std::size_t> final_sigmas(std::string_view text) {
   return places;
 }
 
-}  // namespace
-
-std::u32string normal_form_c(std::u32string_view text) {
-  if (std::none_of(text.begin(), text.end(), [](char32_t c) { return c >= first_that_composes; }))
-    return std::u32string(text);
-  std::vector<std::int32_t> codes = decomposed(text);
-  order_marks(codes);
-  const auto length =
-      utf8proc_normalize_utf32(codes.data(), static_cast<std::ptrdiff_t>(codes.size()),
-                               static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  if (length < 0) throw_error("text: {}", utf8proc_errmsg(length));
-  return {codes.begin(), codes.begin() + length};
-}
-
-std::u32string lower_case(std::u32string_view text) {
-  std::vector<std::size_t> finals;
-  if (text.find(capital_sigma) != text.npos) finals = final_sigmas(to_utf8(text));
+// `finals`: the bytes of UTF-8 at which final sigmas stand.
+std::u32string lowered(std::u32string_view text, const std::vector<std::size_t>& finals) {
   std::u32string out;
   out.reserve(text.size());
   std::size_t byte = 0;
@@ -121,6 +97,36 @@ std::u32string lower_case(std::u32string_view text) {
     byte += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
   }
   return out;
+}
+
+}  // namespace
+
+std::u32string normal_form_c(std::u32string_view text) {
+  if (std::none_of(text.begin(), text.end(), [](char32_t c) { return c >= first_that_composes; }))
+    return std::u32string(text);
+  std::vector<std::int32_t> codes = decomposed(text);
+  order_marks(codes);
+  const auto length =
+      utf8proc_normalize_utf32(codes.data(), static_cast<std::ptrdiff_t>(codes.size()),
+                               static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  if (length < 0) throw_error("text: {}", utf8proc_errmsg(length));
+  return {codes.begin(), codes.begin() + length};
+}
+
+std::u32string lower_case(std::u32string_view text) {
+  if (text.find(capital_sigma) == text.npos) return lowered(text, {});
+  return lowered(text, final_sigmas(to_utf8(text)));
+}
+
+std::u32string lower_case_of_each(std::u32string_view text) { return lowered(text, {}); }
+
+// The four separators of ASCII are white space to Python.
+bool is_white_space(char32_t c) { return is_space(c) || (c >= 0x1C && c <= 0x1F); }
+
+std::u32string_view stripped(std::u32string_view text) {
+  while (!text.empty() && is_white_space(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_white_space(text.back())) text.remove_suffix(1);
+  return text;
 }
 
 std::string clean_text(std::string_view text) {

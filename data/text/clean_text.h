@@ -14,6 +14,13 @@ std::string clean_text(std::string_view text);
 /// Python's str.lower(): the simple mappings of Unicode 14, U+0130 to two characters, and a capital sigma at
 /// the end of a word to a final one.
 std::u32string lower_case(std::u32string_view text);
+/// Rust's char::to_lowercase() of each character: the same, but that a sigma does not see where it stands.
+std::u32string lower_case_of_each(std::u32string_view text);
+
+/// Python's str.isspace().
+bool is_white_space(char32_t c);
+/// Python's str.strip().
+std::u32string_view stripped(std::u32string_view text);
 
 /// Python's unicodedata.normalize("NFC").
 std::u32string normal_form_c(std::u32string_view text);
