@@ -42,7 +42,8 @@ void TextArguments::add_clip_to(Command& command, const TextOptions& options) {
   add_activation_to(command, activation);
   command
       .option("--vocab", vocabulary,
-              "bpe_simple_vocab_16e6.txt.gz or merges.txt; default: what lies beside CLIP's weights")
+              "of CLIP bpe_simple_vocab_16e6.txt.gz or merges.txt, of SigLIP spiece.model or tokenizer.model; "
+              "default: what lies beside the weights")
       .type_name("FILE");
   command
       .option("--template", templates,

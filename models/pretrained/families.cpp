@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "data/text/clip_tokenizer.h"
+#include "data/text/sentence_piece.h"
 #include "models/clip/image_tower.h"
 #include "models/clip/names.h"
 #include "models/clip/text_tower.h"
@@ -22,7 +23,7 @@ std::unique_ptr<ImageTower> at_its_size(const data::NamedTensors& tensors, const
 }
 
 template <class Tokenizer>
-std::unique_ptr<data::TextTokenizer> tokenizer_at(const std::string& place, const Checkpoint& /*of*/) {
+std::unique_ptr<data::TextTokenizer> tokenizer_at(const std::string& place) {
   return std::make_unique<Tokenizer>(Tokenizer::load(place));
 }
 
@@ -60,7 +61,8 @@ const std::vector<Family>& families() {
   static const std::vector<Family> table{
       {"SigLIP", siglip_types,
        [](const data::NamedTensors& t) { return has(t, "head.probe") || has(t, "text_model.head.weight"); },
-       at_its_size<load_siglip_image>, load_siglip_text, nullptr, siglip_images, "SigLIP base"},
+       at_its_size<load_siglip_image>, load_siglip_text, tokenizer_at<data::SentencePieceTokenizer>,
+       siglip_images, "SigLIP base"},
       {"DINOv2", dinov2_types, [](const data::NamedTensors& t) { return has(t, "embeddings.cls_token"); },
        load_dinov2, nullptr, nullptr, dinov2_images, "DINOv2 base"},
       {"CLIP with a text tower of its own",

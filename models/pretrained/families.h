@@ -23,7 +23,7 @@ struct Family {
   std::unique_ptr<TextTower> (*text)(const data::NamedTensors& tensors, const Metadata& config,
                                      const std::string& where);
   /// place: the tokeniser's file, or a folder that holds it. Null as `text` is.
-  std::unique_ptr<data::TextTokenizer> (*tokenizer)(const std::string& place, const Checkpoint& checkpoint);
+  std::unique_ptr<data::TextTokenizer> (*tokenizer)(const std::string& place);
   Preprocessing preprocessing;  // of its images, where no file says another
   std::string_view usual;       // whose heads and activation are taken where no file says them
 };

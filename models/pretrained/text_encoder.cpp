@@ -5,7 +5,6 @@
 
 #include "base/text.h"
 #include "base/vectors.h"
-#include "data/text/vocabulary.h"
 #include "models/pretrained/families.h"
 
 namespace vitral::models {
@@ -34,11 +33,11 @@ TextEncoder TextEncoder::load(const std::string& path, const std::string& vocabu
   TextEncoder out;
   out.tower_ = family.text(checkpoint.tensors, config, path);
   const std::string place = vocabulary.empty() ? checkpoint.folder : vocabulary;
-  out.tokenizer_ = family.tokenizer(place, checkpoint);
+  out.tokenizer_ = family.tokenizer(place);
   VITRAL_CHECK(
       out.tokenizer_->size() == out.config().vocabulary,
       "{}: has {} tokens, the text tower of {} knows {}; give the vocabulary that belongs to it (--vocab)",
-      data::find_vocabulary(place), out.tokenizer_->size(), path, out.config().vocabulary);
+      place, out.tokenizer_->size(), path, out.config().vocabulary);
   out.tower_->to(device);
   out.tower_->pack_weights();
   out.family_ = family.name;

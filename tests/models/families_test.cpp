@@ -3,11 +3,14 @@
 
 #include <filesystem>
 
+#include "data/text/sentence_piece.h"
 #include "models/dinov2/image_tower.h"
 #include "models/pretrained/image_encoder.h"
 #include "models/pretrained/text_encoder.h"
+#include "models/siglip/text_tower.h"
 #include "tests/golden.h"
 #include "tests/models/tiny_clip.h"
+#include "tests/noise.h"
 
 namespace vitral::models {
 namespace {
@@ -90,6 +93,39 @@ TEST(ImageEncoder, TakesFromTheFamilyWhatTheFilesLeaveOpen) {
   EXPECT_GT(
       relative_error(ImageEncoder::load(folder.str(), cpu, {.heads = 4}).embed(images), siglip.embed(images)),
       1e-3);
+}
+
+// Tokeniser and tower are each tested against transformers; here that they meet.
+TEST(TextEncoder, SiglipReadsPieces) {
+  for (const auto& [golden, file] : {std::pair{"siglip", "spiece.model"}, {"siglip2", "tokenizer.model"}}) {
+    SCOPED_TRACE(golden);
+    const TempDir folder;
+    const auto tokenizer =
+        data::SentencePieceTokenizer::load(std::string("tests/golden/sentence_piece/") + file);
+    Checkpoint checkpoint = read_checkpoint(std::string("tests/golden/") + golden);
+    for (auto& [name, tensor] : checkpoint.tensors)
+      if (name == "text_model.embeddings.token_embedding.weight")
+        tensor = test::noise({tokenizer.size(), 16}, 3);
+    data::write_safetensors(folder / "model.safetensors", checkpoint.tensors);
+    std::filesystem::copy_file(std::string("tests/golden/") + golden + "/config.json",
+                               folder / "config.json");
+    EXPECT_EQ(
+        message_of([&] { TextEncoder::load(folder.str()); }),
+        folder.str() +
+            ": has no vocabulary, neither spiece.model (SigLIP) nor tokenizer.model (SigLIP 2); fetch it, "
+            "as with: hf download ID spiece.model --local-dir " +
+            folder.str());
+    std::filesystem::copy_file(std::string("tests/golden/sentence_piece/") + file, folder / file);
+    const TextEncoder text = TextEncoder::load(folder.str());
+    EXPECT_EQ(text.description(), "SigLIP, 2 heads, gelu_pytorch_tanh");
+    const std::vector<std::string> texts{"A photo of a cat.", "zwei Hunde", ""};
+    const NoGrad no_grad;
+    const auto tower = load_siglip_text(checkpoint.tensors, checkpoint.config, "s");
+    EXPECT_LE(relative_error(text.embed(texts),
+                             tower->forward(tokenizer.encode(texts, text.config().context)).value()),
+              1e-6);
+    EXPECT_GT(relative_error(text.embed({"A photo of a dog."}), text.embed({"A photo of a cat."})), 1e-3);
+  }
 }
 
 // transformers leaves out of a config.json what has its default.
