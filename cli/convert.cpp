@@ -38,7 +38,9 @@ Target target_of(const std::string& path) {
 }
 
 void check_files(const Arguments& a) {
-  check_output(a.out, {a.in, data::find_weights(a.in)});
+  std::vector<std::string> inputs = data::weights_files(a.in);
+  inputs.push_back(a.in);
+  check_output(a.out, inputs);
   std::error_code ignored;
   if (!a.force && fs::exists(fs::symlink_status(a.out, ignored)))
     throw_error<UsageError>("{}: is there already; give --force to replace it, or name another file", a.out);

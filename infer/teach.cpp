@@ -128,10 +128,9 @@ const char* name_of(data::PlainTransform transform) {
 std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int size,
                         const models::ImageEncoder& encoder) {
   std::error_code ignored;
-  std::string text =
-      fmt::format("{} images in {} bytes, teacher {:016x}, {}, {} [{}]", dataset.size(),
-                  std::filesystem::file_size(o.file, ignored), digest_of(data::find_weights(o.teacher)).xxh3,
-                  encoder.description(), o.dtype, encoder.config().embedding);
+  std::string text = fmt::format("{} images in {} bytes, teacher {:016x}, {}, {} [{}]", dataset.size(),
+                                 std::filesystem::file_size(o.file, ignored), data::weights_digest(o.teacher),
+                                 encoder.description(), o.dtype, encoder.config().embedding);
   if (!dataset.plain_size(0)) text += fmt::format(", exif {}", data::name(o.exif));
   if (o.views == 0) {
     text += std::string(", ") + name_of(o.transform);

@@ -28,6 +28,13 @@ constexpr std::array<TypeName, 6> type_names{{{"F32", DType::float32},
                                               {"U8", DType::uint8},
                                               {"I64", DType::int64}}};
 
+struct OtherType {
+  const char* text;
+  std::size_t bytes;
+};
+constexpr std::array<OtherType, 7> other_integers{
+    {{"BOOL", 1}, {"I8", 1}, {"I16", 2}, {"U16", 2}, {"I32", 4}, {"U32", 4}, {"U64", 8}}};
+
 const char* type_name(DType dtype) {
   return std::find_if(type_names.begin(), type_names.end(), [&](auto& t) { return t.dtype == dtype; })->text;
 }
@@ -47,16 +54,20 @@ std::optional<std::uint64_t> bytes_of(const std::vector<std::uint64_t>& shape, s
   return empty ? 0 : bytes;
 }
 
-// Checks one entry against the data's size.
-DType check_entry(const std::string& path, const TensorEntry& entry, std::uint64_t data_bytes) {
+// Checks one entry against the data's size. Nothing for one that is left out.
+std::optional<DType> check_entry(const std::string& path, const TensorEntry& entry, std::uint64_t data_bytes,
+                                 OtherTypes other_types) {
   const std::string name = shown(entry.name);
-  const auto type =
-      std::find_if(type_names.begin(), type_names.end(), [&](auto& t) { return t.text == entry.dtype; });
-  if (type == type_names.end())
+  const auto called = [&](const auto& t) { return t.text == entry.dtype; };
+  const auto type = std::find_if(type_names.begin(), type_names.end(), called);
+  const auto other = std::find_if(other_integers.begin(), other_integers.end(), called);
+  const bool known = type != type_names.end();
+  if (!known &&
+      (other_types == OtherTypes::refuse || other == other_integers.end() || entry.name.ends_with("weight")))
     throw_error(
         "{}: tensor '{}': dtype '{}' is not supported; convert it to one of F32, F64, F16, BF16, U8, I64",
         path, name, shown(entry.dtype));
-  const auto bytes = bytes_of(entry.shape, size_of(type->dtype));
+  const auto bytes = bytes_of(entry.shape, known ? size_of(type->dtype) : other->bytes);
   const std::string shape = fmt::format("[{}]", fmt::join(entry.shape, ", "));
   if (!bytes) throw_error("{}: tensor '{}': shape {} is too large; the file is damaged", path, name, shape);
   const std::uint64_t begin = entry.offsets[0], end = entry.offsets[1];
@@ -68,6 +79,7 @@ DType check_entry(const std::string& path, const TensorEntry& entry, std::uint64
   if (end - begin != *bytes)
     throw_error("{}: tensor '{}': {} {} needs {} bytes, data_offsets give {}; the file is damaged", path,
                 name, entry.dtype, shape, *bytes, end - begin);
+  if (!known) return {};
   return type->dtype;
 }
 
@@ -99,7 +111,8 @@ std::uint64_t header_length(const InputFile& file) {
 
 }  // namespace
 
-WeightsFile read_safetensors(const std::string& path, std::uint64_t max_header, TensorMemory memory) {
+WeightsFile read_safetensors(const std::string& path, std::uint64_t max_header, TensorMemory memory,
+                             OtherTypes other_types) {
   const InputFile file(path);
   if (file.size() < 8)
     throw_error("{}: {} bytes are too few for a safetensors file; it is truncated or of another kind", path,
@@ -121,23 +134,25 @@ WeightsFile read_safetensors(const std::string& path, std::uint64_t max_header, 
   }
   const std::uint64_t data_begin = 8 + length, data_bytes = file.size() - data_begin;
   // Everything is checked before the first tensor is made: together they are as large as the file's data.
-  std::vector<DType> dtypes;
-  for (const auto& entry : header.tensors) dtypes.push_back(check_entry(path, entry, data_bytes));
+  std::vector<std::optional<DType>> dtypes;
+  for (const auto& entry : header.tensors)
+    dtypes.push_back(check_entry(path, entry, data_bytes, other_types));
   check_coverage(path, header.tensors, data_bytes);
   WeightsFile weights;
   weights.metadata = std::move(header.metadata);
   std::shared_ptr<char> mapping;
   if (memory == TensorMemory::mapped) mapping = file.map();
   for (std::size_t i = 0; i < dtypes.size(); ++i) {
+    if (!dtypes[i]) continue;
     auto& entry = header.tensors[i];
     const std::vector<std::int64_t> sizes(entry.shape.begin(), entry.shape.end());
     const Shape shape{std::span<const std::int64_t>(sizes)};
     const std::uint64_t begin = data_begin + entry.offsets[0];
     Tensor tensor;
-    if (mapping && begin % size_of(dtypes[i]) == 0) {
-      tensor = Tensor::over(mapping.get() + begin, shape, dtypes[i], mapping);
+    if (mapping && begin % size_of(*dtypes[i]) == 0) {
+      tensor = Tensor::over(mapping.get() + begin, shape, *dtypes[i], mapping);
     } else {
-      tensor = Tensor(shape, dtypes[i]);
+      tensor = Tensor(shape, *dtypes[i]);
       file.read(begin, tensor.raw(), tensor.bytes());
     }
     weights.tensors.emplace_back(std::move(entry.name), std::move(tensor));

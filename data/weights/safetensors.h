@@ -29,13 +29,18 @@ inline constexpr std::uint64_t own_header_bytes = 1'000'000, foreign_header_byte
 /// never read from the disk.
 enum class TensorMemory { own, mapped };
 
+/// What becomes of integers and booleans of types that tensors here have not (int32, bool, ...), where their
+/// name is not that of a weight: position_ids, masks and other buffers that no network here asks for.
+enum class OtherTypes { refuse, leave_out };
+
 /// Reads F32, F64, F16, BF16, U8 and I64 as they are; any other dtype is an error that names the tensor.
 /// Nothing in the file is trusted: a header of at most `max_header` bytes, tensors that cover the data
 /// exactly, at most 8 dimensions, no name twice, at most 100,000 tensors. Memory: the tensors and a bounded
 /// part of the header. A tensor that does not lie at a multiple of its element size is copied in any case.
 /// Throws UsageError for a missing file, Error for its contents, one line each.
 WeightsFile read_safetensors(const std::string& path, std::uint64_t max_header = foreign_header_bytes,
-                             TensorMemory memory = TensorMemory::own);
+                             TensorMemory memory = TensorMemory::own,
+                             OtherTypes other_types = OtherTypes::refuse);
 
 /// True when the file starts as a safetensors file does: a header length that fits, then '{'.
 bool looks_like_safetensors(const std::string& path);

@@ -54,7 +54,7 @@ const std::string& checked(const std::string& path) {
 
 TorchFile::TorchFile(const std::string& path) : archive(checked(path)), pickle(archive.pickle(), path) {}
 
-WeightsFile TorchFile::model(TorchTensorReader& reader) const {
+WeightsFile TorchFile::model(TorchTensorReader& reader, OtherTypes other_types) const {
   const std::string& path = archive.path();
   const PickleValue& root = pickle.root();
   WeightsFile weights;
@@ -62,7 +62,9 @@ WeightsFile TorchFile::model(TorchTensorReader& reader) const {
   for (const auto& [name, tensor] : find_torch_state(path, root)) {
     if (!names.insert(name).second)
       throw_error("{}: tensor '{}' is there twice; {}", path, shown(name), torch_advice);
-    weights.tensors.emplace_back(name, reader.read(name, *tensor));
+    const bool left_out =
+        other_types == OtherTypes::leave_out && !name.ends_with("weight") && has_other_integers(*tensor);
+    if (!left_out) weights.tensors.emplace_back(name, reader.read(name, *tensor));
   }
   if (const auto entry = archive.find(torch_metadata_entry))
     weights.metadata = parse_metadata(path, archive.text(*entry));
@@ -72,10 +74,10 @@ WeightsFile TorchFile::model(TorchTensorReader& reader) const {
   return weights;
 }
 
-WeightsFile read_torch_file(const std::string& path) {
+WeightsFile read_torch_file(const std::string& path, OtherTypes other_types) {
   const TorchFile file(path);
   TorchTensorReader reader(file.archive);
-  return file.model(reader);
+  return file.model(reader, other_types);
 }
 
 bool looks_like_torch_file(const std::string& path) {

@@ -11,15 +11,16 @@
 
 namespace vitral::data {
 
-/// The model's state dict: what the top-level dict holds under model_state_dict, state_dict or model, or the
-/// top-level dict itself where it maps names to tensors; of a TorchScript archive (OpenAI's CLIP) its
+/// The model's state dict: what the top-level dict holds under model_state_dict, state_dict, model or module,
+/// else an average of it (state_dict_ema, model_ema, ema_state_dict, ema), or the top-level dict itself where
+/// it maps names to tensors; of a TorchScript archive (OpenAI's CLIP) its
 /// parameters and buffers. Entries that are no tensors are left out. Storages of any device are read to the
 /// CPU, strided tensors are made contiguous. Dtypes as in read_safetensors(). Metadata: the numbers and texts
 /// of the top-level dict (the original stores `epoch` there), and those that write_torch_file() stored.
 ///
 /// Sizes, strides and offsets are checked against the bytes in the archive, whose checksums are checked too.
 /// Throws UsageError for a missing file, Error for its contents, one line each.
-WeightsFile read_torch_file(const std::string& path);
+WeightsFile read_torch_file(const std::string& path, OtherTypes other_types = OtherTypes::refuse);
 
 /// True when the file starts as a zip archive does.
 bool looks_like_torch_file(const std::string& path);

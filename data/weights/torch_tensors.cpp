@@ -88,11 +88,20 @@ const PickleValue* torch_tensor(const PickleValue* value) {
   return nullptr;
 }
 
+bool has_other_integers(const PickleValue& call) {
+  if (call.items.empty() || !call.items[0]->is(Kind::persistent)) return false;
+  const auto& parts = call.items[0]->items[0]->items;
+  return parts.size() >= 2 &&
+         (parts[1]->text == "torch.IntStorage" || parts[1]->text == "torch.ShortStorage" ||
+          parts[1]->text == "torch.CharStorage" || parts[1]->text == "torch.BoolStorage");
+}
+
 std::vector<std::pair<std::string, const PickleValue*>> find_torch_state(const std::string& path,
                                                                          const PickleValue& root) {
   int budget = 1'000'000;  // modules that contain each other would never end
   Described found;
-  for (const char* key : {"model_state_dict", "state_dict", "model"}) {
+  for (const char* key : {"model_state_dict", "state_dict", "model", "module", "state_dict_ema", "model_ema",
+                          "ema_state_dict", "ema"}) {
     const auto* value = root.find(key);
     if (value && value->is(Kind::dict)) collect(path, *value, "", 0, budget, found);
     if (!found.empty()) return found;

@@ -21,6 +21,9 @@ const PickleValue* torch_tensor(const PickleValue* value);
 std::vector<std::pair<std::string, const PickleValue*>> find_torch_state(const std::string& path,
                                                                          const PickleValue& root);
 
+/// True where the tensor's storage holds integers or booleans of a type that tensors here have not.
+bool has_other_integers(const PickleValue& call);
+
 class TorchTensorReader {
  public:
   explicit TorchTensorReader(const TorchArchive& archive) : archive_(archive) {}
@@ -46,7 +49,7 @@ struct TorchFile {
   explicit TorchFile(const std::string& path);
 
   /// What read_torch_file() gives.
-  WeightsFile model(TorchTensorReader& reader) const;
+  WeightsFile model(TorchTensorReader& reader, OtherTypes other_types = OtherTypes::refuse) const;
 
   TorchArchive archive;
   Pickle pickle;

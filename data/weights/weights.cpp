@@ -2,11 +2,17 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <regex>
+#include <unordered_map>
 
 #include <nlohmann/json.hpp>
 
+#include "base/hash.h"
+#include "base/input_file.h"
+#include "base/text.h"
 #include "data/weights/checkpoint_files.h"
 #include "data/weights/torch_file.h"
+#include "data/weights/weights_index.h"
 
 namespace vitral::data {
 namespace {
@@ -14,41 +20,105 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kinds = "a run folder, a checkpoint folder, a .safetensors or a .pt file";
-constexpr const char* torch_model_file = "pytorch_model.bin";  // of Hugging Face's folders
-constexpr const char* open_clip_file = "open_clip_model.safetensors";
-constexpr const char* open_clip_torch_file = "open_clip_pytorch_model.bin";
+// In the folders of transformers and of open_clip: what needs no pickle goes first.
+constexpr const char* published[] = {model_file, "pytorch_model.bin", "open_clip_model.safetensors",
+                                     "open_clip_pytorch_model.bin"};
 
 bool is_file(const std::string& path) {
   std::error_code ignored;
   return fs::is_regular_file(path, ignored);
 }
 
+bool is_folder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+[[noreturn]] void throw_not_there(const std::string& path) {
+  static const std::regex hub_id("([\\w-][\\w.-]*)/([\\w-][\\w.-]*)");
+  std::smatch parts;
+  const std::string extension = fs::path(path).extension().string();
+  const bool file =
+      extension == ".safetensors" || extension == ".pt" || extension == ".pth" || extension == ".bin";
+  if (!file && std::regex_match(path, parts, hub_id) && !is_folder(parts[1].str()))
+    throw_error<UsageError>(
+        "{}: no such file or folder; if it is a model of the Hugging Face hub, fetch it: hf download {} "
+        "--local-dir {}",
+        path, path, parts[2].str());
+  throw_error<UsageError>("{}: no such file or folder; give {}", path, kinds);
+}
+
+// Of a model's folder in the hub's cache the snapshot that refs/main names, or the only one.
+std::string snapshot_in(const std::string& folder) {
+  const fs::path snapshots = fs::path(folder) / "snapshots";
+  if (!is_folder(snapshots)) return folder;
+  if (const std::string main = folder + "/refs/main"; is_file(main)) {
+    constexpr std::uint64_t longest = 1000;
+    std::string commit = read_text_file(main, longest);
+    commit.erase(commit.find_last_not_of(" \n\r") + 1);
+    if (!commit.empty() && commit.find('/') == std::string::npos && is_folder(snapshots / commit))
+      return (snapshots / commit).string();
+  }
+  std::vector<std::string> all;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(snapshots, error))
+    if (is_folder(entry.path())) all.push_back(entry.path().string());
+  if (all.size() != 1)
+    throw_error<UsageError>(
+        "{}: holds {} snapshots, and refs/main names none of them; give one of the folders in {}", folder,
+        all.size(), snapshots.string());
+  return all[0];
+}
+
 }  // namespace
+
+std::string weights_folder(const std::string& path) {
+  if (is_folder(path)) return snapshot_in(path);
+  const std::string folder = fs::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
 
 std::string find_weights(const std::string& path) {
   std::error_code error;
-  if (!fs::exists(path, error)) throw_error<UsageError>("{}: no such file or folder; give {}", path, kinds);
-  if (!fs::is_directory(path, error)) return path;
-  if (is_file(path + "/" + model_file)) return path + "/" + model_file;
+  const auto status = fs::status(path, error);
+  if (status.type() == fs::file_type::none)
+    throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", path,
+                            error.message());
+  if (!fs::exists(status)) throw_not_there(path);
+  if (!fs::is_directory(status)) return path;
+  const std::string folder = weights_folder(path);
+  if (is_file(folder + "/" + model_file)) return folder + "/" + model_file;
   for (const char* which : {"best", "latest"}) {
-    const std::string pointer = checkpoints_folder(path) + "/" + which;
+    const std::string pointer = checkpoints_folder(folder) + "/" + which;
     if (!fs::exists(pointer, error)) continue;
-    const auto folder = named_checkpoint(path, which);
-    if (!folder || !is_file(*folder + "/" + model_file))
+    const auto checkpoint = named_checkpoint(folder, which);
+    if (!checkpoint || !is_file(*checkpoint + "/" + model_file))
       throw_error("{}: does not name a checkpoint that is there; give one of the folders step-... beside it",
                   pointer);
-    return *folder + "/" + model_file;
+    return *checkpoint + "/" + model_file;
   }
-  for (const char* name : {torch_model_file, open_clip_file, open_clip_torch_file})
-    if (is_file(path + "/" + name)) return path + "/" + name;
-  for (const char* name : {model_file, torch_model_file})
-    if (const std::string index = fmt::format("{}.index.json", name);
-        is_file(fmt::format("{}/{}", path, index)))
-      throw_error<UsageError>("{}: its weights are cut into several files ({}); join them into one", path,
-                              index);
+  for (const char* name : published)
+    for (const std::string_view suffix : {std::string_view(), index_suffix})
+      if (const std::string file = fmt::format("{}/{}{}", folder, name, suffix); is_file(file)) return file;
   throw_error<UsageError>(
       "{}: no weights in this folder (neither {}, {} nor checkpoints/best or latest); give {}", path,
-      model_file, torch_model_file, kinds);
+      published[0], published[1], kinds);
+}
+
+std::vector<std::string> weights_files(const std::string& path) {
+  std::vector<std::string> files{find_weights(path)};
+  if (!files[0].ends_with(index_suffix)) return files;
+  for (const auto& [name, file] : read_weights_index(files[0]).file_of)
+    if (std::find(files.begin(), files.end(), file) == files.end()) files.push_back(file);
+  return files;
+}
+
+std::uint64_t weights_digest(const std::string& path) {
+  const auto files = weights_files(path);
+  if (files.size() == 1) return digest_of(files[0]).xxh3;
+  std::string digests;
+  for (const auto& file : files) digests += fmt::format("{:016x}", digest_of(file).xxh3);
+  return hash_of(digests);
 }
 
 void remove_shared_prefixes(NamedTensors& tensors, std::initializer_list<std::string_view> prefixes) {
@@ -66,28 +136,62 @@ void remove_shared_prefixes(NamedTensors& tensors, std::initializer_list<std::st
 
 namespace {
 
-WeightsFile read_as_stored(const std::string& path, TensorMemory memory) {
-  const std::string file = find_weights(path);
-  if (file != path) {
-    const std::string folder = fs::path(file).parent_path().string();
-    const bool ours = is_file(folder + "/" + state_file);
-    if (ours) verify_checkpoint(folder, {model_file});
-    if (file.ends_with(model_file))
-      return read_safetensors(file, ours ? own_header_bytes : foreign_header_bytes, memory);
-  }
-  if (looks_like_torch_file(file)) return read_torch_file(file);
-  if (looks_like_safetensors(file)) return read_safetensors(file, foreign_header_bytes, memory);
-  // Neither: the reader that the name asks for says best what is wrong.
+WeightsFile read_file(const std::string& file, TensorMemory memory, OtherTypes other_types) {
+  if (looks_like_torch_file(file)) return read_torch_file(file, other_types);
   const std::string extension = fs::path(file).extension().string();
-  if (extension == ".safetensors") return read_safetensors(file, foreign_header_bytes, memory);
-  if (extension == ".pt" || extension == ".pth" || extension == ".bin") return read_torch_file(file);
-  throw_error<UsageError>("{}: holds no weights that vitral can read; give {}", path, kinds);
+  // Neither: the reader that the name asks for says best what is wrong.
+  if (looks_like_safetensors(file) || extension == ".safetensors")
+    return read_safetensors(file, foreign_header_bytes, memory, other_types);
+  if (extension == ".pt" || extension == ".pth" || extension == ".bin")
+    return read_torch_file(file, other_types);
+  throw_error<UsageError>("{}: holds no weights that vitral can read; give {}", file, kinds);
+}
+
+WeightsFile read_all(const WeightsIndex& index, TensorMemory memory, OtherTypes other_types) {
+  WeightsFile out;
+  std::unordered_map<std::string, std::string> found_in;
+  for (const std::string& file : weights_files(index.path)) {
+    if (file == index.path) continue;
+    WeightsFile part = read_file(file, memory, other_types);
+    for (auto& [name, tensor] : part.tensors) {
+      const auto [first, added] = found_in.emplace(name, file);
+      if (!added)
+        throw_error("{}: tensor '{}' lies in {} too; copy the weights again", file, shown(name),
+                    first->second);
+      out.tensors.emplace_back(name, std::move(tensor));
+    }
+    out.metadata.merge(part.metadata);
+  }
+  for (const auto& [name, file] : index.file_of) {
+    const auto found = found_in.find(name);
+    const bool left_out =
+        found == found_in.end() && other_types == OtherTypes::leave_out && !name.ends_with("weight");
+    if (!left_out && (found == found_in.end() || found->second != file))
+      throw_error("{}: has no tensor '{}', which {} places there; copy the weights again", file, shown(name),
+                  index.path);
+  }
+  return out;
+}
+
+WeightsFile read_as_stored(const std::string& path, TensorMemory memory, OtherTypes other_types) {
+  const std::string file = find_weights(path);
+  if (file.ends_with(index_suffix)) return read_all(read_weights_index(file), memory, other_types);
+  if (file == path) {
+    if (const int count = shard_count(file); count > 1)
+      throw_error<UsageError>("{}: is one of {} files of these weights; give their folder {}", path, count,
+                              weights_folder(path));
+    return read_file(file, memory, other_types);
+  }
+  const std::string folder = fs::path(file).parent_path().string();
+  if (!is_file(folder + "/" + state_file)) return read_file(file, memory, other_types);
+  verify_checkpoint(folder, {model_file});
+  return read_safetensors(file, own_header_bytes, memory, other_types);
 }
 
 }  // namespace
 
-WeightsFile read_weights(const std::string& path, TensorMemory memory) {
-  WeightsFile weights = read_as_stored(path, memory);
+WeightsFile read_weights(const std::string& path, TensorMemory memory, OtherTypes other_types) {
+  WeightsFile weights = read_as_stored(path, memory, other_types);
   remove_shared_prefixes(weights.tensors, {"module.", "_orig_mod."});
   return weights;
 }

@@ -131,18 +131,17 @@ void read_preprocessor(const std::string& nested, const std::string& file, Check
 }  // namespace
 
 Checkpoint read_checkpoint(const std::string& path, data::TensorMemory memory) {
-  data::WeightsFile weights = data::read_weights(path, memory);
-  std::error_code ignored;
+  data::WeightsFile weights = data::read_weights(path, memory, data::OtherTypes::leave_out);
   Checkpoint out;
   out.path = path;
-  const fs::path folder = fs::is_directory(path, ignored) ? fs::path(path) : fs::path(path).parent_path();
-  out.folder = folder.empty() ? "." : folder.string();
+  out.folder = data::weights_folder(path);
   out.tensors = std::move(weights.tensors);
   out.config = std::move(weights.metadata);
   remove_prefixes(out.tensors, path);
 
   const auto beside = [&](const char* name) {
-    const std::string file = (folder / name).string();
+    const std::string file = (fs::path(out.folder) / name).string();
+    std::error_code ignored;
     return fs::is_regular_file(file, ignored) ? file : std::string();
   };
   const bool openai = std::any_of(out.tensors.begin(), out.tensors.end(), [](const auto& entry) {

@@ -19,7 +19,8 @@ struct Checkpoint {
   Preprocessing preprocessing;
 };
 
-/// Weights as data::read_weights() finds them, and in the folder that is given or in that of the file:
+/// Weights as data::read_weights() finds them (data::OtherTypes::leave_out), and in the folder that is given
+/// or in that of the file:
 ///   config.json               of transformers
 ///   open_clip_config.json     of tensors with OpenAI's names, instead: brought to the names of config.json
 ///   processor_config.json, preprocessor_config.json; open_clip's preprocess_cfg

@@ -149,13 +149,134 @@ TEST(Weights, FoldersOfHuggingFace) {
   // The file that needs no pickle goes first.
   write_safetensors(folder / "model.safetensors", {{"w", Tensor::full({2}, 5)}});
   EXPECT_EQ(first_value(folder.str()), 5);
-  std::filesystem::remove(folder / "model.safetensors");
-  std::filesystem::rename(folder / "pytorch_model.bin", folder / "pytorch_model-00001-of-00002.bin");
-  put_file(folder / "pytorch_model.bin.index.json", "{}");
+}
+
+// Two shards and their index.
+class Shards : public testing::Test {
+ protected:
+  Shards() {
+    write_safetensors(a_, {{"one.weight", Tensor::full({2}, 1)}, {"two", Tensor::full({3}, 2)}});
+    write_safetensors(b_, {{"three", Tensor::full({4}, 3)}}, {{"format", "pt"}});
+    index(R"({"one.weight": "model-00001-of-00002.safetensors", "two": "model-00001-of-00002.safetensors",
+              "three": "model-00002-of-00002.safetensors"})");
+  }
+  void index(const std::string& map) const {
+    put_file(index_, "{\"metadata\": {}, \"weight_map\": " + map + "}");
+  }
+  std::string problem() const {
+    return message_of([&] { read_weights(folder_.str()); });
+  }
+
+  TempDir folder_;
+  std::string a_ = folder_ / "model-00001-of-00002.safetensors",
+              b_ = folder_ / "model-00002-of-00002.safetensors",
+              index_ = folder_ / "model.safetensors.index.json";
+};
+
+TEST_F(Shards, AreOneSetOfWeights) {
+  for (const std::string& path : {folder_.str(), index_}) {
+    const WeightsFile got = read_weights(path, TensorMemory::mapped);
+    std::map<std::string, Tensor> all(got.tensors.begin(), got.tensors.end());
+    ASSERT_EQ(all.size(), 3U);
+    EXPECT_EQ(all.at("three").to_vector(), (std::vector<double>{3, 3, 3, 3}));
+    EXPECT_EQ(got.metadata.at("format"), "pt");
+    EXPECT_EQ(find_weights(path), index_);
+    EXPECT_EQ(weights_files(path), (std::vector<std::string>{index_, a_, b_}));
+    EXPECT_EQ(weights_folder(path), folder_.str());
+  }
+  const std::uint64_t digest = weights_digest(index_);
+  write_safetensors(b_, {{"three", Tensor::full({4}, 4)}});
+  EXPECT_NE(weights_digest(index_), digest);
+  EXPECT_EQ(weights_digest(b_), digest_of(b_).xxh3);
+}
+
+TEST_F(Shards, OneOfThemIsNotEnough) {
+  EXPECT_EQ(message_of([&] { read_weights(a_); }),
+            a_ + ": is one of 2 files of these weights; give their folder " + folder_.str());
+  write_safetensors(folder_ / "model-00001-of-00001.safetensors", {{"w", Tensor::full({2}, 5)}});
+  EXPECT_EQ(first_value(folder_ / "model-00001-of-00001.safetensors"), 5);
+  std::filesystem::remove(b_);
+  EXPECT_EQ(problem(), b_ + ": is missing; " + index_ + " lists it, copy it again");
+}
+
+TEST_F(Shards, MustBeWhatTheIndexSays) {
+  for (const char* file : {"../x.safetensors", "/etc/passwd", "..", ""}) {
+    index(fmt::format(R"({{"one.weight": "{}"}})", file));
+    EXPECT_EQ(problem(),
+              fmt::format("{}: says that 'one.weight' lies in '{}', which is no file of its folder; copy the "
+                          "weights again",
+                          index_, file));
+  }
+  index(R"({"four": "model-00001-of-00002.safetensors"})");
+  EXPECT_EQ(problem(),
+            a_ + ": has no tensor 'four', which " + index_ + " places there; copy the weights again");
+  index(R"({"one.weight": "model-00001-of-00002.safetensors", "three": "model-00002-of-00002.safetensors"})");
+  write_safetensors(b_, {{"three", Tensor::full({4}, 3)}, {"two", Tensor::full({4}, 3)}});
+  EXPECT_EQ(problem(), b_ + ": tensor 'two' lies in " + a_ + " too; copy the weights again");
+  for (const char* text : {"{}", R"({"weight_map": {}})", R"({"weight_map": 3})"}) {
+    put_file(index_, text);
+    EXPECT_EQ(problem(), index_ + ": has no table of files ('weight_map'); copy it again") << text;
+  }
+}
+
+TEST(Weights, FolderOfTheHubsCache) {
+  const TempDir cache;
+  const std::string model = cache / "models--org--name";
+  const auto snapshot = [&](const std::string& commit, double value) {
+    std::filesystem::create_directories(model + "/snapshots/" + commit);
+    write_safetensors(model + "/snapshots/" + commit + "/model.safetensors",
+                      {{"w", Tensor::full({2}, value)}});
+  };
+  snapshot("aaa", 1);
+  EXPECT_EQ(first_value(model), 1);
+  EXPECT_EQ(weights_folder(model), model + "/snapshots/aaa");
+  snapshot("bbb", 2);
+  EXPECT_EQ(message_of([&] { read_weights(model); }),
+            model + ": holds 2 snapshots, and refs/main names none of them; give one of the folders in " +
+                model + "/snapshots");
+  std::filesystem::create_directories(model + "/refs");
+  put_file(model + "/refs/main", "bbb");
+  EXPECT_EQ(first_value(model), 2);
+}
+
+TEST(Weights, AHubIdIsToldHowToFetchIt) {
   EXPECT_EQ(
-      message_of([&] { read_weights(folder.str()); }),
-      folder.str() +
-          ": its weights are cut into several files (pytorch_model.bin.index.json); join them into one");
+      message_of([] { read_weights("openai/clip-vit-base-patch32"); }),
+      "openai/clip-vit-base-patch32: no such file or folder; if it is a model of the Hugging Face hub, fetch "
+      "it: hf download openai/clip-vit-base-patch32 --local-dir clip-vit-base-patch32");
+  for (const char* path : {"runs/a/b", "nothing", "gone/x.pt", "tests/gone"})
+    EXPECT_EQ(
+        message_of([&] { read_weights(path); }),
+        fmt::format(
+            "{}: no such file or folder; give a run folder, a checkpoint folder, a .safetensors or a .pt "
+            "file",
+            path));
+}
+
+TEST(Weights, BuffersOfOtherTypesCanBeLeftOut) {
+  const TempDir folder;
+  const auto file = [&](const std::string& dtype, const std::string& name) {
+    const std::string header = fmt::format(
+        R"({{"w":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}},"{}":{{"dtype":"{}","shape":[1],"data_offsets":[4,8]}}}})",
+        name, dtype);
+    std::string bytes(8, '\0');
+    bytes[0] = static_cast<char>(header.size());
+    put_file(folder / "w.safetensors", bytes + header + std::string(8, '\0'));
+    return folder / "w.safetensors";
+  };
+  const auto left = [&](const std::string& path) {
+    return read_weights(path, TensorMemory::mapped, OtherTypes::leave_out).tensors.size();
+  };
+  EXPECT_EQ(left(file("I32", "embeddings.position_ids")), 1U);
+  EXPECT_EQ(left(file("U32", "mask")), 1U);
+  for (const auto& [dtype, name] : {std::pair{"I32", "a.weight"}, {"F8_E4M3", "position_ids"}})
+    EXPECT_EQ(
+        message_of([&] { left(file(dtype, name)); }),
+        fmt::format(
+            "{}: tensor '{}': dtype '{}' is not supported; convert it to one of F32, F64, F16, BF16, U8, "
+            "I64",
+            folder / "w.safetensors", name, dtype));
+  EXPECT_NE(message_of([&] { read_weights(file("I32", "position_ids")); }), "");
 }
 
 TEST(CheckpointFiles, Names) {
