@@ -1,4 +1,6 @@
-// Scaling and cropping of 8-bit images, bit for bit as Pillow 9.4 (Resample.c) and torchvision on PIL images.
+// Scaling and cropping of 8-bit images, bit for bit as Pillow 9.4 to 12.3 (Resample.c) and torchvision on PIL
+// images. Pillow 13 goes along y first where the height shrinks by more than twice as many pixels as the
+// width; there its last bits differ.
 //
 // Each output pixel is a weighted mean of the input pixels under a filter that is widened when the image
 // shrinks (antialias), along x first, then along y. Weights are computed in double, rounded to 22 bits after

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "tests/golden.h"
 #include "tests/support.h"
 
 namespace vitral::models {
@@ -119,6 +120,28 @@ TEST(Preprocessing, WhatItCannotDoIsNamedWhereItMatters) {
             "p.json: size.shortest_edge is \"big\"; it must be a whole number of pixels, at most 16384");
   EXPECT_EQ(message_of([] { processor(R"({"rescale_factor": 0})"); }),
             "p.json: rescale_factor must be a number above 0");
+}
+
+// tests/reference/make_preprocessing.py: the processors of transformers on Pillow, open_clip's transform.
+TEST(Preprocessing, PixelsOfTransformersAndOpenClip) {
+  const std::string golden = "tests/golden/preprocessing.h5";
+  const auto file = data::H5File::open(golden);
+  const auto cases = file.list("cases"), images = file.list("images");
+  EXPECT_EQ(cases.size(), 14U);
+  EXPECT_EQ(images.size(), 11U);
+  for (const std::string& name : cases) {
+    const std::string group = "cases/" + name;
+    const auto config = json::parse(file.attribute("config", group).value());
+    const Preprocessing own = file.attribute("library", group) == "open_clip"
+                                  ? parse_preprocess_cfg(config, name)
+                                  : parse_image_processor(config, name);
+    for (const std::string& image : images) {
+      const Tensor expected = file.read(group + "/" + image);
+      const int size = static_cast<int>(expected.dim(0));
+      const Tensor actual = data::resize_crop(file.read("images/" + image), size, resize_crop_for(own, size));
+      EXPECT_EQ(test::max_difference(actual, expected), 0) << name << " " << image;
+    }
+  }
 }
 
 }  // namespace
