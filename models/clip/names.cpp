@@ -17,9 +17,11 @@ bool has_openai_names(const data::NamedTensors& tensors) {
   });
 }
 
-bool no_part_of_a_tower(std::string_view name) {
-  return name == "logit_scale" || name == "logit_bias" || name == "input_resolution" ||
-         name == "context_length" || name == "vocab_size" || name == "attn_mask";
+// Beside the towers a checkpoint holds other things: logit_scale, OpenAI's three numbers, terms of a loss.
+bool of_text_tower(std::string_view name) {
+  constexpr std::string_view parts[] = {"token_embedding.", "positional_embedding", "transformer.",
+                                        "ln_final.", "text_projection"};
+  return std::ranges::any_of(parts, [&](std::string_view part) { return name.starts_with(part); });
 }
 
 // Both a tower and its projection, which PyTorch's Linear stores transposed.
@@ -58,7 +60,7 @@ data::NamedTensors clip_text_part(const data::NamedTensors& tensors, const std::
   data::NamedTensors out;
   if (!any(tensors, [](const std::string& name) { return name == "token_embedding.weight"; })) return out;
   for (const auto& [name, tensor] : tensors)
-    if (!name.starts_with("visual.") && !no_part_of_a_tower(name)) out.emplace_back(name, tensor);
+    if (of_text_tower(name)) out.emplace_back(name, tensor);
   return out;
 }
 
