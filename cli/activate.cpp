@@ -28,6 +28,7 @@ struct Arguments {
   infer::ActivationOptions picture;
   std::string style, output;
   ExifArgument exif;
+  DatasetArguments dataset;
   bool weights = false, json = false;
 };
 
@@ -128,7 +129,7 @@ void run(const Arguments& a) {
   if (!datasets) {
     images = of_files(a, encoder, files, targets, other, skipped);
   } else {
-    data::Dataset dataset = data::Dataset::open(a.inputs);
+    data::Dataset dataset = data::Dataset::open(a.inputs, a.dataset.names);
     dataset.set_exif(a.exif.value());
     images = a.texts.given() ? infer::dataset_activations(encoder, dataset, a.request, targets, other)
                              : infer::concept_activations(encoder, dataset, a.request, other);
@@ -188,6 +189,7 @@ void add_activate(Program& program) {
       .shows_default()
       .between(32, 2048);
   a->exif.add_to(command);
+  a->dataset.add_images_to(command);
   command.flag("--json", a->json, "the numbers of every patch as one JSON object");
   command.run([a] { run(*a); });
 }

@@ -75,6 +75,23 @@ Option ExifArgument::add_to(Command& command) {
       .one_of({"apply", "ignore"});
 }
 
+void DatasetArguments::add_to(Command& command) {
+  add_images_to(command);
+  command
+      .option("--embeddings", names.embeddings,
+              "of HDF5 files with other names: the dataset of embeddings; default: /embeddings")
+      .type_name("NAME")
+      .is_text();
+}
+
+void DatasetArguments::add_images_to(Command& command) {
+  command
+      .option("--images", names.images,
+              "of HDF5 files with other names: the dataset of images; default: /images or /encoded")
+      .type_name("NAME")
+      .is_text();
+}
+
 void check_output(const std::string& output, const std::vector<std::string>& inputs) {
   namespace fs = std::filesystem;
   std::error_code ignored;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cli/command.h"
-#include "data/images/image.h"
+#include "data/dataset.h"
 #include "models/student/encoder.h"
 
 namespace vitral::cli {
@@ -43,6 +43,15 @@ struct ExifArgument {
 
   Option add_to(Command& command);
   data::Exif value() const { return data::exif_of(text); }
+};
+
+/// --images NAME and --embeddings NAME, of every command that reads dataset files: what the datasets in them
+/// are called.
+struct DatasetArguments {
+  data::DatasetNames names;
+
+  void add_to(Command& command);
+  void add_images_to(Command& command);  // of commands that read no embeddings
 };
 
 /// Before any work: UsageError where the output's folder is not there, or the output is one of the inputs.

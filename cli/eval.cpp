@@ -19,6 +19,7 @@ struct Arguments {
   std::string classes, captions, teacher_transform = "clip";
   EvalStyle style;
   ExifArgument exif;
+  DatasetArguments dataset;
   // Options of the one way to measure that have no meaning for the other.
   std::vector<Option> of_embeddings, of_texts;
 
@@ -54,7 +55,7 @@ void check(const Arguments& a) {
 }
 
 void measure_on_embeddings(Arguments& a) {
-  data::Dataset dataset = data::Dataset::open(a.inputs);
+  data::Dataset dataset = data::Dataset::open(a.inputs, a.dataset.names);
   dataset.set_exif(a.exif.value());
   const models::Encoder encoder = a.encoder.load();
   if (a.texts.has_source())
@@ -92,11 +93,13 @@ infer::TextTask task_of(const Arguments& a, const data::ImageSource& source) {
 }
 
 void measure_on_texts(const Arguments& a) {
-  const data::ImageSource source = data::ImageSource::open(a.inputs, a.exif.value());
+  const data::ImageSource source = data::ImageSource::open(a.inputs, a.exif.value(), a.dataset.names);
   report_left_out(source.left_out());
   const models::Encoder student = a.encoder.load();
   const auto teacher = a.texts.load_teacher(a.encoder.device);
   std::vector<infer::ImageModel> models{infer::model_of(student)};
+  const bool crops = teacher && a.teacher_transform == "clip" && source.dataset();
+  if (const std::string note = crops ? source.dataset()->crop_note() : ""; !note.empty()) skip(note);
   if (teacher)
     models.push_back(infer::model_of(
         *teacher, a.teacher_transform == "clip" ? data::PlainTransform::clip : data::PlainTransform::resize));
@@ -166,6 +169,7 @@ void add_eval(Program& program) {
   add_options_of_embeddings(command, *a);
   add_options_of_texts(command, *a);
   a->exif.add_to(command);
+  a->dataset.add_to(command);
   command.flag("--per-class", a->style.per_class, "in the table: each class and each concept");
   command.flag("--json", a->style.json, "one JSON object, with each class and each concept");
   command.run([a] {

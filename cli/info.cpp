@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/common.h"
 #include "data/dataset.h"
 #include "data/hdf5/file.h"
 #include "data/weights/checkpoint_files.h"
@@ -24,7 +25,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-ordered_json describe_hdf5(const std::string& path) {
+ordered_json describe_hdf5(const std::string& path, const data::DatasetNames& names) {
   const data::H5File file = data::H5File::open(path);
   ordered_json out = {{"file", path}, {"kind", "HDF5"}, {"datasets", ordered_json::array()}};
   for (const auto& e : file.contents())
@@ -32,8 +33,8 @@ ordered_json describe_hdf5(const std::string& path) {
   for (const char* attribute : {"teacher", "teacher_tower", "transform", "plain_transform", "view_size",
                                 "exif", "clip", "clip_tower", "model"})
     if (auto text = file.attribute(attribute)) out[attribute] = std::move(*text);
-  if (file.has("/images") || file.has("/encoded")) {
-    const data::Dataset dataset = data::Dataset::open(path);
+  if (!names.images.empty() || file.has("/images") || file.has("/encoded")) {
+    const data::Dataset dataset = data::Dataset::open(path, names);
     out["kind"] = "dataset";
     out["images"] = dataset.size();
     out["width"] = dataset.width();
@@ -174,8 +175,8 @@ std::string text_of(const ordered_json& value) {
   return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
-ordered_json describe(const std::string& path, bool folder) {
-  if (data::H5File::is_hdf5(path)) return describe_hdf5(path);
+ordered_json describe(const std::string& path, bool folder, const data::DatasetNames& names) {
+  if (data::H5File::is_hdf5(path)) return describe_hdf5(path, names);
   // Weights first: the first bytes of theirs may look like a model's.
   const bool weights = folder || data::looks_like_torch_file(path) || data::looks_like_safetensors(path);
   return !weights && data::looks_like_onnx(path) ? describe_onnx(path) : describe_weights(path);
@@ -201,6 +202,7 @@ void print(const ordered_json& out) {
 void add_info(Program& program) {
   struct Arguments {
     std::string path;
+    DatasetArguments dataset;
     bool json = false;
   };
   auto a = std::make_shared<Arguments>();
@@ -211,6 +213,7 @@ void add_info(Program& program) {
               "HDF5 file, .safetensors, .pt, .onnx, run folder, checkpoint or folder of CLIP's weights")
       .required()
       .type_name("FILE");
+  a->dataset.add_to(command);
   command.flag("--json", a->json, "one JSON object");
   command.run([a] {
     namespace fs = std::filesystem;
@@ -220,7 +223,7 @@ void add_info(Program& program) {
     if (!fs::exists(status))
       throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", a->path,
                               why.message());
-    ordered_json out = describe(a->path, fs::is_directory(status));
+    ordered_json out = describe(a->path, fs::is_directory(status), a->dataset.names);
     if (fs::is_directory(status)) {
       if (fs::exists(a->path + "/checkpoints", why)) out["kind"] = "run";
       if (fs::exists(a->path + "/" + data::state_file, why)) out["kind"] = "checkpoint";

@@ -35,6 +35,7 @@ void add_report(Program& program) {
     infer::ReportRequest request;
     std::string output;
     ExifArgument exif;
+    DatasetArguments dataset;
     bool json = false;
   };
   auto a = std::make_shared<Arguments>();
@@ -42,7 +43,7 @@ void add_report(Program& program) {
       program.command("report", "writes one HTML page: images, patches, prompts and training curves",
                       "vitral report runs/shapes shapes/val.h5 -o report.html");
   a->encoder.add_to(command);
-  command.option("images", a->inputs, "dataset files (HDF5), or images and folders of them")
+  command.option("inputs", a->inputs, "dataset files (HDF5), or images and folders of them")
       .required()
       .type_name("IMAGES");
   command.option("-o,--output", a->output, "HTML file to write").required();
@@ -52,13 +53,14 @@ void add_report(Program& program) {
   command.option("--image", a->request.images, "images by number; default: the first ones").at_least(0);
   command.option("--count", a->request.count, "how many images, without --image").shows_default().at_least(1);
   a->exif.add_to(command);
+  a->dataset.add_images_to(command);
   command.flag("--json", a->json, "a summary as one JSON object");
   command.run([a] {
     auto inputs = a->inputs;
     inputs.push_back(a->encoder.weights);
     for (const auto& file : a->texts.inputs()) inputs.push_back(file);
     check_output(a->output, inputs);
-    const data::ImageSource source = data::ImageSource::open(a->inputs, a->exif.value());
+    const data::ImageSource source = data::ImageSource::open(a->inputs, a->exif.value(), a->dataset.names);
     report_left_out(source.left_out());
     const models::Encoder encoder = a->encoder.load();
     a->request.weights = a->encoder.weights;

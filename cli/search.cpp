@@ -35,6 +35,7 @@ struct Arguments {
   std::int64_t k = 10, batch_size = 64;
   infer::SheetOptions sheet;
   ExifArgument exif;
+  DatasetArguments dataset;
   bool json = false;
 };
 
@@ -145,7 +146,7 @@ std::string file_of(const infer::StoredEmbeddings& stored, const std::string& ro
 
 // Embeddings that a file holds, and a teacher's in another one.
 Searched search_stored(const Arguments& a, const infer::TextEmbeddings* texts) {
-  auto stored = std::make_shared<infer::StoredEmbeddings>(a.encoder.weights);
+  auto stored = std::make_shared<infer::StoredEmbeddings>(a.encoder.weights, a.dataset.names);
   std::optional<infer::StoredEmbeddings> teacher;
   if (!a.texts.teacher.empty()) {
     VITRAL_CHECK(data::H5File::is_hdf5(a.texts.teacher),
@@ -154,7 +155,7 @@ Searched search_stored(const Arguments& a, const infer::TextEmbeddings* texts) {
     VITRAL_CHECK(a.query_images.empty(),
                  "--query-image: a teacher's stored embeddings cannot answer it; "
                  "search the images themselves, or leave out --teacher");
-    teacher.emplace(a.texts.teacher);
+    teacher.emplace(a.texts.teacher, a.dataset.names);
     VITRAL_CHECK(teacher->size() == stored->size(),
                  "{}: has {} rows, {} has {}; they must be of the same images", a.texts.teacher,
                  teacher->size(), a.encoder.weights, stored->size());
@@ -330,7 +331,7 @@ void run(const Arguments& a) {
     for (const auto& file : a.texts.inputs()) inputs.push_back(file);
     check_output(a.output, inputs);
     data::check_image_name(a.output);
-    if (stored && a.root.empty() && !infer::StoredEmbeddings(a.encoder.weights).has_images())
+    if (stored && a.root.empty() && !infer::StoredEmbeddings(a.encoder.weights, a.dataset.names).has_images())
       throw_error<UsageError>("{}: holds no images for {}; name the folder of its /names with --root",
                               a.encoder.weights, a.output);
   }
@@ -367,7 +368,7 @@ void add_search(Program& program) {
   command.existing("weights")
       .description("a student's weights; or an HDF5 file with /embeddings (vitral embed, vitral teach)")
       .type_name("WEIGHTS_OR_EMBEDDINGS");
-  command.option("images", a->images, "with weights: folders and files to search").type_name("IMAGES");
+  command.option("inputs", a->images, "with weights: folders and files to search").type_name("IMAGES");
   a->texts.add_to(command,
                   {.teacher = "also a teacher's ranking: its weights; of stored embeddings an HDF5 file "
                               "of the same images"});
@@ -386,6 +387,7 @@ void add_search(Program& program) {
       .between(1, 100);
   command.option("--batch", a->batch_size, "images embedded at once").shows_default().at_least(1);
   a->exif.add_to(command);
+  a->dataset.add_to(command);
   command.flag("--json", a->json, "one JSON object");
   command.run([a] { run(*a); });
 }

@@ -19,6 +19,7 @@ struct Arguments {
   std::string device = "auto", augment, config, transform = "resize", dtype = "float32";
   models::TowerChoices tower;
   ExifArgument exif;
+  DatasetArguments dataset;
   bool json = false;
 };
 
@@ -40,6 +41,7 @@ void print(const Arguments& a, const infer::TeachSummary& s, std::int64_t width)
 
 void run_from(Arguments& a) {
   a.from.file = a.teach.file;
+  a.from.names = a.dataset.names;
   a.from.dtype = a.dtype == "float16" ? DType::float16 : DType::float32;
   a.from.force = a.teach.force;
   a.from.in_place = a.teach.in_place;
@@ -68,6 +70,7 @@ void run(Arguments& a) {
   if (!a.config.empty()) {
     const train::Config config = train::load_config(a.config);
     o.augment = config.data.augment;
+    if (a.dataset.names.images.empty()) a.dataset.names.images = config.data.images;
     if (o.image_size == 0) o.image_size = config.model.image_size;
   }
   if (!a.augment.empty())
@@ -75,6 +78,8 @@ void run(Arguments& a) {
   const auto teacher = models::ImageEncoder::load(o.teacher, parse_device(a.device), a.tower);
   report_guess(o.teacher, teacher.guessed(), "--heads");
   o.exif = a.exif.value();
+  o.names = a.dataset.names;
+  o.note = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
   const StopSignals signals;
   o.stop = [&] { return signals.requested(); };
   o.progress = terminal_counter("taught");
@@ -118,7 +123,9 @@ void add_teach(Program& program) {
   command.flag("--plain-view", o.plain_view, "with --views: also the plain image, which validation needs");
   const Option augment = command.option("--augment", a->augment, "of views: clip or none; default: clip")
                              .one_of({"clip", "none"});
-  command.option("--config", a->config, "of views: augmentation and size from this training configuration")
+  command
+      .option("--config", a->config,
+              "of views: augmentation and size, and data.images, from this training configuration")
       .type_name("CONFIG")
       .excludes(augment);
   command
@@ -149,6 +156,7 @@ void add_teach(Program& program) {
       "--in-place", o.in_place,
       "change the file itself, for one that is too large to copy; a crash in the last seconds can damage it");
   a->exif.add_to(command);
+  a->dataset.add_images_to(command);
   command.flag("--json", a->json, "a summary as one JSON object");
   command.run([a] { run(*a); });
 }

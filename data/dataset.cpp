@@ -7,15 +7,17 @@
 
 namespace vitral::data {
 
-Dataset Dataset::open(const std::string& path) { return open(std::vector<std::string>{path}); }
+Dataset Dataset::open(const std::string& path, const DatasetNames& names) {
+  return open(std::vector<std::string>{path}, names);
+}
 
-Dataset Dataset::open(const std::vector<std::string>& paths) {
+Dataset Dataset::open(const std::vector<std::string>& paths, const DatasetNames& names) {
   VITRAL_CHECK(!paths.empty(), "dataset: no files given");
   Dataset d;
   d.paths_ = paths;
   const DatasetFile* first = nullptr;  // with embeddings
   for (const auto& path : paths) {
-    const auto file = std::make_shared<const DatasetFile>(path);
+    const auto file = std::make_shared<const DatasetFile>(path, names);
     if (file->width > 0 && !first) {
       first = file.get();
       d.width_ = file->width;
@@ -38,9 +40,7 @@ const DatasetFile& Dataset::locate(std::int64_t& i) const {
 }
 
 void Dataset::require_embeddings() const {
-  for (const auto& file : files_)
-    if (!file->embeddings)
-      throw_error<UsageError>("{}: has no /embeddings{}", file->path, file->embeddings_elsewhere());
+  for (const auto& file : files_) file->require_embeddings();
 }
 
 std::int64_t Dataset::views(std::int64_t i) const { return locate(i).views; }
@@ -110,6 +110,16 @@ std::string Dataset::exif_note() const {
       return fmt::format(
           "{}: its embeddings are of images with their Exif orientation {}, so that is how they are decoded",
           file->path, exif_ == Exif::apply ? "ignored" : "applied");
+  return "";
+}
+
+std::string Dataset::crop_note() const {
+  for (const auto& file : files_)
+    if (file->stored && file->stored->starts_with("stretched"))
+      return fmt::format(
+          "{}: its images were {} when they were packed, so the crop acts on those; vitral pack --encoded "
+          "keeps the originals",
+          file->path, one_line(*file->stored));
   return "";
 }
 

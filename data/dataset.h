@@ -28,14 +28,23 @@ struct Concepts {
   Tensor boxes;  // float32 [M,4]: x0, y0, x1, y1 in 0..1, origin top left; may be [0,4]
 };
 
+/// Where the datasets of a file lie that has other names for them, groups and all ("/train/x", or "train/x").
+struct DatasetNames {
+  std::string images;      // "": /images, else /encoded; another name may stand for either
+  std::string embeddings;  // "": /embeddings
+
+  bool operator==(const DatasetNames&) const = default;
+};
+
 class DatasetFile;
 
 class Dataset {
  public:
   /// Opens and checks. UsageError: no such file, not a dataset, parts that do not fit each other or (for
   /// several files) widths that differ; Error: truncated or damaged. One line, with file and dataset.
-  static Dataset open(const std::string& path);
-  static Dataset open(const std::vector<std::string>& paths);
+  /// `names`: of each of the files.
+  static Dataset open(const std::string& path, const DatasetNames& names = {});
+  static Dataset open(const std::vector<std::string>& paths, const DatasetNames& names = {});
 
   std::int64_t size() const { return begin_.back(); }
   const std::vector<std::string>& paths() const { return paths_; }
@@ -95,6 +104,8 @@ class Dataset {
   std::optional<std::string> transform(std::int64_t i = 0) const;
   /// Pixels a side of the views that the seeds replay; 0: not stored.
   int view_size(std::int64_t i = 0) const;
+  /// One line for people who crop these images, where they are stretched squares of what they were; else "".
+  std::string crop_note() const;
 
   /// What the dataset holds, one fact a line, for people.
   std::string description() const;

@@ -5,17 +5,13 @@
 #include <cmath>
 
 #include "base/text.h"
+#include "data/dataset_hints.h"
 #include "data/hdf5/heap_rows.h"
 
 namespace vitral::data {
 namespace {
 
 constexpr std::int64_t max_pixels = std::int64_t{1} << 28;  // of one image
-
-std::string type_name(const H5File& file, const std::string& name) {
-  const auto dtype = file.dtype(name);
-  return !dtype ? "no numbers" : *dtype == DType::int64 ? "integers" : std::string(vitral::name(*dtype));
-}
 
 bool is_float(const std::optional<DType>& dtype) {
   return dtype == DType::float16 || dtype == DType::float32 || dtype == DType::float64;
@@ -26,7 +22,7 @@ std::vector<std::int64_t> read_indices(const H5File& file, const std::string& na
   const auto dtype = file.dtype(name);
   if (file.shape(name).rank() != 1 || (dtype != DType::int64 && dtype != DType::uint8))
     throw_error<UsageError>("{}: {} must be integers [M]; it holds {} {}", file.path(), name,
-                            type_name(file, name), file.shape(name));
+                            file.type_text(name), file.shape(name));
   const Tensor values = file.read(name).cast(DType::int64);
   const auto* p = values.data<std::int64_t>();
   for (std::int64_t i = 0; i < values.numel(); ++i)
@@ -44,36 +40,27 @@ void require_finite(const H5File& file, const std::string& name, const Tensor& v
                               i / values.dim(1));
 }
 
-// The datasets of a file that could be `wanted` under another name, and how to give them that name; "" where
-// there are none.
-template <class Fits>
-std::string candidates(const H5File& file, const std::string& wanted, Fits&& fits) {
-  std::vector<std::string> found;
-  for (const auto& entry : file.contents()) {
-    if (entry.dtype == "other" || entry.dtype == "link" || entry.name == wanted) continue;
-    if (fits(file.shape(entry.name), *file.dtype(entry.name))) found.push_back(entry.name);
-  }
-  if (found.empty()) return "";
-  std::string names;
-  for (const auto& name : found) names += (names.empty() ? "" : ", ") + shown(name);
-  return fmt::format("{} would do; name {} so, in h5py: f['{}'] = h5py.SoftLink('{}')", names,
-                     found.size() == 1 ? "it" : "one of them", wanted.substr(1), shown(found.front()));
-}
-
 }  // namespace
 
-DatasetFile::DatasetFile(const std::string& path_) : path(path_) {
+DatasetFile::DatasetFile(const std::string& path_, const DatasetNames& names_)
+    : path(path_),
+      images_name(names_.images.empty() ? "" : absolute(names_.images)),
+      embeddings_name(names_.embeddings.empty() ? "/embeddings" : absolute(names_.embeddings)) {
   auto file = std::make_shared<const H5File>(H5File::open(path));
   auto bytes = std::make_shared<const InputFile>(path);
   // First what is quickly seen to be wrong, then the index of every row.
-  check_images(*file);
-  if (file->has("/images")) {
-    size = file->shape("/images")[0];
-  } else {
-    encoded.emplace(file, bytes);
+  find_images(*file);
+  const bool of_files = images_name == "/encoded" || EncodedReader::fits(*file, images_name);
+  if (of_files) {
+    encoded.emplace(file, bytes, images_name);
     size = encoded->size();
+  } else {
+    check_images(*file);
+    size = file->shape(images_name)[0];
   }
-  teacher = file->attribute("teacher");
+  const bool has_embeddings = file->has(embeddings_name);
+  if (embeddings_name == "/embeddings") teacher = file->attribute("teacher");
+  stored = file->attribute("stored");
   transform = file->attribute("transform");
   if (const auto text = file->attribute("view_size")) {
     const auto [end, why] = std::from_chars(text->data(), text->data() + text->size(), view_size);
@@ -84,70 +71,85 @@ DatasetFile::DatasetFile(const std::string& path_) : path(path_) {
     if (*text != name(Exif::apply) && *text != name(Exif::ignore))
       throw_error<UsageError>("{}: attribute exif must be apply or ignore", path);
     exif = exif_of(*text);
-  } else if (file->has("/embeddings")) {
+  } else if (has_embeddings) {
     exif = Exif::ignore;
   }
-  if (file->has("/embeddings")) check_embeddings(*file);
+  if (has_embeddings) check_embeddings(*file);
   read_names(*file, *bytes);
   read_concepts(*file, *bytes);
-  if (file->has("/images")) plain.emplace(file, bytes, "/images");
-  if (file->has("/embeddings")) embeddings.emplace(file, bytes, "/embeddings");
+  if (!of_files) plain.emplace(file, bytes, images_name);
+  if (has_embeddings) embeddings.emplace(file, bytes, embeddings_name);
+}
+
+void DatasetFile::find_images(const H5File& file) {
+  if (!images_name.empty()) {
+    if (!file.has(images_name))
+      throw_error<UsageError>("{}: has no {}{}", path, shown(images_name), images_hint(file));
+    return;
+  }
+  const bool has_images = file.has("/images"), has_encoded = file.has("/encoded");
+  if (has_images && has_encoded)
+    throw_error<UsageError>("{}: has both /images and /encoded; keep one of them, or name it with --images",
+                            path);
+  images_name = has_images ? "/images" : "/encoded";
+  if (has_images || has_encoded) return;
+  const std::string hint = images_hint(file);
+  throw_error<UsageError>("{}: has neither /images nor /encoded{}", path,
+                          hint.empty() ? ", it is not a dataset; make one with vitral pack" : hint);
 }
 
 void DatasetFile::check_images(const H5File& file) const {
-  const bool has_images = file.has("/images"), has_encoded = file.has("/encoded");
-  if (!has_images && !has_encoded) {
-    const std::string others = candidates(file, "/images", [](const Shape& shape, DType dtype) {
-      return dtype == DType::uint8 && shape.rank() == 4 && shape[3] == 3;
-    });
-    throw_error<UsageError>(
-        "{}: has neither /images nor /encoded, {}", path,
-        others.empty() ? "it is not a dataset; make one with vitral pack" : "but " + others);
+  const std::string name = shown(images_name);
+  if (file.is_group(images_name)) {
+    const std::string hint = images_hint(file);
+    throw_error<UsageError>("{}: {} is a group{}", path, name,
+                            hint.empty() ? "; one dataset, uint8 [N,H,W,3], is needed" : hint);
   }
-  if (has_images && has_encoded)
-    throw_error<UsageError>("{}: has both /images and /encoded; keep one of them", path);
-  if (!has_images) return;
-  const Shape shape = file.shape("/images");
-  if (file.dtype("/images") != DType::uint8)
-    throw_error<UsageError>("{}: /images holds {} {}; uint8 [N,H,W,3] is needed", path,
-                            type_name(file, "/images"), shape);
+  const Shape shape = file.shape(images_name);
+  if (file.dtype(images_name) != DType::uint8)
+    throw_error<UsageError>("{}: {} holds {} {}; uint8 [N,H,W,3] is needed", path, name,
+                            file.type_text(images_name), shape);
   if (shape.rank() != 4 || shape[3] != 3)
-    throw_error<UsageError>("{}: /images is {}; uint8 [N,H,W,3] is needed{}", path, shape,
-                            shape.rank() != 4 ? ""
-                            : shape[1] == 3   ? ", transpose it by (0, 2, 3, 1)"
-                            : shape[0] == 3   ? ", transpose it by (3, 2, 1, 0): MATLAB turns axes round"
-                                              : "");
+    throw_error<UsageError>("{}: {} is {}; uint8 [N,H,W,3] is needed{}", path, name, shape, axes_hint(shape));
   if (shape[1] < 1 || shape[2] < 1 || shape[1] > max_pixels || shape[2] > max_pixels / shape[1])
-    throw_error<UsageError>("{}: /images is {}; an image must have 1 to 2^28 pixels", path, shape);
+    throw_error<UsageError>("{}: {} is {}; an image must have 1 to 2^28 pixels", path, name, shape);
 }
 
 void DatasetFile::check_embeddings(const H5File& file) {
-  const Shape shape = file.shape("/embeddings");
-  if (!is_float(file.dtype("/embeddings")))
-    throw_error<UsageError>("{}: /embeddings holds {} {}; float32 or float16 is needed", path,
-                            type_name(file, "/embeddings"), shape);
+  const std::string name = shown(embeddings_name);
+  if (file.is_group(embeddings_name)) {
+    const std::string hint = embeddings_hint(file, size);
+    throw_error<UsageError>("{}: {} is a group{}", path, name,
+                            hint.empty() ? "; one dataset, float32 [N,D], is needed" : hint);
+  }
+  const Shape shape = file.shape(embeddings_name);
+  const std::string type = file.type_text(embeddings_name);
+  if (!is_float(file.dtype(embeddings_name)))
+    throw_error<UsageError>(
+        "{}: {} holds {} {}; float32 or float16 is needed{}", path, name, type, shape,
+        type == "opaque values of 2 bytes" ? ": ml_dtypes' bfloat16 is stored so, x.astype('float32')" : "");
   if ((shape.rank() != 2 && shape.rank() != 3) || shape.back() < 1 || shape.back() > 1 << 20 || shape[1] < 1)
-    throw_error<UsageError>("{}: /embeddings is {}; [N,D] or [N,V,D] is needed", path, shape);
+    throw_error<UsageError>("{}: {} is {}; [N,D] or [N,V,D] is needed", path, name, shape);
   if (shape[0] != size)
-    throw_error<UsageError>("{}: /embeddings has {} rows but {} has {}; write one row for each image", path,
-                            shape[0], file.has("/images") ? "/images" : "/encoded", size);
+    throw_error<UsageError>("{}: {} has {} rows but {} has {}; write one row for each image", path, name,
+                            shape[0], shown(images_name), size);
   width = shape.back();
   const bool has_seeds = file.has("/view_seeds");
   // [N,1,D] without seeds is [N,D] whose axis was not squeezed.
   views = shape.rank() == 3 && (has_seeds || shape[1] > 1) ? shape[1] : 0;
   if (views == 0) {
-    if (has_seeds)
+    if (has_seeds && embeddings_name == "/embeddings")
       throw_error<UsageError>("{}: /view_seeds needs views, but /embeddings is {}; write [N,V,D]", path,
                               shape);
     return;
   }
   if (!has_seeds)
-    throw_error<UsageError>(
-        "{}: /embeddings has {} views of each image but there is no /view_seeds to replay them", path, views);
+    throw_error<UsageError>("{}: {} has {} views of each image but there is no /view_seeds to replay them",
+                            path, name, views);
   const Shape expected{size, views};
   if (file.shape("/view_seeds") != expected)
-    throw_error<UsageError>("{}: /view_seeds is {} but /embeddings is {}; {} is needed", path,
-                            file.shape("/view_seeds"), shape, expected);
+    throw_error<UsageError>("{}: /view_seeds is {} but {} is {}; {} is needed", path,
+                            file.shape("/view_seeds"), name, shape, expected);
   view_seeds = file.read_uint64("/view_seeds");
 }
 
@@ -165,7 +167,7 @@ Tensor DatasetFile::read_concept_embeddings(const H5File& file, std::int64_t cou
   if (!is_float(file.dtype("/concepts/embeddings")) || shape.rank() != 2 || shape[0] != count || shape[1] < 1)
     throw_error<UsageError>(
         "{}: /concepts/embeddings is {} {}; there are {} names, so float [{},D] is needed", path,
-        type_name(file, "/concepts/embeddings"), shape, count, count);
+        file.type_text("/concepts/embeddings"), shape, count, count);
   if (width > 0 && shape[1] != width)
     throw_error<UsageError>("{}: /concepts/embeddings is {} but /embeddings has width {}", path, shape,
                             width);
@@ -174,13 +176,11 @@ Tensor DatasetFile::read_concept_embeddings(const H5File& file, std::int64_t cou
   return values;
 }
 
-std::string DatasetFile::embeddings_elsewhere() const {
-  const std::string others =
-      candidates(H5File::open(path), "/embeddings", [&](const Shape& shape, DType dtype) {
-        return is_float(dtype) && shape.rank() >= 2 && shape[0] == size &&
-               (shape.rank() == 2 || (shape.rank() == 3 && shape[1] == 1));
-      });
-  return others.empty() ? "; write them with vitral teach" : ", but " + others;
+void DatasetFile::require_embeddings() const {
+  if (embeddings) return;
+  const std::string hint = embeddings_hint(H5File::open(path), size);
+  throw_error<UsageError>("{}: has no {}{}", path, shown(embeddings_name),
+                          hint.empty() ? "; write them with vitral teach" : hint);
 }
 
 void DatasetFile::read_concepts(const H5File& file, const InputFile& bytes) {
@@ -205,7 +205,7 @@ void DatasetFile::read_concepts(const H5File& file, const InputFile& bytes) {
       throw_error<UsageError>(
           "{}: /objects/image [{}], /objects/concept [{}] and /objects/box {} {} do not fit; [M], "
           "[M] and float [M,4] are needed",
-          path, c.image.size(), c.concept_index.size(), type_name(file, "/objects/box"), boxes);
+          path, c.image.size(), c.concept_index.size(), file.type_text("/objects/box"), boxes);
     c.boxes = file.read("/objects/box").cast(DType::float32);
     const float* b = c.boxes.data<float>();
     for (std::int64_t m = 0; m < boxes[0]; ++m, b += 4)
@@ -244,6 +244,7 @@ std::string DatasetFile::description() const {
   if (views > 0)
     line("views: {} of each image{}, transform {}", views,
          view_size > 0 ? fmt::format(", {} pixels a side", view_size) : "", transform.value_or("unknown"));
+  if (stored) line("stored: {}", *stored);
   if (teacher) line("teacher: {}", *teacher);
   line("names: {}", names.empty() ? "no" : "yes");
   if (concepts)

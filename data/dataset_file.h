@@ -13,9 +13,10 @@ namespace vitral::data {
 
 class DatasetFile {
  public:
-  explicit DatasetFile(const std::string& path);
+  explicit DatasetFile(const std::string& path, const DatasetNames& names = {});
 
   std::string path;
+  std::string images_name, embeddings_name;  // "/images", "/embeddings", or as they were named
   std::int64_t size = 0;
   std::optional<RowReader> plain;         // [N,H,W,3]; either this
   std::optional<EncodedReader> encoded;   // or this
@@ -25,18 +26,18 @@ class DatasetFile {
   std::vector<std::uint64_t> view_seeds;  // [N,V]
   std::vector<std::string> names;         // [N] or none
   std::optional<Concepts> concepts;
-  std::optional<std::string> teacher, transform;
+  std::optional<std::string> teacher, transform, stored;
   std::optional<Exif> exif;  // how the embeddings were made; none without embeddings
   int view_size = 0;         // pixels a side of the views, 0: not stored
 
   /// float32 [D] of row i, view v, as it is stored.
   void read_target(std::int64_t i, std::int64_t v, float* to) const;
   std::string description() const;
-  /// What to do about missing embeddings: "; write them with vitral teach", or which of the file's datasets
-  /// to name so.
-  std::string embeddings_elsewhere() const;
+  /// UsageError that says what to do, where there are no embeddings.
+  void require_embeddings() const;
 
  private:
+  void find_images(const H5File& file);
   void check_images(const H5File& file) const;
   void check_embeddings(const H5File& file);
   void read_names(const H5File& file, const InputFile& bytes);

@@ -21,37 +21,46 @@ constexpr std::uint64_t longest = std::uint64_t{1} << 30;  // bytes of one encod
 using FilePtr = std::shared_ptr<const H5File>;
 using BytesPtr = std::shared_ptr<const InputFile>;
 
-void check_flat(const H5File& file) {
-  for (const char* name : {"/encoded/bytes", "/encoded/offsets"})
-    if (!file.has(name))
-      throw_error<UsageError>("{}: /encoded has no {}; it needs bytes and offsets", file.path(), name + 9);
-  if (file.shape("/encoded/bytes").rank() != 1 || file.dtype("/encoded/bytes") != DType::uint8)
-    throw_error<UsageError>("{}: /encoded/bytes must be uint8 [total]", file.path());
-  if (file.shape("/encoded/offsets").rank() != 1 || file.dtype("/encoded/offsets") != DType::int64)
-    throw_error<UsageError>("{}: /encoded/offsets must be uint64 [N+1]", file.path());
+void check_flat(const H5File& file, const std::string& name) {
+  for (const char* part : {"bytes", "offsets"})
+    if (!file.has(name + "/" + part))
+      throw_error<UsageError>("{}: {} has no {}; it needs bytes and offsets", file.path(), name, part);
+  const std::string bytes = name + "/bytes", offsets = name + "/offsets";
+  if (file.shape(bytes).rank() != 1 || file.dtype(bytes) != DType::uint8)
+    throw_error<UsageError>("{}: {} must be uint8 [total]", file.path(), bytes);
+  if (file.shape(offsets).rank() != 1 || file.dtype(offsets) != DType::int64)
+    throw_error<UsageError>("{}: {} must be uint64 [N+1]", file.path(), offsets);
+}
+
+bool is_variable_length(const H5File& file, const std::string& name, hid_t dataset) {
+  const Handle type(H5Dget_type(dataset), H5Tclose);
+  const bool is_vlen = H5Tget_class(type) == H5T_VLEN;
+  const Handle element(is_vlen ? H5Tget_super(type) : -1, H5Tclose);
+  return is_vlen && H5Tget_class(element) == H5T_INTEGER && H5Tget_size(element) == 1 &&
+         H5Tget_sign(element) == H5T_SGN_NONE && file.shape(name).rank() == 1;
 }
 
 class Flat : public EncodedReader::Source {
  public:
-  Flat(const FilePtr& file, const BytesPtr& bytes)
-      : rows_(file, bytes, "/encoded/bytes"), offsets_(file->read_uint64("/encoded/offsets")) {
+  Flat(const FilePtr& file, const BytesPtr& bytes, const std::string& name)
+      : rows_(file, bytes, name + "/bytes"), offsets_(file->read_uint64(name + "/offsets")) {
     const std::string& path = file->path();
     if (offsets_.empty())
-      throw_error<UsageError>("{}: /encoded/offsets is empty; N images need N+1 offsets", path);
+      throw_error<UsageError>("{}: {}/offsets is empty; N images need N+1 offsets", path, name);
     const auto total = static_cast<std::uint64_t>(rows_.size());
     for (std::size_t i = 0; i + 1 < offsets_.size(); ++i) {
       if (offsets_[i] > offsets_[i + 1])
-        throw_error<UsageError>("{}: /encoded/offsets falls from {} to {} at row {}; offsets must not fall",
-                                path, offsets_[i], offsets_[i + 1], i + 1);
+        throw_error<UsageError>("{}: {}/offsets falls from {} to {} at row {}; offsets must not fall", path,
+                                name, offsets_[i], offsets_[i + 1], i + 1);
       if (offsets_[i + 1] > total)
-        throw_error<UsageError>("{}: /encoded/offsets row {} is {} but /encoded/bytes has {} bytes", path,
+        throw_error<UsageError>("{0}: {1}/offsets row {2} is {3} but {1}/bytes has {4} bytes", path, name,
                                 i + 1, offsets_[i + 1], total);
       if (offsets_[i + 1] - offsets_[i] > longest)
-        throw_error<UsageError>("{}: /encoded image {} is {} bytes long, at most 2^30 are read", path, i,
+        throw_error<UsageError>("{}: {} image {} is {} bytes long, at most 2^30 are read", path, name, i,
                                 offsets_[i + 1] - offsets_[i]);
     }
     if (offsets_.size() == 1 && offsets_[0] > total)
-      throw_error<UsageError>("{}: /encoded/offsets row 0 is {} but /encoded/bytes has {} bytes", path,
+      throw_error<UsageError>("{0}: {1}/offsets row 0 is {2} but {1}/bytes has {3} bytes", path, name,
                               offsets_[0], total);
   }
 
@@ -70,22 +79,17 @@ class Flat : public EncodedReader::Source {
 
 class VariableLength : public EncodedReader::Source {
  public:
-  VariableLength(const FilePtr& file, const BytesPtr& bytes)
-      : file_(file), bytes_(bytes), dataset_(open_dataset(*file, "/encoded")) {
+  VariableLength(const FilePtr& file, const BytesPtr& bytes, const std::string& name)
+      : file_(file), bytes_(bytes), name_(name), dataset_(open_dataset(*file, name)) {
     const std::string& path = file->path();
-    const Shape shape = file->shape("/encoded");
-    const Handle type(H5Dget_type(dataset_), H5Tclose);
-    const bool is_vlen = H5Tget_class(type) == H5T_VLEN;
-    const Handle element(is_vlen ? H5Tget_super(type) : -1, H5Tclose);
-    if (shape.rank() != 1 || !is_vlen || H5Tget_class(element) != H5T_INTEGER || H5Tget_size(element) != 1 ||
-        H5Tget_sign(element) != H5T_SGN_NONE)
-      throw_error<UsageError>(
-          "{}: /encoded must be variable-length uint8 [N], or a group with bytes and offsets", path);
-    index_ = index_storage(*file, *bytes, "/encoded");
-    if (index_.obstacle.empty()) objects_ = resolve_heap_rows(*file, *bytes, index_, "/encoded");
+    if (!is_variable_length(*file, name, dataset_))
+      throw_error<UsageError>("{}: {} must be variable-length uint8 [N], or a group with bytes and offsets",
+                              path, name);
+    index_ = index_storage(*file, *bytes, name);
+    if (index_.obstacle.empty()) objects_ = resolve_heap_rows(*file, *bytes, index_, name);
     for (std::size_t i = 0; i < objects_.size(); ++i)
       if (objects_[i].length > longest)
-        throw_error<UsageError>("{}: /encoded image {} is {} bytes long, at most 2^30 are read", path, i,
+        throw_error<UsageError>("{}: {} image {} is {} bytes long, at most 2^30 are read", path, name, i,
                                 objects_[i].length);
   }
 
@@ -113,7 +117,7 @@ class VariableLength : public EncodedReader::Source {
     const Handle type(H5Tvlen_create(H5T_NATIVE_UINT8), H5Tclose);
     hvl_t value{};
     if (H5Dread(dataset_, type, memory, space, H5P_DEFAULT, &value) < 0)
-      throw_error("{}: /encoded row {} cannot be read; the file is damaged", file_->path(), i);
+      throw_error("{}: {} row {} cannot be read; the file is damaged", file_->path(), name_, i);
     const auto* from = static_cast<const std::uint8_t*>(value.p);
     to.assign(from, from + (from ? value.len : 0));
     H5Dvlen_reclaim(type, memory, H5P_DEFAULT, &value);
@@ -121,6 +125,7 @@ class VariableLength : public EncodedReader::Source {
 
   FilePtr file_;
   BytesPtr bytes_;
+  std::string name_;
   Handle dataset_;
   StorageIndex index_;
   std::vector<HeapObject> objects_;
@@ -128,14 +133,20 @@ class VariableLength : public EncodedReader::Source {
 
 }  // namespace
 
-EncodedReader::EncodedReader(const FilePtr& file, const BytesPtr& bytes) {
-  const Handle object(H5Oopen(file->id(), "/encoded", H5P_DEFAULT), H5Oclose);
-  if (object < 0) throw_error("{}: /encoded cannot be read; the file is damaged", file->path());
+bool EncodedReader::fits(const H5File& file, const std::string& name) {
+  if (file.is_group(name)) return file.has(name + "/bytes") && file.has(name + "/offsets");
+  const Handle dataset(file.has(name) ? H5Dopen2(file.id(), name.c_str(), H5P_DEFAULT) : -1, H5Dclose);
+  return dataset >= 0 && is_variable_length(file, name, dataset);
+}
+
+EncodedReader::EncodedReader(const FilePtr& file, const BytesPtr& bytes, const std::string& name) {
+  const Handle object(H5Oopen(file->id(), name.c_str(), H5P_DEFAULT), H5Oclose);
+  if (object < 0) throw_error("{}: {} cannot be read; the file is damaged", file->path(), name);
   if (H5Iget_type(object) == H5I_GROUP) {
-    check_flat(*file);
-    source_ = std::make_unique<Flat>(file, bytes);
+    check_flat(*file, name);
+    source_ = std::make_unique<Flat>(file, bytes, name);
   } else {
-    source_ = std::make_unique<VariableLength>(file, bytes);
+    source_ = std::make_unique<VariableLength>(file, bytes, name);
   }
 }
 

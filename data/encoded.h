@@ -1,6 +1,7 @@
 // The image files inside a dataset, read from any thread:
 //   /encoded/bytes uint8 [total] and /encoded/offsets uint64 [N+1]     files end to end
 //   /encoded       variable-length uint8 [N]                           as h5py's vlen_dtype(uint8) writes it
+// or the same under another name.
 //
 // Variable-length data is resolved once on opening, by our own reading of the references and of the global
 // heap (HDF5 File Format Specification 3.0, III.E "Global Heap"); then each image is one pread.
@@ -17,8 +18,11 @@ namespace vitral::data {
 
 class EncodedReader {
  public:
-  /// UsageError: /encoded is neither form; Error: offsets or references that do not fit the file.
-  EncodedReader(const std::shared_ptr<const H5File>& file, const std::shared_ptr<const InputFile>& bytes);
+  /// Whether it is one of the two forms.
+  static bool fits(const H5File& file, const std::string& name);
+  /// UsageError: it is neither; Error: offsets or references that do not fit the file.
+  EncodedReader(const std::shared_ptr<const H5File>& file, const std::shared_ptr<const InputFile>& bytes,
+                const std::string& name);
   ~EncodedReader();
   EncodedReader(EncodedReader&&) noexcept;
   EncodedReader& operator=(EncodedReader&&) noexcept;

@@ -10,7 +10,7 @@
 
 namespace vitral::data {
 
-ImageSource ImageSource::open(const std::vector<std::string>& inputs, Exif exif) {
+ImageSource ImageSource::open(const std::vector<std::string>& inputs, Exif exif, const DatasetNames& names) {
   VITRAL_CHECK(!inputs.empty(), "no images given");
   const auto is_dataset = [](const std::string& path) { return H5File::is_hdf5(path); };
   const auto other = std::find_if_not(inputs.begin(), inputs.end(), is_dataset);
@@ -20,8 +20,10 @@ ImageSource ImageSource::open(const std::vector<std::string>& inputs, Exif exif)
                             *other);
   ImageSource source;
   source.path_ = inputs.front();
+  VITRAL_CHECK(other == inputs.end() || names == DatasetNames{},
+               "{}: is no HDF5 file; names of datasets are for those", *other);
   if (other == inputs.end())
-    source.dataset_ = Dataset::open(inputs);
+    source.dataset_ = Dataset::open(inputs, names);
   else
     source.files_ = list_images(inputs, &source.left_out_);
   source.exif_ = exif;

@@ -18,7 +18,8 @@ class ImageSource {
  public:
   /// Dataset files, or image files and folders (searched as vitral pack does it). UsageError: both at once,
   /// nothing there, and what Dataset::open() and list_images() say.
-  static ImageSource open(const std::vector<std::string>& inputs, Exif exif = Exif::apply);
+  static ImageSource open(const std::vector<std::string>& inputs, Exif exif = Exif::apply,
+                          const DatasetNames& names = {});
 
   std::int64_t size() const;
   /// The path relative to the folder that was given, the file's own name, or the entry of /names; "image 17"

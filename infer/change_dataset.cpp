@@ -3,7 +3,6 @@
 #include <filesystem>
 
 #include "base/atomic.h"
-#include "data/dataset.h"
 
 namespace vitral::infer {
 namespace {
@@ -19,7 +18,7 @@ void require_room(const std::string& path, std::int64_t bytes) {
 
 }  // namespace
 
-void change_dataset(OutputFile& output, bool in_place, std::int64_t more,
+void change_dataset(OutputFile& output, bool in_place, std::int64_t more, const data::DatasetNames& names,
                     const std::function<void(data::H5File&)>& change) {
   std::error_code unknown;
   const auto file_bytes = static_cast<std::int64_t>(std::filesystem::file_size(output.path(), unknown));
@@ -30,7 +29,7 @@ void change_dataset(OutputFile& output, bool in_place, std::int64_t more,
   change(file);
   file.close();
   if (!in_place) output.share();
-  data::Dataset::open(target);  // what does not fit together is found here, not by the trainer
+  data::Dataset::open(target, names);  // what does not fit together is found here, not by the trainer
   if (in_place)
     sync_file(target);
   else

@@ -4,14 +4,15 @@
 #include <functional>
 
 #include "base/output_file.h"
+#include "data/dataset.h"
 #include "data/hdf5/file.h"
 
 namespace vitral::infer {
 
 /// `change` gets a copy of output.path(), which then takes its name, or with in_place the file itself; what
-/// it has become is opened as a dataset before. more: bytes that the file grows by, at most. Error: there is
-/// no room for them; what Dataset::open() says.
-void change_dataset(OutputFile& output, bool in_place, std::int64_t more,
+/// it has become is opened as a dataset, whose datasets have these names, before. more: bytes that the file
+/// grows by, at most. Error: there is no room for them; what Dataset::open() says.
+void change_dataset(OutputFile& output, bool in_place, std::int64_t more, const data::DatasetNames& names,
                     const std::function<void(data::H5File& file)>& change);
 
 /// The embeddings that a file has, and all that is said of them.

@@ -6,7 +6,8 @@
 #include <optional>
 
 #include "base/input_file.h"
-#include "data/dataset.h"
+#include "base/text.h"
+#include "data/dataset_hints.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/heap_rows.h"
 #include "data/hdf5/rows.h"
@@ -29,28 +30,33 @@ struct StoredEmbeddings::State {
   std::optional<data::Dataset> dataset;
   bool names = false;
 
-  explicit State(const std::string& where)
+  State(const std::string& where, const data::DatasetNames& called)
       : path(where),
         file(std::make_shared<data::H5File>(data::H5File::open(where))),
         bytes(std::make_shared<InputFile>(where)) {
-    if (!file->has("/embeddings") || file->is_group("/embeddings"))
+    const std::string name = called.embeddings.empty() ? "/embeddings" : data::absolute(called.embeddings);
+    if (!file->has(name) || file->is_group(name)) {
+      const std::string hint = data::embeddings_hint(*file, -1);
       throw_error<UsageError>(
-          "{}: has no /embeddings; give a file of `vitral embed`, or a dataset after `vitral teach`", path);
-    const Shape shape = file->shape("/embeddings");
-    const auto dtype = file->dtype("/embeddings");
+          "{}: has no {}{}", path, shown(name),
+          hint.empty() ? "; give a file of `vitral embed`, or a dataset after `vitral teach`" : hint);
+    }
+    const Shape shape = file->shape(name);
+    const auto dtype = file->dtype(name);
     const bool is_float = dtype == DType::float16 || dtype == DType::float32 || dtype == DType::float64;
     const bool fits = (shape.rank() == 2 || shape.rank() == 3) && shape[1] >= 1 && shape.back() >= 1 &&
                       shape[1] <= max_numbers && shape.back() <= max_numbers &&
                       (shape.rank() == 2 || shape[1] * shape[2] <= max_numbers);
     if (!is_float || !fits)
-      throw_error<UsageError>("{}: /embeddings is {} {}; float [N,D] or [N,V,D] is needed", path,
-                              dtype ? vitral::name(*dtype) : "no number", shape);
-    rows.emplace(file, bytes, "/embeddings");
+      throw_error<UsageError>("{}: {} is {} {}; float [N,D] or [N,V,D] is needed", path, shown(name),
+                              file->type_text(name), shape);
+    rows.emplace(file, bytes, name);
     width = shape.back();
     views = shape.rank() == 3 ? shape[1] : 0;
     if (views > 0 && file->has("/view_seeds") && file->shape("/view_seeds") == Shape{shape[0], views})
       seeds = file->read_uint64("/view_seeds");
-    if (file->has("/images") || file->has("/encoded")) dataset = data::Dataset::open(path);
+    if (!called.images.empty() || file->has("/images") || file->has("/encoded"))
+      dataset = data::Dataset::open(path, called);
     names = !dataset && file->has("/names") && file->shape("/names") == Shape{shape[0]};
   }
 
@@ -76,7 +82,8 @@ struct StoredEmbeddings::State {
   }
 };
 
-StoredEmbeddings::StoredEmbeddings(const std::string& path) : state_(std::make_unique<const State>(path)) {}
+StoredEmbeddings::StoredEmbeddings(const std::string& path, const data::DatasetNames& names)
+    : state_(std::make_unique<const State>(path, names)) {}
 StoredEmbeddings::~StoredEmbeddings() = default;
 StoredEmbeddings::StoredEmbeddings(StoredEmbeddings&&) noexcept = default;
 StoredEmbeddings& StoredEmbeddings::operator=(StoredEmbeddings&&) noexcept = default;

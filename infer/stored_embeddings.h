@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "data/dataset.h"
 #include "tensor/tensor.h"
 
 namespace vitral::infer {
@@ -17,7 +18,7 @@ namespace vitral::infer {
 class StoredEmbeddings {
  public:
   /// UsageError: no such file, no embeddings in it, other shapes; Error: damaged.
-  explicit StoredEmbeddings(const std::string& path);
+  explicit StoredEmbeddings(const std::string& path, const data::DatasetNames& names = {});
   ~StoredEmbeddings();
   StoredEmbeddings(StoredEmbeddings&&) noexcept;
   StoredEmbeddings& operator=(StoredEmbeddings&&) noexcept;

@@ -145,7 +145,7 @@ std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int
 
 // From the journal into the file.
 void add_embeddings(data::H5File& file, const data::EmbeddingJournal& journal, const Shape& row, int size,
-                    const models::ImageEncoder& teacher, const TeachOptions& o) {
+                    const models::ImageEncoder& teacher, bool of_files, const TeachOptions& o) {
   remove_embeddings(file);
   const std::int64_t row_bytes = row.numel() * static_cast<std::int64_t>(size_of(o.dtype));
   file.create_growing("/embeddings", row, o.dtype, std::max<std::int64_t>((64 << 10) / row_bytes, 1));
@@ -154,7 +154,7 @@ void add_embeddings(data::H5File& file, const data::EmbeddingJournal& journal, c
     file.append("/embeddings", journal.read(i, std::min(block, journal.rows() - i)));
   file.set_attribute("teacher", o.teacher);
   file.set_attribute("teacher_tower", teacher.description());
-  if (file.has("/encoded")) file.set_attribute("exif", data::name(o.exif));
+  if (of_files) file.set_attribute("exif", data::name(o.exif));
   if (o.views == 0) {
     file.set_attribute("plain_transform", name_of(o.transform));
     return;
@@ -209,7 +209,8 @@ bool embed_all(const models::ImageEncoder& teacher, const data::Dataset& dataset
 TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
   check(o);
   TeachSummary summary;
-  std::optional<data::Dataset> dataset = data::Dataset::open(o.file);
+  const data::DatasetNames names{.images = o.names.images, .embeddings = ""};
+  std::optional<data::Dataset> dataset = data::Dataset::open(o.file, names);
   OutputFile output(o.file);  // nobody else may write the file meanwhile
   if (dataset->width() > 0 && !o.force)
     throw_error<UsageError>("{}: has /embeddings already; replace them with --force", o.file);
@@ -219,6 +220,8 @@ TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
       concepts && concepts->embeddings.defined() && concepts->embeddings.dim(1) != width)
     throw_error<UsageError>("{}: its /concepts have width {}, this teacher's embeddings {}; use one teacher",
                             o.file, concepts->embeddings.dim(1), width);
+  const bool crops = o.views == 0 && o.transform == data::PlainTransform::clip;
+  if (const std::string note = crops ? dataset->crop_note() : ""; !note.empty() && o.note) o.note(note);
   const PictureSource source(*dataset, o, teacher);
   const std::string path = output.path() + ".teach";
   if (o.restart) std::filesystem::remove(path);
@@ -233,11 +236,13 @@ TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
     summary.stopped = true;
     return summary;
   }
+  const bool of_files = !dataset->plain_size(0);
   dataset.reset();  // HDF5 opens a file either for reading or for writing
   const std::int64_t more =
       journal.rows() * (row.numel() * static_cast<std::int64_t>(size_of(o.dtype)) + 8 * summary.views);
-  change_dataset(output, o.in_place, more,
-                 [&](data::H5File& file) { add_embeddings(file, journal, row, source.size(), teacher, o); });
+  change_dataset(output, o.in_place, more, names, [&](data::H5File& file) {
+    add_embeddings(file, journal, row, source.size(), teacher, of_files, o);
+  });
   journal.remove();
   return summary;
 }

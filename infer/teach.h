@@ -22,8 +22,9 @@
 namespace vitral::infer {
 
 struct TeachOptions {
-  std::string file;     // the dataset
-  std::string teacher;  // the weights; for the attribute `teacher` and to distinguish journals
+  std::string file;          // the dataset
+  data::DatasetNames names;  // of its images; embeddings become /embeddings
+  std::string teacher;       // the weights; for the attribute `teacher` and to distinguish journals
   data::PlainTransform transform = data::PlainTransform::resize;  // without views
   std::int64_t views = 0;
   bool plain_view = false;  // with views: one more before them, seed 0, which validation needs
@@ -37,6 +38,7 @@ struct TeachOptions {
   bool force = false;                   // replace embeddings that are there
   bool in_place = false;                // change the file itself instead of a copy that replaces it
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
+  std::function<void(const std::string& line)> note = {};  // what people should know, before the work
   std::function<bool()> stop = {};  // asked after each batch; true: what is done is kept for the next run
 };
 

@@ -10,7 +10,6 @@
 
 #include "base/text.h"
 #include "base/text_file.h"
-#include "data/dataset.h"
 #include "data/embedding_file.h"
 #include "infer/change_dataset.h"
 
@@ -49,7 +48,8 @@ std::vector<std::int64_t> rows_by_name(const data::Dataset& dataset, const std::
 }  // namespace
 
 TeachFromSummary teach_from(const TeachFromOptions& o) {
-  std::optional<data::Dataset> dataset = data::Dataset::open(o.file);
+  const data::DatasetNames names{.images = o.names.images, .embeddings = ""};
+  std::optional<data::Dataset> dataset = data::Dataset::open(o.file, names);
   OutputFile output(o.file);  // nobody else may write the file meanwhile
   if (dataset->width() > 0 && !o.force)
     throw_error<UsageError>("{}: has /embeddings already; replace them with --force", o.file);
@@ -85,7 +85,7 @@ TeachFromSummary teach_from(const TeachFromOptions& o) {
   }
   dataset.reset();  // HDF5 opens a file either for reading or for writing
   embeddings = embeddings.cast(o.dtype);
-  change_dataset(output, o.in_place, images * width * static_cast<std::int64_t>(size_of(o.dtype)),
+  change_dataset(output, o.in_place, images * width * static_cast<std::int64_t>(size_of(o.dtype)), names,
                  [&](data::H5File& file) {
                    remove_embeddings(file);
                    file.write("/embeddings", embeddings,

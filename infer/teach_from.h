@@ -3,15 +3,16 @@
 #include <cstdint>
 #include <string>
 
-#include "tensor/tensor.h"
+#include "data/dataset.h"
 
 namespace vitral::infer {
 
 struct TeachFromOptions {
-  std::string file;        // the dataset
-  std::string from;        // data/embedding_file.h
-  std::string name;        // which array or dataset of it
-  std::string names_file;  // a name a line, of each row of `from`: rows go to the images of these names
+  std::string file;          // the dataset
+  data::DatasetNames names;  // of its images; embeddings become /embeddings
+  std::string from;          // data/embedding_file.h
+  std::string name;          // which array or dataset of it
+  std::string names_file;    // a name a line, of each row of `from`: rows go to the images of these names
   DType dtype = DType::float32;
   bool force = false, in_place = false;  // as in TeachOptions
 };

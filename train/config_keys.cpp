@@ -66,6 +66,18 @@ struct Recipe {
   }
 };
 
+struct DatasetNameOrNull {
+  std::string value() const { return "null or the name of a dataset"; }
+  bool read(const YAML::Node& node, std::string& field) const {
+    const bool is_name =
+        node.IsScalar() && !node.Scalar().empty() && node.Scalar().find('\0') == std::string::npos;
+    if (!is_name && !node.IsNull()) return false;
+    field = is_name ? node.Scalar() : "";
+    return true;
+  }
+  std::string write(const std::string& field) const { return field.empty() ? "null" : yaml_text(field); }
+};
+
 // The name of a key is the path of its member.
 #define KEY(...)                          \
   Key {                                   \
@@ -102,6 +114,8 @@ std::vector<Key> make_table() {
       KEY(data.shuffle, Truth{}),
       KEY(data.workers, Integer{1, 256}),
       KEY(data.exif, Choice{{"apply", "ignore"}}),
+      KEY(data.images, DatasetNameOrNull{}),
+      KEY(data.embeddings, DatasetNameOrNull{}),
 
       KEY(teacher.weights, PathOrNull{}),
       KEY(teacher.heads, OrNull{Integer{1, 65536}}),

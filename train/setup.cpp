@@ -31,7 +31,8 @@ bool wants_targets(const Config& config, const models::Objective& objective) {
 
 data::Dataset open_training_data(const std::vector<std::string>& paths, const Config& config,
                                  const models::Objective& objective) {
-  data::Dataset dataset = data::Dataset::open(paths);
+  data::Dataset dataset =
+      data::Dataset::open(paths, {.images = config.data.images, .embeddings = config.data.embeddings});
   dataset.set_exif(data::exif_of(config.data.exif));
   if (!wants_targets(config, objective)) return dataset;
   dataset.require_embeddings();

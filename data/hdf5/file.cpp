@@ -38,7 +38,7 @@ std::optional<DType> dtype_of_type(hid_t type) {
   const std::size_t size = H5Tget_size(type);
   switch (H5Tget_class(type)) {
     case H5T_FLOAT:
-      if (size == 2) return DType::float16;
+      if (size == 2) return H5Tget_ebias(type) == 15 ? DType::float16 : DType::bfloat16;
       if (size == 4) return DType::float32;
       if (size == 8) return DType::float64;
       return std::nullopt;
@@ -300,6 +300,25 @@ std::optional<DType> H5File::dtype(const std::string& name) const {
   const Handle dataset = open_any(*this, name);
   const Handle type(H5Dget_type(dataset), H5Tclose);
   return dtype_of_type(type);
+}
+
+std::string H5File::type_text(const std::string& name) const {
+  const Handle dataset = open_any(*this, name);
+  const Handle type(H5Dget_type(dataset), H5Tclose);
+  if (const auto dtype = dtype_of_type(type))
+    return *dtype == DType::int64 ? "integers" : std::string(vitral::name(*dtype));
+  switch (H5Tget_class(type)) {
+    case H5T_STRING:
+      return "text";
+    case H5T_COMPOUND:
+      return "a table";
+    case H5T_VLEN:
+      return "values of variable length";
+    case H5T_OPAQUE:
+      return fmt::format("opaque values of {} bytes", H5Tget_size(type));
+    default:
+      return "no numbers";
+  }
 }
 
 Tensor H5File::read(const std::string& name) const {

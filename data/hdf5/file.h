@@ -50,12 +50,14 @@ class H5File {
   bool has(const std::string& name) const;
   bool is_group(const std::string& name) const;
   std::vector<std::string> list(const std::string& group = "/") const;  // links included
-  /// Everything in the file but its groups, in the order of the names.
-  std::vector<H5Entry> contents() const;
+  /// Everything in the file but its groups, in the order of the names; no more than the first `most`.
+  std::vector<H5Entry> contents(std::size_t most = SIZE_MAX) const;
   Shape shape(const std::string& name) const;
   /// The stored dtype; integers of any width count as int64 (uint8 stays). nullopt: strings, variable-length,
   /// compound.
   std::optional<DType> dtype(const std::string& name) const;
+  /// What a dataset holds, for people: "float32", "integers", "text", "a table", "opaque values of 2 bytes".
+  std::string type_text(const std::string& name) const;
 
   /// A whole dataset of numbers.
   Tensor read(const std::string& name) const;

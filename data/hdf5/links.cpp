@@ -103,11 +103,12 @@ std::vector<std::string> H5File::list(const std::string& group) const {
   return names;
 }
 
-std::vector<H5Entry> H5File::contents() const {
+std::vector<H5Entry> H5File::contents(std::size_t most) const {
   std::vector<H5Entry> entries;
   std::set<std::string> seen;  // groups: a hard link may lead back to one above
   const std::function<void(const std::string&)> visit = [&](const std::string& group) {
     for (const auto& name : list(group)) {
+      if (entries.size() >= most) return;
       const std::string path = group + name;
       const auto info = link_at(id_, path);
       if (info && info->type != H5L_TYPE_HARD) {

@@ -54,7 +54,7 @@ TEST(DatasetErrors, Images) {
               images(f);
               f.write("/encoded/bytes", Tensor::zeros({4}, DType::uint8));
             }),
-            "has both /images and /encoded; keep one of them");
+            "has both /images and /encoded; keep one of them, or name it with --images");
   EXPECT_EQ(open_error([](H5File& f) {
               f.write("/images", Tensor::zeros({4, 2, 3, 3}));
             }),
@@ -68,7 +68,7 @@ TEST(DatasetErrors, Images) {
             }),
             "/images is [4, 2, 0, 3]; an image must have 1 to 2^28 pixels");
   EXPECT_EQ(open_error([](H5File& f) { f.write("/images/x", Tensor::zeros({4})); }),
-            "/images is not a dataset");
+            "/images is a group; one dataset, uint8 [N,H,W,3], is needed");
 }
 
 TEST(DatasetErrors, Encoded) {
@@ -147,8 +147,8 @@ TEST(DatasetErrors, OtherNamesAndAxes) {
               f.write("/train/data", Tensor::zeros({4, 2, 3, 3}, DType::uint8));
               f.write("/labels", Tensor::zeros({4}, DType::int64));
             }),
-            "has neither /images nor /encoded, but /train/data would do; name it so, in h5py: f['images'] = "
-            "h5py.SoftLink('/train/data')");
+            "has neither /images nor /encoded, but /train/data would do; name it with --images /train/data "
+            "(data.images in a configuration), or in h5py: f['images'] = h5py.SoftLink('/train/data')");
   const auto shaped = [](const Shape& shape) {
     return open_error([&](H5File& f) { f.write("/images", Tensor::zeros(shape, DType::uint8)); });
   };
@@ -168,7 +168,8 @@ TEST(DatasetErrors, OtherNamesAndAxes) {
   write("/features");
   EXPECT_EQ(message_of([&] { Dataset::open(path).require_embeddings(); }),
             path +
-                ": has no /embeddings, but /features would do; name it so, in h5py: f['embeddings'] = "
+                ": has no /embeddings, but /features would do; name it with --embeddings /features "
+                "(data.embeddings in a configuration), or in h5py: f['embeddings'] = "
                 "h5py.SoftLink('/features')");
   write("/embeddings");  // an axis that was not squeezed
   const Dataset d = Dataset::open(path);

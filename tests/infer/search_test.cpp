@@ -160,9 +160,9 @@ TEST(StoredEmbeddings, OtherFilesAreRefused) {
     file.close();
     return message_of([&] { StoredEmbeddings stored(path); });
   };
-  EXPECT_EQ(message("/other", Tensor::zeros({2, 2})),
+  EXPECT_EQ(message("/other", Tensor::zeros({2, 2}, DType::uint8)),
             path + ": has no /embeddings; give a file of `vitral embed`, or a dataset after `vitral teach`");
-  EXPECT_EQ(message("/embeddings/rows", Tensor::zeros({2, 2})),
+  EXPECT_EQ(message("/embeddings/rows", Tensor::zeros({2, 2}, DType::uint8)),
             path + ": has no /embeddings; give a file of `vitral embed`, or a dataset after `vitral teach`");
   EXPECT_EQ(message("/embeddings", Tensor::zeros({5})),
             path + ": /embeddings is float32 [5]; float [N,D] or [N,V,D] is needed");

@@ -65,15 +65,15 @@ const std::vector<Case>& cases() {
        {},
        "config.yaml:1: data.optimizer: unknown key; did you mean train.optimizer? valid keys of data: train, "
        "val, "
-       "augment, shuffle, workers, exif"},
+       "augment, shuffle, workers, exif, images, embeddings"},
       {"data: {zzzzzz: 1}\n",
        {},
        "config.yaml:1: data.zzzzzz: unknown key; valid keys of data: train, val, augment, shuffle, workers, "
-       "exif"},
+       "exif, images, embeddings"},
       {"data: {\"a\\nb\": 1}\n",
        {},
        "config.yaml:1: data.a\\x0ab: unknown key; valid keys of data: train, val, augment, shuffle, workers, "
-       "exif"},
+       "exif, images, embeddings"},
       {"data: {augment: {blurr: 1}}\n",
        {},
        "config.yaml:1: data.augment.blurr: unknown key; did you mean blur? valid keys of data.augment: "

@@ -169,6 +169,8 @@ data:
   shuffle: true
   workers: 2
   exif: apply
+  images: null
+  embeddings: null
 teacher:
   weights: null
   heads: null
