@@ -109,14 +109,18 @@ std::string decode_text(std::string bytes, const std::string& where) {
   return text;
 }
 
-std::string read_text(const std::string& path, std::uint64_t limit) {
-  if (path == "-") return decode_text(read_stream(STDIN_FILENO, shown_name(path), limit), shown_name(path));
-  if (!is_stream(path)) return decode_text(read_text_file(path, limit), path);
+std::string read_bytes(const std::string& path, std::uint64_t limit) {
+  if (path == "-") return read_stream(STDIN_FILENO, shown_name(path), limit);
+  if (!is_stream(path)) return read_text_file(path, limit);
   const Descriptor pipe(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (pipe < 0)
     throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", path,
                             std::strerror(errno));
-  return decode_text(read_stream(pipe, path, limit), path);
+  return read_stream(pipe, path, limit);
+}
+
+std::string read_text(const std::string& path, std::uint64_t limit) {
+  return decode_text(read_bytes(path, limit), shown_name(path));
 }
 
 std::vector<TextLine> read_lines(const std::string& path, std::uint64_t limit) {

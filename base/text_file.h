@@ -13,6 +13,10 @@ constexpr std::uint64_t longest_text_file = std::uint64_t{1} << 30;  // bytes
 /// valid UTF-8 (or, after its byte order mark, UTF-16), a NUL byte.
 std::string decode_text(std::string bytes, const std::string& where);
 
+/// The bytes of a file or a pipe; "-" is standard input. UsageError as InputFile(); Error: it is larger than
+/// `limit` bytes.
+std::string read_bytes(const std::string& path, std::uint64_t limit = longest_text_file);
+
 /// The whole of a file, decoded; also of a pipe, as in <(program). "-" is standard input. UsageError as
 /// InputFile() and decode_text(); Error: it is larger than `limit` bytes.
 std::string read_text(const std::string& path, std::uint64_t limit = longest_text_file);

@@ -49,16 +49,21 @@ void add_pack(Program& program) {
   struct Arguments {
     data::PackOptions pack;
     std::vector<std::string> limits;
+    std::string list;
     ExifArgument exif;
     bool json = false;
   };
   auto args = std::make_shared<Arguments>();
   Command command = program.command("pack", "Writes image files into an HDF5 dataset",
                                     "vitral pack photos/ -o train.h5 --size 300 --val 0.1 --val-out val.h5");
+  command.option(
+      "IMAGES", args->pack.inputs,
+      "folders (all images in them), files, and archives of them (.tar, .tar.gz, .zip); -: --list -");
   command
-      .option("IMAGES", args->pack.inputs,
-              "folders (all images in them), files, and archives of them (.tar, .tar.gz, .zip)")
-      .required();
+      .option("--list", args->list,
+              "a file that names images, folders and archives, one a line, or ended by NUL bytes; -: "
+              "standard input")
+      .type_name("FILE");
   command.option("-o,--output", args->pack.output, "the dataset file to write").required();
   const Option size =
       command.option("--size", args->pack.size, "store pixels, stretched to SIZE x SIZE").shows_default();
@@ -77,6 +82,12 @@ void add_pack(Program& program) {
   command.flag("--json", args->json, "print the summary as JSON");
   command.run([args] {
     auto& options = args->pack;
+    if (options.inputs == std::vector<std::string>{"-"} && args->list.empty())
+      args->list = std::exchange(options.inputs, {}).front();
+    if (!args->list.empty()) {
+      const auto listed = data::read_path_list(args->list);
+      options.inputs.insert(options.inputs.end(), listed.begin(), listed.end());
+    }
     for (const auto& text : args->limits) options.limits.push_back(parse_limit(text));
     options.exif = args->exif.value();
     if (const auto counter = terminal_counter("packed"))

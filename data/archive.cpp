@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <set>
+#include <utility>
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -32,7 +33,10 @@ std::string lower(std::string text) {
 std::shared_ptr<archive> open_archive(const std::string& path) {
   { const InputFile readable(path); }  // says why a file cannot be read
   std::shared_ptr<archive> a(archive_read_new(), archive_read_free);
-  archive_read_support_filter_all(a.get());
+  for (const auto filter :
+       {archive_read_support_filter_gzip, archive_read_support_filter_bzip2, archive_read_support_filter_xz,
+        archive_read_support_filter_zstd, archive_read_support_filter_lz4})
+    filter(a.get());  // not all: some run programs
   archive_read_support_format_tar(a.get());
   archive_read_support_format_gnutar(a.get());
   archive_read_support_format_zip(a.get());
@@ -111,9 +115,38 @@ bool is_archive(const std::string& path) {
   return whole.contains(suffix) || (filters.contains(suffix) && file.stem().extension() == ".tar");
 }
 
-std::vector<ArchiveMember> list_archive(const std::string& path, LeftOut& left_out) {
+void refuse_other_dataset(const std::string& path, const std::string& suffix) {
+  struct Kind {
+    const char *what, *rows;  // rows: what gives them in Python, {} being the path; null: nothing common
+  };
+  static const std::map<std::string, Kind> kinds{
+      {".parquet", {"Parquet", "datasets.Dataset.from_parquet"}},
+      {".arrow", {"Arrow of Hugging Face", "datasets.Dataset.from_file"}},
+      {".beton", {"FFCV", nullptr}},
+      {".lance", {"Lance", nullptr}},
+      {".mds", {"MosaicML Streaming", nullptr}}};
+  const auto kind = kinds.find(lower(suffix));
+  if (kind == kinds.end()) return;
+  const auto& [what, rows] = kind->second;
+  std::error_code ignored;
+  const bool folder = fs::is_directory(path, ignored);
+  std::string how = "files, and pack their folder";
+  if (rows)
+    how = fmt::format(
+        "files, in Python: for i, x in enumerate({}('{}')): x['image'].save(f'photos/{{i:07}}.png'), and "
+        "pack photos",
+        !folder              ? rows
+        : suffix == ".arrow" ? "datasets.load_from_disk"
+                             : "datasets.load_dataset",
+        path);
+  throw_error<UsageError>("{}: is a dataset of another kind ({}), which is not read; write its images as {}",
+                          path, what, how);
+}
+
+std::vector<ImageFile> list_archive(const std::string& path, LeftOut& left_out) {
   const auto a = open_archive(path);
-  std::vector<ArchiveMember> images;
+  std::vector<ImageFile> images;
+  std::map<std::string, std::size_t> known;     // of the images, by name
   std::map<std::string, std::string> captions;  // by stem
   std::int64_t position = 0;
   for (; archive_entry* entry = next_header(a.get(), path, position); ++position) {
@@ -122,7 +155,12 @@ std::vector<ArchiveMember> list_archive(const std::string& path, LeftOut& left_o
     if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry)) {
       ++left_out["link or device"];
     } else if (has_image_suffix(name)) {
-      images.push_back({name, "", position});
+      const auto [at, is_new] = known.emplace(name, images.size());
+      if (!is_new) {
+        ++left_out["replaced further on in its archive"];
+        images[std::exchange(at->second, images.size())].position = -1;
+      }
+      images.push_back({path, name, "", name, "", position});
     } else if ((suffix == ".txt" || suffix == ".json") &&
                archive_entry_size(entry) <= static_cast<la_int64_t>(longest_caption)) {
       const auto text = caption_of(suffix, read_data<std::string>(a.get(), entry, name, longest_caption));
@@ -131,8 +169,9 @@ std::vector<ArchiveMember> list_archive(const std::string& path, LeftOut& left_o
       ++left_out[suffix.empty() ? "without suffix" : suffix];
     }
   }
+  std::erase_if(images, [](const ImageFile& image) { return image.position < 0; });
   for (auto& image : images)
-    if (const auto found = captions.find(stem_of(image.name)); found != captions.end())
+    if (const auto found = captions.find(stem_of(image.member)); found != captions.end())
       image.caption = found->second;
   return images;
 }

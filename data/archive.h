@@ -19,15 +19,15 @@ namespace vitral::data {
 /// By its suffix: .tar, .tar.gz, .tgz, .tar.zst and the like, .zip.
 bool is_archive(const std::string& path);
 
-struct ArchiveMember {
-  std::string name, caption;  // caption: "" where there is none
-  std::int64_t position = 0;  // among all members
-};
+/// UsageError that says what a dataset of another program is (Parquet, Hugging Face's .arrow, FFCV's .beton,
+/// .lance, .mds), by its suffix, and how to convert it. `suffix`: of `path`, or of what lies in that folder.
+void refuse_other_dataset(const std::string& path, const std::string& suffix);
 
-/// The members with an image's suffix, in the order of the archive; the rest is counted in `left_out`.
+/// The members with an image's suffix, in the order of the archive, called as they are there; the rest is
+/// counted in `left_out`. Of members of one name the last one counts, as when the archive is unpacked.
 /// Headers and captions are read, pixels are not. Caption: the whole .txt, or "caption" or "text" of the
 /// .json. Error: no archive, truncated or damaged.
-std::vector<ArchiveMember> list_archive(const std::string& path, LeftOut& left_out);
+std::vector<ImageFile> list_archive(const std::string& path, LeftOut& left_out);
 
 /// Reads members in the order of the archive, for threads that ask in any order: each waits for its turn.
 class ArchiveReader {

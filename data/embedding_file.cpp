@@ -124,6 +124,9 @@ Tensor read_npz(const std::string& path, const std::string& name) {
       zip_fopen(archive.get(), entry.c_str(), ZIP_FL_ENC_RAW), zip_fclose);
   if (!file || zip_stat(archive.get(), entry.c_str(), ZIP_FL_ENC_RAW, &stat) != 0)
     throw_error("{}: cannot be read; write the file again", what);
+  if (stat.size > (1 << 20) && stat.size / 1100 > stat.comp_size)  // more than deflate can hide
+    throw_error("{}: claims {} bytes in {}, it is damaged; write the file again", what, stat.size,
+                stat.comp_size);
   return read_npy(
       [&](void* to, std::size_t bytes) {
         const zip_int64_t got = zip_fread(file.get(), to, bytes);
@@ -185,6 +188,8 @@ EmbeddingFile read_embedding_file(const std::string& path, const std::string& na
   if (path.ends_with(".parquet"))
     throw_error<UsageError>(
         "{}: Parquet is not read; write numpy.stack(pandas.read_parquet(...)['embedding']) as .npy", path);
+  if (path.ends_with(".pt") || path.ends_with(".pth"))
+    throw_error<UsageError>("{}: is not read; write torch.load(...).numpy() as .npy", path);
   return {read_npy_file(path), {}};
 }
 

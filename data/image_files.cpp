@@ -13,6 +13,8 @@
 
 #include "base/error.h"
 #include "base/input_file.h"
+#include "base/text.h"
+#include "base/text_file.h"
 #include "data/images/image.h"
 
 namespace vitral::data {
@@ -107,16 +109,14 @@ class Search {
 };
 
 std::string path_name(const ImageFile& file) {
-  return fs::path(file.path).lexically_normal().generic_string();
+  const std::string path = fs::path(file.path).lexically_normal().generic_string();
+  return file.member.empty() ? path : path + "/" + file.member;
 }
 
-void make_unique(std::vector<ImageFile>& files) {
-  std::unordered_set<std::string> seen;
-  const auto again = [&](const std::string& text) { return !seen.insert(text).second; };
-  std::erase_if(files, [&](const ImageFile& f) { return again(path_name(f)); });
-  seen.clear();
-  if (std::none_of(files.begin(), files.end(), [&](const ImageFile& f) { return again(f.name); })) return;
-  for (ImageFile& file : files) file.name = path_name(file);
+[[noreturn]] void throw_missing(const std::string& path, const fs::file_status& status,
+                                const std::error_code& why) {
+  if (status.type() == fs::file_type::not_found) throw_error<UsageError>("{}: no such file or folder", path);
+  throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", path, why.message());
 }
 
 }  // namespace
@@ -128,7 +128,7 @@ std::string describe(const LeftOut& left_out) {
   std::int64_t archives = 0;
   for (const auto& [kind, count] : left_out) {
     kinds.push_back(fmt::format("{} {}", count, kind));
-    static const std::set<std::string> suffixes{".tar", ".tgz", ".gz", ".zip", ".parquet"};
+    static const std::set<std::string> suffixes{".tar", ".tgz", ".gz", ".zip"};
     if (suffixes.contains(kind)) archives += count;
   }
   if (kinds.empty()) return "";
@@ -138,22 +138,52 @@ std::string describe(const LeftOut& left_out) {
   return text;
 }
 
+void make_unique(std::vector<ImageFile>& files) {
+  std::unordered_set<std::string> seen;
+  const auto again = [&](const std::string& text) { return !seen.insert(text).second; };
+  std::erase_if(files, [&](const ImageFile& f) { return again(path_name(f)); });
+  seen.clear();
+  if (std::none_of(files.begin(), files.end(), [&](const ImageFile& f) { return again(f.name); })) return;
+  for (ImageFile& file : files) file.name = path_name(file);
+}
+
+std::vector<std::string> read_path_list(const std::string& list) {
+  const std::string where = list == "-" ? "standard input" : list;
+  std::string text = read_bytes(list);
+  // File names may hold any byte but NUL; only UTF-16, which its mark tells, has NUL bytes for another
+  // reason.
+  const bool by_nul =
+      text.find('\0') != std::string::npos && !text.starts_with("\xFF\xFE") && !text.starts_with("\xFE\xFF");
+  const char end_of_path = by_nul ? '\0' : '\n';
+  if (!by_nul) text = decode_text(std::move(text), where);
+  std::vector<std::string> paths;
+  std::int64_t line = 1;
+  for (std::size_t begin = 0; begin < text.size(); ++line) {
+    const std::size_t end = std::min(text.find(end_of_path, begin), text.size());
+    std::string path = text.substr(begin, end - begin);
+    begin = end + 1;
+    if (path.find_first_not_of(" \t") == std::string::npos) continue;
+    std::error_code why;
+    const auto status = fs::status(path, why);
+    if (!fs::exists(status)) throw_missing(fmt::format("{}:{}: {}", where, line, shown(path)), status, why);
+    paths.push_back(std::move(path));
+  }
+  if (paths.empty()) throw_error<UsageError>("{}: names no files; write one a line", where);
+  return paths;
+}
+
 std::vector<ImageFile> list_images(const std::vector<std::string>& inputs, LeftOut* left_out) {
   LeftOut ignored;
   std::vector<ImageFile> files;
   for (const auto& input : inputs) {
     std::error_code why;
     const auto status = fs::status(input, why);
-    if (status.type() == fs::file_type::not_found)
-      throw_error<UsageError>("{}: no such file or folder", input);
-    if (!fs::exists(status))
-      throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", input,
-                              why.message());
+    if (!fs::exists(status)) throw_missing(input, status, why);
     if (fs::is_directory(status)) {
       Search search(input, left_out ? *left_out : ignored);
       std::move(search.found().begin(), search.found().end(), std::back_inserter(files));
     } else {
-      files.push_back({input, fs::path(input).filename().string(), ""});
+      files.push_back({input, fs::path(input).filename().string()});
     }
   }
   if (inputs.size() > 1) make_unique(files);

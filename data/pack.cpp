@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <thread>
 #include <utility>
@@ -21,57 +22,52 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// An image file, or a member of an archive.
-struct Source {
-  ImageFile file;
-  std::string caption;
-  std::int64_t archive = -1;  // which of the inputs
-  std::int64_t position = 0;  // among the archive's members, then among those that are read
-};
-
-std::vector<Source> list_sources(const std::vector<std::string>& inputs, LeftOut& left_out) {
-  std::vector<Source> sources;
-  const auto archives = std::count_if(inputs.begin(), inputs.end(), is_archive);
+std::vector<ImageFile> list_sources(const std::vector<std::string>& inputs, LeftOut& left_out) {
+  std::vector<ImageFile> all;
   const auto is_plain = [](const std::string& path) { return !is_archive(path) || fs::is_directory(path); };
-  for (std::size_t k = 0; k < inputs.size(); ++k) {
-    std::vector<std::string> plain;  // together, so that their names are unique
-    for (; k < inputs.size() && is_plain(inputs[k]); ++k) plain.push_back(inputs[k]);
-    if (!plain.empty())
-      for (auto& file : list_images(plain, &left_out)) sources.push_back({std::move(file), "", -1, 0});
-    if (k == inputs.size()) break;
-    // Shards number their members anew.
-    const std::string prefix = archives > 1 ? fs::path(inputs[k]).filename().string() + "/" : "";
-    for (auto& member : list_archive(inputs[k], left_out))
-      sources.push_back({{inputs[k], prefix + member.name, ""},
-                         std::move(member.caption),
-                         static_cast<std::int64_t>(k),
-                         member.position});
+  const auto archives =
+      inputs.size() - static_cast<std::size_t>(std::count_if(inputs.begin(), inputs.end(), is_plain));
+  const auto add = [&](std::vector<ImageFile> files) {
+    all.insert(all.end(), std::make_move_iterator(files.begin()), std::make_move_iterator(files.end()));
+  };
+  for (const auto& input : inputs) refuse_other_dataset(input, fs::path(input).extension().string());
+  for (auto input = inputs.begin(); input != inputs.end();) {
+    const auto archive = std::find_if_not(input, inputs.end(), is_plain);
+    if (archive != input) add(list_images({input, archive}, &left_out));
+    if (archive == inputs.end()) break;
+    auto members = list_archive(*archive, left_out);
+    if (archives > 1)  // shards number their members anew
+      for (auto& file : members) file.name = fs::path(*archive).filename().string() + "/" + file.name;
+    add(std::move(members));
+    input = archive + 1;
   }
-  return sources;
+  if (all.empty())  // a folder of them
+    for (const auto& [kind, count] : left_out) refuse_other_dataset(inputs.front(), kind);
+  make_unique(all);
+  return all;
 }
 
-// One reader an archive, each for the members that are left after all limits.
-std::map<std::int64_t, ArchiveReader> readers_of(std::vector<Source>& sources) {
-  std::map<std::int64_t, std::vector<std::int64_t>> positions;
-  std::map<std::int64_t, std::string> paths;
-  for (Source& source : sources) {
-    if (source.archive < 0) continue;
-    auto& wanted = positions[source.archive];
-    wanted.push_back(std::exchange(source.position, static_cast<std::int64_t>(wanted.size())));
-    paths[source.archive] = source.file.path;
+// One reader an archive, each for the members that are left after all limits, which it knows by their place
+// among those.
+std::map<std::string, ArchiveReader> readers_of(std::vector<ImageFile>& files) {
+  std::map<std::string, std::vector<std::int64_t>> positions;
+  for (ImageFile& file : files) {
+    if (file.position < 0) continue;
+    auto& wanted = positions[file.path];
+    wanted.push_back(std::exchange(file.position, static_cast<std::int64_t>(wanted.size())));
   }
-  std::map<std::int64_t, ArchiveReader> readers;
-  for (auto& [archive, wanted] : positions) readers.try_emplace(archive, paths[archive], std::move(wanted));
+  std::map<std::string, ArchiveReader> readers;
+  for (auto& [path, wanted] : positions) readers.try_emplace(path, path, std::move(wanted));
   return readers;
 }
 
-std::vector<Source> limited(std::vector<Source> files, const PackOptions& options) {
+std::vector<ImageFile> limited(std::vector<ImageFile> files, const PackOptions& options) {
   std::vector<std::int64_t> taken(options.limits.size(), 0);
   std::vector<bool> matched(options.limits.size(), false);
-  std::erase_if(files, [&](const Source& source) {
+  std::erase_if(files, [&](const ImageFile& file) {
     std::vector<std::size_t> patterns;
     for (std::size_t k = 0; k < taken.size(); ++k)
-      if (::fnmatch(options.limits[k].first.c_str(), source.file.name.c_str(), 0) == 0) patterns.push_back(k);
+      if (::fnmatch(options.limits[k].first.c_str(), file.name.c_str(), 0) == 0) patterns.push_back(k);
     bool full = false;
     for (auto k : patterns) {
       matched[k] = true;
@@ -93,7 +89,8 @@ bool goes_to_validation(const PackOptions& options, const std::string& name) {
 }
 
 void check(const PackOptions& o) {
-  VITRAL_CHECK(!o.inputs.empty(), "pack: no images given");
+  VITRAL_CHECK(!o.inputs.empty(),
+               "pack: no images given; name folders, files or archives, or a list of them with --list");
   VITRAL_CHECK(!o.output.empty(), "pack: no output file given");
   VITRAL_CHECK(o.size >= 1 && o.size <= 16384, "--size {}: must be in 1..16384", o.size);
   VITRAL_CHECK(o.val_fraction >= 0 && o.val_fraction < 1, "--val {}: must be at least 0 and below 1",
@@ -124,12 +121,12 @@ std::vector<std::uint8_t> read_whole(const ImageFile& source) {
   return bytes;
 }
 
-Packed load(const ImageFile& source, ArchiveReader* archive, std::int64_t position,
+Packed load(const ImageFile& source, std::map<std::string, ArchiveReader>& archives,
             const PackOptions& options) {
   Packed packed;
   try {
     if (!source.problem.empty()) throw_error("{}", source.problem);
-    packed.file = archive ? archive->read(position) : read_whole(source);
+    packed.file = source.position < 0 ? read_whole(source) : archives.at(source.path).read(source.position);
     const bool scaled = options.scaled_decode && !options.encoded;
     const Tensor image =
         decode_image(packed.file, source.name,
@@ -148,14 +145,14 @@ Packed load(const ImageFile& source, ArchiveReader* archive, std::int64_t positi
 PackSummary pack(const PackOptions& options) {
   check(options);
   PackSummary summary;
-  std::vector<Source> files = limited(list_sources(options.inputs, summary.left_out), options);
-  std::map<std::int64_t, ArchiveReader> archives = readers_of(files);
+  std::vector<ImageFile> files = limited(list_sources(options.inputs, summary.left_out), options);
+  std::map<std::string, ArchiveReader> archives = readers_of(files);
   summary.found = static_cast<std::int64_t>(files.size());
   if (files.empty()) return summary;
   const bool split = options.val_fraction > 0;
   std::vector<bool> validation;
   validation.reserve(files.size());
-  for (const auto& file : files) validation.push_back(split && goes_to_validation(options, file.file.name));
+  for (const auto& file : files) validation.push_back(split && goes_to_validation(options, file.name));
   const auto chosen = std::count(validation.begin(), validation.end(), true);
   if (split && (chosen == 0 || chosen == summary.found))
     throw_error<UsageError>("--val {}: puts {} of {} images into --val-out; choose another fraction",
@@ -166,25 +163,26 @@ PackSummary pack(const PackOptions& options) {
   DatasetWriter train(options.output, size);
   std::optional<DatasetWriter> val;
   if (split) val.emplace(options.val_output, size);
+  if (size) {
+    const std::string stored = fmt::format("stretched to {0}x{0}", options.size);
+    train.set_attribute("stored", stored);
+    if (val) val->set_attribute("stored", stored);
+  }
   const int cores = std::max(static_cast<int>(std::thread::hardware_concurrency()), 1);
   const int workers = options.workers > 0 ? options.workers : cores;
   parallel_ordered(
       summary.found, workers, std::int64_t{4} * workers,
-      [&](std::int64_t i) {
-        const Source& source = files[static_cast<std::size_t>(i)];
-        ArchiveReader* const archive = source.archive < 0 ? nullptr : &archives.at(source.archive);
-        return load(source.file, archive, source.position, options);
-      },
+      [&](std::int64_t i) { return load(files[static_cast<std::size_t>(i)], archives, options); },
       [&](std::int64_t i, const Packed& packed) {
         const auto k = static_cast<std::size_t>(i);
         if (!packed.problem.empty()) {
-          summary.skipped.push_back({files[k].file.name, packed.problem});
+          summary.skipped.push_back({files[k].name, packed.problem});
         } else {
           DatasetWriter& writer = validation[k] ? *val : train;
           if (options.encoded)
-            writer.add_encoded(packed.file, files[k].file.name);
+            writer.add_encoded(packed.file, files[k].name);
           else
-            writer.add_image(packed.image, files[k].file.name);
+            writer.add_image(packed.image, files[k].name);
           writer.add_caption(files[k].caption);
         }
         if (options.progress) options.progress(i + 1, summary.found);

@@ -15,7 +15,8 @@ namespace vitral::data {
 struct PackOptions {
   std::vector<std::string> inputs;  // folders and files, see list_images(), and archives, see data/archive.h
   std::string output;
-  int size = 300;  // stretched to size x size (bilinear, as Pillow) and stored plain
+  int size =
+      300;  // stretched to size x size (bilinear, as Pillow) and stored plain; attribute `stored` says so
   /// JPEG files are decoded at a fraction of their size where that is at least 2 size a side
   /// (decode_image()).
   bool scaled_decode = false;

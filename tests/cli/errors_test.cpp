@@ -50,7 +50,7 @@ TEST(CommandLine, OneLineAndStatus2) {
                  "--attention: must be neighbourhood or full, not all" + help);
   expect_failure(run({"embed", weights, "a.png"}), 2, "--output is required" + help);
   expect_failure(run({"info"}), 2, "file is required" + help);
-  expect_failure(run({"pack"}), 2, "IMAGES is required" + help);
+  expect_failure(run({"pack"}), 2, "--output is required" + help);
   expect_failure(run({"shapes"}), 2, "--output is required" + help);
   expect_failure(run({"shapes", "-o", "x", "--train", "many"}), 2,
                  "--train: must be an integer >= 1, not many" + help);

@@ -79,6 +79,46 @@ TEST_F(TeachFrom, Hdf5UnderAnotherName) {
   expect_rows({2, 0, 1}, teach("e.h5", {"--name", "features"}), "name");
 }
 
+// tests/reference/make_embeddings.py
+TEST_F(TeachFrom, ArchivesOfNumpy) {
+  rows_ = Tensor::from(
+      std::vector<float>{1.25, 0.5, 0, -1, -1, -2, -1.75, -2, -1.5, 1.25, 0.5, 1.5, 0, 0.25, 1.75}, {3, 5});
+  const std::filesystem::path golden = std::filesystem::absolute("tests/golden");
+  const std::string stored = golden / "embeddings.npz", compressed = golden / "embeddings_compressed.npz";
+  const auto from = [&](const std::string& path, const std::string& name) {
+    Program::Arguments arguments{"teach", file(), "--from", path, "--force"};
+    if (!name.empty()) arguments.insert(arguments.end(), {"--name", name});
+    return run(arguments);
+  };
+  expect_rows({0, 1, 2}, from(stored, ""), "order");
+  for (const char* name : {"float32", "float64", "float16"}) {
+    expect_rows({0, 1, 2}, from(compressed, name), "order");
+    EXPECT_EQ(data::Dataset::open(file()).teacher().value(), compressed + ": " + name);
+  }
+  expect_failure(
+      from(compressed, ""), 2,
+      compressed +
+          ": holds several arrays: float32, float64, float16, ints, columns, big_endian; choose one with "
+          "--name");
+  expect_failure(from(compressed, "rows"), 2,
+                 compressed + ": has no rows; it has float32, float64, float16, ints, columns, big_endian");
+  expect_failure(from(compressed, "ints"), 2,
+                 compressed + "/ints.npy: holds <i8; store float32 or float16, little-endian");
+  expect_failure(from(compressed, "big_endian"), 2,
+                 compressed + "/big_endian.npy: holds >f4; store float32 or float16, little-endian");
+  expect_failure(
+      from(compressed, "columns"), 2,
+      compressed + "/columns.npy: is stored column by column; write numpy.ascontiguousarray() of it");
+  std::string bytes = bytes_of_file(stored);
+  put_file(dir_ / "cut.npz", bytes.substr(0, bytes.size() / 2));
+  expect_failure(from(dir_ / "cut.npz", ""), 1,
+                 (dir_ / "cut.npz") + ": is no .npz archive, or damaged; write it again");
+  bytes[bytes.find("NUMPY") + 130] ^= 1;  // a value; the archive holds a checksum
+  put_file(dir_ / "odd.npz", bytes);
+  expect_failure(from(dir_ / "odd.npz", ""), 1,
+                 (dir_ / "odd.npz") + "/arr_0.npy: is truncated or damaged; write it again");
+}
+
 TEST_F(TeachFrom, WhatDoesNotFit) {
   const std::string path = dir_ / "bad.npy", header = "{'descr': '<f4', 'fortran_order': ";
   put_file(path, npy(header + "False, 'shape': (2, 5), }", rows_));
@@ -91,6 +131,13 @@ TEST_F(TeachFrom, WhatDoesNotFit) {
   put_file(path, npy(header + "False, 'shape': (4, 5), }", rows_));
   expect_failure(teach("bad.npy"), 1,
                  path + ": is truncated: 80 bytes of values are needed, 60 are there; copy it again");
+  put_file(dir_ / "e.parquet", "PAR1");
+  expect_failure(
+      teach("e.parquet"), 2,
+      (dir_ / "e.parquet") +
+          ": Parquet is not read; write numpy.stack(pandas.read_parquet(...)['embedding']) as .npy");
+  put_file(dir_ / "e.pt", "PK");
+  expect_failure(teach("e.pt"), 2, (dir_ / "e.pt") + ": is not read; write torch.load(...).numpy() as .npy");
   expect_failure(teach("none.npy"), 2, (dir_ / "none.npy") + ": no such file");
   expect_failure(run({"teach", file()}), 2,
                  "teach: name a teacher with --teacher, or a file of embeddings with --from");

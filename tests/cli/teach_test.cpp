@@ -401,5 +401,53 @@ TEST(TeachGolden, Photographs) {
   }
 }
 
+// CLIP's own transform crops; of stretched squares it cannot crop what CLIP would.
+TEST_F(Teach, CropsOfStretchedSquaresAreSaid) {
+  const auto png = data::encode_png(noise_image(30, 50, 1));
+  put_file(folder_ / "a.png", {png.begin(), png.end()});
+  const auto taught = [&](const Program::Arguments& how, const std::string& transform) {
+    Program::Arguments pack{"pack", folder_ / "a.png", "-o", file(), "--force"};
+    pack.insert(pack.end(), how.begin(), how.end());
+    expect_done(run(pack));
+    const Result r = teach({"--transform", transform});
+    EXPECT_EQ(r.status, 0) << r.err;
+    return r.err;
+  };
+  EXPECT_EQ(taught({"--size", "40"}, "clip"), file() +
+                                                  ": its images were stretched to 40x40 when they were "
+                                                  "packed, so the crop acts on those; vitral pack "
+                                                  "--encoded keeps the originals\n");
+  EXPECT_EQ(taught({"--size", "40"}, "resize"), "");
+  EXPECT_EQ(taught({"--encoded"}, "clip"), "");
+  write_images(2);  // nothing is known of these
+  EXPECT_EQ(teach({"--transform", "clip"}).err, "");
+}
+
+TEST_F(Teach, ImagesUnderAnotherName) {
+  const Tensor pixels = noise_image(3 * 20, 20, 1).reshape({3, 20, 20, 3});
+  for (const char* name : {"/images", "/train/x"}) {
+    data::H5File f = data::H5File::create(file());
+    f.write(name, pixels);
+    f.close();
+    expect_done(teach({"--images", name}));
+  }
+  const data::Dataset dataset = data::Dataset::open(file(), {"train/x", ""});
+  EXPECT_EQ(dataset.width(), small_width);
+  const Result r = train({"data.images=/train/x", "train.output=" + (folder_ / "named"), "train.max_steps=1",
+                          "train.batch_size=3", "data.augment=none"});
+  expect_done(r);
+  EXPECT_NE(bytes_of_file(folder_ / "named/config.yaml").find("images: /train/x\n"), std::string::npos);
+  expect_done(train({"data.images=/train/x", "train.output=" + (folder_ / "named"), "train.max_steps=2",
+                     "train.batch_size=3", "data.augment=none", "--resume", "auto"}));
+  Program::Arguments eval{"eval", folder_ / "named", file(), "--device", "cpu"};
+  expect_failure(
+      run(eval), 2,
+      file() +
+          ": has neither /images nor /encoded, but /train/x would do; name it with --images /train/x "
+          "(data.images in a configuration), or in h5py: f['images'] = h5py.SoftLink('/train/x')");
+  eval.insert(eval.end(), {"--images", "train/x"});
+  expect_done(run(eval));
+}
+
 }  // namespace
 }  // namespace vitral::test

@@ -110,6 +110,77 @@ TEST(PackArchives, ShardsLimitsAndFolders) {
   EXPECT_EQ(Dataset::open(dir / "out.h5").image(30).to_vector(), test::noise_image(6, 7, 30).to_vector());
 }
 
+// Wherever two images come from: names are unique, and what is there twice counts once.
+TEST(PackArchives, NamesOfFoldersAndArchivesAreUnique) {
+  const TempDir dir;
+  std::filesystem::create_directories(dir / "a");
+  std::filesystem::create_directories(dir / "b");
+  write_png(dir / "a/0.png", test::noise_image(6, 7, 7));
+  write_archive(dir / "a/s.tar", {{"0.png", png(0)}, {"1.png", png(1)}, {"0.png", png(2)}});
+  write_archive(dir / "b/s.tar", {{"0.png", png(3)}});
+  const auto names = [&](const std::vector<std::string>& inputs) {
+    std::vector<std::string> out;
+    pack(options(dir, inputs));
+    const Dataset d = Dataset::open(dir / "out.h5");
+    for (std::int64_t i = 0; i < d.size(); ++i) {
+      std::string name = d.name(i);
+      if (const auto at = name.find(dir / ""); at == 0) name = name.substr((dir / "").size());
+      out.push_back(name);
+    }
+    return out;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(names({dir / "a/s.tar", dir / "a/0.png"}), (Names{"a/s.tar/1.png", "a/s.tar/0.png", "a/0.png"}));
+  EXPECT_EQ(names({dir / "a/s.tar", dir / "a/s.tar"}), (Names{"s.tar/1.png", "s.tar/0.png"}));
+  EXPECT_EQ(names({dir / "a/s.tar", dir / "b/s.tar"}),
+            (Names{"a/s.tar/1.png", "a/s.tar/0.png", "b/s.tar/0.png"}));
+  EXPECT_EQ(Dataset::open(dir / "out.h5").image(1).to_vector(), test::noise_image(6, 7, 2).to_vector());
+  EXPECT_EQ(pack(options(dir, {dir / "a/s.tar"})).left_out,
+            (LeftOut{{"replaced further on in its archive", 1}}));
+}
+
+TEST(PackArchives, DatasetsOfOtherPrograms) {
+  const TempDir dir;
+  std::filesystem::create_directory(dir / "saved");
+  for (const char* name : {"x.parquet", "x.arrow", "saved/data-00000-of-00001.arrow", "x.beton"})
+    test::put_file(dir / name, "PAR1");
+  const auto message = [&](const char* name) {
+    return message_of([&] { pack(options(dir, {dir / name})); });
+  };
+  const auto expected = [&](const std::string& name, const std::string& what, const std::string& rows) {
+    return (dir / name) + ": is a dataset of another kind (" + what +
+           "), which is not read; write its images as files, in Python: for i, x in enumerate(datasets." +
+           rows + "('" + (dir / name) + "')): x['image'].save(f'photos/{i:07}.png'), and pack photos";
+  };
+  EXPECT_EQ(message("x.parquet"), expected("x.parquet", "Parquet", "Dataset.from_parquet"));
+  EXPECT_EQ(message("x.arrow"), expected("x.arrow", "Arrow of Hugging Face", "Dataset.from_file"));
+  EXPECT_EQ(message("saved"), expected("saved", "Arrow of Hugging Face", "load_from_disk"));
+  EXPECT_EQ(message("x.beton"),
+            (dir / "x.beton") +
+                ": is a dataset of another kind (FFCV), which is not read; write its images "
+                "as files, and pack their folder");
+  EXPECT_THROW(pack(options(dir, {dir / "x.parquet"})), UsageError);
+}
+
+TEST(PackLists, PathsOneALineOrEndedByNul) {
+  const TempDir dir;
+  write_png(dir / "a b.png", test::noise_image(6, 7, 1));
+  std::filesystem::create_directory(dir / "c");
+  const std::string file = dir / "a b.png", odd = dir / "c\xff";
+  std::filesystem::create_directory(odd);
+  test::put_file(dir / "list", "\xef\xbb\xbf" + file + "\r\n\r\n" + (dir / "c") + "\r\n");
+  EXPECT_EQ(read_path_list(dir / "list"), (std::vector<std::string>{file, dir / "c"}));
+  test::put_file(dir / "list", file + '\0' + odd + '\0');
+  EXPECT_EQ(read_path_list(dir / "list"), (std::vector<std::string>{file, odd}));
+  test::put_file(dir / "list", file + "\n\n" + (dir / "none.png"));
+  EXPECT_EQ(message_of([&] { read_path_list(dir / "list"); }),
+            (dir / "list") + ":3: " + (dir / "none.png") + ": no such file or folder");
+  test::put_file(dir / "list", "\n");
+  EXPECT_EQ(message_of([&] { read_path_list(dir / "list"); }),
+            (dir / "list") + ": names no files; write one a line");
+  EXPECT_EQ(message_of([&] { read_path_list(dir / "no"); }), (dir / "no") + ": no such file");
+}
+
 TEST(PackArchives, DamageIsOneLine) {
   const TempDir dir;
   write_archive(dir / "a.tar", shard());

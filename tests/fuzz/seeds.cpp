@@ -4,12 +4,16 @@
 #include <filesystem>
 #include <fstream>
 
+#include <archive.h>
+#include <archive_entry.h>
+
 #include "base/error.h"
 #include "base/input_file.h"
 #include "data/hdf5/file.h"
 #include "data/images/image.h"
 #include "data/weights/onnx_file.h"
 #include "data/weights/torch_write.h"
+#include "tests/fuzz/fuzz.h"
 #include "train/config.h"
 
 namespace {
@@ -116,6 +120,56 @@ void datasets() {
   }
 }
 
+// A shard with an image, a caption and what is left out.
+std::string archive_of(bool zip, bool gzip) {
+  std::string bytes(1 << 16, 0);
+  std::size_t used = 0;
+  archive* const a = archive_write_new();
+  if (zip)
+    archive_write_set_format_zip(a);
+  else
+    archive_write_set_format_pax_restricted(a);
+  if (gzip) archive_write_add_filter_gzip(a);
+  archive_write_set_bytes_in_last_block(a, 1);
+  archive_write_open_memory(a, bytes.data(), bytes.size(), &used);
+  const std::vector<std::pair<const char*, std::string>> members{{"0.jpg", "some pixels"},
+                                                                 {"0.txt", "a cat"},
+                                                                 {"a/1.png", std::string(300, 'x')},
+                                                                 {"a/1.json", R"({"caption": "two"})"},
+                                                                 {"0.jpg", "again"},
+                                                                 {"b.mp4", ""}};
+  for (const auto& [name, data] : members) {
+    archive_entry* const entry = archive_entry_new();
+    archive_entry_set_pathname(entry, name);
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_size(entry, static_cast<la_int64_t>(data.size()));
+    archive_write_header(a, entry);
+    archive_write_data(a, data.data(), data.size());
+    archive_entry_free(entry);
+  }
+  archive_write_close(a);
+  archive_write_free(a);
+  bytes.resize(used);
+  return bytes;
+}
+
+void archives() {
+  put("archive", "tar", archive_of(false, false));
+  put("archive", "tar.gz", archive_of(false, true));
+  put("archive", "zip", archive_of(true, false));
+  const auto npy = [](std::string header, std::size_t bytes) {
+    header.resize(117, ' ');
+    return std::string("\x93NUMPY\1\0\x76\0", 10) + header + "\n" + std::string(bytes, 1);
+  };
+  const std::string floats = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", 24);
+  for (const char kind : {'\0', '\3'}) {
+    put("embedding_file", "float32" + std::to_string(kind), kind + floats);
+    put("embedding_file", "float64" + std::to_string(kind),
+        kind + npy("{'descr': '<f8', 'fortran_order': False, 'shape': (2, 1, 3), }", 48));
+  }
+  put("embedding_file", "npz", '\1' + fuzz::zip_of({{"e.npy", floats}}));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -131,6 +185,7 @@ int main(int argc, char** argv) {
     configurations();
     datasets();
     texts();
+    archives();
   } catch (const std::exception& e) {
     std::fprintf(stderr, "fuzz_seeds: %s\n", e.what());
     return 1;
