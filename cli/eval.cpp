@@ -98,11 +98,11 @@ void measure_on_texts(const Arguments& a) {
   const models::Encoder student = a.encoder.load();
   const auto teacher = a.texts.load_teacher(a.encoder.device);
   std::vector<infer::ImageModel> models{infer::model_of(student)};
-  const bool crops = teacher && a.teacher_transform == "clip" && source.dataset();
+  const auto transform =
+      a.teacher_transform == "clip" ? data::PlainTransform::clip : data::PlainTransform::resize;
+  const bool crops = teacher && teacher->crops(transform) && source.dataset();
   if (const std::string note = crops ? source.dataset()->crop_note() : ""; !note.empty()) skip(note);
-  if (teacher)
-    models.push_back(infer::model_of(
-        *teacher, a.teacher_transform == "clip" ? data::PlainTransform::clip : data::PlainTransform::resize));
+  if (teacher) models.push_back(infer::model_of(*teacher, transform));
   const infer::TextTask task = task_of(a, source);
   infer::EvaluateTextOptions options;
   options.batch_size = a.options.batch_size;

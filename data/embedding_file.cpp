@@ -127,13 +127,16 @@ Tensor read_npz(const std::string& path, const std::string& name) {
   if (stat.size > (1 << 20) && stat.size / 1100 > stat.comp_size)  // more than deflate can hide
     throw_error("{}: claims {} bytes in {}, it is damaged; write the file again", what, stat.size,
                 stat.comp_size);
-  return read_npy(
+  const auto damaged = [&] { throw_error("{}: is truncated or damaged; write it again", what); };
+  Tensor rows = read_npy(
       [&](void* to, std::size_t bytes) {
         const zip_int64_t got = zip_fread(file.get(), to, bytes);
-        if (got < 0 || static_cast<std::size_t>(got) != bytes)
-          throw_error("{}: is truncated or damaged; write it again", what);
+        if (got < 0 || static_cast<std::size_t>(got) != bytes) damaged();
       },
       stat.size, what);
+  char end = 0;  // where the checksum is compared
+  if (zip_fread(file.get(), &end, 1) != 0) damaged();
+  return rows;
 }
 
 Tensor read_folder(const std::string& path) {

@@ -220,7 +220,7 @@ TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
       concepts && concepts->embeddings.defined() && concepts->embeddings.dim(1) != width)
     throw_error<UsageError>("{}: its /concepts have width {}, this teacher's embeddings {}; use one teacher",
                             o.file, concepts->embeddings.dim(1), width);
-  const bool crops = o.views == 0 && o.transform == data::PlainTransform::clip;
+  const bool crops = o.views == 0 && teacher.crops(o.transform);
   if (const std::string note = crops ? dataset->crop_note() : ""; !note.empty() && o.note) o.note(note);
   const PictureSource source(*dataset, o, teacher);
   const std::string path = output.path() + ".teach";

@@ -29,6 +29,12 @@ class ImageEncoder {
   /// uint8 [H,W,3] -> [S,S,3]; `transform` clip: its own preprocessing. UsageError: what its files want is
   /// not to be had.
   Tensor prepare(const Tensor& image, data::PlainTransform transform) const;
+  /// Whether prepare() keeps the shape of what an image shows and cuts its margins off, and does not stretch
+  /// it.
+  bool crops(data::PlainTransform transform) const {
+    return transform == data::PlainTransform::clip &&
+           preprocessing_.resize_crop.mode == data::ResizeCrop::Mode::shorter_edge;
+  }
   /// What was used, for the files that its embeddings go into: "CLIP, 12 heads, quick_gelu, mean 0.481 ...,
   /// std ...". Distinguishes any two uses of the same weights.
   std::string description() const;
