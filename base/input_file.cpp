@@ -13,15 +13,22 @@
 
 namespace vitral {
 
+namespace {
+
+[[noreturn]] void cannot_be_read(const std::string& path, int why) {
+  throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", path,
+                          std::strerror(why));
+}
+
+}  // namespace
+
 // Without O_NONBLOCK the open of a FIFO would wait for a writer.
 InputFile::InputFile(std::string path)
     : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   if (descriptor_ < 0 && (errno == ENOENT || errno == ENOTDIR))
     throw_error<UsageError>("{}: no such file", path_);
   struct stat status {};
-  if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0)
-    throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", path_,
-                            std::strerror(errno));
+  if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0) cannot_be_read(path_, errno);
   if (S_ISDIR(status.st_mode))
     throw_error<UsageError>("{}: is a directory, not a file; give a regular file", path_);
   if (!S_ISREG(status.st_mode)) throw_error<UsageError>("{}: is not a regular file, name one", path_);
@@ -49,6 +56,13 @@ std::shared_ptr<char> InputFile::map() const {
   if (data == MAP_FAILED)
     throw_error("{}: cannot be mapped into memory: {}; copy it to another disk", path_, std::strerror(errno));
   return {static_cast<char*>(data), [bytes](char* p) { ::munmap(p, bytes); }};
+}
+
+std::filesystem::file_status file_status(const std::string& path) {
+  std::error_code why;
+  const auto status = std::filesystem::status(path, why);
+  if (status.type() == std::filesystem::file_type::none) cannot_be_read(path, why.value());
+  return status;
 }
 
 std::string read_text_file(const std::string& path, std::uint64_t limit) {

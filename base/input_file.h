@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -34,6 +35,10 @@ class InputFile {
   Descriptor descriptor_;
   std::uint64_t size_ = 0;
 };
+
+/// What lies at a path, links followed; not_found where nothing does. UsageError where that cannot be told: a
+/// folder on the way may not be entered, links go in a circle.
+std::filesystem::file_status file_status(const std::string& path);
 
 /// The whole of a small text file. Error: it is larger than `limit` bytes.
 std::string read_text_file(const std::string& path, std::uint64_t limit);

@@ -24,15 +24,8 @@ constexpr const char* kinds = "a run folder, a checkpoint folder, a .safetensors
 constexpr const char* published[] = {model_file, "pytorch_model.bin", "open_clip_model.safetensors",
                                      "open_clip_pytorch_model.bin"};
 
-bool is_file(const std::string& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
-
-bool is_folder(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored);
-}
+bool is_file(const std::string& path) { return fs::is_regular_file(file_status(path)); }
+bool is_folder(const fs::path& path) { return fs::is_directory(file_status(path.string())); }
 
 [[noreturn]] void throw_not_there(const std::string& path) {
   static const std::regex hub_id("([\\w-][\\w.-]*)/([\\w-][\\w.-]*)");
@@ -79,18 +72,14 @@ std::string weights_folder(const std::string& path) {
 }
 
 std::string find_weights(const std::string& path) {
-  std::error_code error;
-  const auto status = fs::status(path, error);
-  if (status.type() == fs::file_type::none)
-    throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", path,
-                            error.message());
+  const fs::file_status status = file_status(path);
   if (!fs::exists(status)) throw_not_there(path);
   if (!fs::is_directory(status)) return path;
   const std::string folder = weights_folder(path);
   if (is_file(folder + "/" + model_file)) return folder + "/" + model_file;
   for (const char* which : {"best", "latest"}) {
     const std::string pointer = checkpoints_folder(folder) + "/" + which;
-    if (!fs::exists(pointer, error)) continue;
+    if (!fs::exists(file_status(pointer))) continue;
     const auto checkpoint = named_checkpoint(folder, which);
     if (!checkpoint || !is_file(*checkpoint + "/" + model_file))
       throw_error("{}: does not name a checkpoint that is there; give one of the folders step-... beside it",

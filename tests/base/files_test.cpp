@@ -39,6 +39,18 @@ TEST(InputFile, ReadsWhatIsThereAndNamesWhatIsNot) {
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   EXPECT_EQ(message_of([&] { InputFile(folder / "none"); }), folder / "none" + ": no such file");
   EXPECT_EQ(message_of([&] { InputFile(path + "/below"); }), path + "/below: no such file");
+  using enum std::filesystem::file_type;
+  EXPECT_EQ(file_status(path).type(), regular);
+  EXPECT_EQ(file_status(folder.str()).type(), directory);
+  EXPECT_EQ(file_status(folder / "none").type(), not_found);
+  EXPECT_EQ(file_status(path + "/below").type(), not_found);
+  // As a folder that may not be entered, which root never meets.
+  std::filesystem::create_symlink("circle", folder / "circle");
+  const std::string lost = folder / "circle/file";
+  const std::string why =
+      ": cannot be read: Too many levels of symbolic links; check the path and its permissions";
+  EXPECT_EQ(message_of([&] { file_status(lost); }), lost + why);
+  EXPECT_EQ(message_of([&] { InputFile{lost}; }), lost + why);
   EXPECT_EQ(message_of([&] { InputFile(folder.str()); }),
             folder.str() + ": is a directory, not a file; give a regular file");
   EXPECT_EQ(message_of([&] { InputFile other(pipe); }), pipe + ": is not a regular file, name one");

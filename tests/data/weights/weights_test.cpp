@@ -125,6 +125,10 @@ TEST(Weights, FilesAreToldApartByContents) {
   EXPECT_EQ(message_of([&] { read_weights(c); }), c + ": holds no weights that vitral can read; give a run "
                                                       "folder, a checkpoint folder, a .safetensors or a "
                                                       ".pt file");
+  std::filesystem::create_symlink("circle", folder / "circle");
+  EXPECT_EQ(message_of([&] { read_weights(folder / "circle/clip"); }),
+            folder / "circle/clip" +
+                ": cannot be read: Too many levels of symbolic links; check the path and its permissions");
   EXPECT_EQ(message_of([&] { read_weights(folder / "none"); }),
             folder / "none" +
                 ": no such file or folder; give a run folder, a checkpoint folder, a .safetensors or a "
