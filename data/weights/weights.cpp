@@ -27,13 +27,18 @@ constexpr const char* published[] = {model_file, "pytorch_model.bin", "open_clip
 bool is_file(const std::string& path) { return fs::is_regular_file(file_status(path)); }
 bool is_folder(const fs::path& path) { return fs::is_directory(file_status(path.string())); }
 
+bool named_as_torch_file(const std::string& path) {
+  const std::string extension = fs::path(path).extension().string();
+  return extension == ".pt" || extension == ".pth" || extension == ".bin" || extension == ".ckpt";
+}
+
+bool named_as_safetensors(const std::string& path) { return path.ends_with(".safetensors"); }
+
 [[noreturn]] void throw_not_there(const std::string& path) {
   static const std::regex hub_id("([\\w-][\\w.-]*)/([\\w-][\\w.-]*)");
   std::smatch parts;
-  const std::string extension = fs::path(path).extension().string();
-  const bool file =
-      extension == ".safetensors" || extension == ".pt" || extension == ".pth" || extension == ".bin";
-  if (!file && std::regex_match(path, parts, hub_id) && !is_folder(parts[1].str()))
+  if (!named_as_torch_file(path) && !named_as_safetensors(path) && std::regex_match(path, parts, hub_id) &&
+      !is_folder(parts[1].str()))
     throw_error<UsageError>(
         "{}: no such file or folder; if it is a model of the Hugging Face hub, fetch it: hf download {} "
         "--local-dir {}",
@@ -127,12 +132,10 @@ namespace {
 
 WeightsFile read_file(const std::string& file, TensorMemory memory, OtherTypes other_types) {
   if (looks_like_torch_file(file)) return read_torch_file(file, other_types);
-  const std::string extension = fs::path(file).extension().string();
   // Neither: the reader that the name asks for says best what is wrong.
-  if (looks_like_safetensors(file) || extension == ".safetensors")
+  if (looks_like_safetensors(file) || named_as_safetensors(file))
     return read_safetensors(file, foreign_header_bytes, memory, other_types);
-  if (extension == ".pt" || extension == ".pth" || extension == ".bin")
-    return read_torch_file(file, other_types);
+  if (named_as_torch_file(file)) return read_torch_file(file, other_types);
   throw_error<UsageError>("{}: holds no weights that vitral can read; give {}", file, kinds);
 }
 

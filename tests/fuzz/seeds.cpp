@@ -108,6 +108,8 @@ void texts() {
       "A photo of a CAT's 3 dogs, &amp; caf\xc3\xa9 \xe6\x97\xa5\xe6\x9c\xac <|endoftext|>");
   put("tokenizer", "broken", "\xff\xfe half \xc3");
   put("vocabulary", "merges", file("tests/golden/tokenizer_merges.txt"));
+  put("weights_index", "two",
+      R"({"metadata": {"total_size": 8}, "weight_map": {"a.weight": "seeds.cpp", "b": ".."}})");
   put("vocabulary", "short", "#version: 0.2\na b</w>\nab c\n");
 }
 
