@@ -93,7 +93,7 @@ std::string find_weights(const std::string& path) {
   }
   for (const char* name : published)
     for (const std::string_view suffix : {std::string_view(), index_suffix})
-      if (const std::string file = fmt::format("{}/{}{}", folder, name, suffix); is_file(file)) return file;
+      if (std::string file = fmt::format("{}/{}{}", folder, name, suffix); is_file(file)) return file;
   throw_error<UsageError>(
       "{}: no weights in this folder (neither {}, {} nor checkpoints/best or latest); give {}", path,
       published[0], published[1], kinds);
