@@ -74,11 +74,11 @@ Bytes read_data(archive* a, archive_entry* entry, const std::string& name, std::
     const la_ssize_t got = archive_read_data(a, out.data() + have, out.size() - have);
     if (got < 0) {
       const char* why = archive_error_string(a);
-      throw_error("{}: cannot be read from its archive: {}; fetch the archive again", name,
-                  why ? why : "damaged");
+      throw_error("{}: cannot be read from its archive: {}; fetch the archive again", one_line(name),
+                  one_line(why ? why : "damaged"));
     }
     have += static_cast<std::size_t>(got);
-    if (have > limit) throw_error("{}: is larger than 2^30 bytes", name);
+    if (have > limit) throw_error("{}: is larger than 2^30 bytes", one_line(name));
     if (got == 0) {
       out.resize(have);
       return out;
@@ -202,7 +202,7 @@ std::vector<std::uint8_t> ArchiveReader::next(std::int64_t position) {
   }
   const std::string name = name_of(entry);
   if (archive_entry_size(entry) > static_cast<la_int64_t>(longest))
-    throw_error("{}: is larger than 2^30 bytes", name);
+    throw_error("{}: is larger than 2^30 bytes", one_line(name));
   return read_data<std::vector<std::uint8_t>>(archive_.get(), entry, name, longest);
 }
 

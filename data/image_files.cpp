@@ -127,7 +127,7 @@ std::string describe(const LeftOut& left_out) {
   std::vector<std::string> kinds;
   std::int64_t archives = 0;
   for (const auto& [kind, count] : left_out) {
-    kinds.push_back(fmt::format("{} {}", count, kind));
+    kinds.push_back(fmt::format("{} {}", count, one_line(kind)));
     static const std::set<std::string> suffixes{".tar", ".tgz", ".gz", ".zip"};
     if (suffixes.contains(kind)) archives += count;
   }

@@ -11,9 +11,9 @@ struct ImageFile {
   std::string path;
   std::string name;  // unique: the path relative to the folder that was given, or the file's own name
   // Why it cannot be read, where that is known already: a folder that cannot be searched, a link to nothing.
-  std::string problem = "";
+  std::string problem = {};
   // Of an image in an archive, which lies at `path` (data/archive.h):
-  std::string member = "", caption = "";
+  std::string member = {}, caption = {};
   std::int64_t position = -1;  // among all members; -1: a file of its own
 };
 

@@ -33,7 +33,7 @@ struct DataConfig {
   bool shuffle = true;                                        // training images, anew each epoch
   int workers = 2;                                            // loader threads
   std::string exif = "apply";                                 // apply | ignore: of encoded images
-  std::string images = "", embeddings = "";  // names of the datasets in the files; "" (null): data/dataset.h
+  std::string images = {}, embeddings = {};  // names of the datasets in the files; "" (null): data/dataset.h
 
   bool operator==(const DataConfig&) const = default;
 };

@@ -139,6 +139,19 @@ TEST(PackArchives, NamesOfFoldersAndArchivesAreUnique) {
             (LeftOut{{"replaced further on in its archive", 1}}));
 }
 
+// What a fuzz target found: names are whatever the archive says.
+TEST(PackArchives, MessagesOfOddNamesAreOneLine) {
+  const TempDir dir;
+  const std::string caption(5000, 'x');
+  write_archive(dir / "a.zip", {{"0.png", png(0)}, {"a\nb.txt", caption}});
+  std::string bytes = test::bytes_of_file(dir / "a.zip");
+  bytes[bytes.find("a\nb.txt") + 60] ^= 0x55;  // of the compressed caption
+  test::put_file(dir / "a.zip", bytes);
+  const std::string message = message_of([&] { pack(options(dir, {dir / "a.zip"})); });
+  EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+  EXPECT_EQ(describe({{".a\nb", 2}}), "left out: 2 .a\\x0ab");
+}
+
 TEST(PackArchives, DatasetsOfOtherPrograms) {
   const TempDir dir;
   std::filesystem::create_directory(dir / "saved");

@@ -1,6 +1,7 @@
 // The bytes are an archive of images: tar, compressed or not, or zip.
 #include "data/archive.h"
 
+#include "base/error.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
