@@ -20,6 +20,10 @@ using protobuf::Wire;
 constexpr std::uint64_t longest_file = 64U << 20;  // bytes; Gemma's has 4 MB
 constexpr std::size_t longest_piece = 1024;        // bytes
 
+[[noreturn]] void damaged(const std::string& path, const std::string& what) {
+  throw_error("{}: {}; it is damaged or no SentencePiece model, copy it again", path, what);
+}
+
 class ModelReader {
  public:
   explicit ModelReader(std::string path) : path_(std::move(path)) {}
@@ -30,18 +34,11 @@ class ModelReader {
       if (f.number == 2) training(message(f));
       if (f.number == 3) normalisation(message(f));
     });
-    if (model_.pieces.empty()) damaged("has no pieces");
-    if (model_.method == PieceModel::Method::unigram) check_user_defined();
-    if (!model_.replacements.empty()) check_replacements(model_.replacements, path_);
     return std::move(model_);
   }
 
  private:
-  template <class... Args>
-  [[noreturn]] void damaged(fmt::format_string<Args...> what, Args&&... args) const {
-    throw_error("{}: {}; it is damaged or no SentencePiece model, copy it again", path_,
-                fmt::format(what, std::forward<Args>(args)...));
-  }
+  [[noreturn]] void damaged(const std::string& what) const { data::damaged(path_, what); }
 
   void each(std::string_view bytes, auto&& f) const {
     protobuf::Reader reader(bytes);
@@ -65,25 +62,12 @@ class ModelReader {
       if (f.number == 2 && f.wire == Wire::fixed32)
         piece.score = std::bit_cast<float>(static_cast<std::uint32_t>(f.value));
       if (f.number == 3) {
-        if (number(f) < 1 || number(f) > 6) damaged("piece {} is of the unknown type {}", at, number(f));
+        if (number(f) < 1 || number(f) > 6)
+          damaged(fmt::format("piece {} is of the unknown type {}", at, number(f)));
         piece.type = static_cast<Piece::Type>(number(f));
       }
     });
-    const std::string_view text = piece.text;
-    if (text.empty() || text.find('\0') != text.npos || valid_utf8(text) < text.size())
-      damaged("piece {} is no text", at);
-    if (text.size() > longest_piece) damaged("piece {} has {} bytes", at, text.size());
-    if (!std::isfinite(piece.score)) damaged("the score of piece {} is not finite", at);
     model_.pieces.push_back(std::move(piece));
-  }
-
-  // The library takes down at most 64 of them, one of each length, at a place of a text, and does not check
-  // that there are no more. (Byte pairs are given none: sentence_piece.cpp.)
-  void check_user_defined() const {
-    constexpr std::size_t longest = 64;
-    for (std::size_t i = 0; i < model_.pieces.size(); ++i)
-      if (const Piece& p = model_.pieces[i]; p.type == Piece::Type::user_defined && p.text.size() > longest)
-        damaged("user-defined piece {} has {} bytes", i, p.text.size());
   }
 
   void training(std::string_view bytes) {
@@ -112,6 +96,26 @@ class ModelReader {
   PieceModel model_;
 };
 
+// What the library takes for granted.
+void check(const PieceModel& model, const std::string& path) {
+  if (model.pieces.empty()) damaged(path, "has no pieces");
+  // It takes down at most 64 user-defined pieces, one of each length, at a place of a text. (Byte pairs are
+  // given none: sentence_piece.cpp.)
+  constexpr std::size_t longest_user_defined = 64;
+  const bool unigram = model.method == PieceModel::Method::unigram;
+  for (std::size_t i = 0; i < model.pieces.size(); ++i) {
+    const Piece& piece = model.pieces[i];
+    const std::string_view text = piece.text;
+    if (text.empty() || text.find('\0') != text.npos || valid_utf8(text) < text.size())
+      damaged(path, fmt::format("piece {} is no text", i));
+    const bool marked = unigram && piece.type == Piece::Type::user_defined;
+    if (text.size() > (marked ? longest_user_defined : longest_piece))
+      damaged(path, fmt::format("{}piece {} has {} bytes", marked ? "user-defined " : "", i, text.size()));
+    if (!std::isfinite(piece.score)) damaged(path, fmt::format("the score of piece {} is not finite", i));
+  }
+  if (!model.replacements.empty()) check_replacements(model.replacements, path);
+}
+
 }  // namespace
 
 std::int64_t PieceModel::find(std::string_view text) const {
@@ -138,7 +142,11 @@ std::string PieceModel::serialised() const {
 }
 
 PieceModel read_piece_model(const std::string& path) {
-  return ModelReader(path).read(read_text_file(path, longest_file));
+  const std::string bytes = read_text_file(path, longest_file);
+  PieceModel model =
+      bytes.starts_with('{') ? parse_tokenizer_json(bytes, path) : ModelReader(path).read(bytes);
+  check(model, path);
+  return model;
 }
 
 // A unit of the trie (darts-clone, DoubleArrayUnit): a label in the low byte, bit 31 set in those that hold a

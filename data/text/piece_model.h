@@ -35,9 +35,13 @@ struct PieceModel {
   std::string serialised() const;
 };
 
-/// UsageError: no such file, another kind of file; Error: damaged, or with limits passed (64 MB, a piece of
-/// 1024 bytes).
+/// A model of SentencePiece, or a tokenizer.json of Hugging Face's `tokenizers` of SigLIP 2's kind (byte
+/// pairs with a fallback to bytes), the only file that transformers 5 writes of it. UsageError: no such file,
+/// another kind of model; Error: damaged, or with limits passed (64 MB, a piece of 1024 bytes).
 PieceModel read_piece_model(const std::string& path);
+
+/// The second of these. Its merges are not read: they follow from the order of the pieces.
+PieceModel parse_tokenizer_json(const std::string& text, const std::string& path);
 
 /// Error naming `path`: a table of replacements (SentencePiece's precompiled_charsmap) that leads outside of
 /// itself. Layout: uint32 size of the trie, little endian; the trie, a double array of darts-clone; texts

@@ -4,9 +4,12 @@
 #include <array>
 #include <filesystem>
 
+#include <nlohmann/json.hpp>
 #include <sentencepiece_processor.h>
 
 #include "base/error.h"
+#include "base/input_file.h"
+#include "base/json_file.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "data/text/clean_text.h"
@@ -88,6 +91,18 @@ std::string canonical(std::string_view text) {
   return to_utf8(stripped(out));
 }
 
+// What SiglipTokenizer would do otherwise; Siglip2Tokenizer does not ask.
+void check_configuration(const std::string& model) {
+  const std::string path = (fs::path(model).parent_path() / "tokenizer_config.json").string();
+  if (fs::exists(file_status(path)) &&
+      read_json_object(path).value("do_lower_case", nlohmann::json()) == false)
+    throw_error<UsageError>(
+        "{}: do_lower_case is false, which is not supported; name the spiece.model alone, in another folder, "
+        "to "
+        "bring texts to lower case as SigLIP was trained (--vocab)",
+        path);
+}
+
 }  // namespace
 
 struct SentencePieceTokenizer::State {
@@ -164,6 +179,7 @@ SentencePieceTokenizer SentencePieceTokenizer::load(const std::string& path) {
         "<pad> and <unk>); give the one that belongs to the weights (--vocab)",
         file);
   state->siglip2 = byte_pairs;
+  if (!byte_pairs) check_configuration(file);
   state->space = model.find(space_piece);
   if (byte_pairs) {
     // transformers cuts these out of the text as it is written, and lets the merges make them elsewhere in
@@ -201,16 +217,15 @@ std::vector<std::int64_t> SentencePieceTokenizer::encode(std::string_view text) 
 }
 
 std::string find_piece_model(const std::string& path) {
-  std::error_code ignored;
-  if (!fs::is_directory(path, ignored)) return path;
-  for (const char* name : {"spiece.model", "tokenizer.model"}) {
-    const fs::path file = fs::path(path) / name;
-    if (fs::exists(file, ignored)) return file.string();
+  if (!fs::is_directory(file_status(path))) return path;
+  for (const char* name : {"spiece.model", "tokenizer.model", "tokenizer.json"}) {
+    std::string file = (fs::path(path) / name).string();
+    if (fs::exists(file_status(file))) return file;
   }
   throw_error<UsageError>(
-      "{}: has no vocabulary, neither spiece.model (SigLIP) nor tokenizer.model (SigLIP 2); fetch it, as "
-      "with: "
-      "hf download ID spiece.model --local-dir {}",
+      "{}: has no vocabulary, neither spiece.model (SigLIP) nor tokenizer.model or tokenizer.json (SigLIP "
+      "2); "
+      "fetch it, as with: hf download ID spiece.model --local-dir {}",
       path, path);
 }
 

@@ -22,7 +22,8 @@ namespace vitral::data {
 
 class SentencePieceTokenizer final : public TextTokenizer {
  public:
-  /// path: a model of SentencePiece, or a folder with spiece.model or tokenizer.model. Which of the two
+  /// path: a model of SentencePiece, a tokenizer.json of SigLIP 2's kind, or a folder with spiece.model,
+  /// tokenizer.model or tokenizer.json. Which of the two
   /// tokenisers it is follows from the model: unigram with </s>, or byte pairs with <eos> and <pad>.
   /// UsageError: no such file, or neither of the two; Error: damaged.
   static SentencePieceTokenizer load(const std::string& path);
@@ -45,8 +46,8 @@ class SentencePieceTokenizer final : public TextTokenizer {
   std::unique_ptr<const State> state_;
 };
 
-/// Where the model lies: the path itself, or spiece.model or tokenizer.model in a folder. UsageError: nothing
-/// there.
+/// Where the model lies: the path itself, or in a folder spiece.model, tokenizer.model or tokenizer.json.
+/// UsageError: nothing there.
 std::string find_piece_model(const std::string& path);
 
 }  // namespace vitral::data

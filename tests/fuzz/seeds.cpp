@@ -7,10 +7,12 @@
 #include <archive.h>
 #include <archive_entry.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "base/input_file.h"
 #include "data/hdf5/file.h"
 #include "data/images/image.h"
+#include "data/text/piece_model.h"
 #include "data/weights/onnx_file.h"
 #include "data/weights/torch_write.h"
 #include "tests/fuzz/fuzz.h"
@@ -103,6 +105,23 @@ void configurations() {
   put("yaml", "override", std::string("train: {epochs: 3}\n") + '\0' + "train.optimizer={lr: 1e-4}");
 }
 
+// A few pieces, and a table of replacements of one entry: "a" becomes "x".
+data::PieceModel siglip() {
+  data::PieceModel model;
+  using enum data::Piece::Type;
+  model.pieces = {{"<pad>", 0, control},         {"</s>", 0, control},        {"<unk>", 0, unknown},
+                  {"\u2581", -2, normal},        {"\u2581photo", -3, normal}, {"x", -4, normal},
+                  {"\u2581of", -3, user_defined}};
+  std::vector<std::uint32_t> trie(768);
+  trie[0] = 256 << 10;
+  trie[256 ^ 'a'] = ((256 ^ 'a') ^ 512U) << 10 | 1U << 8 | 'a';
+  trie[512] = 1U << 31;
+  model.replacements = le32(4 * trie.size());
+  for (const std::uint32_t unit : trie) model.replacements += le32(unit);
+  model.replacements += std::string("x\0", 2);
+  return model;
+}
+
 void texts() {
   put("tokenizer", "words",
       "A photo of a CAT's 3 dogs, &amp; caf\xc3\xa9 \xe6\x97\xa5\xe6\x9c\xac <|endoftext|>");
@@ -111,6 +130,11 @@ void texts() {
   put("weights_index", "two",
       R"({"metadata": {"total_size": 8}, "weight_map": {"a.weight": "seeds.cpp", "b": ".."}})");
   put("vocabulary", "short", "#version: 0.2\na b</w>\nab c\n");
+  put("vocabulary", "json", file("tests/golden/clip_tokenizer.json"));
+  put("piece_model", "siglip2", file("tests/golden/sentence_piece/tokenizer.model"));
+  put("piece_model", "siglip", siglip().serialised());
+  put("piece_model", "json",
+      R"({"model": {"type": "BPE", "byte_fallback": true, "vocab": {"<pad>": 0, "<eos>": 1, "<unk>": 2, "a": 3}}})");
 }
 
 // A byte of which file, then edits (hdf5.cpp).

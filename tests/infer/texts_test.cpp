@@ -166,14 +166,16 @@ TEST(TextEncoder, NeedsItsVocabulary) {
   const TempDir folder;
   test::write_tiny_clip(folder / "clip");
   std::filesystem::remove(folder / "clip/merges.txt");
-  EXPECT_EQ(message_of([&] { models::TextEncoder::load(folder / "clip"); }),
-            (folder / "clip") +
-                ": has no vocabulary, neither merges.txt nor bpe_simple_vocab_16e6.txt.gz; give CLIP's "
-                "bpe_simple_vocab_16e6.txt.gz or a merges.txt (--vocab)");
-  EXPECT_EQ(message_of([&] { models::TextEncoder::load(folder / "clip/model.safetensors"); }),
-            (folder / "clip") +
-                ": has no vocabulary, neither merges.txt nor bpe_simple_vocab_16e6.txt.gz; give CLIP's "
-                "bpe_simple_vocab_16e6.txt.gz or a merges.txt (--vocab)");
+  EXPECT_EQ(
+      message_of([&] { models::TextEncoder::load(folder / "clip"); }),
+      (folder / "clip") +
+          ": has no vocabulary, neither merges.txt, bpe_simple_vocab_16e6.txt.gz nor tokenizer.json; give "
+          "CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab)");
+  EXPECT_EQ(
+      message_of([&] { models::TextEncoder::load(folder / "clip/model.safetensors"); }),
+      (folder / "clip") +
+          ": has no vocabulary, neither merges.txt, bpe_simple_vocab_16e6.txt.gz nor tokenizer.json; give "
+          "CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab)");
   EXPECT_EQ(message_of([&] { models::TextEncoder::load(folder / "clip", test::small_merges); }), "no error");
   test::put_file(folder / "other.txt", "#version: 0.2\na b\n");
   EXPECT_EQ(message_of([&] { models::TextEncoder::load(folder / "clip", folder / "other.txt"); }),

@@ -23,6 +23,10 @@ cat cats dog dogs horse bird man woman child people shirt hat table window stree
 photograph photographer camera picture drawing painting it's isn't they're 10 2024 f/2.8 16:9 straße naïve café Émile Ångström
 Привет мир здравствуй οδός ΟΔΟΣ Σίσυφος 東京 タワー 写真 猫 고양이 사진 안녕하세요 ไทย हिन्दी العربية ﷺ İstanbul ﬁne""".split()
 CONTEXT = 64
+SIGLIP2_CONFIG = {
+    "add_bos_token": False, "add_eos_token": True, "bos_token": "<bos>", "do_lower_case": True, "eos_token": "<eos>",
+    "model_input_names": ["input_ids"], "pad_token": "<pad>", "padding_side": "right", "tokenizer_class": "GemmaTokenizer",
+    "unk_token": "<unk>"}
 TEXTS = [
     "", " ", "\t\n ", "a", "A", "a photo of a cat", "A Photo Of A CAT", "  a  photo\tof\na   cat  ", "a photo of a cat.", "a photo, of: a cat!?",
     "it's a dog; isn't it?", "\"quoted\" (bracketed) [square] {curly} <angle>", "!!!", "... --- ___", "$ 5 + 5 = 10 % ^ ~ ` | \\ /", "snake_case_name",
@@ -62,10 +66,7 @@ def siglip2(lines, folder):
         lines, model_type="bpe", vocab_size=700, byte_fallback=True, split_digits=True, allow_whitespace_only_pieces=True,
         normalization_rule_name="identity", add_dummy_prefix=False, remove_extra_whitespaces=False, pad_id=0, eos_id=1, bos_id=2,
         unk_id=3, pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>", unk_piece="<unk>", user_defined_symbols=symbols))
-    (folder / "tokenizer_config.json").write_text(json.dumps({
-        "add_bos_token": False, "add_eos_token": True, "bos_token": "<bos>", "do_lower_case": True, "eos_token": "<eos>",
-        "model_input_names": ["input_ids"], "pad_token": "<pad>", "padding_side": "right", "tokenizer_class": "GemmaTokenizer",
-        "unk_token": "<unk>"}))
+    (folder / "tokenizer_config.json").write_text(json.dumps(SIGLIP2_CONFIG))
     return transformers.Siglip2Tokenizer.from_pretrained(folder, vocab_file=str(folder / "tokenizer.model"))
 
 

@@ -1,6 +1,7 @@
 #include "data/text/clip_tokenizer.h"
 
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -269,7 +270,8 @@ TEST(Vocabulary, AWrongVocabJsonIsRefused) {
 TEST(Vocabulary, DamagedFilesAreOneClearLine) {
   const TempDir folder;
   const std::string path = folder / "v",
-                    advice = "give CLIP's bpe_simple_vocab_16e6.txt.gz or a merges.txt (--vocab)";
+                    advice =
+                        "give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab)";
   const auto message = [&](const std::string& bytes) {
     put_file(path, bytes);
     return message_of([&] { ClipTokenizer::load(path); });
@@ -288,9 +290,73 @@ TEST(Vocabulary, DamagedFilesAreOneClearLine) {
     EXPECT_EQ(message("#version: 0.2\na b\n" + std::string(line) + "\nc d\n"),
               path + ": line 3 is no merge of two tokens: '" + line + "'; copy the file again");
   EXPECT_EQ(message_of([&] { ClipTokenizer::load(folder / "none"); }), folder / "none" + ": no such file");
-  EXPECT_EQ(
-      message_of([&] { ClipTokenizer::load(folder.str()); }),
-      folder.str() + ": has no vocabulary, neither merges.txt nor bpe_simple_vocab_16e6.txt.gz; " + advice);
+  std::filesystem::create_symlink("circle", folder / "circle");
+  EXPECT_EQ(message_of([&] { ClipTokenizer::load(folder / "circle/clip"); }),
+            folder / "circle/clip" +
+                ": cannot be read: Too many levels of symbolic links; check the path and its permissions");
+  std::filesystem::remove(folder / "circle");
+  EXPECT_EQ(message_of([&] { ClipTokenizer::load(folder.str()); }),
+            folder.str() +
+                ": has no vocabulary, neither merges.txt, bpe_simple_vocab_16e6.txt.gz nor tokenizer.json; " +
+                advice);
+}
+
+// As transformers writes it: tests/reference/make_tokenizer_json.py.
+TEST(Vocabulary, TokenizerJsonAloneIsEnough) {
+  const TempDir folder;
+  const std::string file = folder / "tokenizer.json";
+  auto whole = read_json("tests/golden/clip_tokenizer.json");
+  put_file(file, whole.dump());
+  const ClipTokenizer merges = ClipTokenizer::load(small_merges);
+  const auto expect_same = [&] {
+    const ClipTokenizer tokenizer = ClipTokenizer::load(folder.str());
+    EXPECT_EQ(tokenizer.size(), merges.size());
+    for (const auto& row : read_json("tests/golden/clip_tokenizer_rows.json").at("rows")) {
+      Tokens expected = row.at(1);
+      expected.resize(77, 0);
+      const Tensor tokens = tokenizer.encode(std::vector<std::string>{row.at(0)}, 77);
+      EXPECT_EQ(Tokens(tokens.data<std::int64_t>(), tokens.data<std::int64_t>() + 77), expected) << row.at(0);
+    }
+  };
+  expect_same();
+  for (auto& merge : whole["model"]["merges"])  // as transformers 4 writes them
+    merge = merge[0].get<std::string>() + " " + merge[1].get<std::string>();
+  whole["model"].erase("type");
+  put_file(file, whole.dump());
+  expect_same();
+}
+
+TEST(Vocabulary, TokenizerJsonOfAnotherKindIsRefused) {
+  const TempDir folder;
+  const std::string file = folder / "tokenizer.json",
+                    advice =
+                        "; give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab)";
+  const auto whole = read_json("tests/golden/clip_tokenizer.json");
+  const auto message = [&](const char* place, const nlohmann::json& value) {
+    auto changed = whole;
+    changed[nlohmann::json::json_pointer(place)] = value;
+    put_file(file, changed.dump());
+    return message_of([&] { ClipTokenizer::load(folder.str()); });
+  };
+  const std::string kind = file + ": is no tokeniser of CLIP's kind, ";
+  EXPECT_EQ(message("/model", 3), kind + "it has no model" + advice);
+  EXPECT_EQ(message("/model/type", "Unigram"), kind + "its model is Unigram" + advice);
+  EXPECT_EQ(message("/model/end_of_word_suffix", nullptr), kind + "its words do not end in </w>" + advice);
+  EXPECT_EQ(message("/normalizer", nullptr), kind + "it does not lower letters" + advice);
+  EXPECT_EQ(message("/pre_tokenizer", {{"type", "BertPreTokenizer"}}),
+            kind + "it splits words otherwise" + advice);
+  EXPECT_EQ(message("/pre_tokenizer/pretokenizers/0/pattern/Regex", "\\s+"),
+            kind + "it splits words otherwise" + advice);
+  EXPECT_EQ(message("/model/merges/3", "a b c"),
+            file + ": merge 3 is none of two tokens; copy the file again");
+  EXPECT_EQ(message("/model/merges/3", 7), file + ": merge 3 is none of two tokens; copy the file again");
+  EXPECT_EQ(message("/model/vocab/a", 65),
+            file + ": token 'a' must be number 64, as its list of merges has it; they must belong together");
+  EXPECT_EQ(message("/model/vocab/extra", 614),
+            file + ": has 615 tokens, its list of merges makes 614; they must belong together");
+  EXPECT_EQ(message("/model/vocab", 1), file + ": is no JSON object of tokens and numbers; copy it again");
+  put_file(file, whole.dump().substr(0, 1000));
+  EXPECT_EQ(message_of([&] { ClipTokenizer::load(file); }), file + ": is no JSON object; copy it again");
 }
 
 TEST(Vocabulary, OfALongListTheFirstMergesCount) {

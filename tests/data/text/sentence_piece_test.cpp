@@ -1,6 +1,5 @@
 #include "data/text/sentence_piece.h"
 
-#include <filesystem>
 #include <fstream>
 
 #include <gtest/gtest.h>
@@ -48,6 +47,45 @@ TEST(SentencePiece, Siglip2IsThatOfTransformers) {
   expect_rows(SentencePieceTokenizer::load(golden + "tokenizer.model"), "siglip2.json");
 }
 
+// The only file that transformers 5 saves of it.
+TEST(SentencePiece, Siglip2IsReadFromTokenizerJson) {
+  const std::string file = "tests/golden/siglip2_tokenizer.json";
+  expect_rows(SentencePieceTokenizer::load(file), "siglip2.json");
+  const TempDir folder;
+  auto whole = read_json(file);
+  // As Gemma's was converted.
+  auto& pieces = whole["model"]["vocab"];
+  pieces["\t"] = pieces["<0x09>"];
+  pieces.erase("<0x09>");
+  put_file(folder / "tokenizer.json", whole.dump());
+  expect_rows(SentencePieceTokenizer::load(folder.str()), "siglip2.json");
+
+  const auto message = [&](const char* place, const nlohmann::json& value) {
+    auto changed = whole;
+    changed[nlohmann::json::json_pointer(place)] = value;
+    put_file(folder / "tokenizer.json", changed.dump());
+    return message_of([&] { SentencePieceTokenizer::load(folder.str()); });
+  };
+  EXPECT_EQ(message("/model/vocab/merges", 700), "no error");  // a piece like any other
+  EXPECT_EQ(SentencePieceTokenizer::load(folder.str()).size(), 701);
+  const std::string where = (folder / "tokenizer.json") + ": ", again = "; copy the file again";
+  EXPECT_EQ(
+      message("/model/type", "Unigram"),
+      where +
+          "is no tokeniser of SigLIP 2's kind (BPE with a fallback to bytes); SigLIP's is read from its "
+          "spiece.model, fetch it, as with: hf download ID spiece.model --local-dir DIR");
+  EXPECT_EQ(message("/model/vocab", 3), where + "its vocabulary is no object of tokens and numbers" + again);
+  EXPECT_EQ(message("/model/vocab/<pad>", -1), where + "token '<pad>' has no number below 700" + again);
+  EXPECT_EQ(message("/model/vocab/<pad>", 1),
+            where + "tokens '<eos>' and '<pad>' have the same number" + again);
+  EXPECT_EQ(message("/model/vocab/more", 12),
+            where + "tokens '<unused5>' and 'more' have the same number" + again);
+  EXPECT_EQ(message("/added_tokens/0/content", 12), where + "an added token has no text" + again);
+  put_file(folder / "tokenizer.json", "{\"model\"");
+  EXPECT_EQ(message_of([&] { SentencePieceTokenizer::load(folder.str()); }),
+            where + "is no JSON object; copy it again");
+}
+
 TEST(SentencePiece, KnowsWhichOfTheTwoAModelIs) {
   const TempDir folder;
   const std::string bytes = bytes_of_file(golden + "tokenizer.model");
@@ -59,6 +97,12 @@ TEST(SentencePiece, KnowsWhichOfTheTwoAModelIs) {
   const auto siglip = SentencePieceTokenizer::load(golden + "spiece.model");
   EXPECT_EQ(siglip.end_token(), 1);
   EXPECT_EQ(siglip.padding_token(), 1);
+  put_file(folder / "spiece.model", bytes_of_file(golden + "spiece.model"));
+  put_file(folder / "tokenizer_config.json", R"({"do_lower_case": false})");
+  EXPECT_EQ(message_of([&] { SentencePieceTokenizer::load(folder.str()); }),
+            (folder / "tokenizer_config.json") +
+                ": do_lower_case is false, which is not supported; name the spiece.model alone, in another "
+                "folder, to bring texts to lower case as SigLIP was trained (--vocab)");
   EXPECT_EQ(message_of([&] { siglip.encode(std::vector<std::string>{"a"}, 0); }),
             "tokeniser: a context of 0 has no room for the end token");
 }
@@ -135,7 +179,8 @@ TEST(SentencePiece, FilesThatCannotBeUsedAreOneClearLine) {
             folder / "none" + ": no such file");
   EXPECT_EQ(message_of([&] { SentencePieceTokenizer::load(folder.str()); }),
             folder.str() +
-                ": has no vocabulary, neither spiece.model (SigLIP) nor tokenizer.model (SigLIP 2); "
+                ": has no vocabulary, neither spiece.model (SigLIP) nor tokenizer.model or tokenizer.json "
+                "(SigLIP 2); "
                 "fetch it, as with: hf download ID spiece.model --local-dir " +
                 folder.str());
 }
