@@ -59,6 +59,7 @@ Decoded decode_gif(Bytes bytes, const std::string& name, std::int64_t /*min_side
   }
   check(DGifGetImageDesc(file.get()));
   const GifImageDesc& frame = file->Image;
+  if (frame.Width < 1 || frame.Height < 1) throw_error("{}: corrupt GIF: its image has no pixels", name);
   const std::int64_t width = std::max(file->SWidth, frame.Left + frame.Width);
   const std::int64_t height = std::max(file->SHeight, frame.Top + frame.Height);
   check_image_size(name, "GIF", width, height, max_image_pixels);
@@ -72,7 +73,7 @@ Decoded decode_gif(Bytes bytes, const std::string& name, std::int64_t /*min_side
 
   // The canvas is made when the whole frame is there: a short file may claim a large one. Lines in stored
   // order.
-  const auto frame_width = static_cast<std::size_t>(std::max(frame.Width, 0));
+  const auto frame_width = static_cast<std::size_t>(frame.Width);
   std::vector<GifPixelType> numbers;
   for (int y = 0; y < frame.Height; ++y) {
     numbers.resize(numbers.size() + frame_width);

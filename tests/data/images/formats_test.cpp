@@ -1,5 +1,7 @@
 // Every image format against Pillow: tests/reference/make_images.py.
 #include <algorithm>
+#include <map>
+#include <string_view>
 
 #include <gtest/gtest.h>
 
@@ -11,6 +13,7 @@
 namespace vitral::data {
 namespace {
 
+using namespace std::literals;
 using namespace test;
 
 const std::string golden = "tests/golden/images.h5";
@@ -139,6 +142,67 @@ TEST(ImageFormats, RealDamageOfAJpegStaysAnError) {
               }).starts_with("a.jpg: corrupt JPEG: Corrupt JPEG data: "));
 }
 
+// A TIFF of one pixel; more: tags over those of a grey one.
+std::vector<std::uint8_t> tiff(const std::map<int, int>& more) {
+  std::map<int, int> tags{{256, 1}, {257, 1}, {258, 8}, {259, 1}, {262, 1},
+                          {273, 8}, {277, 1}, {278, 1}, {279, 8}};
+  for (const auto& [tag, value] : more) tags[tag] = value;
+  // The pixel, 8 bytes long, then the directory.
+  std::vector<std::uint8_t> out{'I', 'I', 42, 0, 16, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8};
+  const auto add = [&](int value, int bytes) {
+    for (int k = 0; k < bytes; ++k) out.push_back(static_cast<std::uint8_t>(value >> (8 * k)));
+  };
+  add(static_cast<int>(tags.size()), 2);
+  for (const auto& [tag, value] : tags) {
+    add(tag, 2);
+    add(3, 2);  // SHORT, one of them
+    add(1, 4);
+    add(value, 4);
+  }
+  add(0, 4);
+  return out;
+}
+
+// The rows of docs/formats.md that say what is not read.
+TEST(ImageFormats, KindsThatAreNotReadAreNamed) {
+  const auto refused = [](const std::vector<std::uint8_t>& bytes) {
+    return message_of([&] { decode_image(bytes, "a"); });
+  };
+  const auto of_text = [](std::string_view text) {
+    return std::vector<std::uint8_t>(text.begin(), text.end());
+  };
+  // The frame header of a JPEG: FF C0, its length, the bits of a sample.
+  const auto jpeg = [&](std::uint8_t marker, std::uint8_t bits) {
+    auto bytes = encoded("jpeg_exif_1");
+    const std::uint8_t frame[] = {0xFF, 0xC0, 0};
+    const auto at = std::search(bytes.begin(), bytes.end(), std::begin(frame), std::end(frame));
+    at[1] = marker;
+    at[4] = bits;
+    return bytes;
+  };
+  EXPECT_EQ(refused(jpeg(0xC0, 8)), "no error");
+  EXPECT_EQ(refused(jpeg(0xC0, 12)), "a: corrupt JPEG: Unsupported JPEG data precision 12");
+  EXPECT_EQ(refused(jpeg(0xC3, 8)), "a: corrupt JPEG: Unsupported JPEG process: SOF type 0xc3");
+  auto bmp = encoded("bmp_24");
+  bmp[30] = 4;  // compression: JPEG
+  EXPECT_EQ(refused(bmp), "a: a BMP of 24 bits and compression 4 is not read; store it as PNG");
+  EXPECT_EQ(refused(tiff({})), "no error");
+  EXPECT_EQ(refused(tiff({{258, 32}, {339, 3}})),
+            "a: a TIFF of 1 x 32 bits, format 3, photometric 1 is not read; store it as PNG");
+  EXPECT_EQ(refused(tiff({{258, 16}, {339, 2}})),
+            "a: a TIFF of 1 x 16 bits, format 2, photometric 1 is not read; store it as PNG");
+  EXPECT_EQ(refused(tiff({{262, 8}, {277, 3}})),
+            "a: a TIFF of 3 x 8 bits, format 1, photometric 8 is not read; store it as PNG");
+  EXPECT_EQ(refused(tiff({{262, 6}, {277, 3}})),
+            "a: a TIFF of 3 x 8 bits, format 1, photometric 6 is not read; store it as PNG");
+  EXPECT_EQ(refused(of_text("P7\nWIDTH 1\nHEIGHT 1\nDEPTH 1\nMAXVAL 255\nTUPLTYPE GRAYSCALE\nENDHDR\nx")),
+            "a: not an image of a known format");
+  EXPECT_EQ(refused(of_text("PF\n1 1\n-1.0\nabcdabcdabcd")), "a: not an image of a known format");
+  for (const std::string_view other :
+       {"8BPS\0\1"sv, "<svg xmlns="sv, "\0\0\0\x0CjP  \r\n\x87\n"sv, "\xFF\x0A\0\0"sv, "%PDF-1.7\n"sv})
+    EXPECT_EQ(refused(of_text(other)), "a: not an image of a known format");
+}
+
 TEST(ImageFormats, HostileSizesAreRefusedBeforeMemoryIsAskedFor) {
   const std::size_t before = allocator_stats(cpu).bytes_reserved;
   const auto with = [](std::string name, std::size_t at, std::vector<std::uint8_t> values) {
@@ -148,6 +212,10 @@ TEST(ImageFormats, HostileSizesAreRefusedBeforeMemoryIsAskedFor) {
   };
   EXPECT_EQ(with("gif", 6, {0xFF, 0xFF, 0xFF, 0xFF}),
             "big: 65535 x 65535 pixels are more than the limit of 178956970; scale the image down");
+  // 18 x 17094 and more for a frame without lines.
+  const std::vector<std::uint8_t> empty{'G', 'I', 'F', '8', '7', 'a', 18, 0,    0xC6, 0x42, 5, 0,
+                                        0,   ',', 0,   0,   0,   0,   0,  0x10, 0,    0,    0, 2};
+  EXPECT_EQ(message_of([&] { decode_image(empty, "big"); }), "big: corrupt GIF: its image has no pixels");
   EXPECT_EQ(with("bmp_24", 18, {0, 0x40, 0, 0, 0, 0x20, 0, 0}),
             "big: corrupt BMP: too short for its 16384 x 8192 pixels");
   EXPECT_EQ(with("pnm_6", 15, {'9', '9', '9', '9', '9'}).substr(0, 5), "big: ");
