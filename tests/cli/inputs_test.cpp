@@ -119,6 +119,35 @@ TEST_F(Inputs, TextsOfEverySystemAreTheSame) {
                  "standard input: holds no lines; write one entry a line");
 }
 
+TEST_F(Inputs, TemplatesVocabulariesAndConfigurationsAreReadAlike) {
+  const auto with_templates = [&](const std::string& list) {
+    expect_done(
+        run({"embed", "--text", "cat", "--templates", list, "--clip", clip_, "-o", dir_ / "texts.h5"}));
+    return data::H5File::open(dir_ / "texts.h5").read("/embeddings").to_vector();
+  };
+  const std::string texts = write("texts", "a cat\na dog\n"),
+                    merges = test::bytes_of_file(test::small_merges);
+  const auto expected = with_templates(write("list", "a {}\nthe {}\n"));
+  expect_done(run(embed_texts(texts)));
+  const auto both = embedded();
+  for (const auto& [name, bytes] : spellings("a {}\nthe {}\n"))
+    EXPECT_EQ(with_templates(write("list", bytes)), expected) << name;
+  for (const auto& [name, bytes] : spellings(merges)) {
+    if (name == "utf16") continue;  // of ASCII alone here
+    write("clip/merges.txt", bytes);
+    expect_done(run(embed_texts(texts)));
+    EXPECT_EQ(embedded(), both) << name;
+  }
+  test::write_dataset(dir_ / "train.h5", 8);
+  for (const auto& [name, bytes] :
+       spellings("model: {image_size: 64, patch_size: 16, width: 16, layers: 1, heads: 2}\n"
+                 "data: {train: train.h5, val: [], augment: none}\n"
+                 "train: {batch_size: 8, max_steps: 1, device: cpu}\n")) {
+    write("c.yaml", bytes);
+    expect_done(here({"train", "c.yaml", "train.output=runs/" + name}));
+  }
+}
+
 // A byte order mark made the first line another one: its class lost its images, its image the caption.
 TEST_F(Inputs, ClassesAndCaptionsOfEverySystemAreTheSame) {
   const auto all_are_counted = [](const test::Result& r) {

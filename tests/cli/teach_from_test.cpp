@@ -119,6 +119,21 @@ TEST_F(TeachFrom, ArchivesOfNumpy) {
                  (dir_ / "odd.npz") + "/arr_0.npy: is truncated or damaged; write it again");
 }
 
+TEST_F(TeachFrom, NamesMustBeUnique) {
+  const std::string names = dir_ / "names.txt";
+  put_file(names, "a.jpg\nb.jpg\na.jpg\n");
+  expect_failure(teach("e.npy", {"--from-names", names}), 2,
+                 names + ": two rows are called a.jpg; names must be unique");
+  // As older versions packed two folders.
+  data::DatasetWriter writer(file(), data::DatasetWriter::Size{2, 2});
+  for (const char* name : {"a.jpg", "b.jpg", "a.jpg"})
+    writer.add_image(Tensor::zeros({2, 2, 3}, DType::uint8), name);
+  writer.finish();
+  put_file(names, "a.jpg\nb.jpg\nc.jpg\n");
+  expect_failure(teach("e.npy", {"--from-names", names}), 2,
+                 file() + ": two images are called a.jpg; names must be unique, pack the images again");
+}
+
 TEST_F(TeachFrom, WhatDoesNotFit) {
   const std::string path = dir_ / "bad.npy", header = "{'descr': '<f4', 'fortran_order': ";
   put_file(path, npy(header + "False, 'shape': (2, 5), }", rows_));
