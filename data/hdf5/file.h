@@ -77,6 +77,9 @@ class H5File {
   void remove_attribute(const std::string& name, const std::string& object = "/");  // where it is there
   /// Takes a dataset or group out; its space in the file is not given back.
   void remove(const std::string& name);
+  void rename(const std::string& from, const std::string& to);
+  /// All so far is with the operating system.
+  void flush();
 
   /// An empty dataset [0, row...] that grows by append(); chunked by `chunk_rows` rows.
   void create_growing(const std::string& name, const Shape& row, DType dtype, std::int64_t chunk_rows);

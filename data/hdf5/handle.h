@@ -21,10 +21,10 @@ class Handle {
     std::swap(close_, other.close_);
     return *this;
   }
-  ~Handle() {
-    if (id_ >= 0) close_(id_);
-  }
+  ~Handle() { close(); }
   operator hid_t() const { return id_; }
+  /// False where what the library still held back could not be written. Writers must ask.
+  bool close() { return id_ < 0 || close_(std::exchange(id_, -1)) >= 0; }
 
  private:
   hid_t id_ = -1;

@@ -23,6 +23,12 @@ Handle create_dataset(hid_t file, const std::string& name, hid_t type, hid_t spa
   return {H5Dcreate2(file, name.c_str(), type, space, links, creation, H5P_DEFAULT), H5Dclose};
 }
 
+// Chunks wait in the dataset's own cache. What the disk refuses when that is emptied must be told here: the
+// library drops the chunk, and closing the file finds nothing wrong.
+bool write_through(Handle& dataset, hid_t type, hid_t memory, hid_t space, const void* values) {
+  return H5Dwrite(dataset, type, memory, space, H5P_DEFAULT, values) >= 0 && H5Dflush(dataset) >= 0;
+}
+
 // Names of files need not be UTF-8, but text tagged as such must be: other bytes become \xff and the like.
 std::string as_utf8(const std::string& text) {
   std::string out;
@@ -62,11 +68,11 @@ void H5File::write(const std::string& name, const Tensor& values, std::int64_t c
     dims[0] = std::min<hsize_t>(dims[0], static_cast<hsize_t>(chunk_rows));
     H5Pset_chunk(creation, static_cast<int>(dims.size()), dims.data());
   }
-  const Handle dataset = create_dataset(id_, name, memory_type(values.dtype()), space, creation);
+  Handle dataset = create_dataset(id_, name, memory_type(values.dtype()), space, creation);
   if (dataset < 0) fail(name + " cannot be created");
-  if (values.numel() > 0 &&
-      H5Dwrite(dataset, memory_type(values.dtype()), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.raw()) < 0)
-    fail(name + " cannot be written");
+  const bool written = values.numel() == 0 ||
+                       write_through(dataset, memory_type(values.dtype()), H5S_ALL, H5S_ALL, values.raw());
+  if (!written || !dataset.close()) fail(name + " cannot be written");
 }
 
 void H5File::write_uint64(const std::string& name, const std::vector<std::uint64_t>& values,
@@ -75,11 +81,11 @@ void H5File::write_uint64(const std::string& name, const std::vector<std::uint64
                values.size(), shape);
   const auto dims = extents(shape);
   const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose);
-  const Handle dataset = create_dataset(id_, name, H5T_STD_U64LE, space, dataset_creation());
+  Handle dataset = create_dataset(id_, name, H5T_STD_U64LE, space, dataset_creation());
   if (dataset < 0) fail(name + " cannot be created");
-  if (!values.empty() &&
-      H5Dwrite(dataset, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0)
-    fail(name + " cannot be written");
+  const bool written =
+      values.empty() || write_through(dataset, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, values.data());
+  if (!written || !dataset.close()) fail(name + " cannot be written");
 }
 
 void H5File::write_strings(const std::string& name, const std::vector<std::string>& values) {
@@ -88,15 +94,15 @@ void H5File::write_strings(const std::string& name, const std::vector<std::strin
   H5Tset_cset(type, H5T_CSET_UTF8);
   const hsize_t count = values.size();
   const Handle space(H5Screate_simple(1, &count, nullptr), H5Sclose);
-  const Handle dataset = create_dataset(id_, name, type, space, dataset_creation());
+  Handle dataset = create_dataset(id_, name, type, space, dataset_creation());
   if (dataset < 0) fail(name + " cannot be created");
   std::vector<std::string> texts;
   std::vector<const char*> pointers;
   std::transform(values.begin(), values.end(), std::back_inserter(texts), as_utf8);
   pointers.reserve(texts.size());
   for (const auto& text : texts) pointers.push_back(text.c_str());
-  if (count > 0 && H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, pointers.data()) < 0)
-    fail(name + " cannot be written");
+  const bool written = count == 0 || write_through(dataset, type, H5S_ALL, H5S_ALL, pointers.data());
+  if (!written || !dataset.close()) fail(name + " cannot be written");
 }
 
 void H5File::remove_attribute(const std::string& name, const std::string& object) {
@@ -109,18 +115,27 @@ void H5File::remove(const std::string& name) {
   if (H5Ldelete(id_, name.c_str(), H5P_DEFAULT) < 0) fail(name + " cannot be removed");
 }
 
+void H5File::rename(const std::string& from, const std::string& to) {
+  if (H5Lmove(id_, from.c_str(), id_, to.c_str(), H5P_DEFAULT, H5P_DEFAULT) < 0)
+    fail(from + " cannot be renamed");
+}
+
+void H5File::flush() {
+  if (H5Fflush(id_, H5F_SCOPE_GLOBAL) < 0) fail("cannot be written");
+}
+
 void H5File::set_attribute(const std::string& name, const std::string& value, const std::string& object) {
   remove_attribute(name, object);
   const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
   H5Tset_size(type, H5T_VARIABLE);
   H5Tset_cset(type, H5T_CSET_UTF8);
   const Handle space(H5Screate(H5S_SCALAR), H5Sclose);
-  const Handle attribute(H5Acreate_by_name(id_, object.c_str(), name.c_str(), type, space, H5P_DEFAULT,
-                                           H5P_DEFAULT, H5P_DEFAULT),
-                         H5Aclose);
+  Handle attribute(H5Acreate_by_name(id_, object.c_str(), name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT,
+                                     H5P_DEFAULT),
+                   H5Aclose);
   const std::string text = as_utf8(value);
   const char* pointer = text.c_str();
-  if (attribute < 0 || H5Awrite(attribute, type, &pointer) < 0)
+  if (attribute < 0 || H5Awrite(attribute, type, &pointer) < 0 || !attribute.close())
     fail("attribute " + name + " cannot be written");
 }
 
@@ -134,12 +149,12 @@ void H5File::create_growing(const std::string& name, const Shape& row, DType dty
   const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), most.data()), H5Sclose);
   const Handle creation = dataset_creation();
   H5Pset_chunk(creation, static_cast<int>(chunk.size()), chunk.data());
-  const Handle dataset = create_dataset(id_, name, memory_type(dtype), space, creation);
-  if (dataset < 0) fail(name + " cannot be created");
+  Handle dataset = create_dataset(id_, name, memory_type(dtype), space, creation);
+  if (dataset < 0 || !dataset.close()) fail(name + " cannot be created");
 }
 
 void H5File::append(const std::string& name, const Tensor& rows) {
-  const Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
+  Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
   auto size = extents(shape(name));
   auto count = extents(rows.shape());
   std::vector<hsize_t> start(count.size(), 0);
@@ -149,7 +164,7 @@ void H5File::append(const std::string& name, const Tensor& rows) {
   const Handle target(H5Dget_space(dataset), H5Sclose);
   H5Sselect_hyperslab(target, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
   const Handle source(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr), H5Sclose);
-  if (H5Dwrite(dataset, memory_type(rows.dtype()), source, target, H5P_DEFAULT, rows.raw()) < 0)
+  if (!write_through(dataset, memory_type(rows.dtype()), source, target, rows.raw()) || !dataset.close())
     fail(name + " cannot be written");
 }
 

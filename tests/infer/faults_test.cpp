@@ -1,0 +1,231 @@
+// One call into the system fails: whatever writes a dataset says so, or the file is right.
+#include <cerrno>
+#include <functional>
+
+#include <gtest/gtest.h>
+
+#include "base/hash.h"
+#include "data/dataset_writer.h"
+#include "data/hdf5/file.h"
+#include "data/image_source.h"
+#include "data/images/image.h"
+#include "data/pack.h"
+#include "data/shapes_benchmark.h"
+#include "infer/embed_files.h"
+#include "infer/teach.h"
+#include "infer/texts.h"
+#include "models/pretrained/image_encoder.h"
+#include "tests/models/tiny_clip.h"
+#include "tests/support.h"
+#include "tests/system_calls.h"
+
+namespace vitral::infer {
+namespace {
+
+using test::Fault;
+using test::message_of;
+using test::TempDir;
+
+const std::string weights = "tests/golden/run_init.safetensors";  // 16x16 pixels, 4x4 patches, width 16
+
+// What a file says, as text.
+std::string contents(const std::string& path) {
+  const data::H5File file = data::H5File::open(path);
+  std::string out;
+  for (const auto& entry : file.contents()) {
+    out += fmt::format("{} {} {}", entry.name, entry.dtype, entry.shape);
+    if (entry.dtype == "other")
+      for (const auto& text : file.read_strings(entry.name)) out += " " + text;
+    else if (const Tensor values = file.read(entry.name); values.numel() > 0)
+      out += fmt::format(" {:016x}", hash_of({static_cast<const char*>(values.raw()),
+                                              static_cast<std::size_t>(values.bytes())}));
+    out += "\n";
+  }
+  for (const char* name : {"teacher", "teacher_tower", "plain_transform", "model", "transform", "exif"})
+    if (const auto value = file.attribute(name)) out += fmt::format("{} = {}\n", name, *value);
+  return out;
+}
+
+class Faults : public testing::Test {
+ protected:
+  static constexpr int count = 12;
+
+  Faults() {
+    std::filesystem::create_directory(folder_ / "in");
+    for (int i = 0; i < count; ++i) {
+      Tensor image({20 + i, 24, 3}, DType::uint8);
+      for (std::int64_t p = 0; p < image.numel(); ++p)
+        image.data<std::uint8_t>()[p] = static_cast<std::uint8_t>((p * (i + 3)) % 253 + 1);
+      data::write_png(folder_ / fmt::format("in/{:02}.png", i), image);
+    }
+  }
+
+  using Work = std::function<void(const std::string& output)>;
+
+  Work pack(bool encoded) const {
+    return [this, encoded](const std::string& output) {
+      data::PackOptions o;
+      o.inputs = {folder_ / "in"};
+      o.output = output;
+      o.size = 40;
+      o.encoded = encoded;
+      o.force = true;
+      o.workers = 2;
+      data::pack(o);
+    };
+  }
+
+  Work embed() const {
+    return [this](const std::string& output) {
+      const auto encoder = models::Encoder::load(weights);
+      EmbedOptions o;
+      o.output = output;
+      o.weights = weights;
+      o.batch_size = 5;
+      embed_files(encoder, data::list_images({folder_ / "in"}), o);
+    };
+  }
+
+  // Every write of what `work` makes fails once, with the disk full: an error and nothing under the name, or
+  // the right file; the next start makes it.
+  void expect_no_lost_write(const Work& work, const std::string& suffix, const Work& prepare = {}) const {
+    const auto start = [&] {
+      std::filesystem::remove_all(folder_ / "out");
+      std::filesystem::create_directory(folder_ / "out");
+      if (prepare) prepare(folder_ / "out/a.h5");
+    };
+    const std::string output = folder_ / "out/a.h5";
+    start();
+    const Fault counted("pwrite", 0, -1, suffix);
+    work(output);
+    const int calls = counted.count();
+    ASSERT_GT(calls, 3);
+    const std::string expected = contents(output);
+    int failed = 0;
+    for (int k = 0; k < calls; ++k) {
+      SCOPED_TRACE(fmt::format("write {} of {}", k, calls));
+      start();
+      std::string message;
+      {
+        const Fault fault("pwrite", ENOSPC, k, suffix);
+        message = message_of([&] { work(output); });
+      }
+      if (message == "no error") {
+        EXPECT_EQ(contents(output), expected);
+        continue;
+      }
+      ++failed;
+      EXPECT_TRUE(message.starts_with(output)) << message;
+      EXPECT_TRUE(message.ends_with("the file is damaged or the disk is full")) << message;
+      if (!prepare) EXPECT_FALSE(std::filesystem::exists(output));
+      work(output);
+      EXPECT_EQ(contents(output), expected);
+    }
+    EXPECT_GT(failed, 0);
+  }
+
+  TempDir folder_;
+};
+
+TEST_F(Faults, PackLosesNoWrite) { expect_no_lost_write(pack(false), ".partial"); }
+TEST_F(Faults, PackOfEncodedImagesLosesNoWrite) { expect_no_lost_write(pack(true), ".partial"); }
+TEST_F(Faults, EmbedLosesNoWrite) { expect_no_lost_write(embed(), ".partial"); }
+TEST_F(Faults, ShapesLosesNoWrite) {
+  expect_no_lost_write(
+      [](const std::string& output) { data::write_shapes(output, 5, 1, data::ShapesSplit::train); },
+      ".partial");
+}
+TEST_F(Faults, TextsLoseNoWrite) {
+  test::write_tiny_clip(folder_ / "clip");
+  const TextEmbeddings texts = embed_texts(models::TextEncoder::load(folder_ / "clip"), {"cat", "dog"});
+  expect_no_lost_write([&](const std::string& output) { write_texts(output, texts); }, ".partial");
+}
+
+class TeachFaults : public Faults {
+ protected:
+  TeachFaults() {
+    test::write_tiny_clip(folder_ / "clip");
+    pack(false)(folder_ / "images.h5");
+  }
+  Work teach_with(const models::ImageEncoder& teacher, bool in_place) const {
+    return [this, &teacher, in_place](const std::string& output) {
+      TeachOptions o;
+      o.file = output;
+      o.teacher = folder_ / "clip";
+      o.batch_size = 5;
+      o.in_place = in_place;
+      teach(teacher, o);
+    };
+  }
+  Work copy() const {
+    return [this](const std::string& output) { std::filesystem::copy_file(folder_ / "images.h5", output); };
+  }
+};
+
+TEST_F(TeachFaults, LosesNoWrite) {
+  const auto teacher = models::ImageEncoder::load(folder_ / "clip");
+  expect_no_lost_write(teach_with(teacher, false), ".partial", copy());
+}
+
+TEST_F(TeachFaults, LosesNoWriteInPlace) {
+  const auto teacher = models::ImageEncoder::load(folder_ / "clip");
+  expect_no_lost_write(teach_with(teacher, true), "a.h5", copy());
+}
+
+// The end of a run fails when the embeddings are there: the next one needs no --force, nor the teacher.
+TEST_F(TeachFaults, ACompleteJournalIsEnough) {
+  const auto teacher = models::ImageEncoder::load(folder_ / "clip");
+  const std::string file = folder_ / "a.h5";
+  const auto options = [&] {
+    TeachOptions o;
+    o.file = file;
+    o.teacher = folder_ / "clip";
+    o.in_place = true;
+    return o;
+  };
+  copy()(file);
+  std::string journal;
+  TeachOptions first = options();
+  first.progress = [&](std::int64_t, std::int64_t) { journal = test::bytes_of_file(file + ".teach"); };
+  teach(teacher, first);
+  const std::string expected = contents(file);
+  EXPECT_EQ(message_of([&] { teach(teacher, options()); }),
+            file + ": has /embeddings already; replace them with --force");
+  test::put_file(file + ".teach", journal);  // as where the check of the file failed
+  EXPECT_EQ(teach(teacher, options()).resumed, count);
+  EXPECT_EQ(contents(file), expected);
+  EXPECT_FALSE(std::filesystem::exists(file + ".teach"));
+  test::put_file(file + ".teach", journal.substr(0, journal.size() - 1));
+  EXPECT_EQ(message_of([&] { teach(teacher, options()); }),
+            file + ": has /embeddings already; replace them with --force");
+}
+
+// What cannot be read is not what does not decode.
+TEST_F(Faults, OnlyWhatDoesNotDecodeIsLeftOut) {
+  const std::string output = folder_ / "a.h5", image = folder_ / "in/07.png";
+  const auto expect = [&](const Work& work, const char* call, int error, const std::string& message) {
+    const Fault fault(call, error, 0, "in/07.png", true);
+    EXPECT_EQ(message_of([&] { work(output); }), message);
+    EXPECT_FALSE(std::filesystem::exists(output));
+  };
+  for (const Work& work : {pack(false), pack(true), embed()}) {
+    for (const int error : {EIO, EMFILE, ENFILE, ENOMEM})
+      expect(work, "open", error,
+             fmt::format("{}: cannot be read: {}; nothing is wrong with the path, see to the machine", image,
+                         std::strerror(error)));
+    expect(work, "pread", EIO,
+           fmt::format("{}: cannot be read at byte 0: {}; check the disk", image, std::strerror(EIO)));
+    for (const auto& [call, error] : {std::pair{"open", EINTR}, std::pair{"pread", EINTR}}) {
+      const Fault once(call, error, 0, "in/07.png");
+      work(output);
+      std::filesystem::remove(output);
+    }
+    const Fault fault("open", EACCES, 0, "in/07.png", true);  // of this file
+    work(output);
+    EXPECT_EQ(data::H5File::open(output).read_strings("/names").size(), count - 1U);
+    std::filesystem::remove(output);
+  }
+}
+
+}  // namespace
+}  // namespace vitral::infer

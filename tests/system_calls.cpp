@@ -1,0 +1,104 @@
+#include "tests/system_calls.h"
+
+#include <atomic>
+#include <cerrno>
+#include <cstdarg>
+#include <mutex>
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+namespace {
+
+struct Plan {
+  std::string call, suffix;
+  int error = 0, k = -1, count = 0;
+  bool lasting = false;
+};
+std::atomic<bool> active = false;
+std::mutex mutex;
+Plan plan;
+
+// True, with errno, where this call is to fail.
+bool fails(const char* call, const std::string& path) {
+  const std::lock_guard lock(mutex);
+  if (plan.call != call || !path.ends_with(plan.suffix)) return false;
+  const int number = plan.count++;
+  if (plan.k < 0 || number < plan.k || (number > plan.k && !plan.lasting)) return false;
+  errno = plan.error;
+  return true;
+}
+
+bool fails(const char* call, int descriptor) {
+  if (!active) return false;
+  char path[4096];
+  const ssize_t n = ::readlink(fmt::format("/proc/self/fd/{}", descriptor).c_str(), path, sizeof path);
+  return n > 0 && fails(call, std::string(path, static_cast<std::size_t>(n)));
+}
+
+template <class Function>
+Function* next(const char* name) {
+  return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
+}
+
+}  // namespace
+
+// Under the names of the C library, both those of large files and not: on 64 bits they are the same.
+#define VITRAL_NAMED(name) __asm__(name)
+extern "C" {
+int own_open(const char*, int, ...) VITRAL_NAMED("open");
+int own_open64(const char*, int, ...) VITRAL_NAMED("open64");
+ssize_t own_pread(int, void*, size_t, off_t) VITRAL_NAMED("pread");
+ssize_t own_pread64(int, void*, size_t, off_t) VITRAL_NAMED("pread64");
+ssize_t own_pwrite(int, const void*, size_t, off_t) VITRAL_NAMED("pwrite");
+ssize_t own_pwrite64(int, const void*, size_t, off_t) VITRAL_NAMED("pwrite64");
+
+int own_open(const char* path, int flags, ...) {
+  static const auto real = next<int(const char*, int, ...)>("open");
+  va_list arguments;
+  va_start(arguments, flags);
+  const auto mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : mode_t{0};
+  va_end(arguments);
+  return active && fails("open", path) ? -1 : real(path, flags, mode);
+}
+int own_open64(const char* path, int flags, ...) {
+  va_list arguments;
+  va_start(arguments, flags);
+  const auto mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : mode_t{0};
+  va_end(arguments);
+  return own_open(path, flags, mode);
+}
+ssize_t own_pread(int descriptor, void* to, size_t bytes, off_t at) {
+  static const auto real = next<ssize_t(int, void*, size_t, off_t)>("pread");
+  return fails("pread", descriptor) ? -1 : real(descriptor, to, bytes, at);
+}
+ssize_t own_pread64(int descriptor, void* to, size_t bytes, off_t at) {
+  return own_pread(descriptor, to, bytes, at);
+}
+ssize_t own_pwrite(int descriptor, const void* from, size_t bytes, off_t at) {
+  static const auto real = next<ssize_t(int, const void*, size_t, off_t)>("pwrite");
+  return fails("pwrite", descriptor) ? -1 : real(descriptor, from, bytes, at);
+}
+ssize_t own_pwrite64(int descriptor, const void* from, size_t bytes, off_t at) {
+  return own_pwrite(descriptor, from, bytes, at);
+}
+}
+
+namespace vitral::test {
+
+Fault::Fault(std::string call, int error, int k, std::string suffix, bool lasting) {
+  const std::lock_guard lock(mutex);
+  plan = {std::move(call), std::move(suffix), error, k, 0, lasting};
+  active = true;
+}
+
+Fault::~Fault() { active = false; }
+
+int Fault::count() const {
+  const std::lock_guard lock(mutex);
+  return plan.count;
+}
+
+}  // namespace vitral::test
