@@ -4,12 +4,16 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/atomic.h"
 #include "base/error.h"
+#include "base/hash.h"
 #include "base/text.h"
 
 namespace vitral {
@@ -17,9 +21,15 @@ namespace {
 
 constexpr double seconds_between_syncs = 5;
 constexpr std::int64_t longest_identity = 64 << 10;
+constexpr std::int64_t block_bytes = 4 << 20;  // that are checked at once
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// With the number, so that a row in the place of another is none.
+std::uint64_t checksum(const char* row, std::int64_t bytes, std::int64_t number) {
+  return hash_of({row, static_cast<std::size_t>(bytes)}) + static_cast<std::uint64_t>(number);
 }
 
 }  // namespace
@@ -49,13 +59,19 @@ RowJournal::RowJournal(std::string path, std::string_view format, const std::str
         "options, or start again with --restart",
         path_, one_line(other), identity);
   }
-  rows_ = std::max<std::int64_t>(size - begin_, 0) / row_bytes_;
+  std::vector<char> block(
+      static_cast<std::size_t>(std::max(block_bytes / record_bytes(), std::int64_t{1}) * row_bytes_));
+  const auto block_rows = static_cast<std::int64_t>(block.size()) / row_bytes_;
+  for (std::int64_t whole = block_rows; whole == block_rows; rows_ += whole)
+    whole = read_whole(rows_, block_rows, block.data());
   // Begins anew where not even the head was complete.
-  if (::ftruncate(descriptor_, size < begin_ ? 0 : begin_ + rows_ * row_bytes_) != 0)
+  if (::ftruncate(descriptor_, size < begin_ ? 0 : begin_ + rows_ * record_bytes()) != 0)
     throw_error("{}: cannot be written: {}; check the disk", path_, std::strerror(errno));
   ::lseek(descriptor_, 0, SEEK_END);
   if (size < begin_) write(head.data(), begin_);
-  synced_ = now();
+  sync();
+  const std::string folder = std::filesystem::path(path_).parent_path().string();
+  sync_folder(folder.empty() ? "." : folder);
 }
 
 RowJournal::~RowJournal() {
@@ -69,20 +85,48 @@ void RowJournal::write(const void* data, std::int64_t bytes) {
 }
 
 void RowJournal::append(const void* rows, std::int64_t count) {
-  write(rows, count * row_bytes_);
+  std::vector<char> records(static_cast<std::size_t>(count * record_bytes()));
+  for (std::int64_t i = 0; i < count; ++i) {
+    char* const record = records.data() + i * record_bytes();
+    std::memcpy(record, static_cast<const char*>(rows) + i * row_bytes_,
+                static_cast<std::size_t>(row_bytes_));
+    const std::uint64_t sum = checksum(record, row_bytes_, rows_ + i);
+    std::memcpy(record + row_bytes_, &sum, sizeof sum);
+  }
+  write(records.data(), count * record_bytes());
   rows_ += count;
-  if (now() - synced_ < seconds_between_syncs) return;
+  if (now() - synced_ >= seconds_between_syncs) sync();
+}
+
+void RowJournal::sync() {
   if (::fdatasync(descriptor_) != 0)
     throw_error("{}: cannot be written to the disk: {}; check the disk", path_, std::strerror(errno));
   synced_ = now();
 }
 
+std::int64_t RowJournal::read_whole(std::int64_t first, std::int64_t count, char* to) const {
+  std::vector<char> records(static_cast<std::size_t>(count * record_bytes()));
+  const std::size_t there = read_at(descriptor_, static_cast<std::uint64_t>(begin_ + first * record_bytes()),
+                                    records.data(), records.size());
+  if (there < records.size() && errno != 0)
+    throw_error("{}: cannot be read: {}; check the disk", path_, std::strerror(errno));
+  const std::int64_t complete = static_cast<std::int64_t>(there) / record_bytes();
+  for (std::int64_t i = 0; i < complete; ++i) {
+    const char* const record = records.data() + i * record_bytes();
+    std::uint64_t sum = 0;
+    std::memcpy(&sum, record + row_bytes_, sizeof sum);
+    if (sum != checksum(record, row_bytes_, first + i)) return i;
+    std::memcpy(to + i * row_bytes_, record, static_cast<std::size_t>(row_bytes_));
+  }
+  return complete;
+}
+
 void RowJournal::read(std::int64_t first, std::int64_t count, void* to) const {
   VITRAL_CHECK(first >= 0 && count >= 0 && count <= rows_ - first, "journal: rows [{}, {}) of {}", first,
                first + count, rows_);
-  const auto bytes = static_cast<std::size_t>(count * row_bytes_);
-  if (read_at(descriptor_, static_cast<std::uint64_t>(begin_ + first * row_bytes_), to, bytes) < bytes)
-    throw_error("{}: cannot be read; check the disk, or remove it to start again", path_);
+  if (const std::int64_t whole = read_whole(first, count, static_cast<char*>(to)); whole < count)
+    throw_error("{}: row {} has changed on the disk; run the command again, it goes on from there", path_,
+                first + whole);
 }
 
 void RowJournal::remove() { ::unlink(path_.c_str()); }

@@ -8,7 +8,7 @@ EmbeddingJournal::EmbeddingJournal(const std::string& path, const std::string& i
                                    DType dtype)
     : row_(row),
       dtype_(dtype),
-      journal_(path, "vitral-embeddings-1", identity,
+      journal_(path, "vitral-embeddings-2", identity,
                row.numel() * static_cast<std::int64_t>(size_of(dtype))) {}
 
 Shape EmbeddingJournal::shape_of(std::int64_t rows) const {

@@ -84,6 +84,49 @@ TEST(AppendFile, GrowsByWholeRecords) {
             path + ": cannot be opened for writing: File exists");
 }
 
+TEST(RowJournal, EndsBeforeTheFirstRowThatIsNotWhatWasWritten) {
+  const TempDir folder;
+  const std::string path = folder / "a", rows = "aaaabbbbccccdddd";
+  const auto open = [&] { return RowJournal(path, "test-1", "x", 4); };
+  open().append(rows.data(), 4);
+  const std::string whole = bytes_of_file(path);
+  const std::size_t head = std::string("test-1\nx\n").size();
+  ASSERT_EQ(whole.size(), head + 4 * 12);
+  const auto expect_rows = [&](const std::string& bytes, std::int64_t count, const std::string& what) {
+    put_file(path, bytes);
+    const RowJournal journal = open();
+    EXPECT_EQ(journal.rows(), count) << what;
+    std::string there(static_cast<std::size_t>(4 * count), '\0');
+    journal.read(0, count, there.data());
+    EXPECT_EQ(there, rows.substr(0, there.size())) << what;
+    if (count > 0)
+      EXPECT_EQ(bytes_of_file(path), whole.substr(0, head + 12 * static_cast<std::size_t>(count)));
+  };
+  for (std::size_t bit = 0; bit < 8 * 4 * 12; ++bit) {
+    std::string flipped = whole;
+    flipped[head + bit / 8] = static_cast<char>(flipped[head + bit / 8] ^ 1 << bit % 8);
+    expect_rows(flipped, static_cast<std::int64_t>(bit / 8 / 12), fmt::format("bit {}", bit));
+  }
+  for (std::size_t from = head; from <= whole.size(); ++from) {  // a tail that never reached the disk
+    const std::string kept = whole.substr(0, from);
+    const auto count = static_cast<std::int64_t>((from - head) / 12);
+    expect_rows(kept, count, "cut");
+    expect_rows(kept + std::string(whole.size() - from + 100, '\0'), count, "zeros");
+  }
+  std::string swapped = whole;
+  swapped.replace(head + 12, 12, whole, head + 24, 12);
+  expect_rows(swapped, 1, "a row in the place of another");
+
+  put_file(path, whole);
+  const RowJournal journal = open();
+  std::string flipped = whole;
+  flipped[head + 25] ^= 1;
+  std::ofstream(path, std::ios::in | std::ios::out | std::ios::binary) << flipped;  // while it is open
+  std::string there(16, '\0');
+  EXPECT_EQ(message_of([&] { journal.read(1, 3, there.data()); }),
+            path + ": row 2 has changed on the disk; run the command again, it goes on from there");
+}
+
 TEST(RowJournal, GoesOnAfterTheLastWholeRow) {
   const TempDir folder;
   const std::string path = folder / "a";
@@ -94,7 +137,7 @@ TEST(RowJournal, GoesOnAfterTheLastWholeRow) {
     journal.append("aaaabbbb", 2);
   }
   const std::string whole = bytes_of_file(path);
-  EXPECT_EQ(whole, "test-1\nx\naaaabbbb");
+  ASSERT_EQ(whole.size(), std::string("test-1\nx\n").size() + 2 * 12);
   for (const char* torn : {"", "c", "ccc"}) {
     put_file(path, whole + torn);
     RowJournal journal = open("x");
