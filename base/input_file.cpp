@@ -1,5 +1,7 @@
 #include "base/input_file.h"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -16,15 +18,29 @@ namespace vitral {
 namespace {
 
 [[noreturn]] void cannot_be_read(const std::string& path, int why) {
+  if (!is_about_path(why))
+    throw_error<ReadError>("{}: cannot be read: {}; nothing is wrong with the path, see to the machine", path,
+                           std::strerror(why));
   throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", path,
                           std::strerror(why));
 }
 
+// Without O_NONBLOCK the open of a FIFO would wait for a writer.
+Descriptor open_to_read(const std::string& path) {
+  for (;;)
+    if (const int number = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        number >= 0 || errno != EINTR)
+      return Descriptor(number);
+}
+
 }  // namespace
 
-// Without O_NONBLOCK the open of a FIFO would wait for a writer.
-InputFile::InputFile(std::string path)
-    : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+bool is_about_path(int error) {
+  constexpr std::array errors{ENOENT, ENOTDIR, EACCES, EPERM, EISDIR, ELOOP, ENAMETOOLONG, ENXIO, ENODEV};
+  return std::find(errors.begin(), errors.end(), error) != errors.end();
+}
+
+InputFile::InputFile(std::string path) : path_(std::move(path)), descriptor_(open_to_read(path_)) {
   if (descriptor_ < 0 && (errno == ENOENT || errno == ENOTDIR))
     throw_error<UsageError>("{}: no such file", path_);
   struct stat status {};
@@ -45,8 +61,8 @@ void InputFile::read(std::uint64_t offset, void* to, std::size_t bytes) const {
   const std::size_t done = read_at(descriptor_, offset, to, bytes);
   if (done == bytes) return;
   if (errno == 0) throw_error("{}: truncated at byte {}; copy it again", path_, offset + done);
-  throw_error("{}: cannot be read at byte {}: {}; check the disk", path_, offset + done,
-              std::strerror(errno));
+  throw_error<ReadError>("{}: cannot be read at byte {}: {}; check the disk", path_, offset + done,
+                         std::strerror(errno));
 }
 
 std::shared_ptr<char> InputFile::map() const {

@@ -7,12 +7,23 @@
 #include <string>
 
 #include "base/descriptor.h"
+#include "base/error.h"
 
 namespace vitral {
 
+/// The system did not give what a file holds: the disk fails, descriptors or memory are used up. It says
+/// nothing of the contents: whoever leaves out what does not decode must not leave out this.
+class ReadError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// Whether errno speaks of the path that was given (nothing there, no permission), not of the system.
+bool is_about_path(int error);
+
 class InputFile {
  public:
-  /// UsageError: no such file, not a regular one, or one that may not be read.
+  /// UsageError: no such file, not a regular one, or one that may not be read; ReadError.
   explicit InputFile(std::string path);
 
   const std::string& path() const { return path_; }
@@ -23,7 +34,7 @@ class InputFile {
   /// Why it cannot be locked (flock) for reading: EWOULDBLOCK: another process has locked it for itself, as
   /// HDF5 does to write; ENOLCK and others: this file system has no locks. 0: it can.
   int lock_problem() const;
-  /// Fills `to` with exactly `bytes` bytes from `offset`. Error: the file ends before, or the disk fails.
+  /// Fills `to` with exactly `bytes` bytes from `offset`. Error: the file ends before; ReadError.
   void read(std::uint64_t offset, void* to, std::size_t bytes) const;
   /// The whole file as memory, which must not be empty: pages come from the disk when they are touched, what
   /// is written into them stays in this process. It remains as it was when the file is removed or another
@@ -37,7 +48,7 @@ class InputFile {
 };
 
 /// What lies at a path, links followed; not_found where nothing does. UsageError where that cannot be told: a
-/// folder on the way may not be entered, links go in a circle.
+/// folder on the way may not be entered, links go in a circle; ReadError.
 std::filesystem::file_status file_status(const std::string& path);
 
 /// The whole of a small text file. Error: it is larger than `limit` bytes.

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "base/input_file.h"
 #include "base/text.h"
 #include "cli/common.h"
 #include "cli/print.h"
@@ -59,6 +60,8 @@ std::vector<infer::ImageActivations> of_files(const Arguments& a, const models::
       out.push_back(infer::activations_of(encoder, data::read_image(file.path, {.exif = a.exif.value()}),
                                           file.name, targets, teacher));
     } catch (const UsageError&) {
+      throw;
+    } catch (const ReadError&) {
       throw;
     } catch (const Error& e) {
       if (files.size() == 1) throw;

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 
+#include "base/input_file.h"
 #include "base/text.h"
 #include "cli/common.h"
 #include "cli/print.h"
@@ -302,6 +303,8 @@ void write_sheet(const Arguments& a, const Searched& searched, const Results& re
         infer::SheetImage cell{{}, fmt::format("{:.3f} {}", f.score, f.name)};
         try {
           cell.image = searched.image(f.row, f.name);
+        } catch (const ReadError&) {
+          throw;
         } catch (const Error& e) {
           std::fprintf(stderr, "left empty in %s: %s\n", a.output.c_str(), one_line(e.what()).c_str());
         }

@@ -35,6 +35,8 @@ bool has_image_bytes(const std::string& path) {
     std::vector<std::uint8_t> head(std::min<std::size_t>(file.size(), image_head));
     file.read(0, head.data(), head.size());
     return looks_like_image(head);
+  } catch (const ReadError&) {
+    throw;
   } catch (const Error&) {
     return false;  // what cannot be read and has no image's name is left out
   }
@@ -71,6 +73,8 @@ class Search {
     for (fs::directory_iterator entry(folder, why), end; !why && entry != end; entry.increment(why))
       take(entry->path());
     if (!why) return;
+    if (!is_about_path(why.value()))
+      throw_error<ReadError>("{}: cannot be searched: {}; check the disk", folder.string(), why.message());
     const std::string problem =
         fmt::format("{}: cannot be searched: {}; check its permissions", folder.string(), why.message());
     if (folder == root_) throw_error<UsageError>("{}", problem);
@@ -80,6 +84,8 @@ class Search {
   void take(const fs::path& path) {
     std::error_code why;
     const fs::file_status status = fs::status(path, why);
+    if (why && !is_about_path(why.value()))
+      throw_error<ReadError>("{}: cannot be read: {}; check the disk", path.string(), why.message());
     if (fs::is_directory(status)) return enter(path);
     if (!fs::exists(status)) return add(path, unreadable(path, status, why));
     if (has_image_suffix(path.string()) || (fs::is_regular_file(status) && has_image_bytes(path.string())))

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/input_file.h"
 #include "base/ordered.h"
 #include "base/text.h"
 #include "data/hdf5/file.h"
@@ -66,7 +67,9 @@ void for_each_image(const ImageSource& source,
     Decoded decoded;
     try {
       decoded.image = source.image(i);
-    } catch (const std::exception& e) {
+    } catch (const ReadError&) {
+      throw;
+    } catch (const Error& e) {
       decoded.problem = one_line(e.what());
     }
     return decoded;

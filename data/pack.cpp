@@ -134,6 +134,8 @@ Packed load(const ImageFile& source, std::map<std::string, ArchiveReader>& archi
     if (options.encoded) return packed;
     packed.image = resize(image, options.size, options.size, Filter::bilinear);
     packed.file = {};
+  } catch (const ReadError&) {
+    throw;
   } catch (const Error& e) {
     packed.problem = one_line(e.what());
   }

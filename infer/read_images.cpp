@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 
+#include "base/input_file.h"
 #include "base/text.h"
 #include "data/images/transform.h"
 
@@ -16,6 +18,7 @@ ImageBatch read_images(std::span<const data::ImageFile> files, const std::vector
   std::vector<std::vector<Tensor>> decoded(files.size());  // [file][size]
   ImageBatch out;
   out.problems.resize(files.size());
+  std::exception_ptr failure;  // of the machine, not of a file
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t i = 0; i < count; ++i) {
     const auto k = static_cast<std::size_t>(i);
@@ -23,12 +26,18 @@ ImageBatch read_images(std::span<const data::ImageFile> files, const std::vector
       if (!files[k].problem.empty()) throw_error("{}", files[k].problem);
       const Tensor image = data::read_image(files[k].path, {.min_side = min_side, .exif = exif});
       for (const int size : sizes) decoded[k].push_back(data::validation_transform(image, size));
-    } catch (const std::exception& e) {
+    } catch (const ReadError&) {
+#pragma omp critical
+      failure = std::current_exception();
+    } catch (const Error& e) {
       decoded[k].clear();
       out.problems[k] = one_line(e.what());
-      if (out.problems[k].empty()) out.problems[k] = "cannot be read";
+    } catch (...) {
+#pragma omp critical
+      failure = std::current_exception();
     }
   }
+  if (failure) std::rethrow_exception(failure);
   for (std::int64_t i = 0; i < count; ++i)
     if (out.problems[static_cast<std::size_t>(i)].empty()) out.usable.push_back(i);
   const auto usable = static_cast<std::int64_t>(out.usable.size());

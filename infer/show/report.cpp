@@ -4,6 +4,7 @@
 #include <numeric>
 #include <set>
 
+#include "base/input_file.h"
 #include "base/text.h"
 #include "data/images/transform.h"
 #include "infer/measure/pointing.h"
@@ -55,6 +56,8 @@ std::vector<std::int64_t> add_images(const models::Encoder& student, const data:
       report.images.push_back(look_at(student, source.image(i), source.name(i)));
       shown.push_back(i);
     } catch (const UsageError&) {
+      throw;
+    } catch (const ReadError&) {
       throw;
     } catch (const Error& e) {
       if (request.skipped)
