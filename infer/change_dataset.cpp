@@ -36,12 +36,22 @@ void change_dataset(OutputFile& output, bool in_place, std::int64_t more, const 
     output.commit();
 }
 
-void remove_embeddings(data::H5File& file) {
-  for (const char* dataset : {"/embeddings", "/view_seeds"})
+void replace_embeddings(data::H5File& file, const std::function<void(const std::string& name)>& write,
+                        const std::function<void()>& describe) {
+  const std::string unfinished = "/embeddings.unfinished";  // in place, a killed process may leave it
+  const auto remove = [&](const std::string& dataset) {
     if (file.has(dataset)) file.remove(dataset);
+  };
+  remove(unfinished);
+  write(unfinished);
+  file.flush();
+  remove("/embeddings");
+  remove("/view_seeds");
   for (const char* attribute :
        {"teacher", "teacher_tower", "transform", "plain_transform", "view_size", "exif"})
     file.remove_attribute(attribute);
+  describe();
+  file.rename(unfinished, "/embeddings");
 }
 
 }  // namespace vitral::infer

@@ -15,7 +15,10 @@ namespace vitral::infer {
 void change_dataset(OutputFile& output, bool in_place, std::int64_t more, const data::DatasetNames& names,
                     const std::function<void(data::H5File& file)>& change);
 
-/// The embeddings that a file has, and all that is said of them.
-void remove_embeddings(data::H5File& file);
+/// Replaces the embeddings that a file has and all that is said of them: `write` makes the dataset of the
+/// name that it gets, which becomes /embeddings when it is complete and `describe` has set what belongs to
+/// it.
+void replace_embeddings(data::H5File& file, const std::function<void(const std::string& name)>& write,
+                        const std::function<void()>& describe);
 
 }  // namespace vitral::infer

@@ -6,6 +6,7 @@
 #include <future>
 #include <optional>
 
+#include "base/hash.h"
 #include "base/output_file.h"
 #include "base/random.h"
 #include "base/text.h"
@@ -124,13 +125,31 @@ const char* name_of(data::PlainTransform transform) {
   return transform == data::PlainTransform::clip ? "clip" : "resize";
 }
 
+// Tells other images, by some of them: reading all would take too long. Not by the file's size, which a
+// change in place that failed leaves different.
+std::uint64_t digest_of(const data::Dataset& dataset) {
+  Hash hash;
+  std::vector<std::uint8_t> bytes;
+  const std::int64_t count = std::min<std::int64_t>(dataset.size(), 64);
+  for (std::int64_t k = 0; k < count; ++k) {
+    const std::int64_t i = k * dataset.size() / count;
+    if (dataset.plain_size(i)) {
+      const Tensor image = dataset.image(i);
+      hash.add(image.raw(), static_cast<std::size_t>(image.bytes()));
+    } else {
+      dataset.read_encoded(i, bytes);
+      hash.add(bytes.data(), bytes.size());
+    }
+  }
+  return hash.value();
+}
+
 // Everything that a row of the journal depends on.
 std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int size,
                         const models::ImageEncoder& encoder) {
-  std::error_code ignored;
-  std::string text = fmt::format("{} images in {} bytes, teacher {:016x}, {}, {} [{}]", dataset.size(),
-                                 std::filesystem::file_size(o.file, ignored), data::weights_digest(o.teacher),
-                                 encoder.description(), o.dtype, encoder.config().embedding);
+  std::string text = fmt::format("{} images {:016x}, teacher {:016x}, {}, {} [{}]", dataset.size(),
+                                 digest_of(dataset), data::weights_digest(o.teacher), encoder.description(),
+                                 o.dtype, encoder.config().embedding);
   if (!dataset.plain_size(0)) text += fmt::format(", exif {}", data::name(o.exif));
   if (o.views == 0) {
     text += std::string(", ") + name_of(o.transform);
@@ -144,14 +163,17 @@ std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int
 }
 
 // From the journal into the file.
-void add_embeddings(data::H5File& file, const data::EmbeddingJournal& journal, const Shape& row, int size,
-                    const models::ImageEncoder& teacher, bool of_files, const TeachOptions& o) {
-  remove_embeddings(file);
-  const std::int64_t row_bytes = row.numel() * static_cast<std::int64_t>(size_of(o.dtype));
-  file.create_growing("/embeddings", row, o.dtype, std::max<std::int64_t>((64 << 10) / row_bytes, 1));
+void copy_rows(data::H5File& file, const std::string& name, const data::EmbeddingJournal& journal,
+               const Shape& row, DType dtype) {
+  const std::int64_t row_bytes = row.numel() * static_cast<std::int64_t>(size_of(dtype));
+  file.create_growing(name, row, dtype, std::max<std::int64_t>((64 << 10) / row_bytes, 1));
   const std::int64_t block = std::max<std::int64_t>(block_bytes / row_bytes, 1);
   for (std::int64_t i = 0; i < journal.rows(); i += block)
-    file.append("/embeddings", journal.read(i, std::min(block, journal.rows() - i)));
+    file.append(name, journal.read(i, std::min(block, journal.rows() - i)));
+}
+
+void describe_rows(data::H5File& file, std::int64_t images, int size, const models::ImageEncoder& teacher,
+                   bool of_files, const TeachOptions& o) {
   file.set_attribute("teacher", o.teacher);
   file.set_attribute("teacher_tower", teacher.description());
   if (of_files) file.set_attribute("exif", data::name(o.exif));
@@ -161,10 +183,10 @@ void add_embeddings(data::H5File& file, const data::EmbeddingJournal& journal, c
   }
   const std::int64_t views = stored_views(o);
   std::vector<std::uint64_t> seeds;
-  seeds.reserve(static_cast<std::size_t>(journal.rows() * views));
-  for (std::int64_t i = 0; i < journal.rows(); ++i)
+  seeds.reserve(static_cast<std::size_t>(images * views));
+  for (std::int64_t i = 0; i < images; ++i)
     for (std::int64_t v = 0; v < views; ++v) seeds.push_back(view_seed(o, i, v));
-  file.write_uint64("/view_seeds", seeds, {journal.rows(), views});
+  file.write_uint64("/view_seeds", seeds, {images, views});
   file.set_attribute("transform", data::transform_name(o.augment));
   file.set_attribute("view_size", std::to_string(size));
 }
@@ -212,8 +234,13 @@ TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
   const data::DatasetNames names{.images = o.names.images, .embeddings = ""};
   std::optional<data::Dataset> dataset = data::Dataset::open(o.file, names);
   OutputFile output(o.file);  // nobody else may write the file meanwhile
-  if (dataset->width() > 0 && !o.force)
+  const std::string path = output.path() + ".teach";
+  if (o.restart) std::filesystem::remove(path);
+  const auto refuse = [&] {
     throw_error<UsageError>("{}: has /embeddings already; replace them with --force", o.file);
+  };
+  const bool taught = dataset->width() > 0 && !o.force;
+  if (taught && !std::filesystem::exists(path)) refuse();
   dataset->set_exif(o.exif, true);
   const std::int64_t width = teacher.config().embedding;
   if (const auto concepts = dataset->concepts();
@@ -223,10 +250,10 @@ TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
   const bool crops = o.views == 0 && teacher.crops(o.transform);
   if (const std::string note = crops ? dataset->crop_note() : ""; !note.empty() && o.note) o.note(note);
   const PictureSource source(*dataset, o, teacher);
-  const std::string path = output.path() + ".teach";
-  if (o.restart) std::filesystem::remove(path);
   const Shape row = row_shape(o, width);
   data::EmbeddingJournal journal(path, identity_of(o, *dataset, source.size(), teacher), row, o.dtype);
+  // With a journal that is complete they may be those of a run whose end failed.
+  if (taught && journal.rows() < dataset->size()) refuse();
   summary.images = dataset->size();
   summary.views = stored_views(o);
   summary.resumed = journal.rows();
@@ -241,7 +268,9 @@ TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
   const std::int64_t more =
       journal.rows() * (row.numel() * static_cast<std::int64_t>(size_of(o.dtype)) + 8 * summary.views);
   change_dataset(output, o.in_place, more, names, [&](data::H5File& file) {
-    add_embeddings(file, journal, row, source.size(), teacher, of_files, o);
+    replace_embeddings(
+        file, [&](const std::string& name) { copy_rows(file, name, journal, row, o.dtype); },
+        [&] { describe_rows(file, journal.rows(), source.size(), teacher, of_files, o); });
   });
   journal.remove();
   return summary;

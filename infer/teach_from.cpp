@@ -85,14 +85,15 @@ TeachFromSummary teach_from(const TeachFromOptions& o) {
   }
   dataset.reset();  // HDF5 opens a file either for reading or for writing
   embeddings = embeddings.cast(o.dtype);
-  change_dataset(output, o.in_place, images * width * static_cast<std::int64_t>(size_of(o.dtype)), names,
-                 [&](data::H5File& file) {
-                   remove_embeddings(file);
-                   file.write("/embeddings", embeddings,
-                              std::max<std::int64_t>(
-                                  (64 << 10) / (width * static_cast<std::int64_t>(size_of(o.dtype))), 1));
-                   file.set_attribute("teacher", o.from + (o.name.empty() ? "" : ": " + o.name));
-                 });
+  change_dataset(
+      output, o.in_place, images * width * static_cast<std::int64_t>(size_of(o.dtype)), names,
+      [&](data::H5File& file) {
+        const std::int64_t chunk_rows =
+            std::max<std::int64_t>((64 << 10) / (width * static_cast<std::int64_t>(size_of(o.dtype))), 1);
+        replace_embeddings(
+            file, [&](const std::string& name) { file.write(name, embeddings, chunk_rows); },
+            [&] { file.set_attribute("teacher", o.from + (o.name.empty() ? "" : ": " + o.name)); });
+      });
   return summary;
 }
 

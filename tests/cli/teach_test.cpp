@@ -242,7 +242,7 @@ TEST_F(Teach, GoesOnAfterAnInterruption) {
   std::ofstream(file() + ".teach", std::ios::app | std::ios::binary) << "torn";
   const Result other = teach({"--views", "3", "--config", config()});
   EXPECT_EQ(other.status, 2);
-  EXPECT_NE(other.err.find(".teach: an unfinished run of another kind (300 images in "), std::string::npos)
+  EXPECT_NE(other.err.find(".teach: an unfinished run of another kind (300 images "), std::string::npos)
       << other.err;
   EXPECT_NE(other.err.find(", float32 [16], 2+1 views of 64 pixels, seed 0, vitral-augment-1:resize=80,"),
             std::string::npos)
