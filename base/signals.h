@@ -7,13 +7,18 @@ namespace vitral {
 
 /// While one lives, the first of these signals (and any further one) only sets a flag; of SIGHUP, SIGUSR1 and
 /// SIGXCPU those that the caller ignores, as nohup does, stay ignored. Where several live, as scopes within
-/// each other, they share the flag, which the outermost clears; all in one thread.
+/// each other, they share the flag, which the outermost clears; all in one thread. They are blocked in that
+/// thread, in OpenMP's, and in those that are started meanwhile.
 class StopSignals {
  public:
   StopSignals();
   ~StopSignals();
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
+
+  /// One that lives as long as the process: a signal that comes while a command ends must not turn its exit
+  /// status into that of a killed one.
+  static const StopSignals& until_exit();
 
   bool requested() const { return signal() != 0; }
   /// The number of the signal that came, or 0.

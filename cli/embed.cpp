@@ -32,7 +32,7 @@ void embed_images(Arguments& a) {
   a.options.exif = a.exif.value();
   a.options.weights = a.encoder.weights;
   a.options.progress = terminal_counter("embedded");
-  const StopSignals signals;
+  const StopSignals& signals = StopSignals::until_exit();
   a.options.stop = [&] { return signals.requested(); };
   const infer::EmbedSummary s = infer::embed_files(encoder, images, a.options);
   report_resumed(s.resumed);

@@ -80,7 +80,7 @@ void run(Arguments& a) {
   o.exif = a.exif.value();
   o.names = a.dataset.names;
   o.note = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
-  const StopSignals signals;
+  const StopSignals& signals = StopSignals::until_exit();
   o.stop = [&] { return signals.requested(); };
   o.progress = terminal_counter("taught");
   const infer::TeachSummary s = infer::teach(teacher, o);

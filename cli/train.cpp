@@ -66,9 +66,8 @@ void add_train(Program& program) {
                "at the end: calls, time, and GFLOP/s or GB/s of each operation of the training steps");
   command.flag("--json", a->json, "the summary, with --profile also that, as one JSON object");
   command.run([a] {
-    // Until the process ends, so that a second signal cannot interrupt the end of a run that the first
-    // stopped.
-    static const StopSignals signals;
+    // A second signal must not interrupt the end of a run that the first stopped.
+    StopSignals::until_exit();
     // A reader of our output that ends first (tee, on the same Ctrl-C) must not take the checkpoint with it.
     std::signal(SIGPIPE, SIG_IGN);
     auto overrides = a->overrides;
