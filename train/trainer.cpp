@@ -176,7 +176,7 @@ void Run::begin(std::vector<std::string>& warnings) {
     if (!weights.empty()) step_->start_from(data::read_weights(weights).tensors, weights);
     make_plan();
   }
-  folder_->open(to_yaml(config_), at_, validation_pending() || final_validation_due());
+  folder_->open(to_yaml(config_), at_, validation_pending() || final_validation_due(), warnings);
   if (!device_note_.empty()) reporter_->message(device_note_);
   for (const auto& w : warnings) reporter_->message("warning: " + w);
   if (source) reporter_->message(fmt::format("resumed from {} (step {})", *source, at_.step));

@@ -1,16 +1,14 @@
 #include "train/run/metrics.h"
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <optional>
 
-#include <fcntl.h>
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
+#include "base/atomic.h"
 #include "base/error.h"
 
 namespace vitral::train {
@@ -33,43 +31,22 @@ std::optional<Record> parse_record(const std::string& line) {
   return Record{step->get<std::int64_t>(), object.value("kind", json()) == "val"};
 }
 
-void sync_folder(const std::string& file) {
-  const auto folder = std::filesystem::absolute(file).parent_path();
-  const int handle = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (handle < 0) return;  // the rename stands either way, only less surely after a power cut
-  ::fsync(handle);
-  ::close(handle);
-}
-
-void replace(const std::string& path, const std::string& content) {
-  const std::string temporary = path + ".tmp";
-  std::remove(temporary.c_str());  // of a resume that was killed
-  try {
-    AppendFile file(temporary, AppendFile::Mode::create);
-    file.write(content);
-    file.sync();
-  } catch (...) {
-    std::remove(temporary.c_str());
-    throw;
-  }
-  if (std::rename(temporary.c_str(), path.c_str()) != 0)
-    throw_error("{}: cannot be replaced: {}", path, std::strerror(errno));
-  sync_folder(path);
-}
-
 /// Drops the records after the point of the resume and a torn last line.
-void rewind(const std::string& path, ResumePoint resume) {
+void rewind(const std::string& path, ResumePoint resume, std::vector<std::string>* warnings) {
   if (!std::filesystem::exists(path)) return;
   std::ifstream file(path, std::ios::binary);
   if (!file) throw_error("{}: cannot be read: {}", path, std::strerror(errno));
-  std::string kept;
+  std::string kept, damaged;
   std::string line;
   bool changed = false;
+  std::size_t first_damaged = 0;
   for (std::size_t number = 1; std::getline(file, line); ++number) {
     const bool whole = !file.eof();  // a line break follows
     const auto record = parse_record(line);
-    if (!record && whole)
-      throw_error("{}:{}: is no record with a step; repair or remove this line, then resume", path, number);
+    if (!record && whole) {
+      damaged += line + '\n';
+      if (first_damaged == 0) first_damaged = number;
+    }
     const bool keep =
         record && (record->step < resume.step ||
                    (record->step == resume.step && !(resume.validation_pending && record->validation)));
@@ -78,12 +55,21 @@ void rewind(const std::string& path, ResumePoint resume) {
   }
   if (file.bad()) throw_error("{}: cannot be read: {}", path, std::strerror(errno));
   file.close();
-  if (changed) replace(path, kept);
+  if (!damaged.empty()) {
+    AppendFile aside(path + ".damaged", AppendFile::Mode::append);
+    aside.write(damaged);
+    aside.sync();
+    if (warnings)
+      warnings->push_back(
+          fmt::format("{}:{}: is no record with a step; what could not be read went to {}.damaged", path,
+                      first_damaged, path));
+  }
+  if (changed) write_file_atomic(path, kept);
 }
 
-std::string prepare(const std::string& path, ResumePoint resume) {
+std::string prepare(const std::string& path, ResumePoint resume, std::vector<std::string>* warnings) {
   if (resume.step >= 0) {
-    rewind(path, resume);
+    rewind(path, resume, warnings);
   } else {
     std::error_code problem;
     const auto size = std::filesystem::file_size(path, problem);
@@ -95,8 +81,8 @@ std::string prepare(const std::string& path, ResumePoint resume) {
 
 }  // namespace
 
-MetricsWriter::MetricsWriter(const std::string& path, ResumePoint resume)
-    : file_(prepare(path, resume), AppendFile::Mode::append) {}
+MetricsWriter::MetricsWriter(const std::string& path, ResumePoint resume, std::vector<std::string>* warnings)
+    : file_(prepare(path, resume, warnings), AppendFile::Mode::append) {}
 
 void MetricsWriter::train(const TrainRecord& r) {
   ordered_json object{{"kind", "train"}, {"step", r.step}, {"epoch", r.epoch}, {"loss", r.loss}};

@@ -40,9 +40,10 @@ struct ResumePoint {
 /// A value that is not finite is written as null, since JSON has no other word for it.
 class MetricsWriter {
  public:
-  /// A file with something in it is a UsageError for a new run. A line in the middle that is no record throws
-  /// Error; nothing is changed then.
-  explicit MetricsWriter(const std::string& path, ResumePoint resume = {});
+  /// A file with something in it is a UsageError for a new run. Lines in the middle that are no records
+  /// (a page that a power cut lost) go to PATH.damaged, and `warnings` says so.
+  explicit MetricsWriter(const std::string& path, ResumePoint resume = {},
+                         std::vector<std::string>* warnings = nullptr);
 
   /// One line, handed to the operating system at once. Throws Error naming the file (full disk).
   void train(const TrainRecord& record);

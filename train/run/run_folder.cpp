@@ -25,7 +25,8 @@ RunFolder::RunFolder(std::string path, int keep, std::string resume, std::vector
   }
 }
 
-void RunFolder::open(const std::string& config_yaml, Position& at, bool validation_pending) {
+void RunFolder::open(const std::string& config_yaml, Position& at, bool validation_pending,
+                     std::vector<std::string>& warnings) {
   if (source_ && lies_in(*source_, path_)) saved_ = {at.step, at.batch};
   if (!store_) store_.emplace(path_, keep_);
   if (resumes_ && !store_->set_best(at.best_step)) {
@@ -34,7 +35,7 @@ void RunFolder::open(const std::string& config_yaml, Position& at, bool validati
   }
   write_file_atomic(path_ + "/config.yaml", config_yaml);
   metrics_.emplace(path_ + "/metrics.jsonl",
-                   resumes_ ? ResumePoint{at.step, validation_pending} : ResumePoint{});
+                   resumes_ ? ResumePoint{at.step, validation_pending} : ResumePoint{}, &warnings);
   tensorboard_.emplace(path_, resumes_ ? at.step : -1);
 }
 

@@ -24,7 +24,8 @@ class RunFolder {
   /// Makes the folder this run's: the configuration, and records cut back to where it goes on. Where the best
   /// checkpoint is not of its past, `at` forgets it: the next validation finds a new one. validation_pending:
   /// the validation at this step is still to come.
-  void open(const std::string& config_yaml, Position& at, bool validation_pending);
+  void open(const std::string& config_yaml, Position& at, bool validation_pending,
+            std::vector<std::string>& warnings);
 
   // From here on it is open.
   void record(const TrainRecord& record);

@@ -116,22 +116,21 @@ TEST(Metrics, ARunWithResumesAtAnyStepHasEveryLineOnce) {
   }
 }
 
-TEST(Metrics, ALeftoverOfAKilledResumeIsNoObstacle) {
-  const TempDir dir;
-  put_file(dir / "m.jsonl", line(1) + line(2));
-  put_file(dir / "m.jsonl.tmp", "half");
-  MetricsWriter(dir / "m.jsonl", {.step = 1});
-  EXPECT_EQ(read_file(dir / "m.jsonl"), line(1));
-}
-
-TEST(Metrics, ADamagedLineInTheMiddleStopsTheResumeAndNothingIsLost) {
-  const TempDir dir;
-  for (const char* damaged : {"{\"kind\":\n", "[1]\n", "{\"step\":\"1\"}\n", "\n"}) {
-    const std::string before = line(1) + damaged + line(2);
-    put_file(dir / "m.jsonl", before);
-    EXPECT_EQ(message_of([&] { MetricsWriter(dir / "m.jsonl", {.step = 1}); }),
-              dir / "m.jsonl:2: is no record with a step; repair or remove this line, then resume");
-    EXPECT_EQ(read_file(dir / "m.jsonl"), before);
+TEST(Metrics, ADamagedLineInTheMiddleIsPutAside) {
+  for (const std::string damaged : {"{\"kind\":\n", "[1]\n", "{\"step\":\"1\"}\n", "\n", "\xff\xfe\n"}) {
+    for (const std::string& zeros : {std::string(), std::string(4096, '\0')}) {  // a page that was lost
+      const TempDir dir;
+      const std::string path = dir / "m.jsonl";
+      put_file(path, line(1) + zeros + damaged + line(2) + line(3) + damaged);
+      std::vector<std::string> warnings;
+      MetricsWriter(path, {.step = 2}, &warnings);
+      EXPECT_EQ(read_file(path), line(1) + line(2));
+      EXPECT_EQ(read_file(path + ".damaged"), zeros + damaged + damaged);
+      EXPECT_EQ(warnings, std::vector<std::string>{path +
+                                                   ":2: is no record with a step; what could not be read "
+                                                   "went to " +
+                                                   path + ".damaged"});
+    }
   }
 }
 
