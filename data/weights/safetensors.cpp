@@ -111,16 +111,15 @@ std::uint64_t header_length(const InputFile& file) {
 
 }  // namespace
 
-WeightsFile read_safetensors(const std::string& path, std::uint64_t max_header, TensorMemory memory,
-                             OtherTypes other_types) {
+WeightsFile read_safetensors(const std::string& path, TensorMemory memory, OtherTypes other_types) {
   const InputFile file(path);
   if (file.size() < 8)
     throw_error("{}: {} bytes are too few for a safetensors file; it is truncated or of another kind", path,
                 file.size());
   const std::uint64_t length = header_length(file);
-  if (length > max_header)
-    throw_error("{}: a header of {} bytes, at most {} are allowed; this is not a safetensors file{}", path,
-                length, max_header, max_header == own_header_bytes ? " of vitral" : "");
+  if (length > max_header_bytes)
+    throw_error("{}: a header of {} bytes, at most {} are allowed; this is not a safetensors file", path,
+                length, max_header_bytes);
   if (length > file.size() - 8)
     throw_error("{}: a header of {} bytes in a file of {}; it is truncated or not a safetensors file", path,
                 length, file.size());
@@ -164,7 +163,7 @@ bool looks_like_safetensors(const std::string& path) {
   const InputFile file(path);
   if (file.size() < 10) return false;
   const std::uint64_t length = header_length(file);
-  if (length < 2 || length > foreign_header_bytes) return false;
+  if (length < 2 || length > max_header_bytes) return false;
   char first = 0;
   file.read(8, &first, 1);
   return first == '{';
@@ -194,9 +193,9 @@ FileDigest write_safetensors(const std::string& path, const NamedTensors& tensor
     offset = end;
   }
   const std::string text = format_safetensors_header(path, header);
-  VITRAL_CHECK(text.size() <= own_header_bytes,
+  VITRAL_CHECK(text.size() <= max_header_bytes,
                "{}: a header of {} bytes, at most {} are allowed; shorten the metadata", path, text.size(),
-               own_header_bytes);
+               max_header_bytes);
   AtomicFile file(path);
   const std::uint64_t length = text.size();
   file.write(&length, sizeof length);

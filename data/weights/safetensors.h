@@ -21,8 +21,8 @@ struct WeightsFile {
   std::map<std::string, std::string> metadata;
 };
 
-/// The longest headers: of files that vitral wrote, and of any (the reference implementation's limit).
-inline constexpr std::uint64_t own_header_bytes = 1'000'000, foreign_header_bytes = 100'000'000;
+/// The longest header: the reference implementation's limit.
+inline constexpr std::uint64_t max_header_bytes = 100'000'000;
 
 /// Where the elements of read tensors lie: copied into memory of their own, or where the file is mapped into
 /// memory (InputFile::map()), for weights that are only read: nothing is copied, and what is never used is
@@ -34,12 +34,11 @@ enum class TensorMemory { own, mapped };
 enum class OtherTypes { refuse, leave_out };
 
 /// Reads F32, F64, F16, BF16, U8 and I64 as they are; any other dtype is an error that names the tensor.
-/// Nothing in the file is trusted: a header of at most `max_header` bytes, tensors that cover the data
+/// Nothing in the file is trusted: a header of at most max_header_bytes, tensors that cover the data
 /// exactly, at most 8 dimensions, no name twice, at most 100,000 tensors. Memory: the tensors and a bounded
 /// part of the header. A tensor that does not lie at a multiple of its element size is copied in any case.
 /// Throws UsageError for a missing file, Error for its contents, one line each.
-WeightsFile read_safetensors(const std::string& path, std::uint64_t max_header = foreign_header_bytes,
-                             TensorMemory memory = TensorMemory::own,
+WeightsFile read_safetensors(const std::string& path, TensorMemory memory = TensorMemory::own,
                              OtherTypes other_types = OtherTypes::refuse);
 
 /// True when the file starts as a safetensors file does: a header length that fits, then '{'.
@@ -48,7 +47,7 @@ bool looks_like_safetensors(const std::string& path);
 /// Writes the file whole or not at all (base/atomic.h). The same tensors give the same bytes. Wide elements
 /// come first, otherwise the order stays, so that each tensor starts at a multiple of its element size, as
 /// PyTorch wants it. Tensors on a device are copied to the CPU one at a time. Throws UsageError for a name
-/// used twice, and for names and metadata that make a header of more than own_header_bytes.
+/// used twice, and for names and metadata that make a header of more than max_header_bytes.
 FileDigest write_safetensors(const std::string& path, const NamedTensors& tensors,
                              const std::map<std::string, std::string>& metadata = {});
 

@@ -134,7 +134,7 @@ WeightsFile read_file(const std::string& file, TensorMemory memory, OtherTypes o
   if (looks_like_torch_file(file)) return read_torch_file(file, other_types);
   // Neither: the reader that the name asks for says best what is wrong.
   if (looks_like_safetensors(file) || named_as_safetensors(file))
-    return read_safetensors(file, foreign_header_bytes, memory, other_types);
+    return read_safetensors(file, memory, other_types);
   if (named_as_torch_file(file)) return read_torch_file(file, other_types);
   throw_error<UsageError>("{}: holds no weights that vitral can read; give {}", file, kinds);
 }
@@ -177,7 +177,7 @@ WeightsFile read_as_stored(const std::string& path, TensorMemory memory, OtherTy
   const std::string folder = fs::path(file).parent_path().string();
   if (!is_file(folder + "/" + state_file)) return read_file(file, memory, other_types);
   verify_checkpoint(folder, {model_file});
-  return read_safetensors(file, own_header_bytes, memory, other_types);
+  return read_safetensors(file, memory, other_types);
 }
 
 }  // namespace

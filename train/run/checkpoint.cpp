@@ -63,6 +63,7 @@ CheckpointStore::CheckpointStore(std::string run_folder, int keep)
         "{}: another process trains in this folder; wait for it or choose another train.output", run_folder_);
   }
   remove_temporaries(folder);
+  remove_temporaries(run_folder_);  // of config.yaml
 }
 
 CheckpointStore::~CheckpointStore() { ::close(lock_); }
@@ -183,12 +184,11 @@ Checkpoint load_checkpoint(const std::string& path, std::vector<std::string>& wa
   }
   json state = data::verify_checkpoint(folder);
   Checkpoint checkpoint;
-  data::WeightsFile model = data::read_safetensors(folder + "/" + data::model_file, data::own_header_bytes);
+  data::WeightsFile model = data::read_safetensors(folder + "/" + data::model_file);
   checkpoint.step = state["step"].get<std::int64_t>();
   checkpoint.model = std::move(model.tensors);
   checkpoint.model_metadata = std::move(model.metadata);
-  checkpoint.optimizer =
-      data::read_safetensors(folder + "/" + data::optimizer_file, data::own_header_bytes).tensors;
+  checkpoint.optimizer = data::read_safetensors(folder + "/" + data::optimizer_file).tensors;
   checkpoint.state = std::move(state["state"]);
   return checkpoint;
 }
