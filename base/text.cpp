@@ -6,11 +6,17 @@ namespace vitral {
 
 std::string one_line(std::string_view text) {
   std::string line;
-  for (const char c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-      line += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = [&](std::size_t k) {
+      return k < text.size() ? static_cast<unsigned char>(text[k]) : 0U;
+    };
+    // U+0080 to U+009F are two bytes in UTF-8; a terminal takes U+009B for the beginning of a command.
+    const bool c1 = byte(i) == 0xc2 && byte(i + 1) >= 0x80 && byte(i + 1) <= 0x9f;
+    if (c1) ++i;
+    if (c1 || byte(i) < 0x20 || byte(i) == 0x7f)
+      line += fmt::format("\\x{:02x}", byte(i));
     else
-      line += c;
+      line += text[i];
   }
   return line;
 }

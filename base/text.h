@@ -7,7 +7,7 @@
 namespace vitral {
 
 /// Text of unknown origin as it may stand in an error line: \x0a and the like for line breaks and other
-/// control characters.
+/// control characters (C0, DEL and, in UTF-8, C1).
 std::string one_line(std::string_view text);
 /// The same, of at most `longest` bytes of the text.
 std::string shown(std::string_view text, std::size_t longest = 100);

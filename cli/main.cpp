@@ -5,17 +5,19 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <string>
 #include <string_view>
 
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "cli/commands.h"
 
 namespace {
 
-int fail(int status, const char* what) {
-  std::fprintf(stderr, "vitral: %s\n", what);
+int fail(int status, std::string_view what) {
+  std::fprintf(stderr, "vitral: %s\n", vitral::one_line(what).c_str());
   return status;
 }
 
@@ -64,6 +66,6 @@ int main(int argc, char** argv) {
   }
   // What is buffered is written now: a full disk is an error of the work. A reader that went away is none.
   if ((std::fflush(stdout) != 0 || std::ferror(stdout) != 0) && errno != EPIPE)
-    return fail(1, (std::string("standard output: cannot be written: ") + std::strerror(errno)).c_str());
+    return fail(1, std::string("standard output: cannot be written: ") + std::strerror(errno));
   return 0;
 }

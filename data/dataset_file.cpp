@@ -243,9 +243,10 @@ std::string DatasetFile::description() const {
     line("embeddings: none");
   if (views > 0)
     line("views: {} of each image{}, transform {}", views,
-         view_size > 0 ? fmt::format(", {} pixels a side", view_size) : "", transform.value_or("unknown"));
-  if (stored) line("stored: {}", *stored);
-  if (teacher) line("teacher: {}", *teacher);
+         view_size > 0 ? fmt::format(", {} pixels a side", view_size) : "",
+         one_line(transform.value_or("unknown")));
+  if (stored) line("stored: {}", one_line(*stored));
+  if (teacher) line("teacher: {}", one_line(*teacher));
   line("names: {}", names.empty() ? "no" : "yes");
   if (concepts)
     line("concepts: {}{}, {} labelled objects", concepts->names.size(),
