@@ -1,6 +1,7 @@
 #include "models/student/encoder.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace vitral::models {
 
@@ -40,7 +41,7 @@ Encoder Encoder::load(const std::string& path, Device device, const StudentOverr
   student->share_state(weights.tensors, path);
   student->to(device);
   student->pack_weights();
-  return {std::move(student), device, temperature};
+  return {path, std::move(student), device, temperature};
 }
 
 std::string Encoder::settings() const {
@@ -62,6 +63,10 @@ ImageEmbeddings Encoder::embed(const Tensor& images, std::int64_t batch) const {
     out.probs.rows(begin, end).copy_from(y.probs.value().reshape({end - begin, n}));
     out.patches.rows(begin, end).copy_from(y.patches.value());
   }
+  const float* values = out.embeddings.data<float>();
+  if (!std::all_of(values, values + out.embeddings.numel(), [](float x) { return std::isfinite(x); }))
+    throw_error("{}: its embeddings are not finite; the training diverged, take an earlier checkpoint",
+                path_);
   return out;
 }
 

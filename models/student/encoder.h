@@ -41,13 +41,14 @@ class Encoder {
   std::string settings() const;
 
   /// images uint8 [B,S,S,3] on the CPU; the results are there, too. Computes in pieces of at most `batch`
-  /// images.
+  /// images. Error, naming the weights: an embedding is not finite.
   ImageEmbeddings embed(const Tensor& images, std::int64_t batch = 64) const;
 
  private:
-  Encoder(std::unique_ptr<Student> student, Device device, double temperature)
-      : student_(std::move(student)), device_(device), temperature_(temperature) {}
+  Encoder(std::string path, std::unique_ptr<Student> student, Device device, double temperature)
+      : path_(std::move(path)), student_(std::move(student)), device_(device), temperature_(temperature) {}
 
+  std::string path_;  // of the weights
   std::unique_ptr<Student> student_;
   Device device_;
   double temperature_;

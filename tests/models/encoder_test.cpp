@@ -57,6 +57,19 @@ TEST(Encoder, OverridesComeLast) {
   EXPECT_GT(*std::max_element(probs.begin(), probs.end()), 0.5);
 }
 
+TEST(Encoder, RefusesEmbeddingsThatAreNotFinite) {
+  const test::TempDir folder;
+  const std::string path = folder / "diverged.safetensors";
+  data::WeightsFile file = data::read_weights("tests/golden/run_init.safetensors");
+  for (auto& [name, tensor] : file.tensors)
+    if (name == "conv1.weight") tensor.fill(1e30);  // finite, but its products are not
+  data::write_safetensors(path, file.tensors, file.metadata);
+  EXPECT_EQ(test::message_of([&] {
+              Encoder::load(path).embed(Tensor::full({1, 16, 16, 3}, 90, DType::uint8));
+            }),
+            path + ": its embeddings are not finite; the training diverged, take an earlier checkpoint");
+}
+
 // Weights are used where their file is mapped; what happens to its name afterwards is no concern of theirs.
 TEST(Encoder, OutlivesItsFile) {
   const test::TempDir folder;
