@@ -57,7 +57,12 @@ OutputFile::OutputFile(const std::string& path) : path_(target(path)), partial_(
 }
 
 void OutputFile::lock() {
-  lock_ = Descriptor(::open(partial_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0666));
+  lock_ = Descriptor(::open(partial_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW, 0666));
+  struct stat there {};
+  // A link that somebody put there would lead the writer to another file.
+  if (lock_ < 0 ? errno == ELOOP
+                : ::fstat(lock_, &there) == 0 && (!S_ISREG(there.st_mode) || there.st_nlink > 1))
+    throw_error<UsageError>("{}: is a link, or no regular file; remove it", partial_);
   if (lock_ < 0)
     throw_error<UsageError>("{}: cannot be created: {}; check that the folder exists and may be written",
                             path_, std::strerror(errno));

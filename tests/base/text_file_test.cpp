@@ -12,6 +12,7 @@
 #include "base/home.h"
 #include "base/output_file.h"
 #include "base/signals.h"
+#include "base/text.h"
 #include "tests/support.h"
 
 namespace vitral {
@@ -104,6 +105,35 @@ TEST(Outputs, KeepThePermissionsOfWhatTheyReplace) {
     OutputFile(path).commit();
     EXPECT_EQ(mode(), kept);
   }
+}
+
+TEST(Outputs, FollowNoLinkThatLiesInTheWay) {
+  const test::TempDir dir;
+  const std::string path = dir / "x.h5", other = dir / "other";
+  test::put_file(other, "of somebody else");
+  const auto expect_refused = [&] {
+    EXPECT_EQ(message_of([&] { OutputFile output(path); }),
+              path + ".partial: is a link, or no regular file; remove it");
+    EXPECT_EQ(test::bytes_of_file(other), "of somebody else");
+    std::filesystem::remove(path + ".partial");
+  };
+  std::filesystem::create_symlink(other, path + ".partial");
+  expect_refused();
+  std::filesystem::create_hard_link(other, path + ".partial");
+  expect_refused();
+  ASSERT_EQ(::mkfifo((path + ".partial").c_str(), 0600), 0);
+  expect_refused();
+  test::put_file(path + ".partial", "of a process that was killed");
+  OutputFile(path).commit();
+}
+
+TEST(OneLine, ShowsWhatATerminalWouldObey) {
+  EXPECT_EQ(one_line("a\nb\x1b[31m\x7f\r"), "a\\x0ab\\x1b[31m\\x7f\\x0d");
+  EXPECT_EQ(one_line("\xc2\x9b"
+                     "31m\xc2\x80\xc2\x9f"),
+            "\\x9b31m\\x80\\x9f");
+  const std::string words = "ü \xc2\xa0\xc2\xa9 Ā 猫 🐈 \xc2";
+  EXPECT_EQ(one_line(words), words);
 }
 
 TEST(StopSignals, AreThoseOfPeopleAndBatchSystems) {
