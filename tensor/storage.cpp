@@ -3,6 +3,7 @@
 #include <bit>
 #include <map>
 #include <mutex>
+#include <new>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -55,7 +56,12 @@ class Allocator {
     }
     const std::size_t size = size_class(bytes);
     shared_.stats.bytes_in_use -= size;
-    free_[size].push_back(data);
+    try {
+      free_[size].push_back(data);
+    } catch (const std::bad_alloc&) {  // where memory ends, as a destructor runs: it may not throw
+      to_system(data);
+      shared_.stats.bytes_reserved -= size;
+    }
   }
 
   void release_cached() {

@@ -1,5 +1,6 @@
 #include "data/hdf5/chunk_locator.h"
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -8,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "data/hdf5/handle.h"
 #if H5_VERSION_GE(1, 13, 0)
 #include <H5FDdevelop.h>
@@ -65,18 +67,9 @@ herr_t read_file(H5FD_t* file, H5FD_mem_t type, hid_t, haddr_t at, std::size_t s
     *noted = {at, size, true};
     return 0;
   }
-  auto* bytes = static_cast<char*>(to);
-  while (size > 0) {
-    const ssize_t n = ::pread(noting(file)->fd, bytes, size, static_cast<off_t>(at));
-    if (n < 0) return -1;
-    if (n == 0) {  // the library's own driver gives zeros past the end, too
-      std::memset(bytes, 0, size);
-      return 0;
-    }
-    bytes += n;
-    at += static_cast<haddr_t>(n);
-    size -= static_cast<std::size_t>(n);
-  }
+  const std::size_t there = read_at(noting(file)->fd, at, to, size);
+  if (there < size && errno != 0) return -1;
+  std::memset(static_cast<char*>(to) + there, 0, size - there);  // as the library's own driver, past the end
   return 0;
 }
 

@@ -189,6 +189,10 @@ Handle open_any(const H5File& file, const std::string& name) {
     throw_error<UsageError>("{}: {} is not a dataset", file.path(), name);
   Handle dataset(H5Dopen2(file.id(), name.c_str(), H5P_DEFAULT), H5Dclose);
   if (dataset < 0) throw_error("{}: {} cannot be read; the file is damaged", file.path(), name);
+  // First of all: to tell the extent of a virtual dataset the library opens the files that it names.
+  const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
+  if (H5Pget_external_count(creation) > 0 || H5Pget_layout(creation) == H5D_VIRTUAL)
+    throw_error<UsageError>("{}: {} lies in another file, copy it into this one", file.path(), name);
   return dataset;
 }
 
@@ -212,8 +216,6 @@ void check_filters(const H5File& file, const std::string& name, hid_t creation) 
 Handle open_dataset(const H5File& file, const std::string& name) {
   Handle dataset = open_any(file, name);
   const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
-  if (H5Pget_external_count(creation) > 0 || H5Pget_layout(creation) == H5D_VIRTUAL)
-    throw_error<UsageError>("{}: {} lies in another file, copy it into this one", file.path(), name);
   check_filters(file, name, creation);
   return dataset;
 }

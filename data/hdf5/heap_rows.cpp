@@ -63,7 +63,12 @@ std::vector<std::string> read_rows(const H5File& file, const InputFile& bytes, c
     return chosen(file.read_strings(name), as_it_is);
   const StorageIndex index = index_storage(file, bytes, name);
   if (!index.obstacle.empty()) return chosen(file.read_strings(name), as_it_is);
+  std::uint64_t total = 0;
   return chosen(resolve_heap_rows(file, bytes, index, name), [&](const HeapObject& object) {
+    // No writer shares values among rows; a damaged file may say one long one a million times.
+    if ((total += object.length) > bytes.size() && !rows)
+      throw_error("{}: {} claims more text than the file has bytes, the file is damaged; write it again",
+                  bytes.path(), name);
     std::string text(object.length, '\0');
     bytes.read(object.offset, text.data(), text.size());
     text.resize(std::strlen(text.c_str()));  // some writers count the terminating zero

@@ -51,6 +51,16 @@ std::string identity(hid_t object) {
 #endif
 }
 
+std::vector<std::string> names_in(hid_t group) {
+  std::vector<std::string> names;
+  const auto visit = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+    static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+    return 0;
+  };
+  H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, nullptr, visit, &names);
+  return names;
+}
+
 }  // namespace
 
 bool H5File::has(const std::string& name) const {
@@ -92,45 +102,41 @@ bool H5File::is_group(const std::string& name) const {
 }
 
 std::vector<std::string> H5File::list(const std::string& group) const {
-  std::vector<std::string> names;
   const Handle g(H5Gopen2(id_, group.c_str(), H5P_DEFAULT), H5Gclose);
   if (g < 0) fail(group + " cannot be read");
-  const auto visit = [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
-    static_cast<std::vector<std::string>*>(out)->emplace_back(name);
-    return 0;
-  };
-  H5Literate(g, H5_INDEX_NAME, H5_ITER_INC, nullptr, visit, &names);
-  return names;
+  return names_in(g);
 }
 
 std::vector<H5Entry> H5File::contents(std::size_t most) const {
   std::vector<H5Entry> entries;
   std::set<std::string> seen;  // groups: a hard link may lead back to one above
-  const std::function<void(const std::string&)> visit = [&](const std::string& group) {
-    for (const auto& name : list(group)) {
+  // From group to group: the library would walk each path from the root again.
+  const std::function<void(hid_t, const std::string&)> visit = [&](hid_t group, const std::string& prefix) {
+    for (const auto& name : names_in(group)) {
       if (entries.size() >= most) return;
-      const std::string path = group + name;
-      const auto info = link_at(id_, path);
+      const std::string path = prefix + name;
+      const auto info = link_at(group, name);
       if (info && info->type != H5L_TYPE_HARD) {
-        entries.push_back({path, "link", "-> " + target_of(id_, path, *info)});
+        entries.push_back({path, "link", "-> " + target_of(group, name, *info)});
         continue;
       }
-      const Handle object(H5Oopen(id_, path.c_str(), H5P_DEFAULT), H5Oclose);
+      const Handle object(H5Oopen(group, name.c_str(), H5P_DEFAULT), H5Oclose);
       if (object >= 0 && H5Iget_type(object) == H5I_GROUP) {
-        if (seen.insert(identity(object)).second) visit(path + "/");
+        if (seen.insert(identity(object)).second) visit(object, path + "/");
         continue;
       }
       try {
         const auto type = dtype(path);
         entries.push_back({path, type ? vitral::name(*type) : "other", shape(path).str()});
-      } catch (const Error&) {  // a type by itself, a shape beyond ours, damage
+      } catch (const Error&) {  // a type by itself, a shape beyond ours, in another file, damage
         entries.push_back({path, "other", ""});
       }
     }
   };
   const Handle root(H5Gopen2(id_, "/", H5P_DEFAULT), H5Gclose);
+  if (root < 0) fail("/ cannot be read");
   seen.insert(identity(root));
-  visit("/");
+  visit(root, "/");
   return entries;
 }
 

@@ -320,16 +320,14 @@ class PickleMachine {
         push(top());
         return true;
       case 'q':
-        memo_[number<std::uint8_t>()] = top();
+        memoize(number<std::uint8_t>());
         return true;
       case 'r':
-        memo_[number<std::uint32_t>()] = top();
+        memoize(number<std::uint32_t>());
         return true;
-      case 0x94: {
-        const auto index = static_cast<std::uint32_t>(memo_.size());
-        memo_[index] = top();
+      case 0x94:
+        memoize(static_cast<std::uint32_t>(memo_.size()));
         return true;
-      }
       case 'h':
         recall(number<std::uint8_t>());
         return true;
@@ -341,6 +339,11 @@ class PickleMachine {
     }
   }
 
+  // A pickler remembers a value once; one byte in the file must not take fifty of memory for ever.
+  void memoize(std::uint32_t index) {
+    memo_[index] = top();
+    if (memo_.size() > pickle_.values_.size()) damaged("more references than values");
+  }
   void recall(std::uint32_t index) {
     const auto found = memo_.find(index);
     if (found == memo_.end()) damaged("a reference to nothing");

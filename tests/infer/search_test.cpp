@@ -185,6 +185,28 @@ TEST(TextRows, SomeOfThem) {
             path + ": /names row 3 is out of range, there are 3");
 }
 
+// Every row refers to the one long value: a small file that would take all memory.
+TEST(TextRows, TogetherAreNoLongerThanTheFile) {
+  const TempDir folder;
+  const std::string path = folder / "e.h5";
+  std::vector<std::string> names(100, "x");
+  names[0] = std::string(20000, 'y');
+  data::H5File made = data::H5File::create(path);
+  made.write_strings("/names", names);
+  made.close();
+  std::string content = test::bytes_of_file(path);
+  const std::string length{'\x20', '\x4e', 0, 0};  // of the first row; address and number follow
+  const std::size_t at = content.find(length);
+  ASSERT_NE(at, std::string::npos);
+  for (std::size_t row = 1; row < names.size(); ++row) content.replace(at + 16 * row, 16, content, at, 16);
+  test::put_file(path, content);
+  const data::H5File file = data::H5File::open(path);
+  const InputFile bytes(path);
+  EXPECT_EQ(message_of([&] { data::read_text_rows(file, bytes, "/names"); }),
+            path + ": /names claims more text than the file has bytes, the file is damaged; write it again");
+  EXPECT_EQ(data::read_text_rows(file, bytes, "/names", {5})[0], names[0]);
+}
+
 TEST(ContactSheet, PutsImagesInTheirPlaces) {
   const auto image = [](int grey) { return Tensor::full({20, 20, 3}, grey, DType::uint8); };
   SheetOptions options{.cell = 40, .columns = 2};

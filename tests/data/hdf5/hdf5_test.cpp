@@ -275,6 +275,35 @@ TEST(Hdf5, ContentsOfAnyFile) {
       fmt::format("{}: /nine is of rank 9, at most {} is supported; reshape it", path, Shape::max_rank));
 }
 
+// Even to tell its extent the library opens what a virtual dataset names, and a pipe there would hang it.
+TEST(Hdf5, VirtualDatasetsAreNeverLookedInto) {
+  const TempDir dir;
+  const std::string path = dir / "a.h5", pipe = dir / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  {
+    H5File f = H5File::create(path);
+    const hsize_t size = 4, unlimited = H5S_UNLIMITED, zero = 0, one = 1;
+    const hid_t space = H5Screate_simple(1, &size, &unlimited), creation = H5Pcreate(H5P_DATASET_CREATE);
+    ASSERT_GE(H5Sselect_hyperslab(space, H5S_SELECT_SET, &zero, nullptr, &unlimited, &one), 0);
+    ASSERT_GE(H5Pset_virtual(creation, space, pipe.c_str(), "/x", space), 0);
+    const hid_t dataset =
+        H5Dcreate2(f.id(), "/images", H5T_NATIVE_UINT8, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+    ASSERT_GE(dataset, 0);
+    H5Dclose(dataset);
+    H5Pclose(creation);
+    H5Sclose(space);
+    f.close();
+  }
+  const H5File f = H5File::open(path);
+  const auto entries = f.contents();
+  ASSERT_EQ(entries.size(), 1U);
+  EXPECT_EQ(entries[0].dtype + entries[0].shape, "other");
+  for (const std::string& message :
+       {message_of([&] { f.shape("/images"); }), message_of([&] { f.dtype("/images"); }),
+        message_of([&] { f.read("/images"); })})
+    EXPECT_EQ(message, path + ": /images lies in another file, copy it into this one");
+}
+
 TEST(Hdf5, NegativeNumbersAreNotUnsignedOnes) {
   const TempDir dir;
   const std::string path = dir / "a.h5";

@@ -238,6 +238,7 @@ TEST_F(HostileTorchFile, BrokenPickles) {
               "holds no weights: no dict of tensors at the top or under model_state_dict");
   EXPECT_SAYS(message("\x80\x02" + std::string(100'000, ')') + "."),
               "more than 85000 values in a pickle of 100003 bytes; it is damaged");
+  EXPECT_SAYS(message("\x80\x04]" + std::string(100, '\x94') + "."), "more references than values");
   EXPECT_SAYS(message("\x80\x02" + std::string(4'100'000, ']') + "."), "more than 2000000 values");
   EXPECT_SAYS(message("\x80\x02" + std::string(2'100'000, 'N') + "."), "holds no weights");
 }
