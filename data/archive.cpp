@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -30,6 +32,14 @@ std::string lower(std::string text) {
   return text;
 }
 
+// What the system says is not of the archive's contents, for which libarchive has -1, EILSEQ and EINVAL.
+void throw_if_of_system(archive* a, const std::string& name) {
+  const int error = archive_errno(a);
+  for (const int of_contents : {0, -1, EILSEQ, EINVAL})
+    if (error == of_contents) return;
+  throw_error<ReadError>("{}: cannot be read: {}; check the disk", name, std::strerror(error));
+}
+
 std::shared_ptr<archive> open_archive(const std::string& path) {
   { const InputFile readable(path); }  // says why a file cannot be read
   std::shared_ptr<archive> a(archive_read_new(), archive_read_free);
@@ -40,10 +50,10 @@ std::shared_ptr<archive> open_archive(const std::string& path) {
   archive_read_support_format_tar(a.get());
   archive_read_support_format_gnutar(a.get());
   archive_read_support_format_zip(a.get());
-  if (archive_read_open_filename(a.get(), path.c_str(), block) != ARCHIVE_OK)
-    throw_error("{}: cannot be read as an archive: {}; write it again", path,
-                one_line(archive_error_string(a.get())));
-  return a;
+  if (archive_read_open_filename(a.get(), path.c_str(), block) == ARCHIVE_OK) return a;
+  throw_if_of_system(a.get(), path);
+  throw_error("{}: cannot be read as an archive: {}; write it again", path,
+              one_line(archive_error_string(a.get())));
 }
 
 // Null at the end. `members`: how many there were before.
@@ -52,6 +62,7 @@ archive_entry* next_header(archive* a, const std::string& path, std::int64_t mem
   const int status = archive_read_next_header(a, &entry);
   if (status == ARCHIVE_EOF) return nullptr;
   if (status == ARCHIVE_OK || status == ARCHIVE_WARN) return entry;
+  throw_if_of_system(a, path);
   const char* why = archive_error_string(a);
   throw_error("{}: is damaged behind its first {} members: {}; fetch it or write it again", path, members,
               one_line(why ? why : "unknown reason"));
@@ -73,6 +84,7 @@ Bytes read_data(archive* a, archive_entry* entry, const std::string& name, std::
   for (std::size_t have = 0;;) {
     const la_ssize_t got = archive_read_data(a, out.data() + have, out.size() - have);
     if (got < 0) {
+      throw_if_of_system(a, name);
       const char* why = archive_error_string(a);
       throw_error("{}: cannot be read from its archive: {}; fetch the archive again", one_line(name),
                   one_line(why ? why : "damaged"));

@@ -50,6 +50,7 @@ Function* next(const char* name) {
 extern "C" {
 int own_open(const char*, int, ...) VITRAL_NAMED("open");
 int own_open64(const char*, int, ...) VITRAL_NAMED("open64");
+ssize_t own_read(int, void*, size_t) VITRAL_NAMED("read");
 ssize_t own_pread(int, void*, size_t, off_t) VITRAL_NAMED("pread");
 ssize_t own_pread64(int, void*, size_t, off_t) VITRAL_NAMED("pread64");
 ssize_t own_pwrite(int, const void*, size_t, off_t) VITRAL_NAMED("pwrite");
@@ -69,6 +70,10 @@ int own_open64(const char* path, int flags, ...) {
   const auto mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : mode_t{0};
   va_end(arguments);
   return own_open(path, flags, mode);
+}
+ssize_t own_read(int descriptor, void* to, size_t bytes) {
+  static const auto real = next<ssize_t(int, void*, size_t)>("read");
+  return fails("read", descriptor) ? -1 : real(descriptor, to, bytes);
 }
 ssize_t own_pread(int descriptor, void* to, size_t bytes, off_t at) {
   static const auto real = next<ssize_t(int, void*, size_t, off_t)>("pread");

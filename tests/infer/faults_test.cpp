@@ -2,6 +2,8 @@
 #include <cerrno>
 #include <functional>
 
+#include <archive.h>
+#include <archive_entry.h>
 #include <gtest/gtest.h>
 
 #include "base/hash.h"
@@ -224,6 +226,40 @@ TEST_F(Faults, OnlyWhatDoesNotDecodeIsLeftOut) {
     work(output);
     EXPECT_EQ(data::H5File::open(output).read_strings("/names").size(), count - 1U);
     std::filesystem::remove(output);
+  }
+}
+
+TEST_F(Faults, AnArchiveThatCannotBeReadIsNotOneThatIsDamaged) {
+  const std::string path = folder_ / "in.tar", output = folder_ / "a.h5";
+  archive* tar = archive_write_new();
+  archive_write_set_format_pax_restricted(tar);
+  ASSERT_EQ(archive_write_open_filename(tar, path.c_str()), ARCHIVE_OK);
+  for (int i = 0; i < count; ++i) {
+    const std::string bytes = test::bytes_of_file(folder_ / fmt::format("in/{:02}.png", i));
+    archive_entry* entry = archive_entry_new();
+    archive_entry_set_pathname(entry, fmt::format("{:02}.png", i).c_str());
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_size(entry, static_cast<la_int64_t>(bytes.size()));
+    ASSERT_EQ(archive_write_header(tar, entry), ARCHIVE_OK);
+    archive_write_data(tar, bytes.data(), bytes.size());
+    archive_entry_free(entry);
+  }
+  archive_write_free(tar);
+  data::PackOptions o;
+  o.inputs = {path};
+  o.output = output;
+  o.size = 20;
+  const Fault counted("read", 0, -1, "in.tar");
+  EXPECT_EQ(data::pack(o).train, count);
+  std::filesystem::remove(output);
+  const int calls = counted.count();
+  ASSERT_GT(calls, 1);
+  for (int k = 0; k < calls; ++k) {
+    const Fault fault("read", EIO, k, "in.tar");
+    const std::string message = message_of([&] { data::pack(o); });
+    EXPECT_TRUE(message.ends_with(": cannot be read: Input/output error; check the disk"))
+        << k << ": " << message;
+    EXPECT_FALSE(std::filesystem::exists(output)) << k;
   }
 }
 
