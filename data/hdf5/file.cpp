@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <utility>
 
+#include <unistd.h>
+
 #include "base/input_file.h"
 #include "base/text.h"
 #include "data/hdf5/handle.h"
@@ -76,6 +78,13 @@ Handle access_without_lock() {
   Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_file_locking(access, false, true);
   return access;
+}
+
+// The library writes the beginning of a file as it opens it, and does not say why that failed.
+void require_opened_for_writing(hid_t id, const std::string& path, const char* otherwise) {
+  if (id >= 0) return;
+  if (::access(path.c_str(), W_OK) != 0) throw_error<UsageError>("{}: {}", path, otherwise);
+  throw_error("{}: cannot be written; the file is damaged or the disk is full", path);
 }
 
 // What says why the library refuses a file: HDF5 File Format Specification 3.0, II.A "Format Signature and
@@ -257,15 +266,14 @@ H5File H5File::open(const std::string& path) {
 H5File H5File::create(const std::string& path) {
   initialise();
   const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access_without_lock());
-  if (id < 0)
-    throw_error<UsageError>("{}: cannot be created; check that the folder exists and may be written", path);
+  require_opened_for_writing(id, path, "cannot be created; check that the folder exists and may be written");
   return {path, id};
 }
 
 H5File H5File::modify(const std::string& path) {
   { const H5File readable = open(path); }
   const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDWR, access_without_lock());
-  if (id < 0) throw_error<UsageError>("{}: cannot be opened for writing; check its permissions", path);
+  require_opened_for_writing(id, path, "cannot be opened for writing; check its permissions");
   return {path, id};
 }
 

@@ -99,8 +99,8 @@ TEST(RowJournal, EndsBeforeTheFirstRowThatIsNotWhatWasWritten) {
     std::string there(static_cast<std::size_t>(4 * count), '\0');
     journal.read(0, count, there.data());
     EXPECT_EQ(there, rows.substr(0, there.size())) << what;
-    if (count > 0)
-      EXPECT_EQ(bytes_of_file(path), whole.substr(0, head + 12 * static_cast<std::size_t>(count)));
+    if (count == 0) return;  // it goes with its owner
+    EXPECT_EQ(bytes_of_file(path), whole.substr(0, head + 12 * static_cast<std::size_t>(count)));
   };
   for (std::size_t bit = 0; bit < 8 * 4 * 12; ++bit) {
     std::string flipped = whole;
