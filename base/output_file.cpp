@@ -58,14 +58,15 @@ OutputFile::OutputFile(const std::string& path) : path_(target(path)), partial_(
 
 void OutputFile::lock() {
   lock_ = Descriptor(::open(partial_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW, 0666));
-  struct stat there {};
+  const int why = errno;
   // A link that somebody put there would lead the writer to another file.
-  if (lock_ < 0 ? errno == ELOOP
-                : ::fstat(lock_, &there) == 0 && (!S_ISREG(there.st_mode) || there.st_nlink > 1))
-    throw_error<UsageError>("{}: is a link, or no regular file; remove it", partial_);
+  struct stat there {};
+  const bool odd = lock_ < 0 ? ::lstat(partial_.c_str(), &there) == 0 && S_ISLNK(there.st_mode)
+                             : ::fstat(lock_, &there) == 0 && (!S_ISREG(there.st_mode) || there.st_nlink > 1);
+  if (odd) throw_error<UsageError>("{}: is a link, or no regular file; remove it", partial_);
   if (lock_ < 0)
     throw_error<UsageError>("{}: cannot be created: {}; check that the folder exists and may be written",
-                            path_, std::strerror(errno));
+                            path_, std::strerror(why));
   if (set_lock(lock_, F_WRLCK)) return;
   throw_error<UsageError>("{}: is being written by another process; wait for it, or name another file",
                           path_);
