@@ -104,8 +104,10 @@ TEST(NotFinite, ALearningRateThatIsTooHigh) {
     EXPECT_EQ(r.status, 1) << r.err;
     EXPECT_EQ(last_line(r.err).find("vitral: training diverged: "), 0U) << r.err;
     expect_finite(run);
-    for (const auto& [path, bytes] : good)
-      EXPECT_TRUE(path.ends_with("latest") || test::bytes_of_file(path) == bytes) << path << " changed";
+    for (const auto& [path, bytes] : good) {
+      if (path.ends_with("latest") || path.ends_with("best")) continue;  // a resume names others
+      EXPECT_EQ(test::bytes_of_file(path), bytes) << path << " changed";
+    }
   }
 }
 

@@ -109,12 +109,12 @@ TEST(TextEncoder, SiglipReadsPieces) {
     data::write_safetensors(folder / "model.safetensors", checkpoint.tensors);
     std::filesystem::copy_file(std::string("tests/golden/") + golden + "/config.json",
                                folder / "config.json");
-    EXPECT_EQ(
-        message_of([&] { TextEncoder::load(folder.str()); }),
-        folder.str() +
-            ": has no vocabulary, neither spiece.model (SigLIP) nor tokenizer.model (SigLIP 2); fetch it, "
-            "as with: hf download ID spiece.model --local-dir " +
-            folder.str());
+    EXPECT_EQ(message_of([&] { TextEncoder::load(folder.str()); }),
+              folder.str() +
+                  ": has no vocabulary, neither spiece.model (SigLIP) nor tokenizer.model or tokenizer.json "
+                  "(SigLIP 2); fetch it, "
+                  "as with: hf download ID spiece.model --local-dir " +
+                  folder.str());
     std::filesystem::copy_file(std::string("tests/golden/sentence_piece/") + file, folder / file);
     const TextEncoder text = TextEncoder::load(folder.str());
     EXPECT_EQ(text.description(), "SigLIP, 2 heads, gelu_pytorch_tanh");
