@@ -41,9 +41,10 @@ void TextArguments::add_clip_to(Command& command, const TextOptions& options) {
       .at_least(1);
   add_activation_to(command, activation);
   command
-      .option("--vocab", vocabulary,
-              "of CLIP bpe_simple_vocab_16e6.txt.gz or merges.txt, of SigLIP spiece.model or tokenizer.model; "
-              "default: what lies beside the weights")
+      .option(
+          "--vocab", vocabulary,
+          "of CLIP bpe_simple_vocab_16e6.txt.gz or merges.txt, of SigLIP spiece.model or tokenizer.model; "
+          "default: what lies beside the weights")
       .type_name("FILE");
   command
       .option("--template", templates,

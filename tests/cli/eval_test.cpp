@@ -91,8 +91,7 @@ TEST_F(Eval, ZeroShotIsWhatTheEncodersSay) {
     return encoder.embed(data::validation_transform(image, 16).reshape({1, 16, 16, 3})).embeddings;
   };
   const auto of_teacher = [&](const Tensor& image) {
-    return teacher.embed(
-        data::resize_crop(image, 24, {}).reshape({1, 24, 24, 3}));
+    return teacher.embed(data::resize_crop(image, 24, {}).reshape({1, 24, 24, 3}));
   };
   const auto resized = [&](const Tensor& image) {
     return teacher.embed(data::validation_transform(image, 24).reshape({1, 24, 24, 3}));

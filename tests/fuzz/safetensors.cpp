@@ -9,8 +9,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   fuzz::check(size, 16, [&] {
     data::looks_like_safetensors(path);
     data::read_safetensors(path);
-    for (const auto& [name, tensor] :
-         data::read_safetensors(path, data::TensorMemory::mapped).tensors)
+    for (const auto& [name, tensor] : data::read_safetensors(path, data::TensorMemory::mapped).tensors)
       static_cast<void>(tensor.clone());
   });
   return 0;

@@ -196,7 +196,7 @@ TEST(TextRows, TogetherAreNoLongerThanTheFile) {
   made.close();
   std::string content = test::bytes_of_file(path);
   const std::string length{'\x20', '\x4e', 0, 0};  // of the first row; address and number follow
-  std::size_t at = content.find(length);  // not that of the value itself, which has 8 bytes
+  std::size_t at = content.find(length);           // not that of the value itself, which has 8 bytes
   while (at != std::string::npos && content.compare(at + 4, 4, std::string(4, '\0')) == 0)
     at = content.find(length, at + 1);
   ASSERT_NE(at, std::string::npos);

@@ -1,8 +1,7 @@
-#include "data/images/transform.h"
-
 #include <gtest/gtest.h>
 
 #include "data/images/image.h"
+#include "data/images/transform.h"
 #include "tests/golden.h"
 #include "tests/support.h"
 
@@ -53,8 +52,7 @@ TEST(Resize, CenterCropAsTorchvision) {
   EXPECT_EQ(names.size(), 5U);
   for (const std::string& name : names) {
     const Tensor image = read_golden(golden, "center_crop/" + name + "/image");
-    EXPECT_EQ(max_difference(resize_crop(image, 16, {}),
-                             read_golden(golden, "center_crop/" + name + "/16")),
+    EXPECT_EQ(max_difference(resize_crop(image, 16, {}), read_golden(golden, "center_crop/" + name + "/16")),
               0)
         << name;
   }
