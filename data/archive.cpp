@@ -16,6 +16,7 @@
 #include "base/input_file.h"
 #include "base/text.h"
 #include "data/images/image.h"
+#include "data/parquet_images.h"
 
 namespace vitral::data {
 namespace {
@@ -117,6 +118,35 @@ std::string caption_of(const std::string& suffix, const std::string& text) {
   return caption;
 }
 
+bool is_parquet(const std::string& path) {
+  return reads_parquet && lower(fs::path(path).extension().string()) == ".parquet";
+}
+
+// The members of an archive, asked for in ascending order.
+class Members {
+ public:
+  explicit Members(std::string path) : path_(std::move(path)) {}
+
+  std::vector<std::uint8_t> operator()(std::int64_t position) {
+    if (!archive_) archive_ = open_archive(path_);
+    archive_entry* entry = nullptr;
+    while (at_ < position) {
+      entry = next_header(archive_.get(), path_, at_ + 1);
+      if (!entry) throw_error("{}: has become shorter while it was read; run it again", path_);
+      ++at_;
+    }
+    const std::string name = name_of(entry);
+    if (archive_entry_size(entry) > static_cast<la_int64_t>(longest))
+      throw_error("{}: is larger than 2^30 bytes", one_line(name));
+    return read_data<std::vector<std::uint8_t>>(archive_.get(), entry, name, longest);
+  }
+
+ private:
+  std::string path_;
+  std::shared_ptr<archive> archive_;
+  std::int64_t at_ = -1;  // the member that was opened last
+};
+
 }  // namespace
 
 bool is_archive(const std::string& path) {
@@ -124,7 +154,8 @@ bool is_archive(const std::string& path) {
   const std::string suffix = file.extension().string();
   static const std::set<std::string> whole{".tar", ".zip", ".tgz", ".tbz2", ".txz", ".tzst"};
   static const std::set<std::string> filters{".gz", ".bz2", ".xz", ".zst", ".lz4"};
-  return whole.contains(suffix) || (filters.contains(suffix) && file.stem().extension() == ".tar");
+  return is_parquet(path) || whole.contains(suffix) ||
+         (filters.contains(suffix) && file.stem().extension() == ".tar");
 }
 
 void refuse_other_dataset(const std::string& path, const std::string& suffix) {
@@ -138,7 +169,7 @@ void refuse_other_dataset(const std::string& path, const std::string& suffix) {
       {".lance", {"Lance", nullptr}},
       {".mds", {"MosaicML Streaming", nullptr}}};
   const auto kind = kinds.find(lower(suffix));
-  if (kind == kinds.end()) return;
+  if (kind == kinds.end() || (reads_parquet && kind->first == ".parquet")) return;
   const auto& [what, rows] = kind->second;
   std::error_code ignored;
   const bool folder = fs::is_directory(path, ignored);
@@ -156,6 +187,8 @@ void refuse_other_dataset(const std::string& path, const std::string& suffix) {
 }
 
 std::vector<ImageFile> list_archive(const std::string& path, LeftOut& left_out) {
+  if constexpr (reads_parquet)
+    if (is_parquet(path)) return list_parquet(path);
   const auto a = open_archive(path);
   std::vector<ImageFile> images;
   std::map<std::string, std::size_t> known;     // of the images, by name
@@ -188,8 +221,11 @@ std::vector<ImageFile> list_archive(const std::string& path, LeftOut& left_out) 
   return images;
 }
 
-ArchiveReader::ArchiveReader(std::string path, std::vector<std::int64_t> positions)
-    : path_(std::move(path)), positions_(std::move(positions)) {}
+ArchiveReader::ArchiveReader(const std::string& path, std::vector<std::int64_t> positions)
+    : positions_(std::move(positions)), next_(Members(path)) {
+  if constexpr (reads_parquet)
+    if (is_parquet(path)) next_ = parquet_rows(path);
+}
 
 std::vector<std::uint8_t> ArchiveReader::read(std::int64_t k) {
   std::unique_lock lock(mutex_);
@@ -201,21 +237,7 @@ std::vector<std::uint8_t> ArchiveReader::read(std::int64_t k) {
       reader.turn_.notify_all();
     }
   } const after{*this};
-  return next(positions_[static_cast<std::size_t>(k)]);
-}
-
-std::vector<std::uint8_t> ArchiveReader::next(std::int64_t position) {
-  if (!archive_) archive_ = open_archive(path_);
-  archive_entry* entry = nullptr;
-  while (at_ < position) {
-    entry = next_header(archive_.get(), path_, at_ + 1);
-    if (!entry) throw_error("{}: has become shorter while it was read; run it again", path_);
-    ++at_;
-  }
-  const std::string name = name_of(entry);
-  if (archive_entry_size(entry) > static_cast<la_int64_t>(longest))
-    throw_error("{}: is larger than 2^30 bytes", one_line(name));
-  return read_data<std::vector<std::uint8_t>>(archive_.get(), entry, name, longest);
+  return next_(positions_[static_cast<std::size_t>(k)]);
 }
 
 }  // namespace vitral::data

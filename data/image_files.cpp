@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "base/text_file.h"
 #include "data/images/image.h"
+#include "data/parquet_images.h"
 
 namespace vitral::data {
 namespace {
@@ -135,7 +136,7 @@ std::string describe(const LeftOut& left_out) {
   for (const auto& [kind, count] : left_out) {
     kinds.push_back(fmt::format("{} {}", count, one_line(kind)));
     static const std::set<std::string> suffixes{".tar", ".tgz", ".gz", ".zip"};
-    if (suffixes.contains(kind)) archives += count;
+    if (suffixes.contains(kind) || (reads_parquet && kind == ".parquet")) archives += count;
   }
   if (kinds.empty()) return "";
   std::string text = fmt::format("left out: {}", fmt::join(kinds, ", "));

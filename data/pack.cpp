@@ -37,7 +37,7 @@ std::vector<ImageFile> list_sources(const std::vector<std::string>& inputs, Left
     if (archive == inputs.end()) break;
     auto members = list_archive(*archive, left_out);
     if (archives > 1)  // shards number their members anew
-      for (auto& file : members) file.name = fs::path(*archive).filename().string() + "/" + file.name;
+      for (auto& file : members) file.name = fs::path(*archive).filename().string() + "/" + file.member;
     add(std::move(members));
     input = archive + 1;
   }

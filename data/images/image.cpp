@@ -70,6 +70,11 @@ void check_image_size(const std::string& name, const char* format, std::int64_t 
     throw_error("{}: corrupt {}: too short for its {} x {} pixels", name, format, width, height);
 }
 
+std::string_view image_suffix(Bytes bytes) {
+  const Codec* codec = codec_of(bytes);
+  return codec ? codec->suffixes.substr(0, codec->suffixes.find(' ')) : "";
+}
+
 bool looks_like_image(Bytes bytes) { return codec_of(bytes) != nullptr; }
 
 bool has_image_suffix(const std::string& path) {

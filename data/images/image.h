@@ -38,6 +38,8 @@ struct Decoding {
 
 /// So many first bytes of a file tell what it is.
 inline constexpr std::size_t image_head = 64;
+/// Of the format as whose files the bytes begin, ".jpg"; "" where they begin as none.
+std::string_view image_suffix(std::span<const std::uint8_t> bytes);
 /// True when the bytes begin as a file of one of the formats does.
 bool looks_like_image(std::span<const std::uint8_t> bytes);
 /// True for the suffixes of the formats, in whatever case: "a.JPG".

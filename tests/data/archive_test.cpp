@@ -9,6 +9,7 @@
 #include "data/hdf5/file.h"
 #include "data/images/image.h"
 #include "data/pack.h"
+#include "data/parquet_images.h"
 #include "tests/noise.h"
 #include "tests/support.h"
 
@@ -165,14 +166,16 @@ TEST(PackArchives, DatasetsOfOtherPrograms) {
            "), which is not read; write its images as files, in Python: for i, x in enumerate(datasets." +
            rows + "('" + (dir / name) + "')): x['image'].save(f'photos/{i:07}.png'), and pack photos";
   };
-  EXPECT_EQ(message("x.parquet"), expected("x.parquet", "Parquet", "Dataset.from_parquet"));
+  if (!reads_parquet) {
+    EXPECT_EQ(message("x.parquet"), expected("x.parquet", "Parquet", "Dataset.from_parquet"));
+  }
   EXPECT_EQ(message("x.arrow"), expected("x.arrow", "Arrow of Hugging Face", "Dataset.from_file"));
   EXPECT_EQ(message("saved"), expected("saved", "Arrow of Hugging Face", "load_from_disk"));
   EXPECT_EQ(message("x.beton"),
             (dir / "x.beton") +
                 ": is a dataset of another kind (FFCV), which is not read; write its images "
                 "as files, and pack their folder");
-  EXPECT_THROW(pack(options(dir, {dir / "x.parquet"})), UsageError);
+  EXPECT_THROW(pack(options(dir, {dir / "x.arrow"})), UsageError);
 }
 
 TEST(PackLists, PathsOneALineOrEndedByNul) {
