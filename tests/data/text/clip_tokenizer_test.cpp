@@ -308,10 +308,11 @@ TEST(Vocabulary, TokenizerJsonAloneIsEnough) {
   auto whole = read_json("tests/golden/clip_tokenizer.json");
   put_file(file, whole.dump());
   const ClipTokenizer merges = ClipTokenizer::load(small_merges);
+  const auto reference = read_json("tests/golden/clip_tokenizer_rows.json");
   const auto expect_same = [&] {
     const ClipTokenizer tokenizer = ClipTokenizer::load(folder.str());
     EXPECT_EQ(tokenizer.size(), merges.size());
-    for (const auto& row : read_json("tests/golden/clip_tokenizer_rows.json").at("rows")) {
+    for (const auto& row : reference.at("rows")) {
       Tokens expected = row.at(1);
       expected.resize(77, 0);
       const Tensor tokens = tokenizer.encode(std::vector<std::string>{row.at(0)}, 77);
