@@ -314,6 +314,9 @@ TEST(Vocabulary, TokenizerJsonAloneIsEnough) {
     EXPECT_EQ(tokenizer.size(), merges.size());
     for (const auto& row : reference.at("rows")) {
       Tokens expected = row.at(1);
+      // OpenAI's lowers a text before it looks for special tokens, transformers' afterwards.
+      if (row.at(0) == "<|ENDOFTEXT|>")
+        expected = {merges.start_token().value(), merges.end_token(), merges.end_token()};
       expected.resize(77, 0);
       const Tensor tokens = tokenizer.encode(std::vector<std::string>{row.at(0)}, 77);
       EXPECT_EQ(Tokens(tokens.data<std::int64_t>(), tokens.data<std::int64_t>() + 77), expected) << row.at(0);
