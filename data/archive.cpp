@@ -33,6 +33,12 @@ std::string lower(std::string text) {
   return text;
 }
 
+// libarchive gives none for some damage.
+std::string reason(archive* a) {
+  const char* why = archive_error_string(a);
+  return one_line(why ? why : "it is damaged");
+}
+
 // What the system says is not of the archive's contents, for which libarchive has -1, EILSEQ and EINVAL.
 void throw_if_of_system(archive* a, const std::string& name) {
   const int error = archive_errno(a);
@@ -53,8 +59,7 @@ std::shared_ptr<archive> open_archive(const std::string& path) {
   archive_read_support_format_zip(a.get());
   if (archive_read_open_filename(a.get(), path.c_str(), block) == ARCHIVE_OK) return a;
   throw_if_of_system(a.get(), path);
-  throw_error("{}: cannot be read as an archive: {}; write it again", path,
-              one_line(archive_error_string(a.get())));
+  throw_error("{}: cannot be read as an archive: {}; write it again", path, reason(a.get()));
 }
 
 // Null at the end. `members`: how many there were before.
@@ -64,9 +69,8 @@ archive_entry* next_header(archive* a, const std::string& path, std::int64_t mem
   if (status == ARCHIVE_EOF) return nullptr;
   if (status == ARCHIVE_OK || status == ARCHIVE_WARN) return entry;
   throw_if_of_system(a, path);
-  const char* why = archive_error_string(a);
   throw_error("{}: is damaged behind its first {} members: {}; fetch it or write it again", path, members,
-              one_line(why ? why : "unknown reason"));
+              reason(a));
 }
 
 std::string name_of(archive_entry* entry) {
@@ -86,9 +90,8 @@ Bytes read_data(archive* a, archive_entry* entry, const std::string& name, std::
     const la_ssize_t got = archive_read_data(a, out.data() + have, out.size() - have);
     if (got < 0) {
       throw_if_of_system(a, name);
-      const char* why = archive_error_string(a);
       throw_error("{}: cannot be read from its archive: {}; fetch the archive again", one_line(name),
-                  one_line(why ? why : "damaged"));
+                  reason(a));
     }
     have += static_cast<std::size_t>(got);
     if (have > limit) throw_error("{}: is larger than 2^30 bytes", one_line(name));

@@ -69,7 +69,7 @@ struct Layout {
   bool premultiplied = false;  // channel 3 is the alpha that the others are multiplied with
   std::uint16_t* palette[3]{};
 
-  Layout(TIFF* file, const std::string& name) {
+  Layout(TIFF* file, std::size_t bytes, const std::string& name) {
     std::uint16_t format = SAMPLEFORMAT_UINT, compression = COMPRESSION_NONE;
     TIFFGetField(file, TIFFTAG_IMAGEWIDTH, &width);
     TIFFGetField(file, TIFFTAG_IMAGELENGTH, &height);
@@ -79,7 +79,12 @@ struct Layout {
     TIFFGetFieldDefaulted(file, TIFFTAG_PLANARCONFIG, &planar);
     TIFFGetFieldDefaulted(file, TIFFTAG_SAMPLEFORMAT, &format);
     TIFFGetFieldDefaulted(file, TIFFTAG_COMPRESSION, &compression);
-    check_image_size(name, "TIFF", width, height, max_image_pixels);
+    // libtiff takes pieces that the file does not list for others, and so reads an image of any size.
+    const std::int64_t limit =
+        compression == COMPRESSION_NONE
+            ? static_cast<std::int64_t>(bytes) * 8 / std::max<std::int64_t>(1, std::int64_t{bits} * samples)
+            : max_image_pixels;
+    check_image_size(name, "TIFF", width, height, limit);
     if (photometric == PHOTOMETRIC_YCBCR && compression == COMPRESSION_JPEG &&
         planar == PLANARCONFIG_CONTIG) {
       TIFFSetField(file, TIFFTAG_JPEGCOLORMODE, JPEGCOLORMODE_RGB);
@@ -163,7 +168,7 @@ Decoded decode_tiff(Bytes bytes, const std::string& name, std::int64_t /*min_sid
                 source.problem[0] ? one_line(source.problem.data()) : "the file is truncated or damaged");
   };
   if (!file || source.problem[0]) fail();
-  const Layout layout(file.get(), name);
+  const Layout layout(file.get(), bytes.size(), name);
   const std::int64_t width = layout.width, height = layout.height, channels = layout.channels;
   std::vector<std::uint8_t> pixels(static_cast<std::size_t>(width * height * channels));
 
@@ -175,6 +180,7 @@ Decoded decode_tiff(Bytes bytes, const std::string& name, std::int64_t /*min_sid
   const tmsize_t size = tiled ? TIFFTileSize(file.get()) : TIFFStripSize(file.get());
   const tmsize_t stride = tiled ? TIFFTileRowSize(file.get()) : TIFFScanlineSize(file.get());
   if (size < 1 || size > max_allocation || piece_width < 1 || piece_height < 1) fail();
+  if ((tiled ? TIFFNumberOfTiles(file.get()) : TIFFNumberOfStrips(file.get())) > bytes.size()) fail();
   std::vector<std::uint8_t> piece(static_cast<std::size_t>(size));
   const std::int64_t step = joined ? layout.samples : 1;
   for (std::int64_t plane = 0; plane < (joined ? 1 : channels); ++plane)

@@ -187,6 +187,10 @@ TEST(ImageFormats, KindsThatAreNotReadAreNamed) {
   bmp[30] = 4;  // compression: JPEG
   EXPECT_EQ(refused(bmp), "a: a BMP of 24 bits and compression 4 is not read; store it as PNG");
   EXPECT_EQ(refused(tiff({})), "no error");
+  EXPECT_EQ(refused(tiff({{256, 30000}, {257, 4000}})),
+            "a: corrupt TIFF: too short for its 30000 x 4000 pixels");
+  EXPECT_EQ(refused(tiff({{256, 30000}, {257, 4000}, {259, 32773}})),
+            "a: corrupt TIFF: the file is truncated or damaged");
   EXPECT_EQ(refused(tiff({{258, 32}, {339, 3}})),
             "a: a TIFF of 1 x 32 bits, format 3, photometric 1 is not read; store it as PNG");
   EXPECT_EQ(refused(tiff({{258, 16}, {339, 2}})),
