@@ -145,8 +145,7 @@ int image_column(const File& file, const std::string& path) {
   if (!structs.empty()) return structs.front();  // each row is listed with what is wrong with it
   throw_error<UsageError>(
       "{}: has no column of images, which hold the bytes of image files as struct<bytes, path> or binary; "
-      "its "
-      "columns: {}",
+      "its columns: {}",
       path, shown(fmt::format("{}", fmt::join(names, ", ")), 500));
 }
 

@@ -15,7 +15,6 @@ namespace vitral::models {
 namespace {
 
 namespace fs = std::filesystem;
-using Metadata = std::map<std::string, std::string>;
 
 // {"a": {"b": 1}} -> "a.b" = "1". Lists and nulls are left out.
 void flatten(const nlohmann::json& value, const std::string& name, int depth, Metadata& out) {

@@ -1,10 +1,10 @@
 // A pretrained model as people have it: its weights, and what the files beside them say of it.
 #pragma once
-#include <map>
 #include <string>
 
 #include "data/weights/safetensors.h"
 #include "models/pretrained/preprocessing.h"
+#include "models/towers.h"
 
 namespace vitral::models {
 
@@ -14,7 +14,7 @@ struct Checkpoint {
   data::NamedTensors tensors;
   /// The numbers, texts and booleans of the configuration under dotted names, those of a tower that was saved
   /// alone under the tower's: "vision_config.num_attention_heads" = "12". Also the metadata of the weights.
-  std::map<std::string, std::string> config;
+  Metadata config;
   std::string model_type;  // of config.json ("clip", "siglip_vision_model", ...); "open_clip"; "": none
   Preprocessing preprocessing;
 };

@@ -16,9 +16,10 @@
 namespace vitral::models {
 namespace {
 
+// Towers whose positions are not resized; another size of the preprocessor is refused where it is used.
 template <auto load>
-std::unique_ptr<ImageTower> at_its_size(const data::NamedTensors& tensors, const Metadata& config,
-                                        const std::string& where, int /*size*/) {
+std::unique_ptr<ImageTower> at_its_only_size(const data::NamedTensors& tensors, const Metadata& config,
+                                             const std::string& where, int /*size*/) {
   return load(tensors, config, where);
 }
 
@@ -61,14 +62,14 @@ const std::vector<Family>& families() {
   static const std::vector<Family> table{
       {"SigLIP", siglip_types,
        [](const data::NamedTensors& t) { return has(t, "head.probe") || has(t, "text_model.head.weight"); },
-       at_its_size<load_siglip_image>, load_siglip_text, tokenizer_at<data::SentencePieceTokenizer>,
+       at_its_only_size<load_siglip_image>, load_siglip_text, tokenizer_at<data::SentencePieceTokenizer>,
        siglip_images, "SigLIP base"},
       {"DINOv2", dinov2_types, [](const data::NamedTensors& t) { return has(t, "embeddings.cls_token"); },
        load_dinov2, nullptr, nullptr, dinov2_images, "DINOv2 base"},
       {"CLIP with a text tower of its own",
        clip_image_types,
        [](const data::NamedTensors&) { return false; },
-       at_its_size<load_clip_image>,
+       at_its_only_size<load_clip_image>,
        nullptr,
        nullptr,
        {},
@@ -76,7 +77,7 @@ const std::vector<Family>& families() {
       {"CLIP",
        clip_types,
        has_clip_names,
-       at_its_size<load_clip_image>,
+       at_its_only_size<load_clip_image>,
        load_clip_text,
        tokenizer_at<data::ClipTokenizer>,
        {},
