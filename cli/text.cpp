@@ -94,6 +94,7 @@ void TextArguments::refuse_without_texts() const {
   for (const auto& file : inputs())
     throw_error<UsageError>("{}: belongs to --text, and no text is given", file);
   VITRAL_CHECK(!has_templates(), "--template: belongs to --text, and no text is given");
+  VITRAL_CHECK(heads == 0, "--heads: belongs to --text, and no text is given");
 }
 
 void TextArguments::check_stored() const {
@@ -102,6 +103,7 @@ void TextArguments::check_stored() const {
 }
 
 std::optional<models::ImageEncoder> TextArguments::load_teacher(const std::string& device) const {
+  VITRAL_CHECK(teacher_heads == 0 || !teacher.empty(), "--heads: belongs to --teacher, which is not given");
   if (teacher.empty()) return std::nullopt;
   auto encoder = models::ImageEncoder::load(teacher, parse_device(device), {teacher_heads, activation});
   report_guess(teacher, encoder.guessed(), "--heads");

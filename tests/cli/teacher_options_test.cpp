@@ -91,6 +91,14 @@ TEST_F(Teachers, EveryCommandSaysWhatItGuessesAndIsTold) {
   }
 }
 
+TEST_F(Teachers, HeadsNeedTheirTower) {
+  expect_failure(
+      run({"activate", student, images(), "--weights", "--heads", "2", "--json", "--device", "cpu"}), 2,
+      "--heads: belongs to --teacher, which is not given");
+  expect_failure(run({"embed", student, images(), "-o", out(), "--heads", "2", "--device", "cpu"}), 2,
+                 "--heads: belongs to --text, and no text is given");
+}
+
 // A configuration of a training in which the teacher answers to images.
 TEST_F(Teachers, TheTeacherInTheLoopSaysWhatItGuessesAndIsTold) {
   {
