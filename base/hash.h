@@ -26,14 +26,4 @@ class Hash {
   std::unique_ptr<XXH3_state_s, Free> state_;
 };
 
-/// Size and hash of a file's bytes.
-struct FileDigest {
-  std::uint64_t bytes = 0;
-  std::uint64_t xxh3 = 0;
-  bool operator==(const FileDigest&) const = default;
-};
-
-/// Reads a file once. Throws as InputFile does.
-FileDigest digest_of(const std::string& path);
-
 }  // namespace vitral

@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/text.h"
 #include "cli/common.h"
 #include "cli/print.h"

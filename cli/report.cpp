@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <memory>
 
-#include "base/atomic.h"
+#include "base/files/atomic.h"
 #include "cli/common.h"
 #include "cli/print.h"
 #include "cli/text.h"

@@ -9,7 +9,7 @@
 #include <optional>
 #include <set>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/text.h"
 #include "cli/common.h"
 #include "cli/print.h"

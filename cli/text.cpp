@@ -2,7 +2,7 @@
 
 #include <cstdio>
 
-#include "base/text_file.h"
+#include "base/files/text_file.h"
 
 namespace vitral::cli {
 namespace {

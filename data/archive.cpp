@@ -13,7 +13,7 @@
 #include <archive_entry.h>
 #include <nlohmann/json.hpp>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/text.h"
 #include "data/images/image.h"
 #include "data/parquet_images.h"

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <vector>
 
-#include "base/output_file.h"
+#include "base/files/output_file.h"
 #include "data/dataset_file.h"
 #include "data/hdf5/file.h"
 

@@ -7,7 +7,7 @@
 //
 // Everything is written to PATH.partial and renamed by finish(), so that PATH is never half a file; without
 // finish() (an exception, a full disk) PATH stays what it was and PATH.partial is removed
-// (base/output_file.h).
+// (base/files/output_file.h).
 #pragma once
 #include <cstdint>
 #include <memory>

@@ -10,7 +10,7 @@
 
 #include <zip.h>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/text.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/heap_rows.h"

@@ -1,4 +1,4 @@
-// Embeddings on their way into a dataset: tensors in a base/row_journal.h.
+// Embeddings on their way into a dataset: tensors in a base/files/row_journal.h.
 //
 //   EmbeddingJournal journal("train.h5.teach", identity, {10, 512}, DType::float32);
 //   for (std::int64_t i = journal.rows(); i < images; i += n) journal.append(rows);     // [n,10,512]
@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-#include "base/row_journal.h"
+#include "base/files/row_journal.h"
 #include "tensor/tensor.h"
 
 namespace vitral::data {

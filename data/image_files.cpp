@@ -12,9 +12,9 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
-#include "base/input_file.h"
+#include "base/files/input_file.h"
+#include "base/files/text_file.h"
 #include "base/text.h"
-#include "base/text_file.h"
 #include "data/images/image.h"
 #include "data/parquet_images.h"
 

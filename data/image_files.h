@@ -34,8 +34,8 @@ bool is_named_by_path(const ImageFile& file);
 /// b/1.png, names all by their paths as given.
 void make_unique(std::vector<ImageFile>& files);
 
-/// Paths of files, folders and archives from a text file, one a line (base/text_file.h), or each ended by a
-/// NUL byte, as `find -print0` writes them; "-" is standard input. UsageError with the line: one is not
+/// Paths of files, folders and archives from a text file, one a line (base/files/text_file.h), or each ended
+/// by a NUL byte, as `find -print0` writes them; "-" is standard input. UsageError with the line: one is not
 /// there.
 std::vector<std::string> read_path_list(const std::string& list);
 

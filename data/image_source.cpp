@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <thread>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/ordered.h"
 #include "base/text.h"
 #include "data/hdf5/file.h"

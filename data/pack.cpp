@@ -9,8 +9,8 @@
 
 #include <fnmatch.h>
 
+#include "base/files/input_file.h"
 #include "base/hash.h"
-#include "base/input_file.h"
 #include "base/ordered.h"
 #include "base/text.h"
 #include "data/archive.h"

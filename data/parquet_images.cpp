@@ -14,7 +14,7 @@
 #include <fmt/ranges.h>
 #include <parquet/api/reader.h>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/text.h"
 #include "data/images/image.h"
 

@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "base/atomic.h"
+#include "base/files/atomic.h"
 
 namespace vitral::infer {
 namespace {

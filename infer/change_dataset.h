@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <functional>
 
-#include "base/output_file.h"
+#include "base/files/output_file.h"
 #include "data/dataset.h"
 #include "data/hdf5/file.h"
 

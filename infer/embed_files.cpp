@@ -8,8 +8,8 @@
 
 #include <sys/stat.h>
 
+#include "base/files/output_file.h"
 #include "base/hash.h"
-#include "base/output_file.h"
 #include "data/embedding_journal.h"
 #include "data/hdf5/file.h"
 #include "infer/read_images.h"

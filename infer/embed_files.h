@@ -36,7 +36,7 @@ struct EmbedSummary {
 /// Images are resized to the student's size as in validation (bilinear with antialias, as Pillow). Rows go to
 /// OUTPUT.embed first (data/embedding_journal.h), from where an interrupted run of the same images and
 /// weights goes on; memory holds one batch. The output replaces an older one, whole or not at all; nothing is
-/// written when no image decodes. UsageError: a place where it cannot be written (base/output_file.h),
+/// written when no image decodes. UsageError: a place where it cannot be written (base/files/output_file.h),
 /// OUTPUT.embed of another run; Error: the disk is full, what is done is kept.
 EmbedSummary embed_files(const models::Encoder& encoder, const std::vector<data::ImageFile>& images,
                          const EmbedOptions& options);

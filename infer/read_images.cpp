@@ -4,7 +4,7 @@
 #include <cstring>
 #include <exception>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/text.h"
 #include "data/images/transform.h"
 

@@ -20,7 +20,7 @@ struct ImageBatch {
 
 /// Decoded on all cores and stretched to each size (data/images/transform.h), as in validation.
 /// scaled_decode: JPEG files at a fraction of their size where that is at least twice the largest of `sizes`
-/// (data/images/image.h). ReadError (base/input_file.h): one could not be read at all.
+/// (data/images/image.h). ReadError (base/files/input_file.h): one could not be read at all.
 ImageBatch read_images(std::span<const data::ImageFile> files, const std::vector<int>& sizes,
                        data::Exif exif = data::Exif::apply, bool scaled_decode = false);
 

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <optional>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/text.h"
 #include "data/dataset_hints.h"
 #include "data/hdf5/file.h"

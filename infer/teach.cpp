@@ -6,8 +6,8 @@
 #include <future>
 #include <optional>
 
+#include "base/files/output_file.h"
 #include "base/hash.h"
-#include "base/output_file.h"
 #include "base/random.h"
 #include "base/text.h"
 #include "data/embedding_journal.h"

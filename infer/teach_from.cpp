@@ -8,8 +8,8 @@
 #include <set>
 #include <sstream>
 
+#include "base/files/text_file.h"
 #include "base/text.h"
-#include "base/text_file.h"
 #include "data/embedding_file.h"
 #include "infer/change_dataset.h"
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/input_file.h"
-#include "base/output_file.h"
+#include "base/files/input_file.h"
+#include "base/files/output_file.h"
 #include "base/text.h"
 #include "base/vectors.h"
 #include "data/hdf5/file.h"

@@ -1,6 +1,6 @@
-// The rule of direction: base <- tensor <- autograd <- nn <- models <- train, infer <- cli, and
-// tensor <- data <- models. Nothing points back. The table says what the files of a folder may include
-// besides their own folder; a folder without a row belongs to the one above it.
+// The rule of direction: base <- base/files; base <- tensor <- autograd <- nn <- models <- train, infer <-
+// cli, and tensor <- data <- models. Nothing points back. The table says what the files of a folder may
+// include besides their own folder; a folder without a row belongs to the one above it.
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -21,13 +21,14 @@ Folders operator+(Folders a, const Folders& b) {
 }
 
 // Who computes (tensor/cpu, tensor/cuda) is nobody's business above the contracts in tensor/ops.
-const Folders tensors{"base", "tensor", "tensor/ops"};
+const Folders tensors{"base", "base/files", "tensor", "tensor/ops"};
 const Folders rooms_of_data{"data/hdf5", "data/images", "data/text", "data/weights"};
 const Folders networks = tensors + Folders{"autograd", "nn"};
 const Folders models = networks + rooms_of_data + Folders{"data", "models"};
 
 const std::map<std::string, Folders> may_include{
     {"base", {}},
+    {"base/files", {"base"}},
     {"tensor", {"base", "tensor/ops"}},
     {"tensor/ops", {"base", "tensor"}},
     {"tensor/cpu", tensors},

@@ -12,8 +12,8 @@
 #include <yaml-cpp/yaml.h>
 
 #include "base/error.h"
+#include "base/files/text_file.h"
 #include "base/text.h"
-#include "base/text_file.h"
 #include "base/yaml_text.h"
 #include "train/config_keys.h"
 

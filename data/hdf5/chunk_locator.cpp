@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/descriptor.h"
+#include "base/files/descriptor.h"
 #include "data/hdf5/handle.h"
 #if H5_VERSION_GE(1, 13, 0)
 #include <H5FDdevelop.h>

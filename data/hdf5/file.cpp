@@ -9,7 +9,7 @@
 
 #include <unistd.h>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/text.h"
 #include "data/hdf5/handle.h"
 

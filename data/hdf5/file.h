@@ -30,7 +30,8 @@ class H5File {
   /// writing elsewhere, or left so by a crash; Error: truncated or damaged. A file system without locks is no
   /// obstacle.
   static H5File open(const std::string& path);
-  /// Creates or replaces a file, without a lock of its own: base/output_file.h keeps other writers away.
+  /// Creates or replaces a file, without a lock of its own: base/files/output_file.h keeps other writers
+  /// away.
   static H5File create(const std::string& path);
   /// Opens for reading and writing, as create() without a lock of its own. Throws as open() does.
   static H5File modify(const std::string& path);

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/global_heap.h"
 #include "data/hdf5/storage_index.h"

@@ -11,7 +11,7 @@
 #include <memory>
 #include <string>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/storage_index.h"
 #include "tensor/tensor.h"

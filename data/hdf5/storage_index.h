@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "data/hdf5/file.h"
 
 namespace vitral::data {

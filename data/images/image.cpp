@@ -5,8 +5,8 @@
 #include <cctype>
 #include <filesystem>
 
-#include "base/atomic.h"
-#include "base/input_file.h"
+#include "base/files/atomic.h"
+#include "base/files/input_file.h"
 #include "data/images/codec.h"
 
 namespace vitral::data {

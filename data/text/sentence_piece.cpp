@@ -8,8 +8,8 @@
 #include <sentencepiece_processor.h>
 
 #include "base/error.h"
-#include "base/input_file.h"
-#include "base/json_file.h"
+#include "base/files/input_file.h"
+#include "base/files/json_file.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "data/text/clean_text.h"

@@ -7,9 +7,9 @@
 #include <zlib.h>
 
 #include "base/error.h"
-#include "base/input_file.h"
+#include "base/files/input_file.h"
+#include "base/files/text_file.h"
 #include "base/text.h"
-#include "base/text_file.h"
 
 namespace vitral::data {
 namespace {

@@ -7,8 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/files/digest.h"
+#include "base/files/input_file.h"
 #include "base/hash.h"
-#include "base/input_file.h"
 
 namespace vitral::data {
 namespace {

@@ -14,7 +14,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
-#include "base/atomic.h"
+#include "base/files/atomic.h"
 
 namespace vitral::data {
 

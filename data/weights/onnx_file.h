@@ -14,7 +14,7 @@
 #include <variant>
 #include <vector>
 
-#include "base/atomic.h"
+#include "base/files/atomic.h"
 #include "tensor/tensor.h"
 
 namespace vitral::data {

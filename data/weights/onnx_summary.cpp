@@ -1,7 +1,7 @@
 // Reads what an ONNX file says of itself; the elements of its tensors are passed over.
 #include <array>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/protobuf.h"
 #include "data/weights/onnx_file.h"
 

@@ -8,7 +8,7 @@
 #include <optional>
 #include <unordered_set>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/text.h"
 #include "data/weights/safetensors_header.h"
 

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/atomic.h"
+#include "base/files/atomic.h"
 #include "tensor/tensor.h"
 
 namespace vitral::data {
@@ -44,10 +44,10 @@ WeightsFile read_safetensors(const std::string& path, TensorMemory memory = Tens
 /// True when the file starts as a safetensors file does: a header length that fits, then '{'.
 bool looks_like_safetensors(const std::string& path);
 
-/// Writes the file whole or not at all (base/atomic.h). The same tensors give the same bytes. Wide elements
-/// come first, otherwise the order stays, so that each tensor starts at a multiple of its element size, as
-/// PyTorch wants it. Tensors on a device are copied to the CPU one at a time. Throws UsageError for a name
-/// used twice, and for names and metadata that make a header of more than max_header_bytes.
+/// Writes the file whole or not at all (base/files/atomic.h). The same tensors give the same bytes. Wide
+/// elements come first, otherwise the order stays, so that each tensor starts at a multiple of its element
+/// size, as PyTorch wants it. Tensors on a device are copied to the CPU one at a time. Throws UsageError for
+/// a name used twice, and for names and metadata that make a header of more than max_header_bytes.
 FileDigest write_safetensors(const std::string& path, const NamedTensors& tensors,
                              const std::map<std::string, std::string>& metadata = {});
 

@@ -5,7 +5,7 @@
 #include <zip.h>
 
 #include "base/error.h"
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/text.h"
 
 namespace vitral::data {

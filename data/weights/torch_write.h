@@ -5,7 +5,7 @@
 // An OrderedDict of tensors, as torch.save(model.state_dict(), path) writes it: a zip archive of stored
 // entries, archive/data.pkl (protocol 2), archive/data/N (the elements of tensor N), each beginning at a
 // multiple of 64 bytes as in PyTorch's own files. The archive is written here and not by libzip, which aligns
-// nothing and cannot write through base/atomic.h.
+// nothing and cannot write through base/files/atomic.h.
 #pragma once
 #include <map>
 #include <string>

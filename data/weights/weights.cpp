@@ -7,8 +7,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/files/digest.h"
+#include "base/files/input_file.h"
 #include "base/hash.h"
-#include "base/input_file.h"
 #include "base/text.h"
 #include "data/weights/checkpoint_files.h"
 #include "data/weights/torch_file.h"

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/json_file.h"
+#include "base/files/json_file.h"
 #include "base/text.h"
 
 namespace vitral::data {

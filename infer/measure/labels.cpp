@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/files/text_file.h"
 #include "base/text.h"
-#include "base/text_file.h"
 
 namespace vitral::infer {
 namespace {

@@ -4,7 +4,7 @@
 #include <numeric>
 #include <set>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/text.h"
 #include "data/images/transform.h"
 #include "infer/measure/pointing.h"

@@ -7,7 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/json_file.h"
+#include "base/files/json_file.h"
 #include "base/text.h"
 #include "data/weights/weights.h"
 

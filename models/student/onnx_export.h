@@ -12,7 +12,7 @@
 #include <map>
 #include <string>
 
-#include "base/atomic.h"
+#include "base/files/atomic.h"
 #include "models/student/student.h"
 
 namespace vitral::models {

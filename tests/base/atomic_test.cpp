@@ -1,4 +1,4 @@
-#include "base/atomic.h"
+#include "base/files/atomic.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -2,11 +2,12 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include "base/append_file.h"
 #include "base/bytes.h"
+#include "base/files/append_file.h"
+#include "base/files/digest.h"
+#include "base/files/input_file.h"
+#include "base/files/row_journal.h"
 #include "base/hash.h"
-#include "base/input_file.h"
-#include "base/row_journal.h"
 #include "tests/support.h"
 
 namespace vitral {

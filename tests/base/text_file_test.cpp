@@ -1,5 +1,5 @@
 // Text files from every system, and paths from no shell.
-#include "base/text_file.h"
+#include "base/files/text_file.h"
 
 #include <csignal>
 #include <cstdlib>
@@ -8,9 +8,9 @@
 #include <pwd.h>
 #include <sys/stat.h>
 
-#include "base/atomic.h"
+#include "base/files/atomic.h"
+#include "base/files/output_file.h"
 #include "base/home.h"
-#include "base/output_file.h"
 #include "base/signals.h"
 #include "base/text.h"
 #include "tests/support.h"

@@ -16,7 +16,7 @@
 #include <fmt/format.h>
 #include <hdf5.h>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "base/random.h"
 #include "data/dataset.h"
 #include "data/dataset_writer.h"

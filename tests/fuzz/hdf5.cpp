@@ -10,7 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "data/dataset.h"
 #include "data/hdf5/storage_index.h"
 #include "tests/fuzz/fuzz.h"

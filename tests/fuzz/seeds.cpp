@@ -9,7 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "data/hdf5/file.h"
 #include "data/images/image.h"
 #include "data/text/piece_model.h"

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/heap_rows.h"
 #include "infer/show/contact_sheet.h"

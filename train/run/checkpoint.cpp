@@ -10,8 +10,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "base/atomic.h"
-#include "base/input_file.h"
+#include "base/files/atomic.h"
+#include "base/files/input_file.h"
 #include "data/weights/checkpoint_files.h"
 
 namespace vitral::train {

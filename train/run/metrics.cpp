@@ -8,8 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/atomic.h"
 #include "base/error.h"
+#include "base/files/atomic.h"
 
 namespace vitral::train {
 namespace {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "base/append_file.h"
+#include "base/files/append_file.h"
 #include "models/objective.h"
 
 namespace vitral::train {

@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "base/atomic.h"
+#include "base/files/atomic.h"
 
 namespace vitral::train {
 

@@ -11,7 +11,7 @@
 #include <string>
 #include <string_view>
 
-#include "base/append_file.h"
+#include "base/files/append_file.h"
 #include "train/run/metrics.h"
 
 namespace vitral::train {

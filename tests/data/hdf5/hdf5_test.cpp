@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/input_file.h"
+#include "base/files/input_file.h"
 #include "data/dataset.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/rows.h"

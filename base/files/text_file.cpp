@@ -1,4 +1,4 @@
-#include "base/text_file.h"
+#include "base/files/text_file.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/descriptor.h"
 #include "base/error.h"
-#include "base/input_file.h"
+#include "base/files/descriptor.h"
+#include "base/files/input_file.h"
 #include "base/utf8.h"
 
 namespace vitral {

@@ -12,7 +12,8 @@
 #include <string>
 #include <string_view>
 
-#include "base/descriptor.h"
+#include "base/files/descriptor.h"
+#include "base/files/digest.h"
 #include "base/hash.h"
 
 namespace vitral {

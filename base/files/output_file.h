@@ -1,5 +1,5 @@
 // A file that is written beside its name and takes it when it is complete, for writers that need a path
-// (HDF5); base/atomic.h does the same for bytes.
+// (HDF5); base/files/atomic.h does the same for bytes.
 //
 //   OutputFile output("train.h5");
 //   ... write and close output.partial() ...      // train.h5.partial
@@ -11,7 +11,7 @@
 #pragma once
 #include <string>
 
-#include "base/descriptor.h"
+#include "base/files/descriptor.h"
 
 namespace vitral {
 

@@ -1,9 +1,9 @@
-#include "base/json_file.h"
+#include "base/files/json_file.h"
 
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "base/text_file.h"
+#include "base/files/text_file.h"
 
 namespace vitral {
 

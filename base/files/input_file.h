@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
-#include "base/descriptor.h"
 #include "base/error.h"
+#include "base/files/descriptor.h"
 
 namespace vitral {
 

@@ -1,4 +1,4 @@
-#include "base/append_file.h"
+#include "base/files/append_file.h"
 
 #include <cerrno>
 #include <cstring>
@@ -7,8 +7,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include "base/atomic.h"
 #include "base/error.h"
+#include "base/files/atomic.h"
 
 namespace vitral {
 

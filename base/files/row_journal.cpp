@@ -1,4 +1,4 @@
-#include "base/row_journal.h"
+#include "base/files/row_journal.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -11,8 +11,8 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "base/atomic.h"
 #include "base/error.h"
+#include "base/files/atomic.h"
 #include "base/hash.h"
 #include "base/text.h"
 

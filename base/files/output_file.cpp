@@ -1,4 +1,4 @@
-#include "base/output_file.h"
+#include "base/files/output_file.h"
 
 #include <cerrno>
 #include <cstring>
@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/atomic.h"
 #include "base/error.h"
+#include "base/files/atomic.h"
 
 namespace vitral {
 namespace {
