@@ -13,7 +13,7 @@
 namespace {
 
 struct Plan {
-  std::string call, suffix;
+  std::string call, part;
   int error = 0, k = -1, count = 0;
   bool lasting = false;
 };
@@ -24,7 +24,7 @@ Plan plan;
 // True, with errno, where this call is to fail.
 bool fails(const char* call, const std::string& path) {
   const std::lock_guard lock(mutex);
-  if (plan.call != call || !path.ends_with(plan.suffix)) return false;
+  if (plan.call != call || path.find(plan.part) == std::string::npos) return false;
   const int number = plan.count++;
   if (plan.k < 0 || number < plan.k || (number > plan.k && !plan.lasting)) return false;
   errno = plan.error;
@@ -50,7 +50,13 @@ Function* next(const char* name) {
 extern "C" {
 int own_open(const char*, int, ...) VITRAL_NAMED("open");
 int own_open64(const char*, int, ...) VITRAL_NAMED("open64");
+int own_mkdir(const char*, mode_t) VITRAL_NAMED("mkdir");
+int own_rename(const char*, const char*) VITRAL_NAMED("rename");
+int own_renameat2(int, const char*, int, const char*, unsigned) VITRAL_NAMED("renameat2");
+int own_fsync(int) VITRAL_NAMED("fsync");
+int own_close(int) VITRAL_NAMED("close");
 ssize_t own_read(int, void*, size_t) VITRAL_NAMED("read");
+ssize_t own_write(int, const void*, size_t) VITRAL_NAMED("write");
 ssize_t own_pread(int, void*, size_t, off_t) VITRAL_NAMED("pread");
 ssize_t own_pread64(int, void*, size_t, off_t) VITRAL_NAMED("pread64");
 ssize_t own_pwrite(int, const void*, size_t, off_t) VITRAL_NAMED("pwrite");
@@ -70,6 +76,39 @@ int own_open64(const char* path, int flags, ...) {
   const auto mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : mode_t{0};
   va_end(arguments);
   return own_open(path, flags, mode);
+}
+int own_mkdir(const char* path, mode_t mode) {
+  static const auto real = next<int(const char*, mode_t)>("mkdir");
+  return active && fails("mkdir", path) ? -1 : real(path, mode);
+}
+int own_rename(const char* from, const char* to) {
+  static const auto real = next<int(const char*, const char*)>("rename");
+  return active && fails("rename", from) ? -1 : real(from, to);
+}
+int own_renameat2(int from_folder, const char* from, int to_folder, const char* to, unsigned flags) {
+  static const auto real = next<int(int, const char*, int, const char*, unsigned)>("renameat2");
+  return active && fails("renameat2", from) ? -1 : real(from_folder, from, to_folder, to, flags);
+}
+int own_fsync(int descriptor) {
+  static const auto real = next<int(int)>("fsync");
+  return fails("fsync", descriptor) ? -1 : real(descriptor);
+}
+int own_close(int descriptor) {
+  static const auto real = next<int(int)>("close");
+  const bool failing = fails("close", descriptor);
+  const int error = errno;
+  const int result = real(descriptor);
+  if (failing) errno = error;
+  return failing ? -1 : result;
+}
+ssize_t own_write(int descriptor, const void* from, size_t bytes) {
+  static const auto real = next<ssize_t(int, const void*, size_t)>("write");
+  if (!fails("write", descriptor)) return real(descriptor, from, bytes);
+  // A full disk takes what fits first.
+  const int error = errno;
+  if (bytes > 1) static_cast<void>(!real(descriptor, from, bytes / 2));
+  errno = error;
+  return -1;
 }
 ssize_t own_read(int descriptor, void* to, size_t bytes) {
   static const auto real = next<ssize_t(int, void*, size_t)>("read");
@@ -93,9 +132,9 @@ ssize_t own_pwrite64(int descriptor, const void* from, size_t bytes, off_t at) {
 
 namespace vitral::test {
 
-Fault::Fault(std::string call, int error, int k, std::string suffix, bool lasting) {
+Fault::Fault(std::string call, int error, int k, std::string part, bool lasting) {
   const std::lock_guard lock(mutex);
-  plan = {std::move(call), std::move(suffix), error, k, 0, lasting};
+  plan = {std::move(call), std::move(part), error, k, 0, lasting};
   active = true;
 }
 

@@ -1,79 +1,19 @@
 // Every system call that writing a checkpoint makes fails once, with every error a disk has: the checkpoint
-// before stays, and the error names a file. The linker sends vitral's own calls here (-Wl,--wrap in
-// tests/meson.build).
+// before stays, and the error names a file.
 #include <cerrno>
-#include <cstdarg>
 #include <cstring>
 
 #include <gtest/gtest.h>
-#include <sys/types.h>
 
+#include "tests/system_calls.h"
 #include "tests/train/checkpoint_support.h"
-
-namespace {
-
-// The calls of one kind are counted; the one numbered `fail_at` (from 0) fails.
-struct Fault {
-  const char* call = "";
-  int fail_at = -1;
-  int error = 0;
-  int count = 0;
-  bool hits(const char* name) {
-    if (std::strcmp(name, call) != 0 || count++ != fail_at) return false;
-    errno = error;
-    return true;
-  }
-};
-Fault fault;
-
-}  // namespace
-
-extern "C" {
-int __real_open64(const char* path, int flags, ...);
-int __real_mkdir(const char* path, mode_t mode);
-ssize_t __real_write(int descriptor, const void* data, size_t bytes);
-int __real_fsync(int descriptor);
-int __real_close(int descriptor);
-int __real_rename(const char* from, const char* to);
-int __real_renameat2(int from_folder, const char* from, int to_folder, const char* to, unsigned flags);
-
-int __wrap_open64(const char* path, int flags, ...) {
-  va_list arguments;
-  va_start(arguments, flags);
-  const auto mode = va_arg(arguments, mode_t);
-  va_end(arguments);
-  return fault.hits("open") ? -1 : __real_open64(path, flags, mode);
-}
-int __wrap_mkdir(const char* path, mode_t mode) {
-  return fault.hits("mkdir") ? -1 : __real_mkdir(path, mode);
-}
-ssize_t __wrap_write(int descriptor, const void* data, size_t bytes) {
-  if (fault.hits("write")) {
-    // A full disk takes what fits first.
-    if (bytes > 1) static_cast<void>(!__real_write(descriptor, data, bytes / 2));
-    errno = fault.error;
-    return -1;
-  }
-  return __real_write(descriptor, data, bytes);
-}
-int __wrap_fsync(int descriptor) { return fault.hits("fsync") ? -1 : __real_fsync(descriptor); }
-int __wrap_close(int descriptor) {
-  const int result = __real_close(descriptor);
-  return fault.hits("close") ? -1 : result;
-}
-int __wrap_rename(const char* from, const char* to) {
-  return fault.hits("rename") ? -1 : __real_rename(from, to);
-}
-int __wrap_renameat2(int from_folder, const char* from, int to_folder, const char* to, unsigned flags) {
-  return fault.hits("renameat2") ? -1 : __real_renameat2(from_folder, from, to_folder, to, flags);
-}
-}
 
 namespace vitral::train {
 namespace {
 
 using test::checkpoint_at;
 using test::difference;
+using test::Fault;
 using test::load;
 using test::message_of;
 using test::names_in;
@@ -84,9 +24,9 @@ int count_calls(const char* call) {
   const TempDir folder;
   CheckpointStore store(folder.str(), 2);
   store.save(checkpoint_at(1), true);
-  fault = {call, -1, 0, 0};
+  const Fault counted(call, 0, -1, folder.str());
   store.save(checkpoint_at(2), true);
-  return std::exchange(fault, {}).count;
+  return counted.count();
 }
 
 class CheckpointFaults : public ::testing::TestWithParam<const char*> {};
@@ -102,9 +42,10 @@ TEST_P(CheckpointFaults, TheCheckpointBeforeStays) {
       const TempDir folder;
       CheckpointStore store(folder.str(), 1);
       store.save(checkpoint_at(1), true);
-      fault = {GetParam(), k, error, 0};
-      const std::string message = message_of([&] { store.save(checkpoint_at(2), true); });
-      fault = {};
+      const std::string message = message_of([&] {
+        const Fault fault(call, error, k, folder.str());
+        store.save(checkpoint_at(2), true);
+      });
       if (message != "no error") {
         ++thrown;
         EXPECT_TRUE(message.starts_with(folder / "checkpoints")) << message;
@@ -139,9 +80,10 @@ TEST(CheckpointReplace, FailuresLeaveTheOldOrTheNew) {
       const TempDir folder;
       CheckpointStore store(folder.str(), 1);
       store.save(checkpoint_at(1), true);
-      fault = {call, k, EIO, 0};
+      std::optional<Fault> fault(std::in_place, call, EIO, k, folder.str());
       const std::string message = message_of([&] { store.save(checkpoint_at(1, 2), true); });
-      const bool reached = std::exchange(fault, {}).count > k;
+      const bool reached = fault->count() > k;
+      fault.reset();
       const Checkpoint latest = load(folder.str());
       EXPECT_TRUE(difference(latest, checkpoint_at(1)).empty() ||
                   difference(latest, checkpoint_at(1, 2)).empty());
@@ -157,9 +99,11 @@ TEST(CheckpointReplace, WithoutAnExchangeOfNames) {
   const TempDir folder;
   CheckpointStore store(folder.str(), 1);
   store.save(checkpoint_at(1), true);
-  fault = {"renameat2", 0, EINVAL, 0};
-  store.save(checkpoint_at(1, 2), true);
-  EXPECT_EQ(std::exchange(fault, {}).count, 1);
+  {
+    const Fault fault("renameat2", EINVAL, 0, folder.str());
+    store.save(checkpoint_at(1, 2), true);
+    EXPECT_EQ(fault.count(), 1);
+  }
   EXPECT_EQ(difference(load(folder.str()), checkpoint_at(1, 2)), "");
   EXPECT_EQ(names_in(folder.str()), (std::vector<std::string>{"best", "latest", "step-000000001"}));
 }
