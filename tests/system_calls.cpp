@@ -1,148 +1,386 @@
 #include "tests/system_calls.h"
 
-#include <atomic>
+#include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
 #include <mutex>
+#include <string_view>
 
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 namespace {
 
-struct Plan {
-  std::string call, part;
-  int error = 0, k = -1, count = 0;
-  bool lasting = false;
+using vitral::test::FaultPlan;
+
+// One lock for all: counts, names and the record are in the order in which the calls happen.
+struct State {
+  std::mutex mutex;
+  bool active = false;
+  FaultPlan plan;
+  int count = 0;
+  int trace = -1;
+  std::string traced_folder;
+  // Of open files. Not asked of /proc: a process that may not call readlink (seccomp) opens files, too.
+  std::array<std::string, 4096> names;
 };
-std::atomic<bool> active = false;
-std::mutex mutex;
-Plan plan;
 
-// True, with errno, where this call is to fail.
-bool fails(const char* call, const std::string& path) {
-  const std::lock_guard lock(mutex);
-  if (plan.call != call || path.find(plan.part) == std::string::npos) return false;
-  const int number = plan.count++;
-  if (plan.k < 0 || number < plan.k || (number > plan.k && !plan.lasting)) return false;
-  errno = plan.error;
-  return true;
+// Other libraries open files before the variables of this one are made, and after they are gone.
+State& state() {
+  static auto* const all = new State;
+  return *all;
 }
 
-bool fails(const char* call, int descriptor) {
-  if (!active) return false;
-  char path[4096];
-  const ssize_t n = ::readlink(fmt::format("/proc/self/fd/{}", descriptor).c_str(), path, sizeof path);
-  return n > 0 && fails(call, std::string(path, static_cast<std::size_t>(n)));
-}
+// A fork while another thread holds the lock must not leave it locked in the child.
+const bool prepared = ::pthread_atfork([] { state().mutex.lock(); }, [] { state().mutex.unlock(); },
+                                       [] {
+                                         state().trace = -1;
+                                         state().mutex.unlock();
+                                       }) == 0;
 
 template <class Function>
 Function* next(const char* name) {
   return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
 }
 
+std::string name_of(int descriptor) {
+  return descriptor >= 0 && static_cast<std::size_t>(descriptor) < state().names.size()
+             ? state().names[static_cast<std::size_t>(descriptor)]
+             : "";
+}
+void set_name(int descriptor, const std::string& name) {
+  if (descriptor >= 0 && static_cast<std::size_t>(descriptor) < state().names.size())
+    state().names[static_cast<std::size_t>(descriptor)] = name;
+}
+
+// The path from the root: relative ones begin in the working folder, or in that of an open descriptor.
+std::string absolute(const char* path, int folder = AT_FDCWD) {
+  if (!path || *path == '/') return path ? path : "";
+  char base[4096];
+  if (folder == AT_FDCWD) {
+    if (!::getcwd(base, sizeof base)) return path;
+    return std::string(base) + "/" + path;
+  }
+  char link[40];
+  std::snprintf(link, sizeof link, "/proc/self/fd/%d", folder);
+  const ssize_t n = ::readlink(link, base, sizeof base);
+  return n < 0 ? path : std::string(base, static_cast<std::size_t>(n)) + "/" + path;
+}
+
+bool lies_in(const std::string& path, const std::string& folder) {
+  return folder.empty() ||
+         (path.starts_with(folder) && path.size() > folder.size() && path[folder.size()] == '/');
+}
+
+void put(const void* data, std::size_t bytes) {
+  static const auto write = next<ssize_t(int, const void*, size_t)>("write");
+  if (write(state().trace, data, bytes) != static_cast<ssize_t>(bytes)) std::abort();
+}
+void put(std::string_view text) {
+  const std::uint64_t bytes = text.size();
+  put(&bytes, sizeof bytes);
+  put(text.data(), text.size());
+}
+
+// What a call does to files, and who does it.
+struct Call {
+  const char* name;
+  std::string path, to = {};
+  std::int64_t at = 0;
+  const void* data = nullptr;  // of a write
+};
+
+void record(const Call& call, ssize_t bytes) {
+  if (state().trace < 0 || !lies_in(call.path, state().traced_folder)) return;
+  put(call.name);
+  put(call.path);
+  put(call.to);
+  put(&call.at, sizeof call.at);
+  put(call.data ? std::string_view(static_cast<const char*>(call.data), static_cast<std::size_t>(bytes))
+                : std::string_view());
+}
+
+// The number of the call is the planned one.
+bool is_planned(const Call& call) {
+  const FaultPlan& plan = state().plan;
+  if (!state().active || (plan.call != call.name && plan.call != "any") ||
+      call.path.find(plan.part) == std::string::npos || !lies_in(call.path, plan.folder))
+    return false;
+  const int number = state().count++;
+  return plan.k >= 0 && (number == plan.k || (number > plan.k && plan.lasting));
+}
+
+[[noreturn]] void end_process() {
+  ::kill(::getpid(), SIGKILL);
+  for (;;) ::pause();
+}
+
+// real(part) makes the call: whole, or (of what moves bytes, part) half of it.
+ssize_t make(const Call& call, const std::function<ssize_t(bool half)>& real, bool moves_bytes = false) {
+  const FaultPlan& plan = state().plan;
+  using Kill = FaultPlan::Kill;
+  const bool planned = is_planned(call);
+  if (planned && plan.kill == Kill::before) end_process();
+  if (planned && plan.kill == Kill::middle) {
+    if (moves_bytes) real(true);
+    end_process();
+  }
+  if (planned && plan.error != 0) {
+    // A full disk takes what fits first; a close closes even where it fails.
+    if ((call.data && plan.error != EINTR) || std::strcmp(call.name, "close") == 0)
+      real(call.data != nullptr);
+    errno = plan.error;
+    return -1;
+  }
+  const ssize_t result = real(planned && plan.shortened && moves_bytes);
+  const int why = errno;
+  if (result >= 0) record(call, result);
+  if (planned && plan.kill == Kill::after) end_process();
+  errno = why;
+  return result;
+}
+
+// Bytes of a descriptor from an offset, or from where it stands.
+using Transfer = std::function<ssize_t(std::size_t bytes)>;
+ssize_t transfer(Call call, int descriptor, std::size_t bytes, const Transfer& real) {
+  const std::lock_guard lock(state().mutex);
+  call.path = name_of(descriptor);
+  if (call.path.empty()) return real(bytes);
+  return make(
+      call, [&](bool half) { return bytes == 0 ? real(0) : real(half ? (bytes + 1) / 2 : bytes); }, true);
+}
+
+// ... in the order of their calls; where it stands is the file's end after appending, so it is asked after.
+ssize_t write_at(const char* name, int descriptor, const void* from, std::size_t bytes, off_t at,
+                 const Transfer& real) {
+  const std::lock_guard lock(state().mutex);
+  Call call{name, name_of(descriptor), {}, at, from};
+  if (call.path.empty()) return real(bytes);
+  return make(
+      call,
+      [&](bool half) {
+        const ssize_t n = real(half ? (bytes + 1) / 2 : bytes);
+        if (at < 0 && n >= 0) call.at = ::lseek(descriptor, 0, SEEK_CUR) - n;
+        return n;
+      },
+      true);
+}
+
+int on_path(const Call& call, const std::function<int()>& real) {
+  const std::lock_guard lock(state().mutex);
+  return static_cast<int>(make(call, [&](bool) { return real(); }));
+}
+
+int open_as(const char* path, int flags, const std::function<int()>& real) {
+  const std::lock_guard lock(state().mutex);
+  const std::string name = absolute(path);
+  const int result = static_cast<int>(make({"open", name, {}, flags}, [&](bool) { return real(); }));
+  set_name(result, name);
+  return result;
+}
+
+FILE* stream_as(const char* path, const char* mode, const std::function<FILE*()>& real) {
+  FILE* stream = nullptr;
+  const int flags = *mode == 'r' ? O_RDONLY : O_CREAT | (*mode == 'w' ? O_TRUNC : O_APPEND);
+  open_as(path, flags, [&] {
+    stream = real();
+    return stream ? ::fileno(stream) : -1;
+  });
+  return stream;
+}
+
 }  // namespace
 
-// Under the names of the C library, both those of large files and not: on 64 bits they are the same.
-#define VITRAL_NAMED(name) __asm__(name)
-extern "C" {
-int own_open(const char*, int, ...) VITRAL_NAMED("open");
-int own_open64(const char*, int, ...) VITRAL_NAMED("open64");
-int own_mkdir(const char*, mode_t) VITRAL_NAMED("mkdir");
-int own_rename(const char*, const char*) VITRAL_NAMED("rename");
-int own_renameat2(int, const char*, int, const char*, unsigned) VITRAL_NAMED("renameat2");
-int own_fsync(int) VITRAL_NAMED("fsync");
-int own_close(int) VITRAL_NAMED("close");
-ssize_t own_read(int, void*, size_t) VITRAL_NAMED("read");
-ssize_t own_write(int, const void*, size_t) VITRAL_NAMED("write");
-ssize_t own_pread(int, void*, size_t, off_t) VITRAL_NAMED("pread");
-ssize_t own_pread64(int, void*, size_t, off_t) VITRAL_NAMED("pread64");
-ssize_t own_pwrite(int, const void*, size_t, off_t) VITRAL_NAMED("pwrite");
-ssize_t own_pwrite64(int, const void*, size_t, off_t) VITRAL_NAMED("pwrite64");
+// Under the names of the C library, both those of large files and not: on 64 bits they are the same. The
+// compiler must not take them for the functions that it knows.
+#define VITRAL_OWN(result, name, parameters)   \
+  result own_##name parameters __asm__(#name); \
+  result own_##name parameters
 
-int own_open(const char* path, int flags, ...) {
+extern "C" {
+VITRAL_OWN(int, open, (const char* path, int flags, ...)) {
   static const auto real = next<int(const char*, int, ...)>("open");
   va_list arguments;
   va_start(arguments, flags);
   const auto mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : mode_t{0};
   va_end(arguments);
-  return active && fails("open", path) ? -1 : real(path, flags, mode);
+  return open_as(path, flags, [&] { return real(path, flags, mode); });
 }
-int own_open64(const char* path, int flags, ...) {
+VITRAL_OWN(int, open64, (const char* path, int flags, ...)) {
   va_list arguments;
   va_start(arguments, flags);
   const auto mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : mode_t{0};
   va_end(arguments);
   return own_open(path, flags, mode);
 }
-int own_mkdir(const char* path, mode_t mode) {
-  static const auto real = next<int(const char*, mode_t)>("mkdir");
-  return active && fails("mkdir", path) ? -1 : real(path, mode);
+VITRAL_OWN(FILE*, fopen, (const char* path, const char* mode)) {
+  static const auto real = next<FILE*(const char*, const char*)>("fopen");
+  return stream_as(path, mode, [&] { return real(path, mode); });
 }
-int own_rename(const char* from, const char* to) {
-  static const auto real = next<int(const char*, const char*)>("rename");
-  return active && fails("rename", from) ? -1 : real(from, to);
+VITRAL_OWN(FILE*, fopen64, (const char* path, const char* mode)) { return own_fopen(path, mode); }
+VITRAL_OWN(int, fclose, (FILE * stream)) {
+  static const auto real = next<int(FILE*)>("fclose");
+  const std::lock_guard lock(state().mutex);
+  set_name(::fileno(stream), "");
+  return real(stream);
 }
-int own_renameat2(int from_folder, const char* from, int to_folder, const char* to, unsigned flags) {
-  static const auto real = next<int(int, const char*, int, const char*, unsigned)>("renameat2");
-  return active && fails("renameat2", from) ? -1 : real(from_folder, from, to_folder, to, flags);
-}
-int own_fsync(int descriptor) {
-  static const auto real = next<int(int)>("fsync");
-  return fails("fsync", descriptor) ? -1 : real(descriptor);
-}
-int own_close(int descriptor) {
+VITRAL_OWN(int, close, (int descriptor)) {
   static const auto real = next<int(int)>("close");
-  const bool failing = fails("close", descriptor);
-  const int error = errno;
-  const int result = real(descriptor);
-  if (failing) errno = error;
-  return failing ? -1 : result;
+  const std::lock_guard lock(state().mutex);
+  const Call call{"close", name_of(descriptor)};
+  set_name(descriptor, "");
+  if (call.path.empty()) return real(descriptor);
+  return static_cast<int>(make(call, [&](bool) { return real(descriptor); }));
 }
-ssize_t own_write(int descriptor, const void* from, size_t bytes) {
-  static const auto real = next<ssize_t(int, const void*, size_t)>("write");
-  if (!fails("write", descriptor)) return real(descriptor, from, bytes);
-  // A full disk takes what fits first.
-  const int error = errno;
-  if (bytes > 1) static_cast<void>(!real(descriptor, from, bytes / 2));
-  errno = error;
-  return -1;
-}
-ssize_t own_read(int descriptor, void* to, size_t bytes) {
+VITRAL_OWN(ssize_t, read, (int descriptor, void* to, size_t bytes)) {
   static const auto real = next<ssize_t(int, void*, size_t)>("read");
-  return fails("read", descriptor) ? -1 : real(descriptor, to, bytes);
+  return transfer({"read", {}}, descriptor, bytes, [&](std::size_t n) { return real(descriptor, to, n); });
 }
-ssize_t own_pread(int descriptor, void* to, size_t bytes, off_t at) {
+VITRAL_OWN(ssize_t, pread, (int descriptor, void* to, size_t bytes, off_t at)) {
   static const auto real = next<ssize_t(int, void*, size_t, off_t)>("pread");
-  return fails("pread", descriptor) ? -1 : real(descriptor, to, bytes, at);
+  return transfer({"pread", {}}, descriptor, bytes,
+                  [&](std::size_t n) { return real(descriptor, to, n, at); });
 }
-ssize_t own_pread64(int descriptor, void* to, size_t bytes, off_t at) {
+VITRAL_OWN(ssize_t, pread64, (int descriptor, void* to, size_t bytes, off_t at)) {
   return own_pread(descriptor, to, bytes, at);
 }
-ssize_t own_pwrite(int descriptor, const void* from, size_t bytes, off_t at) {
-  static const auto real = next<ssize_t(int, const void*, size_t, off_t)>("pwrite");
-  return fails("pwrite", descriptor) ? -1 : real(descriptor, from, bytes, at);
+VITRAL_OWN(ssize_t, write, (int descriptor, const void* from, size_t bytes)) {
+  static const auto real = next<ssize_t(int, const void*, size_t)>("write");
+  return write_at("write", descriptor, from, bytes, -1,
+                  [&](std::size_t n) { return real(descriptor, from, n); });
 }
-ssize_t own_pwrite64(int descriptor, const void* from, size_t bytes, off_t at) {
+VITRAL_OWN(ssize_t, pwrite, (int descriptor, const void* from, size_t bytes, off_t at)) {
+  static const auto real = next<ssize_t(int, const void*, size_t, off_t)>("pwrite");
+  return write_at("pwrite", descriptor, from, bytes, at,
+                  [&](std::size_t n) { return real(descriptor, from, n, at); });
+}
+VITRAL_OWN(ssize_t, pwrite64, (int descriptor, const void* from, size_t bytes, off_t at)) {
   return own_pwrite(descriptor, from, bytes, at);
+}
+VITRAL_OWN(ssize_t, sendfile, (int to, int from, off_t* offset, size_t bytes)) {
+  static const auto real = next<ssize_t(int, int, off_t*, size_t)>("sendfile");
+  static const auto pread = next<ssize_t(int, void*, size_t, off_t)>("pread");
+  const std::lock_guard lock(state().mutex);
+  Call call{"copy", name_of(to)};
+  if (call.path.empty()) return real(to, from, offset, bytes);
+  std::string data;
+  return make(
+      call,
+      [&](bool half) {
+        const off_t begin = offset ? *offset : ::lseek(from, 0, SEEK_CUR);
+        const off_t left = ::lseek(from, 0, SEEK_END) - begin;
+        ::lseek(from, begin, SEEK_SET);
+        const ssize_t n =
+            real(to, from, offset, half && left > 1 ? std::min(bytes, static_cast<size_t>(left) / 2) : bytes);
+        if (n < 0 || state().trace < 0) return n;
+        data.resize(static_cast<std::size_t>(n));
+        if (pread(from, data.data(), data.size(), begin) != n) std::abort();
+        call.data = data.data();
+        call.at = ::lseek(to, 0, SEEK_CUR) - n;
+        return n;
+      },
+      true);
+}
+VITRAL_OWN(ssize_t, sendfile64, (int to, int from, off_t* offset, size_t bytes)) {
+  return own_sendfile(to, from, offset, bytes);
+}
+VITRAL_OWN(int, fsync, (int descriptor)) {
+  static const auto real = next<int(int)>("fsync");
+  return static_cast<int>(
+      transfer({"fsync", {}}, descriptor, 0, [&](std::size_t) { return real(descriptor); }));
+}
+VITRAL_OWN(int, fdatasync, (int descriptor)) {
+  static const auto real = next<int(int)>("fdatasync");
+  return static_cast<int>(
+      transfer({"fsync", {}}, descriptor, 0, [&](std::size_t) { return real(descriptor); }));
+}
+VITRAL_OWN(int, ftruncate, (int descriptor, off_t size)) {
+  static const auto real = next<int(int, off_t)>("ftruncate");
+  return static_cast<int>(transfer({"ftruncate", {}, {}, size}, descriptor, 0,
+                                   [&](std::size_t) { return real(descriptor, size); }));
+}
+VITRAL_OWN(int, ftruncate64, (int descriptor, off_t size)) { return own_ftruncate(descriptor, size); }
+VITRAL_OWN(void*, mmap, (void* place, size_t bytes, int protection, int flags, int descriptor, off_t at)) {
+  static const auto real = next<void*(void*, size_t, int, int, int, off_t)>("mmap");
+  if (descriptor < 0) return real(place, bytes, protection, flags, descriptor, at);
+  void* result = MAP_FAILED;
+  transfer({"mmap", {}}, descriptor, 0, [&](std::size_t) {
+    result = real(place, bytes, protection, flags, descriptor, at);
+    return result == MAP_FAILED ? -1 : 0;
+  });
+  return result;
+}
+VITRAL_OWN(void*, mmap64, (void* place, size_t bytes, int protection, int flags, int descriptor, off_t at)) {
+  return own_mmap(place, bytes, protection, flags, descriptor, at);
+}
+VITRAL_OWN(int, rename, (const char* from, const char* to)) {
+  static const auto real = next<int(const char*, const char*)>("rename");
+  return on_path({"rename", absolute(from), absolute(to)}, [&] { return real(from, to); });
+}
+VITRAL_OWN(int, renameat2,
+           (int from_folder, const char* from, int to_folder, const char* to, unsigned flags)) {
+  static const auto real = next<int(int, const char*, int, const char*, unsigned)>("renameat2");
+  return on_path({"renameat2", absolute(from, from_folder), absolute(to, to_folder), flags},
+                 [&] { return real(from_folder, from, to_folder, to, flags); });
+}
+VITRAL_OWN(int, mkdir, (const char* path, mode_t mode)) {
+  static const auto real = next<int(const char*, mode_t)>("mkdir");
+  return on_path({"mkdir", absolute(path)}, [&] { return real(path, mode); });
+}
+VITRAL_OWN(int, link, (const char* from, const char* to)) {
+  static const auto real = next<int(const char*, const char*)>("link");
+  return on_path({"link", absolute(from), absolute(to)}, [&] { return real(from, to); });
+}
+VITRAL_OWN(int, unlink, (const char* path)) {
+  static const auto real = next<int(const char*)>("unlink");
+  return on_path({"unlink", absolute(path)}, [&] { return real(path); });
+}
+VITRAL_OWN(int, unlinkat, (int folder, const char* path, int flags)) {
+  static const auto real = next<int(int, const char*, int)>("unlinkat");
+  return on_path({"unlink", absolute(path, folder)}, [&] { return real(folder, path, flags); });
+}
+VITRAL_OWN(int, remove, (const char* path)) {
+  static const auto real = next<int(const char*)>("remove");
+  return on_path({"unlink", absolute(path)}, [&] { return real(path); });
+}
+VITRAL_OWN(int, rmdir, (const char* path)) {
+  static const auto real = next<int(const char*)>("rmdir");
+  return on_path({"unlink", absolute(path)}, [&] { return real(path); });
 }
 }
 
 namespace vitral::test {
 
-Fault::Fault(std::string call, int error, int k, std::string part, bool lasting) {
-  const std::lock_guard lock(mutex);
-  plan = {std::move(call), std::move(part), error, k, 0, lasting};
-  active = true;
+Fault::Fault(FaultPlan p) {
+  const std::lock_guard lock(state().mutex);
+  state().plan = std::move(p);
+  state().count = 0;
+  state().active = true;
 }
 
-Fault::~Fault() { active = false; }
+Fault::~Fault() {
+  const std::lock_guard lock(state().mutex);
+  state().active = false;
+}
 
 int Fault::count() const {
-  const std::lock_guard lock(mutex);
-  return plan.count;
+  const std::lock_guard lock(state().mutex);
+  return state().count;
+}
+
+void trace_calls(const std::string& file, const std::string& folder) {
+  static const auto open = next<int(const char*, int, ...)>("open");
+  const std::lock_guard lock(state().mutex);
+  state().traced_folder = folder;
+  state().trace = open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
 }
 
 }  // namespace vitral::test
