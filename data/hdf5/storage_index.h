@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/files/input_file.h"
+#include "data/hdf5/chunk_index.h"
 #include "data/hdf5/file.h"
 
 namespace vitral::data {
@@ -29,5 +30,8 @@ struct StorageIndex {
 /// For numbers, and for variable-length values, whose rows are then the references into the global heap.
 /// Every piece is checked to lie within the file (Error: truncated or damaged).
 StorageIndex index_storage(const H5File& file, const InputFile& bytes, const std::string& name);
+
+/// What the library says of a chunked dataset; for read_chunk_index(). Error: damaged.
+ChunkGrid describe_chunks(const H5File& file, const std::string& name);
 
 }  // namespace vitral::data

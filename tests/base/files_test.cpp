@@ -1,13 +1,17 @@
 // Files that are read, that grow, and journals of hours of work.
+#include <cstring>
+
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/files/append_file.h"
 #include "base/files/digest.h"
+#include "base/files/forward_reader.h"
 #include "base/files/input_file.h"
 #include "base/files/row_journal.h"
 #include "base/hash.h"
+#include "base/random.h"
 #include "tests/support.h"
 
 namespace vitral {
@@ -17,6 +21,31 @@ using test::bytes_of_file;
 using test::message_of;
 using test::put_file;
 using test::TempDir;
+
+TEST(ForwardReader, GivesTheBytesThatAreThere) {
+  const TempDir folder;
+  const std::string path = folder / "file";
+  Random random(3);
+  std::string bytes(3 << 20, 0);
+  for (char& c : bytes) c = static_cast<char>(random.next());
+  put_file(path, bytes);
+  const InputFile file(path);
+  ForwardReader reader(file);
+  const auto expect_at = [&](std::size_t at, std::size_t count) {
+    const unsigned char* const got = reader.read(at, count);
+    ASSERT_EQ(0, std::memcmp(got, bytes.data() + at, count)) << at << " " << count;
+  };
+  for (std::size_t at = 0; at + 100 <= bytes.size(); at += 100) expect_at(at, 100);  // all, in small pieces
+  for (int i = 0; i < 2000; ++i) {                                                   // in any order
+    const std::size_t at = random.below(bytes.size());
+    expect_at(at, 1 + random.below(std::min<std::size_t>(bytes.size() - at, 20000)));
+  }
+  expect_at(0, bytes.size());
+  expect_at(bytes.size() - 1, 1);
+  EXPECT_EQ(message_of([&] { reader.read(bytes.size() - 1, 2); }),
+            path + ": truncated at byte 3145728; copy it again");
+  expect_at(7, 1);
+}
 
 TEST(InputFile, ReadsWhatIsThereAndNamesWhatIsNot) {
   const TempDir folder;

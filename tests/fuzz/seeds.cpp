@@ -146,6 +146,14 @@ void datasets() {
   }
 }
 
+// Which file, which of its datasets, then an edit of a byte (chunk_index.cpp).
+void chunk_indexes() {
+  for (char file = 0; file < 5; ++file)
+    for (char dataset = 0; dataset < 24; ++dataset)
+      put("chunk_index", std::to_string(file) + "-" + std::to_string(dataset),
+          std::string{file, dataset, 1, dataset, 0, 9, 0} + std::string(8, '\1'));
+}
+
 // A shard with an image, a caption and what is left out.
 std::string archive_of(bool zip, bool gzip) {
   std::string bytes(1 << 16, 0);
@@ -210,6 +218,7 @@ int main(int argc, char** argv) {
     images();
     configurations();
     datasets();
+    chunk_indexes();
     texts();
     archives();
   } catch (const std::exception& e) {
