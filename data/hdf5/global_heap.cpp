@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/files/forward_reader.h"
 
 namespace vitral::data {
 namespace {
@@ -25,11 +26,10 @@ constexpr std::uint64_t header_bytes = 16;  // of a collection and of an object
 // the end), reference count, 4 reserved, size, data padded to 8 bytes.
 class Collection {
  public:
-  Collection(const InputFile& file, std::uint64_t offset, const std::string& what)
-      : file_(file), offset_(offset), what_(what) {
-    unsigned char header[header_bytes];
+  Collection(const InputFile& file, ForwardReader& reader, std::uint64_t offset, const std::string& what)
+      : file_(file), reader_(reader), offset_(offset), what_(what) {
     if (!file.holds(offset, header_bytes)) fail();
-    file.read(offset, header, header_bytes);
+    const unsigned char* const header = reader.read(offset, header_bytes);
     const auto size = load<std::uint64_t>(header + 8);
     if (std::memcmp(header, "GCOL\1", 5) != 0 || size < header_bytes || !file.holds(offset, size)) fail();
     end_ = offset + size;
@@ -40,9 +40,8 @@ class Collection {
   /// The places of all objects by number; length 0 where there is none.
   void objects(std::vector<HeapObject>& table) const {
     table.clear();
-    unsigned char header[header_bytes];
     for (std::uint64_t at = offset_ + header_bytes; end_ - at >= header_bytes;) {
-      file_.read(at, header, header_bytes);
+      const unsigned char* const header = reader_.read(at, header_bytes);
       const std::uint32_t number = load<std::uint16_t>(header);
       if (number == 0) return;
       const auto size = load<std::uint64_t>(header + 8);
@@ -62,6 +61,7 @@ class Collection {
 
  private:
   const InputFile& file_;
+  ForwardReader& reader_;
   std::uint64_t offset_, end_ = 0;
   const std::string& what_;
 };
@@ -80,6 +80,7 @@ std::vector<HeapObject> resolve_heap(const InputFile& file, std::uint64_t user_b
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::sort(order.begin(), order.end(),
             [&](std::size_t a, std::size_t b) { return references[a].address < references[b].address; });
+  ForwardReader reader(file);
   std::vector<HeapObject> objects;
   std::uint64_t previous_end = 0;
   for (std::size_t i = 0; i < order.size();) {
@@ -91,7 +92,7 @@ std::vector<HeapObject> resolve_heap(const InputFile& file, std::uint64_t user_b
     if (used) {
       std::uint64_t offset = 0;
       if (__builtin_add_overflow(address, user_block, &offset)) offset = ~std::uint64_t{0};
-      const Collection collection(file, offset, what);
+      const Collection collection(file, reader, offset, what);
       // Collections never overlap; believing so keeps the work within the size of the file.
       if (offset < previous_end) collection.fail();
       previous_end = collection.end();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/files/forward_reader.h"
 #include "data/hdf5/handle.h"
 
 namespace vitral::data {
@@ -64,15 +65,15 @@ std::vector<std::string> read_rows(const H5File& file, const InputFile& bytes, c
   const StorageIndex index = index_storage(file, bytes, name);
   if (!index.obstacle.empty()) return chosen(file.read_strings(name), as_it_is);
   std::uint64_t total = 0;
+  ForwardReader reader(bytes);  // one text is behind the other, mostly
   return chosen(resolve_heap_rows(file, bytes, index, name), [&](const HeapObject& object) {
     // No writer shares values among rows; a damaged file may say one long one a million times.
     if ((total += object.length) > bytes.size() && !rows)
       throw_error("{}: {} claims more text than the file has bytes, the file is damaged; write it again",
                   bytes.path(), name);
-    std::string text(object.length, '\0');
-    bytes.read(object.offset, text.data(), text.size());
-    text.resize(std::strlen(text.c_str()));  // some writers count the terminating zero
-    return text;
+    if (object.length == 0) return std::string();
+    const auto* const text = reinterpret_cast<const char*>(reader.read(object.offset, object.length));
+    return std::string(text, strnlen(text, object.length));  // some writers count the terminating zero
   });
 }
 
