@@ -1,61 +1,13 @@
 #include "data/dataset_writer.h"
 
-#include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "base/files/output_file.h"
 #include "data/dataset_file.h"
 #include "data/hdf5/file.h"
+#include "data/hdf5/row_writer.h"
 
 namespace vitral::data {
-namespace {
-
-constexpr std::int64_t buffer_bytes = 4 << 20;
-constexpr std::int64_t encoded_chunk = 1 << 20;
-
-// Collects rows of one dataset and appends them many at a time.
-class Rows {
- public:
-  Rows(H5File& file, std::string name, const Shape& row, DType dtype, std::int64_t chunk_rows)
-      : file_(&file),
-        name_(std::move(name)),
-        row_bytes_(static_cast<std::size_t>(row.numel()) * size_of(dtype)) {
-    file_->create_growing(name_, row, dtype, chunk_rows);
-    Shape shape{
-        std::clamp<std::int64_t>(buffer_bytes / static_cast<std::int64_t>(row_bytes_), 1, buffer_bytes)};
-    for (auto d : row) shape = shape.append(d);
-    buffer_ = Tensor(shape, dtype);
-  }
-
-  void add(const void* rows, std::size_t count) {
-    const auto* from = static_cast<const char*>(rows);
-    while (count > 0) {
-      const std::size_t n = std::min(count, static_cast<std::size_t>(buffer_.dim(0) - used_));
-      std::memcpy(static_cast<char*>(buffer_.raw()) + static_cast<std::size_t>(used_) * row_bytes_, from,
-                  n * row_bytes_);
-      used_ += static_cast<std::int64_t>(n);
-      from += n * row_bytes_;
-      count -= n;
-      if (used_ == buffer_.dim(0)) flush();
-    }
-  }
-
-  void flush() {
-    if (used_ > 0) file_->append(name_, buffer_.rows(0, used_));
-    used_ = 0;
-  }
-
- private:
-  H5File* file_;
-  std::string name_;
-  std::size_t row_bytes_;
-  Tensor buffer_;
-  std::int64_t used_ = 0;
-};
-
-}  // namespace
-
 struct DatasetWriter::State {
   State(const std::string& to, std::optional<Size> plain_size)
       : output(to), size(plain_size), file(H5File::create(output.partial())) {}
@@ -73,7 +25,7 @@ struct DatasetWriter::State {
   OutputFile output;
   std::optional<Size> size;
   H5File file;
-  std::vector<Rows> rows;  // images or bytes, then embeddings
+  std::vector<RowWriter> rows;  // images or bytes, then embeddings
   std::int64_t count = 0;
   std::vector<std::uint64_t> offsets{0};  // of encoded images
   std::vector<std::string> names, captions;
@@ -88,9 +40,10 @@ DatasetWriter::DatasetWriter(const std::string& path, std::optional<Size> plain)
   if (plain) {
     VITRAL_CHECK(plain->height > 0 && plain->width > 0, "dataset writer: images of {}x{} pixels have none",
                  plain->width, plain->height);
-    s.rows.emplace_back(s.file, "/images", Shape{plain->height, plain->width, 3}, DType::uint8, 1);
+    s.rows.emplace_back(s.file, "/images", Shape{plain->height, plain->width, 3}, DType::uint8);
   } else {
-    s.rows.emplace_back(s.file, "/encoded/bytes", Shape{}, DType::uint8, encoded_chunk);
+    constexpr std::int64_t chunk_bytes = 1 << 20;
+    s.rows.emplace_back(s.file, "/encoded/bytes", Shape{}, DType::uint8, chunk_bytes);
   }
 }
 
@@ -115,8 +68,7 @@ void DatasetWriter::State::add_row(const void* data, std::size_t n, const std::s
                  embedding.shape(), count, width > 0 ? fmt::format("{}", width) : "D");
     if (count == 0) {
       width = embedding.numel();
-      rows.emplace_back(file, "/embeddings", Shape{width}, DType::float32,
-                        std::max<std::int64_t>((64 << 10) / (4 * width), 1));
+      rows.emplace_back(file, "/embeddings", Shape{width}, DType::float32);
     }
     rows[1].add(embedding.raw(), 1);
   }
@@ -159,7 +111,7 @@ void DatasetWriter::set_attribute(const std::string& name, const std::string& va
 void DatasetWriter::finish() {
   State& s = *state_;
   VITRAL_CHECK(!s.finished, "dataset writer: {} is finished", s.output.path());
-  for (auto& rows : s.rows) rows.flush();
+  for (auto& rows : s.rows) rows.finish();
   if (!s.size) s.file.write_uint64("/encoded/offsets", s.offsets, {s.count + 1});
   if (!s.names.empty()) s.file.write_strings("/names", s.names);
   if (!s.captions.empty()) {

@@ -1,5 +1,5 @@
-// Writes a dataset file as vitral writes it: plain /images chunked one image a chunk, or image files
-// end to end in /encoded; images stream to the disk as they come.
+// Writes a dataset file as vitral writes it: plain /images in chunks of one image, or of some that are
+// small, or image files end to end in /encoded; images stream to the disk as they come.
 //
 //   DatasetWriter writer("train.h5", DatasetWriter::Size{64, 64});       // std::nullopt: encoded files
 //   writer.add_image(image, "cat.jpg", embedding);

@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "data/embedding_journal.h"
 #include "data/hdf5/file.h"
+#include "data/hdf5/row_writer.h"
 #include "infer/read_images.h"
 
 namespace vitral::infer {
@@ -143,9 +144,11 @@ class Embedding {
 
   void write(const data::EmbeddingJournal& journal, OutputFile& output) {
     data::H5File file = data::H5File::create(output.partial());
-    file.create_growing("/embeddings", {row_.width}, DType::float32, 256);
-    file.create_growing("/probs", {row_.tokens}, DType::float32, 256);
-    if (row_.patches) file.create_growing("/patch_embeddings", {row_.tokens, row_.width}, DType::float32, 1);
+    data::RowWriter embeddings(file, "/embeddings", {row_.width}, DType::float32);
+    data::RowWriter probs(file, "/probs", {row_.tokens}, DType::float32);
+    std::optional<data::RowWriter> patches;
+    if (row_.patches)
+      patches.emplace(file, "/patch_embeddings", Shape{row_.tokens, row_.width}, DType::float32);
     std::vector<std::string> names;
     for (std::int64_t begin = 0; begin < summary_.found; begin += options_.batch_size) {
       const std::int64_t count = std::min(options_.batch_size, summary_.found - begin);
@@ -160,12 +163,14 @@ class Embedding {
         names.push_back(images_[static_cast<std::size_t>(begin + i)].name);
       }
       if (usable.empty()) continue;
-      file.append("/embeddings", row_.part(rows, usable, 1, {row_.width}));
-      file.append("/probs", row_.part(rows, usable, 1 + row_.width, {row_.tokens}));
-      if (row_.patches)
-        file.append("/patch_embeddings",
-                    row_.part(rows, usable, 1 + row_.width + row_.tokens, {row_.tokens, row_.width}));
+      embeddings.add(row_.part(rows, usable, 1, {row_.width}));
+      probs.add(row_.part(rows, usable, 1 + row_.width, {row_.tokens}));
+      if (patches)
+        patches->add(row_.part(rows, usable, 1 + row_.width + row_.tokens, {row_.tokens, row_.width}));
     }
+    embeddings.finish();
+    probs.finish();
+    if (patches) patches->finish();
     summary_.embedded = static_cast<std::int64_t>(names.size());
     if (names.empty()) return;
     file.write_strings("/names", names);

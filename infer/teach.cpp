@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "data/embedding_journal.h"
 #include "data/hdf5/file.h"
+#include "data/hdf5/row_writer.h"
 #include "data/images/augment.h"
 #include "data/images/image.h"
 #include "data/images/transform.h"
@@ -166,10 +167,11 @@ std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int
 void copy_rows(data::H5File& file, const std::string& name, const data::EmbeddingJournal& journal,
                const Shape& row, DType dtype) {
   const std::int64_t row_bytes = row.numel() * static_cast<std::int64_t>(size_of(dtype));
-  file.create_growing(name, row, dtype, std::max<std::int64_t>((64 << 10) / row_bytes, 1));
+  data::RowWriter rows(file, name, row, dtype);
   const std::int64_t block = std::max<std::int64_t>(block_bytes / row_bytes, 1);
   for (std::int64_t i = 0; i < journal.rows(); i += block)
-    file.append(name, journal.read(i, std::min(block, journal.rows() - i)));
+    rows.add(journal.read(i, std::min(block, journal.rows() - i)));
+  rows.finish();
 }
 
 void describe_rows(data::H5File& file, std::int64_t images, int size, const models::ImageEncoder& teacher,

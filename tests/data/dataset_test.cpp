@@ -334,7 +334,7 @@ TEST(DatasetWriter, PlainRoundTrip) {
   }
   EXPECT_EQ(d.teacher(), "t");
   EXPECT_EQ(d.concepts()->boxes.to_vector(), (std::vector<double>{0, 0, 1, 0.5}));
-  EXPECT_NE(d.description().find("chunks of 1 row, read directly"), std::string::npos);
+  EXPECT_NE(d.description().find("chunks of 300 rows, read directly"), std::string::npos);
 }
 
 TEST(DatasetWriter, EncodedWithViewsRoundTrip) {

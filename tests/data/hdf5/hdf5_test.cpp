@@ -1,4 +1,5 @@
 #include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <thread>
 
@@ -13,6 +14,7 @@
 #include "base/files/input_file.h"
 #include "data/dataset.h"
 #include "data/hdf5/file.h"
+#include "data/hdf5/row_writer.h"
 #include "data/hdf5/rows.h"
 #include "tests/support.h"
 
@@ -147,6 +149,35 @@ TEST(Hdf5, FilesThatCannotBeReadNow) {
   const std::string message = message_of([&] { H5File::open(path); });
   ASSERT_TRUE(me != 0 || ::seteuid(me) == 0);
   EXPECT_EQ(message, path + ": cannot be read: Permission denied; check the path and its permissions");
+}
+
+// Chunks of 64 KiB, or of one row that is longer, or of all rows where there are few; the buffer is 4 MiB.
+TEST(Hdf5, RowsAreWrittenInWholeChunks) {
+  const TempDir dir;
+  const std::string path = dir / "a.h5";
+  struct Case {
+    std::int64_t row_bytes, rows, at_once;
+    const char* layout;
+  };
+  for (const Case& c : {Case{1, 0, 1, "chunks of 1 row"}, Case{100, 7, 3, "chunks of 7 rows"},
+                        Case{1000, 9001, 70, "chunks of 65 rows"}, Case{70000, 150, 1, "chunks of 1 row"},
+                        Case{5 << 20, 3, 2, "chunks of 1 row"}}) {
+    Tensor all({c.rows, c.row_bytes}, DType::uint8);
+    for (std::int64_t i = 0; i < all.numel(); ++i)
+      all.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i % 251 + i / c.row_bytes);
+    H5File file = H5File::create(path);
+    RowWriter rows(file, "/rows", {c.row_bytes}, DType::uint8);
+    for (std::int64_t i = 0; i < c.rows; i += c.at_once)
+      rows.add(all.rows(i, std::min(i + c.at_once, c.rows)));
+    rows.finish();
+    file.close();
+    const H5File written = H5File::open(path);
+    EXPECT_EQ(written.shape("/rows"), (Shape{c.rows, c.row_bytes}));
+    const Tensor read = written.read("/rows");
+    EXPECT_TRUE(all.numel() == 0 ||
+                std::memcmp(read.raw(), all.raw(), static_cast<std::size_t>(all.bytes())) == 0);
+    EXPECT_EQ(index_storage(written, InputFile(path), "/rows").layout, c.layout);
+  }
 }
 
 // A dataset uint8 [4,100] of chunks of one row behind a filter, whose name and number the file keeps.
