@@ -34,12 +34,12 @@ Case::~Case() {
 void Case::take(const std::string& name, const std::string& as) {
   const std::string to = *this / (as.empty() ? name : as);
   fs::create_directories(fs::path(to).parent_path());
-  fs::copy(shop / name, to, fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+  copy_with_times(shop / name, to);
 }
 
 std::unique_ptr<Program> Case::start(const Command& c) {
   // What the commands change is needed once more where a finding is made again.
-  if (steps_.empty()) fs::copy(files_, root_ + "/input", fs::copy_options::recursive);
+  if (steps_.empty()) copy_with_times(files_, root_ + "/input");
   steps_.push_back(shell_line(c));
   return std::make_unique<Program>(shop.tools, files_, c);
 }
@@ -75,9 +75,8 @@ bool Case::expect_one_line(const Result& r) {
 void Case::keep(const std::string& to) const {
   fs::remove_all(to);
   fs::create_directories(to);
-  const auto copy = fs::copy_options::recursive | fs::copy_options::copy_symlinks;
-  if (fs::exists(root_ + "/input")) fs::copy(root_ + "/input", to + "/input", copy);
-  fs::copy(files_, to + "/left", copy);
+  if (fs::exists(root_ + "/input")) copy_with_times(root_ + "/input", to + "/input");
+  copy_with_times(files_, to + "/left");
   std::string text = fmt::format("scripts/torture {}\n", id_);
   for (const auto& failure : failures_) text += "\n" + failure + "\n";
   test::put_file(to + "/finding.txt", text);
@@ -89,7 +88,7 @@ void Case::keep(const std::string& to) const {
   script += fmt::format("VITRAL=${{VITRAL:-{}}} SHIM=${{SHIM:-{}}}\n", shop.tools.vitral, shop.tools.shim);
   script +=
       "export LC_ALL=C OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000\n"
-      "folder=$(mktemp -d) && cp -r \"$here/input/.\" \"$folder\" && cd \"$folder\" && echo \"in $folder\"\n";
+      "folder=$(mktemp -d) && cp -a \"$here/input/.\" \"$folder\" && cd \"$folder\" && echo \"in $folder\"\n";
   for (const auto& step : steps_) script += step + "\n";
   test::put_file(to + "/run.sh", script);
   fs::permissions(to + "/run.sh", fs::perms::owner_exec, fs::perm_options::add);

@@ -6,7 +6,7 @@
 namespace vitral::torture {
 
 /// Of every file under a folder, by its name there: its contents or their checksum, without what depends on
-/// the clock (times in metrics.jsonl and in reports; TensorBoard's files are left out). HDF5 files by what
+/// the clock (times in metrics.jsonl; TensorBoard's files are left out). HDF5 files by what
 /// they hold: datasets and attributes. A file that cannot be read says why.
 using Outcome = std::map<std::string, std::string>;
 Outcome outcome_of(const std::string& folder);

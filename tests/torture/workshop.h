@@ -23,4 +23,7 @@ class Workshop {
   Result run(const Command& command) const;
 };
 
+/// A file or folder with the times of its files, which journals remember.
+void copy_with_times(const std::string& from, const std::string& to);
+
 }  // namespace vitral::torture
