@@ -65,6 +65,10 @@ void InputFile::read(std::uint64_t offset, void* to, std::size_t bytes) const {
                          std::strerror(errno));
 }
 
+void InputFile::prefetch(std::uint64_t offset, std::uint64_t bytes) const {
+  ::posix_fadvise(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
+}
+
 std::shared_ptr<char> InputFile::map() const {
   VITRAL_CHECK(size_ > 0, "{}: is empty; copy it again", path_);
   const std::uint64_t bytes = size_;

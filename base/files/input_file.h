@@ -36,6 +36,8 @@ class InputFile {
   int lock_problem() const;
   /// Fills `to` with exactly `bytes` bytes from `offset`. Error: the file ends before; ReadError.
   void read(std::uint64_t offset, void* to, std::size_t bytes) const;
+  /// These bytes will be read soon: the system may fetch them from the disk meanwhile.
+  void prefetch(std::uint64_t offset, std::uint64_t bytes) const;
   /// The whole file as memory, which must not be empty: pages come from the disk when they are touched, what
   /// is written into them stays in this process. It remains as it was when the file is removed or another
   /// takes its name; where another program shortens this very file, touching what is gone raises SIGBUS.

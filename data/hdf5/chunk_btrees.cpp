@@ -11,15 +11,21 @@ struct Node {
   std::uint64_t records = 0;  // version 2: told by the node above
 };
 
-// Level by level, the nodes of each in the order of the file. `read` takes a node, how many levels are below
-// it, and a list for its children.
+// Level by level, the nodes of each in the order of the file, which the disk is told ahead: it fetches many
+// at once. `read` takes a node, how many levels are below it, and a list for its children.
 template <class Read>
-void walk(const Node& root, std::uint64_t depth, Read&& read) {
+void walk(const Metadata& metadata, std::uint64_t node_bytes, const Node& root, std::uint64_t depth,
+          Read&& read) {
+  constexpr std::size_t ahead = 256;
   std::vector<Node> level{root}, below;
   for (;; --depth) {
     std::sort(level.begin(), level.end(), [](const Node& a, const Node& b) { return a.address < b.address; });
     below.clear();
-    for (const Node& node : level) read(node, depth, below);
+    for (std::size_t i = 0, told = 0; i < level.size(); ++i) {
+      for (; told < std::min(i + ahead, level.size()); ++told)
+        metadata.prefetch(level[told].address, node_bytes);
+      read(level[i], depth, below);
+    }
     if (depth == 0) return;
     std::swap(level, below);
   }
@@ -38,28 +44,29 @@ void walk_btree_1(Metadata& metadata, std::uint64_t root, const ChunkGrid& grid,
     return node.number(1);
   };
   Fields top = metadata.read(root, head_bytes);
-  walk({root}, head(top), [&](const Node& at, std::uint64_t depth, std::vector<Node>& below) {
-    Fields node = metadata.read(at.address, node_bytes);
-    if (head(node) != depth) node.damaged();
-    const std::uint64_t used = node.number(2);
-    if (used > most) node.damaged();
-    node.skip(2 * address_bytes);  // siblings
-    for (std::uint64_t i = 0; i < used; ++i) {
-      const std::uint64_t bytes = node.number(4);
-      node.skip(4);
-      const std::uint64_t row = node.number(8);
-      std::uint64_t elsewhere = 0;  // the chunk is not of the first column
-      for (std::size_t d = 1; d < rank; ++d) elsewhere |= node.number(8);
-      node.skip(8);
-      const std::uint64_t child = node.address();
-      if (depth > 0) {
-        below.push_back({child});
-      } else if (elsewhere == 0) {
-        if (bytes < grid.chunk_bytes || row % grid.chunk[0] != 0) node.damaged();
-        out.set(row / grid.chunk[0], child);
-      }
-    }
-  });
+  walk(metadata, node_bytes, {root}, head(top),
+       [&](const Node& at, std::uint64_t depth, std::vector<Node>& below) {
+         Fields node = metadata.read(at.address, node_bytes);
+         if (head(node) != depth) node.damaged();
+         const std::uint64_t used = node.number(2);
+         if (used > most) node.damaged();
+         node.skip(2 * address_bytes);  // siblings
+         for (std::uint64_t i = 0; i < used; ++i) {
+           const std::uint64_t bytes = node.number(4);
+           node.skip(4);
+           const std::uint64_t row = node.number(8);
+           std::uint64_t elsewhere = 0;  // the chunk is not of the first column
+           for (std::size_t d = 1; d < rank; ++d) elsewhere |= node.number(8);
+           node.skip(8);
+           const std::uint64_t child = node.address();
+           if (depth > 0) {
+             below.push_back({child});
+           } else if (elsewhere == 0) {
+             if (bytes < grid.chunk_bytes || row % grid.chunk[0] != 0) node.damaged();
+             out.set(row / grid.chunk[0], child);
+           }
+         }
+       });
 }
 
 void walk_btree_2(Metadata& metadata, std::uint64_t header, const ChunkGrid& grid, ChunkOffsets& out) {
@@ -92,26 +99,27 @@ void walk_btree_2(Metadata& metadata, std::uint64_t header, const ChunkGrid& gri
     total_bytes.push_back(bytes_for(most));
   }
 
-  walk({root, records}, depth, [&](const Node& at, std::uint64_t level, std::vector<Node>& below) {
-    const unsigned branch_bytes = level > 0 ? total_bytes[level - 1] : 0;
-    const std::uint64_t pointers = level > 0 ? at.records + 1 : 0;
-    const std::uint64_t bytes =
-        fixed_bytes + at.records * record_bytes + pointers * (address_bytes + count_bytes + branch_bytes);
-    if (at.records > node_bytes || bytes > node_bytes) metadata.damaged(at.address);
-    Fields node = metadata.read_with_checksum(at.address, bytes);
-    node.expect(level > 0 ? std::string_view("BTIN\0\12", 6) : std::string_view("BTLF\0\12", 6));
-    for (std::uint64_t i = 0; i < at.records; ++i) {
-      const std::uint64_t chunk_address = node.address(), chunk = node.number(8);
-      std::uint64_t elsewhere = 0;
-      for (std::size_t d = 1; d < rank; ++d) elsewhere |= node.number(8);
-      if (elsewhere == 0) out.set(chunk, chunk_address);
-    }
-    for (std::uint64_t i = 0; i < pointers; ++i) {
-      const std::uint64_t child = node.address();
-      below.push_back({child, node.number(count_bytes)});
-      node.skip(branch_bytes);
-    }
-  });
+  walk(metadata, node_bytes, {root, records}, depth,
+       [&](const Node& at, std::uint64_t level, std::vector<Node>& below) {
+         const unsigned branch_bytes = level > 0 ? total_bytes[level - 1] : 0;
+         const std::uint64_t pointers = level > 0 ? at.records + 1 : 0;
+         const std::uint64_t bytes = fixed_bytes + at.records * record_bytes +
+                                     pointers * (address_bytes + count_bytes + branch_bytes);
+         if (at.records > node_bytes || bytes > node_bytes) metadata.damaged(at.address);
+         Fields node = metadata.read_with_checksum(at.address, bytes);
+         node.expect(level > 0 ? std::string_view("BTIN\0\12", 6) : std::string_view("BTLF\0\12", 6));
+         for (std::uint64_t i = 0; i < at.records; ++i) {
+           const std::uint64_t chunk_address = node.address(), chunk = node.number(8);
+           std::uint64_t elsewhere = 0;
+           for (std::size_t d = 1; d < rank; ++d) elsewhere |= node.number(8);
+           if (elsewhere == 0) out.set(chunk, chunk_address);
+         }
+         for (std::uint64_t i = 0; i < pointers; ++i) {
+           const std::uint64_t child = node.address();
+           below.push_back({child, node.number(count_bytes)});
+           node.skip(branch_bytes);
+         }
+       });
 }
 
 }  // namespace vitral::data

@@ -68,7 +68,7 @@ class Collection {
 
 }  // namespace
 
-HeapReference parse_heap_reference(const unsigned char bytes[16]) {
+HeapReference parse_heap_reference(const unsigned char bytes[heap_reference_bytes]) {
   return {load<std::uint32_t>(bytes), load<std::uint64_t>(bytes + 4), load<std::uint32_t>(bytes + 12)};
 }
 

@@ -9,7 +9,8 @@
 
 namespace vitral::data {
 
-/// A variable-length value as its dataset stores it: 16 bytes, little-endian.
+/// A variable-length value as its dataset stores it, little-endian.
+constexpr std::size_t heap_reference_bytes = 16;
 struct HeapReference {
   std::uint32_t length = 0;   // elements; here of one byte
   std::uint64_t address = 0;  // of the collection, from the end of the user block
@@ -21,7 +22,7 @@ struct HeapObject {
   std::uint32_t length = 0;  // bytes
 };
 
-HeapReference parse_heap_reference(const unsigned char bytes[16]);
+HeapReference parse_heap_reference(const unsigned char bytes[heap_reference_bytes]);
 
 /// Where the values lie, in the order of the references. Reads every collection once. Error, naming `what`: a
 /// reference to nothing, collections that overlap or leave the file.

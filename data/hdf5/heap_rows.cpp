@@ -16,16 +16,11 @@ std::vector<HeapReference> read_references(const InputFile& bytes, const Storage
     throw_error("{}: {} claims {} rows in a file of {} bytes, the file is damaged; write it again",
                 bytes.path(), name, count, bytes.size());
   std::vector<HeapReference> all(count);
-  constexpr std::size_t block = 1024;
-  std::vector<unsigned char> raw(16 * block);
-  for (std::size_t first = 0; first < count; first += block) {
-    const std::size_t n = std::min(block, count - first);
-    const auto row = static_cast<std::int64_t>(first);
-    const bool whole = index.read(bytes, row, static_cast<std::int64_t>(n), raw.data());
-    for (std::size_t k = 0; k < n; ++k)
-      if (whole || index.read(bytes, row + static_cast<std::int64_t>(k), 1, raw.data() + 16 * k))
-        all[first + k] = parse_heap_reference(raw.data() + 16 * k);
-  }
+  ForwardReader reader(bytes);
+  for (std::size_t row = 0; row < count; ++row)
+    if (const std::uint64_t offset = index.offset_of(static_cast<std::int64_t>(row));
+        offset != StorageIndex::unwritten)
+      all[row] = parse_heap_reference(reader.read(offset, heap_reference_bytes));
   return all;
 }
 

@@ -66,6 +66,10 @@ class Metadata {
   Fields read(std::uint64_t address, std::uint64_t bytes);
   /// The same for one that ends with a checksum, which must be right and is left out.
   Fields read_with_checksum(std::uint64_t address, std::uint64_t bytes);
+  /// This structure will be read soon.
+  void prefetch(std::uint64_t address, std::uint64_t bytes) const {
+    file_.prefetch(address + format.user_block, bytes);
+  }
   [[noreturn]] void damaged(std::uint64_t address) const;
 
  private:

@@ -167,15 +167,19 @@ StorageIndex index_storage(const H5File& file, const InputFile& bytes, const std
   return index;
 }
 
+std::uint64_t StorageIndex::offset_of(std::int64_t row) const {
+  const std::uint64_t piece = pieces[static_cast<std::size_t>(row / rows_a_piece)];
+  return piece == unwritten ? unwritten : piece + static_cast<std::uint64_t>(row % rows_a_piece) * row_bytes;
+}
+
 bool StorageIndex::read(const InputFile& file, std::int64_t first, std::int64_t count, void* to) const {
   auto* bytes = static_cast<char*>(to);
   while (count > 0) {
-    const std::uint64_t piece = pieces[static_cast<std::size_t>(first / rows_a_piece)];
-    if (piece == unwritten) return false;
-    const std::int64_t in_piece = first % rows_a_piece;
-    const std::int64_t n = std::min(count, rows_a_piece - in_piece);
+    const std::uint64_t offset = offset_of(first);
+    if (offset == unwritten) return false;
+    const std::int64_t n = std::min(count, rows_a_piece - first % rows_a_piece);
     const std::size_t length = static_cast<std::size_t>(n) * row_bytes;
-    file.read(piece + static_cast<std::uint64_t>(in_piece) * row_bytes, bytes, length);
+    file.read(offset, bytes, length);
     bytes += length;
     first += n;
     count -= n;

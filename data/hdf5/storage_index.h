@@ -21,6 +21,8 @@ struct StorageIndex {
   std::string layout;                 // "contiguous", "chunks of 1 row", ...
   std::string obstacle;               // why the rows cannot be read by pread; empty: they can
 
+  /// Of a row, or `unwritten`.
+  std::uint64_t offset_of(std::int64_t row) const;
   /// Reads rows [first, first + count). False, and nothing useful in `to`, where one was never written.
   bool read(const InputFile& file, std::int64_t first, std::int64_t count, void* to) const;
   /// Rows that were never written: they read as the dataset's fill value.

@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
                                load_base("user_block"), load_base("small_addresses")};
   if (size < 2) return -1;
   const Base& base = bases[data[0] % std::size(bases)];
-  const auto& [name, grid] = base.datasets[data[1] % base.datasets.size()];
+  const auto& dataset = base.datasets[data[1] % base.datasets.size()];
   std::string bytes = base.bytes;
   constexpr std::size_t edit_bytes = 13;
   for (std::size_t at = 2; at + edit_bytes <= size; at += edit_bytes) {
@@ -51,6 +51,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   }
   const std::string& path =
       fuzz::file_of({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
-  fuzz::check(bytes.size(), 64, [&] { data::read_chunk_index(InputFile(path), name, grid); });
+  fuzz::check(bytes.size(), 64,
+              [&] { data::read_chunk_index(InputFile(path), dataset.first, dataset.second); });
   return 0;
 }
