@@ -50,7 +50,7 @@ DatasetFile::DatasetFile(const std::string& path_, const DatasetNames& names_)
   auto bytes = std::make_shared<const InputFile>(path);
   // First what is quickly seen to be wrong, then the index of every row.
   find_images(*file);
-  const bool of_files = images_name == "/encoded" || EncodedReader::fits(*file, images_name);
+  const bool of_files = images_name == "/encoded" || file->holds_files(images_name);
   if (of_files) {
     encoded.emplace(file, bytes, images_name);
     size = encoded->size();

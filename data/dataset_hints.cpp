@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "data/encoded.h"
 
 namespace vitral::data {
 namespace {
@@ -82,7 +81,7 @@ std::string images_hint(const H5File& file) {
   const auto entries = entries_of(file);
   std::vector<std::string> found;
   for (const Entry& e : entries)
-    if ((is_uint8(e.type) && e.shape.rank() == 4 && e.shape[3] == 3) || EncodedReader::fits(file, e.name))
+    if ((is_uint8(e.type) && e.shape.rank() == 4 && e.shape[3] == 3) || file.holds_files(e.name))
       found.push_back(e.name);
   if (!found.empty()) return would_do(file, found, "/images");
   for (const Entry& e : entries)

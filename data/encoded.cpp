@@ -1,8 +1,5 @@
 #include "data/encoded.h"
 
-#include <mutex>
-
-#include "data/hdf5/handle.h"
 #include "data/hdf5/heap_rows.h"
 #include "data/hdf5/rows.h"
 
@@ -30,14 +27,6 @@ void check_flat(const H5File& file, const std::string& name) {
     throw_error<UsageError>("{}: {} must be uint8 [total]", file.path(), bytes);
   if (file.shape(offsets).rank() != 1 || file.dtype(offsets) != DType::int64)
     throw_error<UsageError>("{}: {} must be uint64 [N+1]", file.path(), offsets);
-}
-
-bool is_variable_length(const H5File& file, const std::string& name, hid_t dataset) {
-  const Handle type(H5Dget_type(dataset), H5Tclose);
-  const bool is_vlen = H5Tget_class(type) == H5T_VLEN;
-  const Handle element(is_vlen ? H5Tget_super(type) : -1, H5Tclose);
-  return is_vlen && H5Tget_class(element) == H5T_INTEGER && H5Tget_size(element) == 1 &&
-         H5Tget_sign(element) == H5T_SGN_NONE && file.shape(name).rank() == 1;
 }
 
 class Flat : public EncodedReader::Source {
@@ -80,13 +69,16 @@ class Flat : public EncodedReader::Source {
 class VariableLength : public EncodedReader::Source {
  public:
   VariableLength(const FilePtr& file, const BytesPtr& bytes, const std::string& name)
-      : file_(file), bytes_(bytes), name_(name), dataset_(open_dataset(*file, name)) {
+      : file_(file), bytes_(bytes), name_(name), layout_(file->layout(name)) {
     const std::string& path = file->path();
-    if (!is_variable_length(*file, name, dataset_))
+    if (!layout_.files)
       throw_error<UsageError>("{}: {} must be variable-length uint8 [N], or a group with bytes and offsets",
                               path, name);
-    index_ = index_storage(*file, *bytes, name);
-    if (index_.obstacle.empty()) objects_ = resolve_heap_rows(*file, *bytes, index_, name);
+    index_ = index_storage(*file, *bytes, name, layout_);
+    if (index_.obstacle.empty()) {
+      objects_ = resolve_heap_rows(*bytes, index_, layout_, name);
+      file_.reset();  // the last one ends the child
+    }
     for (std::size_t i = 0; i < objects_.size(); ++i)
       if (objects_[i].length > longest)
         throw_error<UsageError>("{}: {} image {} is {} bytes long, at most 2^30 are read", path, name, i,
@@ -95,7 +87,10 @@ class VariableLength : public EncodedReader::Source {
 
   std::int64_t size() const override { return index_.rows; }
   void read(std::int64_t i, std::vector<std::uint8_t>& to) const override {
-    if (!index_.obstacle.empty()) return read_by_library(i, to);
+    if (file_) {
+      to = file_->read_bytes(name_, layout_, i);
+      return;
+    }
     const HeapObject& object = objects_[static_cast<std::size_t>(i)];
     to.resize(object.length);
     bytes_->read(object.offset, to.data(), object.length);
@@ -107,42 +102,18 @@ class VariableLength : public EncodedReader::Source {
   }
 
  private:
-  void read_by_library(std::int64_t i, std::vector<std::uint8_t>& to) const {
-    const auto lock = lock_hdf5();
-    const Handle space(H5Dget_space(dataset_), H5Sclose);
-    const auto row = static_cast<hsize_t>(i);
-    const hsize_t one = 1;
-    H5Sselect_hyperslab(space, H5S_SELECT_SET, &row, nullptr, &one, nullptr);
-    const Handle memory(H5Screate_simple(1, &one, nullptr), H5Sclose);
-    const Handle type(H5Tvlen_create(H5T_NATIVE_UINT8), H5Tclose);
-    hvl_t value{};
-    if (H5Dread(dataset_, type, memory, space, H5P_DEFAULT, &value) < 0)
-      throw_error("{}: {} row {} cannot be read; the file is damaged", file_->path(), name_, i);
-    const auto* from = static_cast<const std::uint8_t*>(value.p);
-    to.assign(from, from + (from ? value.len : 0));
-    H5Dvlen_reclaim(type, memory, H5P_DEFAULT, &value);
-  }
-
-  FilePtr file_;
+  FilePtr file_;  // where the library must read
   BytesPtr bytes_;
   std::string name_;
-  Handle dataset_;
+  H5Layout layout_;
   StorageIndex index_;
   std::vector<HeapObject> objects_;
 };
 
 }  // namespace
 
-bool EncodedReader::fits(const H5File& file, const std::string& name) {
-  if (file.is_group(name)) return file.has(name + "/bytes") && file.has(name + "/offsets");
-  const Handle dataset(file.has(name) ? H5Dopen2(file.id(), name.c_str(), H5P_DEFAULT) : -1, H5Dclose);
-  return dataset >= 0 && is_variable_length(file, name, dataset);
-}
-
 EncodedReader::EncodedReader(const FilePtr& file, const BytesPtr& bytes, const std::string& name) {
-  const Handle object(H5Oopen(file->id(), name.c_str(), H5P_DEFAULT), H5Oclose);
-  if (object < 0) throw_error("{}: {} cannot be read; the file is damaged", file->path(), name);
-  if (H5Iget_type(object) == H5I_GROUP) {
+  if (file->is_group(name)) {
     check_flat(*file, name);
     source_ = std::make_unique<Flat>(file, bytes, name);
   } else {

@@ -18,9 +18,8 @@ namespace vitral::data {
 
 class EncodedReader {
  public:
-  /// Whether it is one of the two forms.
-  static bool fits(const H5File& file, const std::string& name);
-  /// UsageError: it is neither; Error: offsets or references that do not fit the file.
+  /// UsageError: it is neither form (H5File::holds_files()); Error: offsets or references that do not fit the
+  /// file.
   EncodedReader(const std::shared_ptr<const H5File>& file, const std::shared_ptr<const InputFile>& bytes,
                 const std::string& name);
   ~EncodedReader();

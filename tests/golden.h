@@ -59,7 +59,8 @@ inline State read_group(const data::H5File& file, const std::string& group) {
 
 /// A number or a bool among the attributes of a file.
 inline double number_attribute(const data::H5File& file, const char* name) {
-  const hid_t attribute = H5Aopen(file.id(), name, H5P_DEFAULT), type = H5Aget_type(attribute);
+  const hid_t id = H5Fopen(file.path().c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
+  const hid_t attribute = H5Aopen(id, name, H5P_DEFAULT), type = H5Aget_type(attribute);
   double number = 0;
   signed char flag = 0;  // h5py writes a bool as an enumeration
   const bool is_bool = H5Tget_class(type) == H5T_ENUM;
@@ -68,6 +69,7 @@ inline double number_attribute(const data::H5File& file, const char* name) {
   EXPECT_GE(status, 0) << file.path() << " " << name;
   H5Tclose(type);
   H5Aclose(attribute);
+  H5Fclose(id);
   return is_bool ? flag : number;
 }
 

@@ -1,4 +1,4 @@
-// The rule of direction: base <- base/files; base <- tensor <- autograd <- nn <- models <- train, infer <-
+// The rule of direction: base <- base/files <- base/process; base <- tensor <- autograd <- nn <- models <- train, infer <-
 // cli, and tensor <- data <- models. Nothing points back. The table says what the files of a folder may
 // include besides their own folder; a folder without a row belongs to the one above it.
 #include <filesystem>
@@ -29,6 +29,7 @@ const Folders models = networks + rooms_of_data + Folders{"data", "models"};
 const std::map<std::string, Folders> may_include{
     {"base", {}},
     {"base/files", {"base"}},
+    {"base/process", {"base", "base/files"}},
     {"tensor", {"base", "tensor/ops"}},
     {"tensor/ops", {"base", "tensor"}},
     {"tensor/cpu", tensors},
@@ -36,7 +37,7 @@ const std::map<std::string, Folders> may_include{
     {"autograd", tensors},
     {"nn", networks},
     {"data", tensors + rooms_of_data},
-    {"data/hdf5", tensors},
+    {"data/hdf5", tensors + Folders{"base/process"}},
     {"data/images", tensors},
     {"data/text", tensors},
     {"data/weights", tensors},

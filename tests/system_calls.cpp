@@ -1,6 +1,7 @@
 #include "tests/system_calls.h"
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdarg>
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <functional>
 #include <mutex>
+#include <new>
 #include <string_view>
 
 #include <dlfcn.h>
@@ -26,7 +28,10 @@ struct State {
   std::mutex mutex;
   bool active = false;
   FaultPlan plan;
-  int count = 0;
+  // In memory that children share, who count with their parent.
+  std::atomic<int>& count =
+      *new (::mmap(nullptr, sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))
+          std::atomic<int>;
   int trace = -1;
   std::string traced_folder;
   // Of open files. Not asked of /proc: a process that may not call readlink (seccomp) opens files, too.
@@ -120,7 +125,7 @@ bool is_planned(const Call& call) {
 
 [[noreturn]] void end_process() {
   ::kill(::getpid(), SIGKILL);
-  for (;;) ::pause();
+  ::_exit(128 + SIGKILL);  // a child that may not send signals
 }
 
 // real(part) makes the call: whole, or (of what moves bytes, part) half of it.

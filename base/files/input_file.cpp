@@ -51,11 +51,7 @@ InputFile::InputFile(std::string path) : path_(std::move(path)), descriptor_(ope
   size_ = static_cast<std::uint64_t>(status.st_size);
 }
 
-int InputFile::lock_problem() const {
-  if (::flock(descriptor_, LOCK_SH | LOCK_NB) != 0) return errno;
-  ::flock(descriptor_, LOCK_UN);
-  return 0;
-}
+int InputFile::lock_to_read() const { return ::flock(descriptor_, LOCK_SH | LOCK_NB) == 0 ? 0 : errno; }
 
 void InputFile::read(std::uint64_t offset, void* to, std::size_t bytes) const {
   const std::size_t done = read_at(descriptor_, offset, to, bytes);

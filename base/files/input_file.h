@@ -31,9 +31,11 @@ class InputFile {
   bool holds(std::uint64_t offset, std::uint64_t bytes) const {
     return offset <= size_ && bytes <= size_ - offset;
   }
-  /// Why it cannot be locked (flock) for reading: EWOULDBLOCK: another process has locked it for itself, as
-  /// HDF5 does to write; ENOLCK and others: this file system has no locks. 0: it can.
-  int lock_problem() const;
+  int descriptor() const { return descriptor_; }
+  /// Takes a lock (flock) for reading, which lasts as long as the file is open here, and says why not:
+  /// EWOULDBLOCK: another process has locked it for itself, as HDF5 does to write; ENOLCK and others: this
+  /// file system has no locks. 0: it has it.
+  int lock_to_read() const;
   /// Fills `to` with exactly `bytes` bytes from `offset`. Error: the file ends before; ReadError.
   void read(std::uint64_t offset, void* to, std::size_t bytes) const;
   /// These bytes will be read soon: the system may fetch them from the disk meanwhile.

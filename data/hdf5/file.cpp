@@ -3,73 +3,66 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <utility>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "base/files/input_file.h"
-#include "base/text.h"
-#include "data/hdf5/handle.h"
+#include "data/hdf5/library.h"
+#include "data/hdf5/questions.h"
 
 namespace vitral::data {
 namespace {
 
-// The library's own report on stderr is a setting of each thread: errors become exceptions.
-void silence() {
-  thread_local const bool once = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
-  static_cast<void>(once);
-}
+bool here = false;  // H5File::read_here()
 
-void initialise() {
-  static const bool once = [] {
-    // Files are closed by their owners. The library's own clean-up at exit would try again to write what a
-    // full disk refused, and crash.
-    H5dont_atexit();
-    H5open();
-    unsigned plugins = 0;
-    H5PLset_loading_state(plugins);
-    return true;
-  }();
-  static_cast<void>(once);
-  silence();
-}
+// What says why the library refuses a file: HDF5 File Format Specification 3.0, II.A "Format Signature and
+// Superblock".
+struct Superblock {
+  std::uint64_t end = 0;  // bytes that the file had when it was closed; 0: unknown
+  bool open_for_writing = false;
+};
 
-std::optional<DType> dtype_of_type(hid_t type) {
-  const std::size_t size = H5Tget_size(type);
-  switch (H5Tget_class(type)) {
-    case H5T_FLOAT:
-      if (size == 2) return H5Tget_ebias(type) == 15 ? DType::float16 : DType::bfloat16;
-      if (size == 4) return DType::float32;
-      if (size == 8) return DType::float64;
-      return std::nullopt;
-    case H5T_INTEGER:
-      return size == 1 && H5Tget_sign(type) == H5T_SGN_NONE ? DType::uint8 : DType::int64;
-    case H5T_ENUM:
-      return DType::int64;  // h5py's bool
-    default:
-      return std::nullopt;
+std::optional<Superblock> find_superblock(const InputFile& file) {
+  const auto number = [](const unsigned char* from) {
+    std::uint64_t value = 0;
+    for (int i = 7; i >= 0; --i) value = value << 8 | from[i];
+    return value;
+  };
+  constexpr std::array<unsigned char, 8> signature{0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+  std::array<unsigned char, 64> b{};
+  for (std::uint64_t at = 0; file.holds(at, signature.size()); at = at == 0 ? 512 : 2 * at) {
+    const auto there = static_cast<std::size_t>(std::min<std::uint64_t>(b.size(), file.size() - at));
+    file.read(at, b.data(), there);  // behind a user block
+    if (!std::equal(signature.begin(), signature.end(), b.begin())) continue;
+    const int version = b[8];
+    Superblock out;
+    if (version >= 2) {
+      out.open_for_writing = version >= 3 && (b[11] & 0x05) != 0;  // by a writer, by a SWMR writer
+      if (b[9] == 8) out.end = number(b.data() + 28);
+    } else if (b[13] == 8) {
+      out.end = number(b.data() + (version == 0 ? 40 : 44));
+    }
+    return out;
   }
+  return std::nullopt;
 }
 
-Shape shape_of_space(hid_t space, const std::string& path, const std::string& name) {
-  const int rank = H5Sget_simple_extent_ndims(space);
-  if (rank < 0 || rank > Shape::max_rank)
-    throw_error("{}: {} is of rank {}, at most {} is supported; reshape it", path, name, rank,
-                Shape::max_rank);
-  constexpr hsize_t most = hsize_t{1} << 56;
-  hsize_t dims[Shape::max_rank] = {};
-  H5Sget_simple_extent_dims(space, dims, nullptr);
-  Shape shape;
-  std::uint64_t count = 1;  // a damaged file may claim more elements than a number can count
-  for (int i = 0; i < rank; ++i) {
-    if (dims[i] > most || __builtin_mul_overflow(count, std::max<hsize_t>(dims[i], 1), &count) ||
-        count > most)
-      throw_error("{}: {} claims more than 2^56 elements, the file is damaged; write it again", path, name);
-    shape = shape.append(static_cast<std::int64_t>(dims[i]));
-  }
-  return shape;
+// Why it is not opened.
+[[noreturn]] void refuse(const Superblock& superblock, const InputFile& file, bool writable) {
+  const std::string& path = file.path();
+  if (superblock.end > file.size())
+    throw_error("{}: is truncated: {} of its {} bytes are there; copy it or write it again", path,
+                file.size(), superblock.end);
+  if (superblock.open_for_writing)
+    throw_error<UsageError>(
+        "{}: is marked as open for writing; close the program that writes it, or if that has crashed, repair "
+        "the file with h5clear -s {}",
+        path, path);
+  // The library writes the beginning of a file as it opens it, and does not say why that failed.
+  if (writable) throw_error("{}: cannot be written; the file is damaged or the disk is full", path);
+  throw_error("{}: cannot be opened as HDF5, it is damaged; write it again", path);
 }
 
 // The library would lock a file after it has truncated it, which is too late; and its lock would be refused
@@ -80,318 +73,204 @@ Handle access_without_lock() {
   return access;
 }
 
-// The library writes the beginning of a file as it opens it, and does not say why that failed.
-void require_opened_for_writing(hid_t id, const std::string& path, const char* otherwise) {
-  if (id >= 0) return;
-  if (::access(path.c_str(), W_OK) != 0) throw_error<UsageError>("{}: {}", path, otherwise);
-  throw_error("{}: cannot be written; the file is damaged or the disk is full", path);
+Descriptor open_to_write(const std::string& path) {
+  Descriptor file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  if (file < 0) throw_error<UsageError>("{}: cannot be opened for writing; check its permissions", path);
+  return file;
 }
 
-// What says why the library refuses a file: HDF5 File Format Specification 3.0, II.A "Format Signature and
-// Superblock".
-struct Superblock {
-  std::uint64_t end = 0;  // bytes that the file had when it was closed; 0: unknown
-  bool open_for_writing = false;
+}  // namespace
+
+// Either the library itself, or a child that has it.
+struct H5File::State {
+  std::unique_ptr<InputFile> bytes;  // its lock keeps writers away
+  Descriptor writing;
+  std::unique_ptr<H5Library> library;
+  std::unique_ptr<Questions> child;
 };
 
-Superblock read_superblock(const InputFile& file) {
-  const auto number = [](const unsigned char* from) {
-    std::uint64_t value = 0;
-    for (int i = 7; i >= 0; --i) value = value << 8 | from[i];
-    return value;
-  };
-  constexpr std::array<unsigned char, 8> signature{0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
-  std::array<unsigned char, 64> b{};
-  for (std::uint64_t at = 0; file.holds(at, b.size()); at = at == 0 ? 512 : 2 * at) {  // behind a user block
-    file.read(at, b.data(), b.size());
-    if (!std::equal(signature.begin(), signature.end(), b.begin())) continue;
-    const int version = b[8];
-    Superblock out;
-    if (version >= 2) {
-      out.open_for_writing = (b[11] & 0x05) != 0;  // by a writer, by a SWMR writer
-      if (b[9] == 8) out.end = number(b.data() + 28);
-    } else if (b[13] == 8) {
-      out.end = number(b.data() + (version == 0 ? 40 : 44));
-    }
-    return out;
-  }
-  return {};
+H5File::H5File(std::string path, std::unique_ptr<State> state)
+    : path_(std::move(path)), state_(std::move(state)) {}
+H5File::H5File(H5File&&) noexcept = default;
+H5File& H5File::operator=(H5File&&) noexcept = default;
+
+H5File::~H5File() {
+  if (!state_ || !state_->library) return;
+  const auto lock = lock_hdf5();
+  state_->library.reset();
 }
 
-// The strings of a dataset or attribute that hold variable-length or fixed-length text.
-template <class Read>
-bool read_text(hid_t type, std::size_t count, std::vector<std::string>& out, Read&& read) {
-  if (H5Tget_class(type) != H5T_STRING) return false;
-  const Handle memory(H5Tcopy(type), H5Tclose);
-  if (H5Tis_variable_str(type) > 0) {
-    std::vector<char*> pointers(count, nullptr);
-    if (read(static_cast<hid_t>(memory), static_cast<void*>(pointers.data())) < 0) return false;
-    for (char* p : pointers) {
-      out.emplace_back(p ? p : "");
-      H5free_memory(p);
-    }
-    return true;
-  }
-  const std::size_t size = H5Tget_size(type);
-  std::vector<char> bytes(size * count);
-  if (read(static_cast<hid_t>(memory), static_cast<void*>(bytes.data())) < 0) return false;
-  for (std::size_t i = 0; i < count; ++i)
-    out.emplace_back(bytes.data() + i * size, strnlen(bytes.data() + i * size, size));
-  return true;
-}
-
-// The elements of a whole dataset. A damaged file may claim any number of them: no more are believed than the
-// best compression (1032:1, deflate) can hide in the file.
-void check_claim(const std::string& path, const std::string& name, std::int64_t count, std::size_t size) {
-  std::error_code ignored;
-  const auto file_size = static_cast<double>(std::filesystem::file_size(path, ignored));
-  const double claim = static_cast<double>(count) * static_cast<double>(size);
-  if (claim > 1 << 20 && claim > 1100 * file_size)
-    throw_error("{}: {} claims {:.0f} bytes in a file of {:.0f}, the file is damaged; write it again", path,
-                name, claim, file_size);
-}
-
-}  // namespace
-
-hid_t float16_type() {
-  static const hid_t type = [] {
-    const hid_t t = H5Tcopy(H5T_IEEE_F32LE);
-    H5Tset_fields(t, 15, 10, 5, 0, 10);
-    H5Tset_size(t, 2);
-    H5Tset_ebias(t, 15);
-    return t;
-  }();
-  return type;
-}
-
-hid_t memory_type(DType dtype) {
-  switch (dtype) {
-    case DType::float32:
-      return H5T_NATIVE_FLOAT;
-    case DType::float64:
-      return H5T_NATIVE_DOUBLE;
-    case DType::float16:
-      return float16_type();
-    case DType::uint8:
-      return H5T_NATIVE_UINT8;
-    case DType::int64:
-      return H5T_NATIVE_INT64;
-    case DType::bfloat16:
-      break;
-  }
-  throw_error<UsageError>("hdf5: dtype {} has no HDF5 type, convert to float32", dtype);
-}
-
-std::unique_lock<std::mutex> lock_hdf5() {
-  static auto* mutex = new std::mutex;  // never destroyed: readers in static storage may outlive it
-  std::unique_lock lock(*mutex);
-  silence();
-  return lock;
-}
-
-namespace {
-
-Handle open_any(const H5File& file, const std::string& name) {
-  if (!file.has(name)) throw_error<UsageError>("{}: has no dataset {}", file.path(), name);
-  const Handle object(H5Oopen(file.id(), name.c_str(), H5P_DEFAULT), H5Oclose);
-  if (object >= 0 && H5Iget_type(object) != H5I_DATASET)
-    throw_error<UsageError>("{}: {} is not a dataset", file.path(), name);
-  Handle dataset(H5Dopen2(file.id(), name.c_str(), H5P_DEFAULT), H5Dclose);
-  if (dataset < 0) throw_error("{}: {} cannot be read; the file is damaged", file.path(), name);
-  // First of all: to tell the extent of a virtual dataset the library opens the files that it names.
-  const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
-  if (H5Pget_external_count(creation) > 0 || H5Pget_layout(creation) == H5D_VIRTUAL)
-    throw_error<UsageError>("{}: {} lies in another file, copy it into this one", file.path(), name);
-  return dataset;
-}
-
-// Everything that decodes the chunks must be part of the library: its plugins are off.
-void check_filters(const H5File& file, const std::string& name, hid_t creation) {
-  for (int i = 0; i < H5Pget_nfilters(creation); ++i) {
-    char title[64] = {};
-    unsigned flags = 0, config = 0;
-    std::size_t values = 0;
-    const H5Z_filter_t filter = H5Pget_filter2(creation, static_cast<unsigned>(i), &flags, &values, nullptr,
-                                               sizeof title - 1, title, &config);
-    if (filter < 0 || H5Zfilter_avail(filter) > 0) continue;
-    throw_error<UsageError>(
-        "{}: {} is compressed with {}, which this HDF5 cannot read; rewrite it with gzip or none",
-        file.path(), name, title[0] ? shown(title) : fmt::format("filter {}", filter));
-  }
-}
-
-}  // namespace
-
-Handle open_dataset(const H5File& file, const std::string& name) {
-  Handle dataset = open_any(file, name);
-  const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
-  check_filters(file, name, creation);
-  return dataset;
-}
+void H5File::read_here(bool yes) { here = yes; }
 
 bool H5File::is_hdf5(const std::string& path) {
-  initialise();
   std::error_code ignored;
-  return std::filesystem::is_regular_file(path, ignored) && H5Fis_hdf5(path.c_str()) > 0;
+  if (!std::filesystem::is_regular_file(path, ignored)) return false;
+  try {
+    return find_superblock(InputFile(path)).has_value();
+  } catch (const UsageError&) {  // it may not be read
+    return false;
+  }
 }
 
-H5File H5File::open(const std::string& path) {
+H5File H5File::open(const std::string& path) { return open(path, false); }
+
+H5File H5File::modify(const std::string& path) { return open(path, true); }
+
+H5File H5File::open(const std::string& path, bool writable) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored))
     throw_error<UsageError>("{}: is a directory, an HDF5 file is needed", path);
-  const InputFile bytes(path);  // says why a file cannot be read
-  const bool known = is_hdf5(path);
-  const int lock = bytes.lock_problem();
-  if (known) {
-    // A file system without locks (NFS without its lock daemon, some of FUSE) can be read all the same.
-    const Handle access = lock == 0 || lock == EWOULDBLOCK ? Handle() : access_without_lock();
-    const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access >= 0 ? hid_t{access} : H5P_DEFAULT);
-    if (id >= 0) return {path, id};
-  }
-  if (lock == EWOULDBLOCK)
+  auto state = std::make_unique<State>();
+  state->bytes = std::make_unique<InputFile>(path);  // says why a file cannot be read
+  // A file system without locks (NFS without its lock daemon, some of FUSE) can be read all the same.
+  if (state->bytes->lock_to_read() == EWOULDBLOCK)
     throw_error<UsageError>("{}: another program has it open for writing; close it there", path);
-  if (!known) throw_error<UsageError>("{}: is not an HDF5 file", path);
-  const Superblock superblock = read_superblock(bytes);
-  if (superblock.end > bytes.size())
-    throw_error("{}: is truncated: {} of its {} bytes are there; copy it or write it again", path,
-                bytes.size(), superblock.end);
-  if (superblock.open_for_writing)
-    throw_error<UsageError>(
-        "{}: is marked as open for writing; close the program that writes it, or if that has crashed, repair "
-        "the file with h5clear -s {}",
-        path, path);
-  throw_error("{}: cannot be opened as HDF5, it is damaged; write it again", path);
+  const auto superblock = find_superblock(*state->bytes);
+  if (!superblock) throw_error<UsageError>("{}: is not an HDF5 file", path);
+  if (superblock->open_for_writing) refuse(*superblock, *state->bytes, writable);
+  if (writable) state->writing = open_to_write(path);
+  const int descriptor = writable ? state->writing : state->bytes->descriptor();
+  if (here) {
+    const auto lock = lock_hdf5();
+    state->library = std::make_unique<H5Library>(path, descriptor, writable);
+  } else {
+    state->child = std::make_unique<Questions>(path, descriptor, writable, state->bytes->size());
+  }
+  if (!(here ? state->library->is_open() : state->child->is_open()))
+    refuse(*superblock, *state->bytes, writable);
+  return {path, std::move(state)};
 }
 
 H5File H5File::create(const std::string& path) {
-  initialise();
+  const auto lock = lock_hdf5();
   const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access_without_lock());
-  require_opened_for_writing(id, path, "cannot be created; check that the folder exists and may be written");
-  return {path, id};
+  if (id < 0 && ::access(path.c_str(), W_OK) != 0)
+    throw_error<UsageError>("{}: cannot be created; check that the folder exists and may be written", path);
+  if (id < 0) throw_error("{}: cannot be written; the file is damaged or the disk is full", path);
+  auto state = std::make_unique<State>();
+  state->library = std::make_unique<H5Library>(path, id);
+  return {path, std::move(state)};
 }
 
-H5File H5File::modify(const std::string& path) {
-  { const H5File readable = open(path); }
-  const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDWR, access_without_lock());
-  require_opened_for_writing(id, path, "cannot be opened for writing; check its permissions");
-  return {path, id};
+std::int64_t H5File::id() const { return state_->library ? state_->library->id() : -1; }
+pid_t H5File::child() const { return state_->child ? state_->child->pid() : 0; }
+
+// The answer of H5Library's function of the same name. `bytes`: of values, unpacked, that it takes.
+template <auto Method, class... A>
+auto H5File::ask(double bytes, const A&... arguments) const {
+  using Result = typename Answer<Method>::Result;
+  VITRAL_CHECK(state_, "{}: is closed", path_);
+  if (state_->child)
+    return state_->child->ask<Method>(
+        bytes,
+        [](Channel& channel) {
+          if constexpr (!std::is_void_v<Result>) return get<Result>(channel);
+        },
+        arguments...);
+  const auto lock = lock_hdf5();
+  return ((*state_->library).*Method)(arguments...);
 }
 
-H5File::H5File(H5File&& other) noexcept : path_(std::move(other.path_)), id_(std::exchange(other.id_, -1)) {}
+using L = H5Library;
 
-H5File& H5File::operator=(H5File&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(id_, other.id_);
-  return *this;
+bool H5File::has(const std::string& name) const { return ask<&L::has>(0, name); }
+bool H5File::is_group(const std::string& name) const { return ask<&L::is_group>(0, name); }
+bool H5File::holds_files(const std::string& name) const { return ask<&L::holds_files>(0, name); }
+std::vector<std::string> H5File::list(const std::string& group) const { return ask<&L::list>(0, group); }
+std::vector<H5Entry> H5File::contents(std::size_t most) const {
+  return ask<&L::contents>(0, std::uint64_t{most});
 }
-
-H5File::~H5File() {
-  if (id_ >= 0) H5Fclose(id_);
-}
-
-void H5File::close() {
-  if (id_ < 0) return;
-  const herr_t flushed = H5Fflush(id_, H5F_SCOPE_GLOBAL);
-  const herr_t closed = H5Fclose(std::exchange(id_, -1));
-  if (flushed < 0 || closed < 0) fail("cannot be written");
-}
-
-void H5File::fail(const std::string& what) const {
-  throw_error("{}: {}; the file is damaged or the disk is full", path_, what);
-}
-
-Shape H5File::shape(const std::string& name) const {
-  const Handle dataset = open_any(*this, name);
-  const Handle space(H5Dget_space(dataset), H5Sclose);
-  return shape_of_space(space, path_, name);
-}
-
-std::optional<DType> H5File::dtype(const std::string& name) const {
-  const Handle dataset = open_any(*this, name);
-  const Handle type(H5Dget_type(dataset), H5Tclose);
-  return dtype_of_type(type);
-}
-
-std::string H5File::type_text(const std::string& name) const {
-  const Handle dataset = open_any(*this, name);
-  const Handle type(H5Dget_type(dataset), H5Tclose);
-  if (const auto dtype = dtype_of_type(type))
-    return *dtype == DType::int64 ? "integers" : std::string(vitral::name(*dtype));
-  switch (H5Tget_class(type)) {
-    case H5T_STRING:
-      return "text";
-    case H5T_COMPOUND:
-      return "a table";
-    case H5T_VLEN:
-      return "values of variable length";
-    case H5T_OPAQUE:
-      return fmt::format("opaque values of {} bytes", H5Tget_size(type));
-    default:
-      return "no numbers";
-  }
+H5Layout H5File::layout(const std::string& name) const { return ask<&L::layout>(0, name); }
+Shape H5File::shape(const std::string& name) const { return layout(name).shape; }
+std::optional<DType> H5File::dtype(const std::string& name) const { return layout(name).dtype; }
+std::string H5File::type_text(const std::string& name) const { return ask<&L::type_text>(0, name); }
+std::optional<std::string> H5File::attribute(const std::string& name, const std::string& object) const {
+  return ask<&L::attribute>(0, name, object);
 }
 
 Tensor H5File::read(const std::string& name) const {
-  const Shape dims = shape(name);
-  const auto type = dtype(name);
-  if (!type) throw_error<UsageError>("{}: {} does not hold numbers", path_, name);
-  const Handle dataset = open_dataset(*this, name);
-  check_claim(path_, name, dims.numel(), size_of(*type));
-  Tensor values(dims, *type);
-  if (values.numel() > 0 &&
-      H5Dread(dataset, memory_type(*type), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.raw()) < 0)
-    fail(name + " cannot be read");
-  return values;
+  const H5Layout of = layout(name);
+  return ask<&L::read>(of.bytes() + of.chunk_bytes(), name);
 }
-
 std::vector<std::uint64_t> H5File::read_uint64(const std::string& name) const {
-  const Shape dims = shape(name);
-  if (dtype(name) != DType::int64 && dtype(name) != DType::uint8)
-    throw_error<UsageError>("{}: {} does not hold integers", path_, name);
-  const Handle dataset = open_dataset(*this, name);
-  check_claim(path_, name, dims.numel(), sizeof(std::uint64_t));
-  const Handle type(H5Dget_type(dataset), H5Tclose);
-  if (H5Tget_sign(type) == H5T_SGN_2) {  // the library would turn negative numbers into 0
-    const Tensor numbers = read(name).cast(DType::int64);
-    const auto* p = numbers.data<std::int64_t>();
-    for (std::int64_t i = 0; i < numbers.numel(); ++i)
-      if (p[i] < 0)
-        throw_error<UsageError>("{}: {} row {} is {}; numbers from 0 on are needed, write uint64", path_,
-                                name, i / dims.product(1, dims.rank()), p[i]);
-    return {p, p + numbers.numel()};
-  }
-  std::vector<std::uint64_t> values(static_cast<std::size_t>(dims.numel()));
-  if (!values.empty() &&
-      H5Dread(dataset, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0)
-    fail(name + " cannot be read");
-  return values;
+  const H5Layout of = layout(name);
+  return ask<&L::read_uint64>(8 * of.bytes() + of.chunk_bytes(), name);
 }
-
 std::vector<std::string> H5File::read_strings(const std::string& name) const {
-  const auto count = static_cast<std::size_t>(shape(name).numel());
-  const Handle dataset = open_dataset(*this, name);
-  const Handle type(H5Dget_type(dataset), H5Tclose);
-  check_claim(path_, name, static_cast<std::int64_t>(count), H5Tget_size(type));
-  std::vector<std::string> strings;
-  const bool ok = read_text(type, count, strings, [&](hid_t memory, void* to) {
-    return H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, to);
-  });
-  if (!ok) throw_error<UsageError>("{}: {} does not hold text", path_, name);
-  return strings;
+  const H5Layout of = layout(name);
+  return ask<&L::read_strings>(of.bytes() + of.chunk_bytes(), name);
 }
 
-std::optional<std::string> H5File::attribute(const std::string& name, const std::string& object) const {
-  if (H5Aexists_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT) <= 0) return std::nullopt;
-  const Handle attribute(H5Aopen_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
-                         H5Aclose);
-  const Handle type(H5Aget_type(attribute), H5Tclose);
-  const Handle space(H5Aget_space(attribute), H5Sclose);
-  std::vector<std::string> strings;
-  const auto count = static_cast<std::size_t>(shape_of_space(space, path_, name).numel());
-  if (count != 1 ||
-      !read_text(type, 1, strings, [&](hid_t memory, void* to) { return H5Aread(attribute, memory, to); }))
-    return std::nullopt;
-  return strings.front();
+void H5File::read_rows(const std::string& name, const H5Layout& of, std::int64_t first, std::int64_t count,
+                       DType as, void* to) const {
+  const auto bytes = static_cast<std::size_t>(count * of.shape.product(1, of.shape.rank())) * size_of(as);
+  const auto fits = [&](std::uint64_t came) {
+    if (came != bytes) throw_error("{}: {} row {} cannot be read; the file is damaged", path_, name, first);
+  };
+  if (!state_->child) {
+    const auto rows = ask<&L::read_rows>(0, name, first, count, as);
+    fits(rows.size());
+    std::copy(rows.begin(), rows.end(), static_cast<std::uint8_t*>(to));
+    return;
+  }
+  state_->child->ask<&L::read_rows>(
+      static_cast<double>(bytes) + of.chunk_bytes(),
+      [&](Channel& channel) {
+        fits(get<std::uint64_t>(channel));
+        channel.read(to, bytes);
+      },
+      name, first, count, as);
+}
+
+std::vector<std::uint8_t> H5File::read_bytes(const std::string& name, const H5Layout& of,
+                                             std::int64_t row) const {
+  return ask<&L::read_bytes>(of.chunk_bytes(), name, row);
+}
+
+std::vector<std::uint64_t> H5File::locate_chunks(const std::string& name, const H5Layout& of,
+                                                 std::uint64_t step) const {
+  // One takes about as long as unpacking 4 KB.
+  const double chunks = of.chunk.empty() || of.chunk[0] == 0
+                            ? 0
+                            : static_cast<double>(of.shape[0]) / static_cast<double>(of.chunk[0]);
+  return ask<&L::locate_chunks>(4096 * chunks / static_cast<double>(step), name, step);
+}
+
+void H5File::close() {
+  if (!state_) return;
+  try {
+    ask<&L::close>(0);
+  } catch (...) {
+    state_.reset();
+    throw;
+  }
+  state_.reset();
+}
+
+void H5File::write(const std::string& name, const Tensor& values, std::int64_t chunk_rows) {
+  ask<&L::write>(static_cast<double>(values.bytes()), name, values, chunk_rows);
+}
+void H5File::write_uint64(const std::string& name, const std::vector<std::uint64_t>& values,
+                          const Shape& shape) {
+  ask<&L::write_uint64>(8 * static_cast<double>(values.size()), name, values, shape);
+}
+void H5File::write_strings(const std::string& name, const std::vector<std::string>& values) {
+  ask<&L::write_strings>(0, name, values);
+}
+void H5File::set_attribute(const std::string& name, const std::string& value, const std::string& object) {
+  ask<&L::set_attribute>(0, name, value, object);
+}
+void H5File::remove_attribute(const std::string& name, const std::string& object) {
+  ask<&L::remove_attribute>(0, name, object);
+}
+void H5File::remove(const std::string& name) { ask<&L::remove>(0, name); }
+void H5File::rename(const std::string& from, const std::string& to) { ask<&L::rename>(0, from, to); }
+void H5File::flush() { ask<&L::flush>(0); }
+void H5File::create_growing(const std::string& name, const Shape& row, DType dtype, std::int64_t chunk_rows) {
+  ask<&L::create_growing>(0, name, row, dtype, chunk_rows);
+}
+void H5File::append(const std::string& name, const Tensor& rows) {
+  ask<&L::append>(static_cast<double>(rows.bytes()), name, rows);
 }
 
 }  // namespace vitral::data

@@ -1,17 +1,24 @@
 // HDF5 files as tensors: the small part of the format that vitral's files use, with errors that name file and
-// dataset. Everything here goes through the HDF5 library (one global lock): for opening, describing and
-// writing files. The hot path of training reads by data/hdf5/rows.h instead.
+// dataset. The hot path of training reads by data/hdf5/rows.h instead.
 //
 //   H5File file = H5File::open("train.h5");
 //   Tensor embeddings = file.read("/embeddings");             // [N,D], float32 or float16 as stored
 //
-// The library's plugins are off and external links and storage are never followed.
+// A file can crash the HDF5 library, or take all its time and memory. So what it must interpret of a file
+// that was there before, it does in a child of this process, which can open no other file
+// (base/process/child.h); an end of the child is an Error that names the file. Plugins are off, external
+// links and storage are never followed.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include <sys/types.h>
+
+#include "data/hdf5/layout.h"
 #include "tensor/tensor.h"
 
 namespace vitral::data {
@@ -20,6 +27,8 @@ namespace vitral::data {
 /// "-> where" where it lies elsewhere.
 struct H5Entry {
   std::string name, dtype, shape;
+
+  auto fields() { return std::tie(name, dtype, shape); }
 };
 
 class H5File {
@@ -44,7 +53,12 @@ class H5File {
   void close();
 
   const std::string& path() const { return path_; }
-  std::int64_t id() const { return id_; }  // hid_t
+  /// hid_t of one that create() has made, and -1 of others.
+  std::int64_t id() const;
+  /// Of the child that reads it, 0 where there is none.
+  pid_t child() const;
+  /// Files opened from now on are read in this process: for fuzz tests, which look for faults of ours.
+  static void read_here(bool here);
 
   /// Soft links are followed within the file. UsageError: `name` leads to another file, or by a link to
   /// nothing.
@@ -53,6 +67,7 @@ class H5File {
   std::vector<std::string> list(const std::string& group = "/") const;  // links included
   /// Everything in the file but its groups, in the order of the names; no more than the first `most`.
   std::vector<H5Entry> contents(std::size_t most = SIZE_MAX) const;
+  H5Layout layout(const std::string& name) const;
   Shape shape(const std::string& name) const;
   /// The stored dtype; integers of any width count as int64 (uint8 stays). nullopt: strings, variable-length,
   /// compound.
@@ -66,6 +81,20 @@ class H5File {
   std::vector<std::uint64_t> read_uint64(const std::string& name) const;
   std::vector<std::string> read_strings(const std::string& name) const;
   std::optional<std::string> attribute(const std::string& name, const std::string& object = "/") const;
+
+  /// A dataset of variable-length bytes [N] in this file, or a group with bytes and offsets. Throws nothing
+  /// for what is of another kind.
+  bool holds_files(const std::string& name) const;
+  // For data/hdf5/rows.h and its like, which read in other ways what can be; from any thread.
+  /// Rows [first, first + count) of numbers, as float32 or uint8; `to` has room for them.
+  void read_rows(const std::string& name, const H5Layout& layout, std::int64_t first, std::int64_t count,
+                 DType as, void* to) const;
+  std::vector<std::uint8_t> read_bytes(const std::string& name, const H5Layout& layout,
+                                       std::int64_t row) const;
+  /// Where the chunks lie, or each `step`th, of a dataset that is cut along its first dimension alone and has
+  /// no filters; H5Layout::unwritten where one does not.
+  std::vector<std::uint64_t> locate_chunks(const std::string& name, const H5Layout& layout,
+                                           std::uint64_t step = 1) const;
 
   /// Creates the dataset (and groups on its way) with all its elements; contiguous unless `chunk_rows` > 0,
   /// which chunks by that many rows of the first dimension.
@@ -87,11 +116,14 @@ class H5File {
   void append(const std::string& name, const Tensor& rows);
 
  private:
-  H5File(std::string path, std::int64_t id) : path_(std::move(path)), id_(id) {}
-  [[noreturn]] void fail(const std::string& what) const;
+  struct State;
+  H5File(std::string path, std::unique_ptr<State> state);
+  static H5File open(const std::string& path, bool writable);
+  template <auto Method, class... A>
+  auto ask(double bytes, const A&... arguments) const;
 
   std::string path_;
-  std::int64_t id_ = -1;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace vitral::data

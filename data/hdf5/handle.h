@@ -1,12 +1,11 @@
 // Inside data/ only: HDF5 identifiers that close themselves. Brings in hdf5.h.
 #pragma once
 #include <mutex>
-#include <string>
 #include <utility>
 
 #include <hdf5.h>
 
-#include "data/hdf5/file.h"
+#include "tensor/dtype.h"
 
 namespace vitral::data {
 
@@ -36,12 +35,9 @@ hid_t float16_type();
 /// The HDF5 type of a tensor's elements in memory.
 hid_t memory_type(DType dtype);
 
-/// Held around reads through the library that several threads may ask for: it takes one at a time anyway, and
-/// a build of it without thread safety needs this. In this thread the library then reports nothing on stderr.
+/// Held around every call of the library, which this one opens where that has not been done: it takes one at
+/// a time anyway, a build of it without thread safety needs this, and no fork must come in between. In this
+/// thread it then reports nothing on stderr.
 std::unique_lock<std::mutex> lock_hdf5();
-
-/// Opens a dataset that lies in this very file. UsageError: there is none, its storage is external or
-/// virtual, or it is compressed in a way that the library cannot read; Error: damaged.
-Handle open_dataset(const H5File& file, const std::string& name);
 
 }  // namespace vitral::data

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "base/files/forward_reader.h"
-#include "data/hdf5/handle.h"
 
 namespace vitral::data {
 namespace {
@@ -26,12 +25,9 @@ std::vector<HeapReference> read_references(const InputFile& bytes, const Storage
 
 }  // namespace
 
-std::vector<HeapObject> resolve_heap_rows(const H5File& file, const InputFile& bytes,
-                                          const StorageIndex& index, const std::string& name) {
-  const Handle creation(H5Fget_create_plist(file.id()), H5Pclose);
-  hsize_t user_block = 0;
-  H5Pget_userblock(creation, &user_block);
-  return resolve_heap(bytes, user_block, read_references(bytes, index, name), name);
+std::vector<HeapObject> resolve_heap_rows(const InputFile& bytes, const StorageIndex& index,
+                                          const H5Layout& layout, const std::string& name) {
+  return resolve_heap(bytes, layout.format.user_block, read_references(bytes, index, name), name);
 }
 
 namespace {
@@ -52,16 +48,15 @@ std::vector<std::string> read_rows(const H5File& file, const InputFile& bytes, c
     }
     return text;
   };
-  const Handle dataset = open_dataset(file, name);
-  const Handle type(H5Dget_type(dataset), H5Tclose);
+  const H5Layout layout = file.layout(name);
   const auto as_it_is = [](const std::string& text) { return text; };
-  if (H5Tis_variable_str(type) <= 0 || file.shape(name).rank() != 1)
+  if (!layout.text || !layout.variable || layout.shape.rank() != 1)
     return chosen(file.read_strings(name), as_it_is);
-  const StorageIndex index = index_storage(file, bytes, name);
+  const StorageIndex index = index_storage(file, bytes, name, layout);
   if (!index.obstacle.empty()) return chosen(file.read_strings(name), as_it_is);
   std::uint64_t total = 0;
   ForwardReader reader(bytes);  // one text is behind the other, mostly
-  return chosen(resolve_heap_rows(file, bytes, index, name), [&](const HeapObject& object) {
+  return chosen(resolve_heap_rows(bytes, index, layout, name), [&](const HeapObject& object) {
     // No writer shares values among rows; a damaged file may say one long one a million times.
     if ((total += object.length) > bytes.size() && !rows)
       throw_error("{}: {} claims more text than the file has bytes, the file is damaged; write it again",

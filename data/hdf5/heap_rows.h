@@ -12,8 +12,8 @@
 namespace vitral::data {
 
 /// Where the value of each row lies; `index` has no obstacle. Rows never written are empty. Error: damaged.
-std::vector<HeapObject> resolve_heap_rows(const H5File& file, const InputFile& bytes,
-                                          const StorageIndex& index, const std::string& name);
+std::vector<HeapObject> resolve_heap_rows(const InputFile& bytes, const StorageIndex& index,
+                                          const H5Layout& layout, const std::string& name);
 
 /// A dataset of strings [N], of fixed or variable length. UsageError: it does not hold text.
 std::vector<std::string> read_text_rows(const H5File& file, const InputFile& bytes, const std::string& name);

@@ -1,12 +1,10 @@
-// What lies where in an H5File: links and groups.
+// What lies where in a file: links and groups.
 #include <algorithm>
 #include <cstring>
-#include <functional>
 #include <set>
 
 #include "base/text.h"
-#include "data/hdf5/file.h"
-#include "data/hdf5/handle.h"
+#include "data/hdf5/library.h"
 
 namespace vitral::data {
 namespace {
@@ -63,7 +61,7 @@ std::vector<std::string> names_in(hid_t group) {
 
 }  // namespace
 
-bool H5File::has(const std::string& name) const {
+bool H5Library::has(const std::string& name) const {
   std::string path = name;
   std::size_t rest = name.size();  // how much of `name` stands at the end of `path`, behind all links so far
   // Every part of the path must exist, or H5Lexists complains about the first that does not. External links
@@ -73,7 +71,7 @@ bool H5File::has(const std::string& name) const {
     const std::size_t end = std::min(path.find('/', at), path.size());
     const std::string part = path.substr(0, end), last = path.substr(at, end - at);
     if (!last.empty() && last != ".") {  // as the library, which ignores those
-      const auto info = link_at(id_, part);
+      const auto info = link_at(file_, part);
       if (!info && part.size() <= path.size() - rest)
         throw_error<UsageError>("{}: {} is a link to {}, which is not there; write it, or remove the link",
                                 path_, name, shown(part));
@@ -81,7 +79,7 @@ bool H5File::has(const std::string& name) const {
       if (info->type == H5L_TYPE_SOFT) {
         if (++links > max_links)
           throw_error<UsageError>("{}: {} is a link that leads to itself; remove it", path_, name);
-        const std::string to = target_of(id_, part, *info);
+        const std::string to = target_of(file_, part, *info);
         rest = std::min(rest, path.size() - end);
         path = fmt::format("{}{}{}", to.starts_with('/') ? "" : part.substr(0, at), to, path.substr(end));
         at = 1;
@@ -95,48 +93,70 @@ bool H5File::has(const std::string& name) const {
   return true;
 }
 
-bool H5File::is_group(const std::string& name) const {
+bool H5Library::is_group(const std::string& name) const {
   if (!has(name)) return false;
-  const Handle group(H5Gopen2(id_, name.c_str(), H5P_DEFAULT), H5Gclose);
+  const Handle group(H5Gopen2(file_, name.c_str(), H5P_DEFAULT), H5Gclose);
   return group >= 0;
 }
 
-std::vector<std::string> H5File::list(const std::string& group) const {
-  const Handle g(H5Gopen2(id_, group.c_str(), H5P_DEFAULT), H5Gclose);
+std::vector<std::string> H5Library::list(const std::string& group) const {
+  const Handle g(H5Gopen2(file_, group.c_str(), H5P_DEFAULT), H5Gclose);
   if (g < 0) fail(group + " cannot be read");
   return names_in(g);
 }
 
-std::vector<H5Entry> H5File::contents(std::size_t most) const {
+bool H5Library::holds_files(const std::string& name) const {
+  try {
+    return is_group(name) ? has(name + "/bytes") && has(name + "/offsets") : layout(name).files;
+  } catch (const Error&) {  // no dataset, in another file, a shape beyond ours, damage
+    return false;
+  }
+}
+
+std::vector<H5Entry> H5Library::contents(std::uint64_t most) const {
+  struct Level {
+    Handle group;
+    std::size_t path_bytes;          // of its path
+    std::vector<std::string> names;  // in reverse, what is still to be looked at
+  };
   std::vector<H5Entry> entries;
   std::set<std::string> seen;  // groups: a hard link may lead back to one above
-  // From group to group: the library would walk each path from the root again.
-  const std::function<void(hid_t, const std::string&)> visit = [&](hid_t group, const std::string& prefix) {
-    for (const auto& name : names_in(group)) {
-      if (entries.size() >= most) return;
-      const std::string path = prefix + name;
-      const auto info = link_at(group, name);
-      if (info && info->type != H5L_TYPE_HARD) {
-        entries.push_back({path, "link", "-> " + target_of(group, name, *info)});
-        continue;
-      }
-      const Handle object(H5Oopen(group, name.c_str(), H5P_DEFAULT), H5Oclose);
-      if (object >= 0 && H5Iget_type(object) == H5I_GROUP) {
-        if (seen.insert(identity(object)).second) visit(object, path + "/");
-        continue;
-      }
-      try {
-        const auto type = dtype(path);
-        entries.push_back({path, type ? vitral::name(*type) : "other", shape(path).str()});
-      } catch (const Error&) {  // a type by itself, a shape beyond ours, in another file, damage
-        entries.push_back({path, "other", ""});
-      }
-    }
+  std::vector<Level> levels;
+  std::string path = "/";
+  const auto enter = [&](Handle group) {
+    if (!seen.insert(identity(group)).second) return;
+    std::vector<std::string> names = names_in(group);
+    std::reverse(names.begin(), names.end());
+    levels.push_back({std::move(group), path.size(), std::move(names)});
   };
-  const Handle root(H5Gopen2(id_, "/", H5P_DEFAULT), H5Gclose);
+  Handle root(H5Gopen2(file_, "/", H5P_DEFAULT), H5Gclose);
   if (root < 0) fail("/ cannot be read");
-  seen.insert(identity(root));
-  visit(root, "/");
+  enter(std::move(root));
+  // From group to group: the library would walk each path from the root again.
+  while (!levels.empty() && entries.size() < most) {
+    Level& level = levels.back();
+    if (level.names.empty()) {
+      levels.pop_back();
+      continue;
+    }
+    const std::string name = std::move(level.names.back());
+    level.names.pop_back();
+    path.resize(level.path_bytes);
+    path += name;
+    const auto info = link_at(level.group, name);
+    if (info && info->type != H5L_TYPE_HARD) {
+      entries.push_back({path, "link", "-> " + target_of(level.group, name, *info)});
+      continue;
+    }
+    Handle object(H5Oopen(level.group, name.c_str(), H5P_DEFAULT), H5Oclose);
+    const H5I_type_t type = object < 0 ? H5I_BADID : H5Iget_type(object);
+    if (type == H5I_GROUP) {
+      path += "/";
+      enter(std::move(object));
+    } else {
+      entries.push_back(type == H5I_DATASET ? describe(object, path) : H5Entry{path, "other", ""});
+    }
+  }
   return entries;
 }
 

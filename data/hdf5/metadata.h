@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <tuple>
 
 #include "base/files/forward_reader.h"
 
@@ -14,6 +15,8 @@ struct MetadataFormat {
   std::uint64_t user_block = 0;  // bytes before the HDF5 file; addresses count from its end
   unsigned offset_bytes = 8;     // of an address ("size of offsets")
   unsigned length_bytes = 8;     // of a length ("size of lengths")
+
+  auto fields() { return std::tie(user_block, offset_bytes, length_bytes); }
 };
 
 /// An address that is not set: all bits are one, whatever its size. Here always this.

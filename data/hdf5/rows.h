@@ -5,7 +5,7 @@
 //
 // On opening, the offsets of all rows are found once (data/hdf5/storage_index.h); then a row is one pread.
 // Layouts that cannot be read so (compressed, chunks that split a row, compact, big-endian) go through the
-// HDF5 library, one thread at a time; description() says which.
+// HDF5 library in the file's child, one thread at a time; description() says which.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -23,14 +23,11 @@ class RowReader {
   /// uint8 rows stay uint8; float16, float32 and float64 rows become float32. UsageError: another type,
   /// storage in another file; Error: truncated or damaged.
   RowReader(std::shared_ptr<const H5File> file, std::shared_ptr<const InputFile> bytes, std::string name);
-  ~RowReader();
-  RowReader(RowReader&&) noexcept;
-  RowReader& operator=(RowReader&&) noexcept;
 
-  const Shape& shape() const { return shape_; }  // [N, row...]
-  std::int64_t size() const { return shape_[0]; }
-  DType dtype() const { return stored_ == DType::uint8 ? DType::uint8 : DType::float32; }  // of read()
-  DType stored() const { return stored_; }
+  const Shape& shape() const { return layout_.shape; }  // [N, row...]
+  std::int64_t size() const { return shape()[0]; }
+  DType dtype() const { return stored() == DType::uint8 ? DType::uint8 : DType::float32; }  // of read()
+  DType stored() const { return *layout_.dtype; }
   bool direct() const { return index_.obstacle.empty(); }  // by pread
 
   void read(std::int64_t row, void* to) const { read_rows(row, 1, to); }
@@ -41,15 +38,11 @@ class RowReader {
   std::string description() const;
 
  private:
-  struct Library;  // the slow way
-
-  std::shared_ptr<const H5File> file_;
+  std::shared_ptr<const H5File> file_;  // where it is still needed
   std::shared_ptr<const InputFile> bytes_;
   std::string name_;
-  Shape shape_;
-  DType stored_ = DType::uint8;
+  H5Layout layout_;
   StorageIndex index_;
-  std::unique_ptr<Library> library_;
 };
 
 }  // namespace vitral::data

@@ -12,7 +12,7 @@
 namespace vitral::data {
 
 struct StorageIndex {
-  static constexpr std::uint64_t unwritten = ~std::uint64_t{0};
+  static constexpr std::uint64_t unwritten = H5Layout::unwritten;
 
   std::int64_t rows = 0;
   std::size_t row_bytes = 0;  // as stored
@@ -31,9 +31,10 @@ struct StorageIndex {
 
 /// For numbers, and for variable-length values, whose rows are then the references into the global heap.
 /// Every piece is checked to lie within the file (Error: truncated or damaged).
-StorageIndex index_storage(const H5File& file, const InputFile& bytes, const std::string& name);
+StorageIndex index_storage(const H5File& file, const InputFile& bytes, const std::string& name,
+                           const H5Layout& layout);
 
 /// What the library says of a chunked dataset; for read_chunk_index(). Error: damaged.
-ChunkGrid describe_chunks(const H5File& file, const std::string& name);
+ChunkGrid describe_chunks(const H5Layout& layout, const std::string& path, const std::string& name);
 
 }  // namespace vitral::data

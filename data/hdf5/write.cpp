@@ -1,9 +1,9 @@
-// The writing half of H5File.
+// The writing half of H5Library.
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
-#include "data/hdf5/file.h"
-#include "data/hdf5/handle.h"
+#include "data/hdf5/library.h"
 
 namespace vitral::data {
 namespace {
@@ -60,7 +60,7 @@ std::string as_utf8(const std::string& text) {
 
 }  // namespace
 
-void H5File::write(const std::string& name, const Tensor& values, std::int64_t chunk_rows) {
+void H5Library::write(const std::string& name, const Tensor& values, std::int64_t chunk_rows) {
   auto dims = extents(values.shape());
   const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose);
   const Handle creation = dataset_creation();
@@ -68,33 +68,33 @@ void H5File::write(const std::string& name, const Tensor& values, std::int64_t c
     dims[0] = std::min<hsize_t>(dims[0], static_cast<hsize_t>(chunk_rows));
     H5Pset_chunk(creation, static_cast<int>(dims.size()), dims.data());
   }
-  Handle dataset = create_dataset(id_, name, memory_type(values.dtype()), space, creation);
+  Handle dataset = create_dataset(file_, name, memory_type(values.dtype()), space, creation);
   if (dataset < 0) fail(name + " cannot be created");
   const bool written = values.numel() == 0 ||
                        write_through(dataset, memory_type(values.dtype()), H5S_ALL, H5S_ALL, values.raw());
   if (!written || !dataset.close()) fail(name + " cannot be written");
 }
 
-void H5File::write_uint64(const std::string& name, const std::vector<std::uint64_t>& values,
-                          const Shape& shape) {
+void H5Library::write_uint64(const std::string& name, const std::vector<std::uint64_t>& values,
+                             const Shape& shape) {
   VITRAL_CHECK(static_cast<std::int64_t>(values.size()) == shape.numel(), "hdf5: {} values do not fill {}",
                values.size(), shape);
   const auto dims = extents(shape);
   const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose);
-  Handle dataset = create_dataset(id_, name, H5T_STD_U64LE, space, dataset_creation());
+  Handle dataset = create_dataset(file_, name, H5T_STD_U64LE, space, dataset_creation());
   if (dataset < 0) fail(name + " cannot be created");
   const bool written =
       values.empty() || write_through(dataset, H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL, values.data());
   if (!written || !dataset.close()) fail(name + " cannot be written");
 }
 
-void H5File::write_strings(const std::string& name, const std::vector<std::string>& values) {
+void H5Library::write_strings(const std::string& name, const std::vector<std::string>& values) {
   const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
   H5Tset_size(type, H5T_VARIABLE);
   H5Tset_cset(type, H5T_CSET_UTF8);
   const hsize_t count = values.size();
   const Handle space(H5Screate_simple(1, &count, nullptr), H5Sclose);
-  Handle dataset = create_dataset(id_, name, type, space, dataset_creation());
+  Handle dataset = create_dataset(file_, name, type, space, dataset_creation());
   if (dataset < 0) fail(name + " cannot be created");
   std::vector<std::string> texts;
   std::vector<const char*> pointers;
@@ -105,33 +105,33 @@ void H5File::write_strings(const std::string& name, const std::vector<std::strin
   if (!written || !dataset.close()) fail(name + " cannot be written");
 }
 
-void H5File::remove_attribute(const std::string& name, const std::string& object) {
-  if (H5Aexists_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT) > 0 &&
-      H5Adelete_by_name(id_, object.c_str(), name.c_str(), H5P_DEFAULT) < 0)
+void H5Library::remove_attribute(const std::string& name, const std::string& object) {
+  if (H5Aexists_by_name(file_, object.c_str(), name.c_str(), H5P_DEFAULT) > 0 &&
+      H5Adelete_by_name(file_, object.c_str(), name.c_str(), H5P_DEFAULT) < 0)
     fail("attribute " + name + " cannot be replaced");
 }
 
-void H5File::remove(const std::string& name) {
-  if (H5Ldelete(id_, name.c_str(), H5P_DEFAULT) < 0) fail(name + " cannot be removed");
+void H5Library::remove(const std::string& name) {
+  if (H5Ldelete(file_, name.c_str(), H5P_DEFAULT) < 0) fail(name + " cannot be removed");
 }
 
-void H5File::rename(const std::string& from, const std::string& to) {
-  if (H5Lmove(id_, from.c_str(), id_, to.c_str(), H5P_DEFAULT, H5P_DEFAULT) < 0)
+void H5Library::rename(const std::string& from, const std::string& to) {
+  if (H5Lmove(file_, from.c_str(), file_, to.c_str(), H5P_DEFAULT, H5P_DEFAULT) < 0)
     fail(from + " cannot be renamed");
 }
 
-void H5File::flush() {
-  if (H5Fflush(id_, H5F_SCOPE_GLOBAL) < 0) fail("cannot be written");
+void H5Library::flush() {
+  if (H5Fflush(file_, H5F_SCOPE_GLOBAL) < 0) fail("cannot be written");
 }
 
-void H5File::set_attribute(const std::string& name, const std::string& value, const std::string& object) {
+void H5Library::set_attribute(const std::string& name, const std::string& value, const std::string& object) {
   remove_attribute(name, object);
   const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
   H5Tset_size(type, H5T_VARIABLE);
   H5Tset_cset(type, H5T_CSET_UTF8);
   const Handle space(H5Screate(H5S_SCALAR), H5Sclose);
-  Handle attribute(H5Acreate_by_name(id_, object.c_str(), name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT,
-                                     H5P_DEFAULT),
+  Handle attribute(H5Acreate_by_name(file_, object.c_str(), name.c_str(), type, space, H5P_DEFAULT,
+                                     H5P_DEFAULT, H5P_DEFAULT),
                    H5Aclose);
   const std::string text = as_utf8(value);
   const char* pointer = text.c_str();
@@ -139,7 +139,8 @@ void H5File::set_attribute(const std::string& name, const std::string& value, co
     fail("attribute " + name + " cannot be written");
 }
 
-void H5File::create_growing(const std::string& name, const Shape& row, DType dtype, std::int64_t chunk_rows) {
+void H5Library::create_growing(const std::string& name, const Shape& row, DType dtype,
+                               std::int64_t chunk_rows) {
   std::vector<hsize_t> dims{0}, most{H5S_UNLIMITED}, chunk{static_cast<hsize_t>(chunk_rows)};
   for (auto d : row) {
     dims.push_back(static_cast<hsize_t>(d));
@@ -149,13 +150,13 @@ void H5File::create_growing(const std::string& name, const Shape& row, DType dty
   const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), most.data()), H5Sclose);
   const Handle creation = dataset_creation();
   H5Pset_chunk(creation, static_cast<int>(chunk.size()), chunk.data());
-  Handle dataset = create_dataset(id_, name, memory_type(dtype), space, creation);
+  Handle dataset = create_dataset(file_, name, memory_type(dtype), space, creation);
   if (dataset < 0 || !dataset.close()) fail(name + " cannot be created");
 }
 
-void H5File::append(const std::string& name, const Tensor& rows) {
-  Handle dataset(H5Dopen2(id_, name.c_str(), H5P_DEFAULT), H5Dclose);
-  auto size = extents(shape(name));
+void H5Library::append(const std::string& name, const Tensor& rows) {
+  Handle dataset(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose);
+  auto size = extents(layout(name).shape);
   auto count = extents(rows.shape());
   std::vector<hsize_t> start(count.size(), 0);
   start[0] = size[0];
@@ -166,6 +167,13 @@ void H5File::append(const std::string& name, const Tensor& rows) {
   const Handle source(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr), H5Sclose);
   if (!write_through(dataset, memory_type(rows.dtype()), source, target, rows.raw()) || !dataset.close())
     fail(name + " cannot be written");
+}
+
+void H5Library::close() {
+  open_.clear();
+  const herr_t flushed = H5Fflush(file_, H5F_SCOPE_GLOBAL);
+  const herr_t closed = H5Fclose(std::exchange(file_, -1));
+  if (flushed < 0 || closed < 0) fail("cannot be written");
 }
 
 }  // namespace vitral::data

@@ -56,7 +56,7 @@ TEST(InputFile, ReadsWhatIsThereAndNamesWhatIsNot) {
   EXPECT_TRUE(file.holds(4, 6));
   EXPECT_FALSE(file.holds(4, 7));
   EXPECT_FALSE(file.holds(~std::uint64_t{0}, 2));
-  EXPECT_EQ(file.lock_problem(), 0);
+  EXPECT_EQ(file.lock_to_read(), 0);
   std::string some(4, '\0');
   file.read(3, some.data(), some.size());
   EXPECT_EQ(some, "3456");

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "data/dataset.h"
-#include "data/hdf5/chunk_locator.h"
 #include "data/hdf5/file.h"
 #include "tests/bench/process.h"
 #include "tests/bench/timing.h"
@@ -90,10 +89,9 @@ void open_here(const std::string& path) {
 
 void locate_here(const std::string& path) {
   const auto file = vitral::data::H5File::open(path);
-  const auto count = static_cast<std::uint64_t>(file.shape("/images")[0]);
+  const auto layout = file.layout("/images");
   const double begin = vitral::bench::now();
-  vitral::data::ChunkLocator locator(path, "/images");
-  for (std::uint64_t i = 0; i < count; ++i) locator.locate(i);
+  static_cast<void>(file.locate_chunks("/images", layout));
   std::printf(" %8.3f s", vitral::bench::now() - begin);
 }
 

@@ -27,7 +27,7 @@ Base load_base(const std::string& name) {
   Base base{bytes, test::ChunkStructures(bytes), {}};
   const data::H5File file = data::H5File::open(path);
   for (const auto& entry : file.contents())
-    base.datasets.emplace_back(entry.name, data::describe_chunks(file, entry.name));
+    base.datasets.emplace_back(entry.name, data::describe_chunks(file.layout(entry.name), path, entry.name));
   return base;
 }
 

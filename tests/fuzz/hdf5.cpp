@@ -35,7 +35,7 @@ Base load_base(const std::string& name) {
   const data::H5File file = data::H5File::open(path);
   const InputFile reader(path);
   for (const auto& entry : file.contents()) {
-    const data::StorageIndex index = data::index_storage(file, reader, entry.name);
+    const data::StorageIndex index = data::index_storage(file, reader, entry.name, file.layout(entry.name));
     for (const std::uint64_t piece : index.pieces)
       if (piece != data::StorageIndex::unwritten)
         add_region(base, piece,

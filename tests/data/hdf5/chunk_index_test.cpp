@@ -7,7 +7,6 @@
 #include <hdf5.h>
 
 #include "base/random.h"
-#include "data/hdf5/chunk_locator.h"
 #include "data/hdf5/storage_index.h"
 #include "tests/chunk_structures.h"
 #include "tests/support.h"
@@ -38,7 +37,7 @@ std::map<std::string, StorageIndex> chunked_datasets(const std::string& path) {
   const InputFile bytes(path);
   for (const auto& entry : file.contents()) {
     if (entry.shape == "[]") continue;
-    StorageIndex index = index_storage(file, bytes, entry.name);
+    StorageIndex index = index_storage(file, bytes, entry.name, file.layout(entry.name));
     if (index.layout.starts_with("chunks") && index.obstacle.empty()) found.emplace(entry.name, index);
   }
   return found;
@@ -47,12 +46,11 @@ std::map<std::string, StorageIndex> chunked_datasets(const std::string& path) {
 // What the library says of each chunk, or of every `step`th.
 void expect_as_the_library(const std::string& path, const std::string& name, const StorageIndex& index,
                            std::size_t step = 1) {
-  ChunkLocator locator(path, name);
-  for (std::size_t i = 0; i < index.pieces.size(); i += step) {
-    const auto place = locator.locate(i * static_cast<std::uint64_t>(index.rows_a_piece));
-    ASSERT_EQ(index.pieces[i], place.written ? place.offset : StorageIndex::unwritten)
-        << path << " " << name << " chunk " << i;
-  }
+  const H5File file = H5File::open(path);
+  const auto places = file.locate_chunks(name, file.layout(name), step);
+  ASSERT_EQ(places.size(), (index.pieces.size() + step - 1) / step);
+  for (std::size_t i = 0; i < places.size(); ++i)
+    ASSERT_EQ(index.pieces[i * step], places[i]) << path << " " << name << " chunk " << i * step;
 }
 
 TEST(ChunkIndex, IsReadAsTheLibraryReadsIt) {
@@ -63,7 +61,8 @@ TEST(ChunkIndex, IsReadAsTheLibraryReadsIt) {
   for (const auto& path : paths) {
     const H5File file = H5File::open(path);
     for (const auto& [name, index] : chunked_datasets(path)) {
-      const auto own = read_chunk_index(InputFile(path), name, describe_chunks(file, name));
+      const auto own =
+          read_chunk_index(InputFile(path), name, describe_chunks(file.layout(name), path, name));
       ASSERT_TRUE(own) << path << " " << name;
       EXPECT_EQ(*own, index.pieces) << path << " " << name;
       expect_as_the_library(path, name, index);
@@ -155,7 +154,8 @@ TEST(ChunkIndex, DamageIsSaidOrHarmless) {
     const H5File file = H5File::open(golden);  // the library does not see the damage
     const auto datasets = chunked_datasets(golden);
     std::map<std::string, ChunkGrid> grids;
-    for (const auto& dataset : datasets) grids[dataset.first] = describe_chunks(file, dataset.first);
+    for (const auto& dataset : datasets)
+      grids[dataset.first] = describe_chunks(file.layout(dataset.first), golden, dataset.first);
     Random random(14);
     for (int trial = 0; trial < 400; ++trial) {
       std::string bytes = whole;
@@ -193,7 +193,7 @@ TEST(ChunkIndex, CirclesEnd) {
   write_rows(path, 300, 2, 2, false);
   std::string bytes = bytes_of_file(path);
   const H5File file = H5File::open(path);
-  const ChunkGrid grid = describe_chunks(file, "/rows");
+  const ChunkGrid grid = describe_chunks(file.layout("/rows"), path, "/rows");
   // Every node of a level above the leaves: its children become the first node of its own level, renamed to
   // fit the level below in turn.
   std::vector<std::size_t> nodes;
