@@ -143,6 +143,43 @@ TEST(ChunkIndex, AMillionChunks) {
   expect_as_the_library(path, "/rows", datasets.at("/rows"), 997);
 }
 
+// Of which the last one alone was ever written.
+void write_last_row(const std::string& path, hsize_t rows, H5F_libver_t version) {
+  const hid_t access = H5Pcreate(H5P_FILE_ACCESS), properties = H5Pcreate(H5P_DATASET_CREATE);
+  H5Pset_libver_bounds(access, version, H5F_LIBVER_LATEST);
+  const hid_t file = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
+  const hsize_t extents[] = {rows, 5}, most[] = {H5S_UNLIMITED, 5}, chunk[] = {1, 5}, last[] = {rows - 1, 0};
+  const hid_t space = H5Screate_simple(2, extents, most);
+  H5Pset_chunk(properties, 2, chunk);
+  const hid_t dataset =
+      H5Dcreate2(file, "rows", H5T_NATIVE_UINT8, space, H5P_DEFAULT, properties, H5P_DEFAULT);
+  EXPECT_GE(H5Dwrite_chunk(dataset, H5P_DEFAULT, 0, last, 5, "last!"), 0);
+  H5Dclose(dataset);
+  H5Sclose(space);
+  H5Pclose(properties);
+  EXPECT_GE(H5Fclose(file), 0);
+  H5Pclose(access);
+  EXPECT_LT(std::filesystem::file_size(path), 2000000U);
+}
+
+TEST(ChunkIndex, TenMillionChunksMayBeUnwritten) {
+  const TempDir dir;
+  const std::string path = dir / "a.h5";
+  for (const auto version : {H5F_LIBVER_EARLIEST, H5F_LIBVER_LATEST}) {
+    write_last_row(path, 10000000, version);
+    const StorageIndex index = chunked_datasets(path).at("/rows");
+    EXPECT_EQ(index.rows, 10000000);
+    EXPECT_EQ(index.unwritten_rows(), index.rows - 1);
+    std::string row(5, ' ');
+    EXPECT_TRUE(index.read(InputFile(path), index.rows - 1, 1, row.data()));
+    EXPECT_EQ(row, "last!");
+    write_last_row(path, 1000000000, version);  // 8 GB for a file that says no more
+    const std::string message = message_of([&] { chunked_datasets(path); });
+    EXPECT_TRUE(message.starts_with(path + ": /rows claims 1000000000 chunks in a file of ")) << message;
+    EXPECT_TRUE(message.ends_with(" bytes, the file is damaged; write it again")) << message;
+  }
+}
+
 TEST(ChunkIndex, DamageIsSaidOrHarmless) {
   const TempDir dir;
   const std::string path = dir / "damaged.h5";
