@@ -2,7 +2,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -17,8 +16,7 @@ AppendFile::AppendFile(std::string path, Mode mode)
       file_(::open(path_.c_str(),
                    O_WRONLY | O_CREAT | O_CLOEXEC | O_APPEND | (mode == Mode::create ? O_EXCL : 0), 0666)) {
   if (file_ < 0) throw_error("{}: cannot be opened for writing: {}", path_, std::strerror(errno));
-  const std::string folder = std::filesystem::path(path_).parent_path().string();
-  sync_folder(folder.empty() ? "." : folder);  // its name, which syncing the file does not keep
+  sync_name(path_);  // its name, which syncing the file does not keep
 }
 
 void AppendFile::write(std::string_view record) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,6 +27,7 @@ constexpr std::string_view temporary_prefix = ".tmp-";
   if (error == ENOSPC || error == EDQUOT || error == EFBIG) advice = "free some space and run it again";
   if (error == EACCES || error == EPERM || error == EROFS) advice = "choose a folder you may write to";
   if (error == ENOENT || error == ENOTDIR) advice = "create the folder first";
+  if (error == EMFILE || error == ENFILE) advice = "allow more open files (ulimit -n)";
   if (error == EISDIR) advice = "choose the name of a file";
   throw_error("{}: cannot write: {}; {}", path, std::strerror(error), advice);
 }
@@ -35,11 +37,32 @@ std::string folder_of(const std::string& path) {
   return folder.empty() ? "." : folder;
 }
 
+std::string stable_name(const std::string& path) {
+  return fmt::format("{}/{}{}", folder_of(path), temporary_prefix, fs::path(path).filename().string());
+}
+
 // Unique in this process and among those that run; on the same file system as `path`, so that rename works.
 std::string temporary_name(const std::string& path) {
   static std::atomic<unsigned> counter{0};
-  return fmt::format("{}/{}{}-{}-{}", folder_of(path), temporary_prefix, fs::path(path).filename().string(),
-                     ::getpid(), counter++);
+  return fmt::format("{}-{}-{}", stable_name(path), ::getpid(), counter++);
+}
+
+// A new file of this name, or the one that a killed process left: a regular one without another name that
+// nobody writes to. None where there is neither.
+Descriptor take_over(const std::string& name) {
+  constexpr int flags = O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW;
+  Descriptor fresh(::open(name.c_str(), flags | O_CREAT | O_EXCL, 0666));
+  // Another process may take a new file for a left one before this one has locked it.
+  if (fresh >= 0)
+    return ::flock(fresh, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK ? std::move(fresh) : Descriptor();
+  Descriptor left(::open(name.c_str(), flags));
+  struct stat opened {
+  }, named{};
+  const bool ours = left >= 0 && ::flock(left, LOCK_EX | LOCK_NB) == 0 && ::fstat(left, &opened) == 0 &&
+                    ::lstat(name.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
+                    opened.st_dev == named.st_dev && S_ISREG(opened.st_mode) && opened.st_nlink == 1 &&
+                    ::ftruncate(left, 0) == 0;
+  return ours ? std::move(left) : Descriptor();
 }
 
 std::string without_trailing_slash(std::string path) {
@@ -60,6 +83,8 @@ void sync_path(const std::string& path, int flags, const std::string& named) {
 void sync_file(const std::string& path) { sync_path(path, O_RDONLY, path); }
 
 void sync_folder(const std::string& folder) { sync_path(folder, O_RDONLY | O_DIRECTORY, folder); }
+
+void sync_name(const std::string& path) { sync_path(folder_of(path), O_RDONLY | O_DIRECTORY, path); }
 
 void create_folders(const std::string& folder) {
   std::error_code error;
@@ -84,9 +109,14 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   const std::string target =
       fs::is_symlink(path_, ignored) ? fs::weakly_canonical(path_, ignored).string() : path_;
   if (!target.empty()) path_ = target;
-  temporary_ = temporary_name(path_);
-  descriptor_ = Descriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  temporary_ = stable_name(path_);
+  descriptor_ = take_over(temporary_);
+  if (descriptor_ < 0) {
+    temporary_ = temporary_name(path_);
+    descriptor_ = Descriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  }
   if (descriptor_ < 0) fail(path_, errno);
+  lock_ = Descriptor(::fcntl(descriptor_, F_DUPFD_CLOEXEC, 0));
   keep_mode(descriptor_, path_);
 }
 
@@ -105,7 +135,7 @@ FileDigest AtomicFile::commit() {
   if (!descriptor_.close()) fail(path_, errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, errno);
   temporary_.clear();
-  sync_folder(folder_of(path_));
+  sync_name(path_);
   return {bytes_, hash_.value()};
 }
 
@@ -163,7 +193,7 @@ void AtomicDirectory::commit() {
     temporary_ = old;
   }
   // After an exchange `temporary_` is the old folder, which the destructor removes.
-  sync_folder(folder_of(path_));
+  sync_name(path_);
 }
 
 bool remove_folder_atomic(const std::string& path) {

@@ -1,11 +1,12 @@
 // Crash-safe writing: what is written takes its name whole and durable, or not at all.
 //
-//   AtomicFile file("runs/a/config.yaml");       // writes runs/a/.tmp-config.yaml-PID-N
+//   AtomicFile file("runs/a/config.yaml");       // writes runs/a/.tmp-config.yaml
 //   file.write(text);
 //   file.commit();                               // fsync, rename over the old file, fsync of the folder
 //
 // Every failed system call throws Error "PATH: cannot write: No space left on device; ...". The destructor
-// removes what was not committed, so after an error the old file is there as it was.
+// removes what was not committed, so after an error the old file is there as it was. What a killed process
+// leaves is written over by the next writer of the file; of two at once the second takes a name with its PID.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +34,7 @@ class AtomicFile {
  private:
   std::string path_;
   std::string temporary_;
+  Descriptor lock_;  // of the temporary file, until it has its name; the same open file as:
   Descriptor descriptor_;
   std::uint64_t bytes_ = 0;
   Hash hash_;
@@ -74,6 +76,8 @@ void create_folders(const std::string& folder);
 void sync_file(const std::string& path);
 /// Makes renames and new names in a folder durable.
 void sync_folder(const std::string& folder);
+/// Makes the name of a file durable; errors name the file.
+void sync_name(const std::string& path);
 /// Removes a folder so that no half of it is ever seen under its name. Best effort: returns false on failure.
 bool remove_folder_atomic(const std::string& path);
 /// True for the name of a temporary file or folder of this header, which a killed process may leave behind.

@@ -98,8 +98,7 @@ void OutputFile::commit() {
   if (::rename(partial_.c_str(), path_.c_str()) != 0)
     throw_error("{}: cannot be written: {}; name another file", path_, std::strerror(errno));
   partial_.clear();
-  const std::string folder = fs::path(path_).parent_path().string();
-  sync_folder(folder.empty() ? "." : folder);
+  sync_name(path_);
 }
 
 }  // namespace vitral

@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <filesystem>
 #include <vector>
 
 #include <fcntl.h>
@@ -70,8 +69,7 @@ RowJournal::RowJournal(std::string path, std::string_view format, const std::str
   ::lseek(descriptor_, 0, SEEK_END);
   if (size < begin_) write(head.data(), begin_);
   sync();
-  const std::string folder = std::filesystem::path(path_).parent_path().string();
-  sync_folder(folder.empty() ? "." : folder);
+  sync_name(path_);
 }
 
 RowJournal::~RowJournal() {

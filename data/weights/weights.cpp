@@ -169,16 +169,14 @@ WeightsFile read_all(const WeightsIndex& index, TensorMemory memory, OtherTypes 
 WeightsFile read_as_stored(const std::string& path, TensorMemory memory, OtherTypes other_types) {
   const std::string file = find_weights(path);
   if (file.ends_with(index_suffix)) return read_all(read_weights_index(file), memory, other_types);
-  if (file == path) {
-    if (const int count = shard_count(file); count > 1)
-      throw_error<UsageError>("{}: is one of {} files of these weights; give their folder {}", path, count,
-                              weights_folder(path));
-    return read_file(file, memory, other_types);
-  }
-  const std::string folder = fs::path(file).parent_path().string();
-  if (!is_file(folder + "/" + state_file)) return read_file(file, memory, other_types);
-  verify_checkpoint(folder, {model_file});
-  return read_safetensors(file, memory, other_types);
+  if (const int count = file == path ? shard_count(file) : 1; count > 1)
+    throw_error<UsageError>("{}: is one of {} files of these weights; give their folder {}", path, count,
+                            weights_folder(path));
+  // The file of a checkpoint has a checksum, whoever names it.
+  const std::string folder = weights_folder(file);
+  if (fs::path(file).filename() == model_file && is_file(folder + "/" + state_file))
+    verify_checkpoint(folder, {model_file});
+  return read_file(file, memory, other_types);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "base/files/atomic.h"
 
+#include <functional>
+
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -32,6 +34,33 @@ TEST(AtomicFile, IsThereAfterCommitOnly) {
   EXPECT_EQ(digest, digest_of(path));
   EXPECT_EQ(digest.bytes, 3U);
   EXPECT_EQ(write_file_atomic(folder / "empty", "").xxh3, 0x2d06800538d394c2U);  // XXH3-64 of nothing
+}
+
+TEST(AtomicFile, WhatAKilledProcessLeftIsWrittenOver) {
+  const TempDir folder;
+  const std::string path = folder / "a", left = folder / ".tmp-a";
+  put_file(left, "the first half of something longer");
+  write_file_atomic(path, "new");
+  EXPECT_EQ(bytes_of_file(path), "new");
+  EXPECT_FALSE(fs::exists(left));
+  // Of two writers at once each has its own, and the last one stays.
+  AtomicFile first(path), second(path);
+  first.write("1");
+  second.write("22");
+  second.commit();
+  EXPECT_EQ(bytes_of_file(path), "22");
+  first.commit();
+  EXPECT_EQ(bytes_of_file(path), "1");
+  // A link, or another name of a file, is nothing to write over.
+  put_file(folder / "other", "mine");
+  for (const auto& make : {std::function([&] { fs::create_symlink("other", left); }),
+                           std::function([&] { fs::create_hard_link(folder / "other", left); })}) {
+    make();
+    write_file_atomic(path, "newer");
+    EXPECT_EQ(bytes_of_file(path), "newer");
+    EXPECT_EQ(bytes_of_file(folder / "other"), "mine");
+    fs::remove(left);
+  }
 }
 
 TEST(AtomicFile, LinksStayAndWhatIsNoFileIsRefused) {

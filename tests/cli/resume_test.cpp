@@ -141,6 +141,17 @@ TEST(Stop, OfAFinishedRunNothingRemains) {
   EXPECT_EQ(metrics(small.output("run")), lines);
 }
 
+// Killed between its last checkpoint and the removal of an old one.
+TEST(Resume, OfAFinishedRunKeepsNoMoreCheckpoints) {
+  const SmallRun small;
+  test::expect_done(small({"train.keep=1"}));
+  const std::string checkpoints = small.output("run") + "/checkpoints";
+  std::filesystem::copy(test::latest(small.output("run")), checkpoints + "/step-000000001");
+  test::expect_done(small({"train.keep=1", "--resume", "auto"}));
+  EXPECT_FALSE(std::filesystem::exists(checkpoints + "/step-000000001"));
+  EXPECT_TRUE(std::filesystem::exists(test::latest(small.output("run"))));
+}
+
 TEST(Workers, AnyNumberGivesTheSameRun) {
   const SmallRun small(60, true);
   for (const char* workers : {"1", "2", "8"})

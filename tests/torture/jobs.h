@@ -41,6 +41,9 @@ void take(Case& c, const Job& job);
 void expect_old_or_new(Case& c, const Undisturbed& u);
 /// The folder, and what was printed, are those of an undisturbed run.
 bool expect_done(Case& c, const Undisturbed& u, const Result& r, const std::string& when);
+/// ... but for files that are there, too.
+bool expect_done_or_more(Case& c, const Undisturbed& u, const Result& r, const std::string& when);
+bool leaves_more(const Case& c, const Undisturbed& u);
 /// The same command again comes to its end, or says that it has.
 void expect_again(Case& c, const Undisturbed& u);
 

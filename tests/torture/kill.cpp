@@ -85,7 +85,7 @@ class Kill : public Kind {
   std::vector<TracedCall> calls_;  // of the training
 };
 
-const Registered<Kill> registered{"kill", "SIGKILL at any moment"};
+const Registered<Kill> registered{"kill", "SIGKILL at any moment", 0.7};
 
 }  // namespace
 }  // namespace vitral::torture

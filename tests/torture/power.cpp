@@ -40,7 +40,7 @@ class Power : public Kind {
   std::vector<Undisturbed> undisturbed_;
 };
 
-const Registered<Power> registered{"power", "the power is cut"};
+const Registered<Power> registered{"power", "the power is cut", 0.3};
 
 }  // namespace
 }  // namespace vitral::torture

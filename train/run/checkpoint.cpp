@@ -115,7 +115,8 @@ void CheckpointStore::remove_old(std::int64_t newest) const {
   for (const std::int64_t step : steps_in(folder)) {
     const std::string path = folder + "/" + data::checkpoint_name(step);
     if (step > newest || ++kept <= keep_ || path == best) continue;
-    // One that cannot be removed now is tried again at the next save; the training does not depend on it.
+    // One that cannot be removed now is tried again at the next save or resume; the training does not depend
+    // on it.
     static_cast<void>(remove_folder_atomic(path));
   }
 }

@@ -50,9 +50,10 @@ class CheckpointStore {
   /// back.
   bool set_best(std::int64_t step);
 
- private:
+  /// What save() of this step removes: of what a run left that was killed or failed before it could.
   void remove_old(std::int64_t newest) const;
 
+ private:
   std::string run_folder_;
   int keep_;
   int lock_ = -1;

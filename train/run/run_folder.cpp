@@ -33,6 +33,7 @@ void RunFolder::open(const std::string& config_yaml, Position& at, bool validati
     at.best = std::numeric_limits<double>::infinity();
     at.best_step = -1;
   }
+  if (saved_) store_->remove_old(at.step);
   write_file_atomic(path_ + "/config.yaml", config_yaml);
   metrics_.emplace(path_ + "/metrics.jsonl",
                    resumes_ ? ResumePoint{at.step, validation_pending} : ResumePoint{}, &warnings);

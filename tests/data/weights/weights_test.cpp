@@ -78,8 +78,9 @@ TEST(Weights, ADamagedCheckpointIsNoticed) {
   std::string bytes = bytes_of_file(file);
   bytes.back() ^= 1;
   put_file(file, bytes);
-  EXPECT_EQ(message_of([&] { read_weights(checkpoint); }),
-            file + ": damaged: its checksum is not the one in state.json; use another checkpoint");
+  for (const std::string& named : {checkpoint, file})
+    EXPECT_EQ(message_of([&] { read_weights(named); }),
+              file + ": damaged: its checksum is not the one in state.json; use another checkpoint");
   put_file(file, bytes.substr(0, bytes.size() - 1));
   EXPECT_EQ(message_of([&] { read_weights(checkpoint); }),
             fmt::format("{}: truncated or damaged: {} bytes, state.json says {}; use another checkpoint",
