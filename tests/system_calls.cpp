@@ -1,5 +1,6 @@
 #include "tests/system_calls.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -9,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <iterator>
 #include <mutex>
 #include <new>
 #include <string_view>
@@ -23,16 +25,24 @@ namespace {
 
 using vitral::test::FaultPlan;
 
+constexpr std::string_view call_names[] = {"open",   "read",      "pread", "write", "pwrite",
+                                           "fsync",  "ftruncate", "close", "mmap",  "copy",
+                                           "rename", "renameat2", "mkdir", "link",  "unlink"};
+
 // One lock for all: counts, names and the record are in the order in which the calls happen.
 struct State {
   std::mutex mutex;
   bool active = false;
   FaultPlan plan;
   // In memory that children share, who count with their parent.
-  std::atomic<int>& count =
-      *new (::mmap(nullptr, sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))
-          std::atomic<int>;
+  struct Shared {
+    std::atomic<int> count{0};
+    std::array<std::atomic<int>, std::size(call_names)> by_children{};  // calls that are traced
+  };
+  Shared& shared = *new (
+      ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Shared;
   int trace = -1;
+  bool in_child = false;  // of a process that is traced
   std::string traced_folder;
   // Of open files. Not asked of /proc: a process that may not call readlink (seccomp) opens files, too.
   std::array<std::string, 4096> names;
@@ -47,6 +57,7 @@ State& state() {
 // A fork while another thread holds the lock must not leave it locked in the child.
 const bool prepared = ::pthread_atfork([] { state().mutex.lock(); }, [] { state().mutex.unlock(); },
                                        [] {
+                                         state().in_child = state().in_child || state().trace >= 0;
                                          state().trace = -1;
                                          state().mutex.unlock();
                                        }) == 0;
@@ -103,14 +114,31 @@ struct Call {
   const void* data = nullptr;  // of a write
 };
 
-void record(const Call& call, ssize_t bytes) {
-  if (state().trace < 0 || !lies_in(call.path, state().traced_folder)) return;
+void record(const Call& call, ssize_t result) {
+  if ((state().trace < 0 && !state().in_child) || !lies_in(call.path, state().traced_folder)) return;
+  if (state().in_child) {  // it may have no file to write to
+    ++state().shared.by_children.at(
+        static_cast<std::size_t>(std::ranges::find(call_names, call.name) - call_names));
+    return;
+  }
   put(call.name);
   put(call.path);
   put(call.to);
   put(&call.at, sizeof call.at);
-  put(call.data ? std::string_view(static_cast<const char*>(call.data), static_cast<std::size_t>(bytes))
-                : std::string_view());
+  const bool failed = result < 0;
+  put(&failed, sizeof failed);
+  put(call.data && !failed
+          ? std::string_view(static_cast<const char*>(call.data), static_cast<std::size_t>(result))
+          : std::string_view());
+}
+
+// The calls of children follow at the end, without what they did.
+[[gnu::destructor]] void record_children() {
+  const std::lock_guard lock(state().mutex);
+  if (state().trace < 0) return;
+  for (std::size_t i = 0; i < std::size(call_names); ++i)
+    for (int n = state().shared.by_children.at(i); n > 0; --n)
+      record({call_names[i].data(), state().traced_folder + "/(a child)"}, 0);
 }
 
 // The number of the call is the planned one.
@@ -119,7 +147,7 @@ bool is_planned(const Call& call) {
   if (!state().active || (plan.call != call.name && plan.call != "any") ||
       call.path.find(plan.part) == std::string::npos || !lies_in(call.path, plan.folder))
     return false;
-  const int number = state().count++;
+  const int number = state().shared.count++;
   return plan.k >= 0 && (number == plan.k || (number > plan.k && plan.lasting));
 }
 
@@ -147,7 +175,7 @@ ssize_t make(const Call& call, const std::function<ssize_t(bool half)>& real, bo
   }
   const ssize_t result = real(planned && plan.shortened && moves_bytes);
   const int why = errno;
-  if (result >= 0) record(call, result);
+  record(call, result);
   if (planned && plan.kill == Kill::after) end_process();
   errno = why;
   return result;
@@ -367,7 +395,7 @@ namespace vitral::test {
 Fault::Fault(FaultPlan p) {
   const std::lock_guard lock(state().mutex);
   state().plan = std::move(p);
-  state().count = 0;
+  state().shared.count = 0;
   state().active = true;
 }
 
@@ -378,7 +406,7 @@ Fault::~Fault() {
 
 int Fault::count() const {
   const std::lock_guard lock(state().mutex);
-  return state().count;
+  return state().shared.count;
 }
 
 void trace_calls(const std::string& file, const std::string& folder) {

@@ -39,8 +39,8 @@ class Fault {
   int count() const;
 };
 
-/// From now on the calls to files under `folder` that succeed are appended to a file outside it, which
-/// tests/torture/trace.h reads; children do not take part.
+/// From now on the calls to files under `folder` are appended to a file outside it, which
+/// tests/torture/trace.h reads; those of children at the end of the program, without what they did.
 void trace_calls(const std::string& file, const std::string& folder);
 
 }  // namespace vitral::test

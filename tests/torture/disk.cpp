@@ -59,6 +59,7 @@ void Disk::set(const std::string& path, const NodePointer& node) {
 }
 
 void Disk::apply(const TracedCall& call) {
+  if (call.failed) return;
   const NodePointer node = at(call.path);
   if (call.call == "open") {
     if (!node && (call.at & O_CREAT)) set(call.path, std::make_shared<Node>());

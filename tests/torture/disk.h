@@ -23,7 +23,7 @@ class Disk {
  public:
   /// The files of a folder, all durable.
   explicit Disk(const std::string& folder);
-  /// A call that succeeded; paths as in run_undisturbed().
+  /// A call, unless it failed; paths as in run_undisturbed().
   void apply(const TracedCall& call);
   /// Writes one of the states that the disk may have into an empty folder.
   void cut_power(DiskModel model, Random& random, const std::string& folder) const;

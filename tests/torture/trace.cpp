@@ -15,7 +15,8 @@ std::vector<TracedCall> read_trace(const std::string& file) {
     return std::fread(text.data(), 1, bytes, stream) == bytes;
   };
   for (TracedCall call; get(call.call) && get(call.path) && get(call.to) &&
-                        std::fread(&call.at, sizeof call.at, 1, stream) == 1 && get(call.data);)
+                        std::fread(&call.at, sizeof call.at, 1, stream) == 1 &&
+                        std::fread(&call.failed, sizeof call.failed, 1, stream) == 1 && get(call.data);)
     out.push_back(call);
   std::fclose(stream);
   return out;
