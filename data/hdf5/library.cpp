@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "base/files/input_file.h"
@@ -140,6 +141,21 @@ H5Library::~H5Library() {
   if (file_ >= 0) H5Fclose(file_);
 }
 
+// To be called before the library is called again, which forgets why it failed.
+void H5Library::cannot_be_read(const std::string& what) const {
+  bool memory = false;
+  H5Ewalk2(
+      H5E_DEFAULT, H5E_WALK_UPWARD,
+      [](unsigned, const H5E_error2_t* error, void* found) -> herr_t {
+        if (error->min_num == H5E_NOSPACE || error->min_num == H5E_CANTALLOC)
+          *static_cast<bool*>(found) = true;
+        return 0;
+      },
+      &memory);
+  if (memory) throw std::bad_alloc();
+  throw_error("{}: {} cannot be read; the file is damaged", path_, what);
+}
+
 void H5Library::fail(const std::string& what) const {
   throw_error("{}: {}; the file is damaged or the disk is full", path_, what);
 }
@@ -252,7 +268,7 @@ Tensor H5Library::read(const std::string& name) const {
   Tensor values = tensor_of_own(shape, *dtype);
   if (values.numel() > 0 &&
       H5Dread(dataset, memory_type(*dtype), H5S_ALL, H5S_ALL, H5P_DEFAULT, values.raw()) < 0)
-    fail(name + " cannot be read");
+    cannot_be_read(name);
   return values;
 }
 
@@ -268,7 +284,7 @@ std::vector<std::uint64_t> H5Library::read_uint64(const std::string& name) const
   std::vector<std::uint64_t> values(static_cast<std::size_t>(l.shape.numel()));
   if (!values.empty() && H5Dread(dataset, is_signed ? H5T_NATIVE_INT64 : H5T_NATIVE_UINT64, H5S_ALL, H5S_ALL,
                                  H5P_DEFAULT, values.data()) < 0)
-    fail(name + " cannot be read");
+    cannot_be_read(name);
   for (std::size_t i = 0; is_signed && i < values.size(); ++i)
     if (const auto value = static_cast<std::int64_t>(values[i]); value < 0)
       throw_error<UsageError>("{}: {} row {} is {}; numbers from 0 on are needed, write uint64", path_, name,
@@ -283,7 +299,8 @@ std::vector<std::string> H5Library::read_strings(const std::string& name) const 
   check_claim(name, static_cast<std::int64_t>(count), H5Tget_size(type));
   std::vector<std::string> strings;
   const bool ok = read_text(type, count, strings, [&](hid_t memory, void* to) {
-    return H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, to);
+    if (H5Dread(dataset, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, to) < 0) cannot_be_read(name);
+    return herr_t{0};
   });
   if (!ok) throw_error<UsageError>("{}: {} does not hold text", path_, name);
   return strings;
@@ -324,7 +341,7 @@ std::vector<std::uint8_t> H5Library::read_rows(const std::string& name, std::int
   std::vector<std::uint8_t> rows(static_cast<std::size_t>(count * shape.product(1, shape.rank())) *
                                  size_of(dtype));
   if (H5Dread(dataset, memory_type(dtype), memory, space, H5P_DEFAULT, rows.data()) < 0)
-    throw_error("{}: {} row {} cannot be read; the file is damaged", path_, name, first);
+    cannot_be_read(fmt::format("{} row {}", name, first));
   return rows;
 }
 
@@ -338,7 +355,7 @@ std::vector<std::uint8_t> H5Library::read_bytes(const std::string& name, std::in
   const Handle type(H5Tvlen_create(H5T_NATIVE_UINT8), H5Tclose);
   hvl_t value{};
   if (H5Dread(dataset, type, memory, space, H5P_DEFAULT, &value) < 0)
-    throw_error("{}: {} row {} cannot be read; the file is damaged", path_, name, row);
+    cannot_be_read(fmt::format("{} row {}", name, row));
   const auto* from = static_cast<const std::uint8_t*>(value.p);
   std::vector<std::uint8_t> bytes(from, from + (from ? value.len : 0));
   H5Dvlen_reclaim(type, memory, H5P_DEFAULT, &value);

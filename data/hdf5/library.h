@@ -59,6 +59,7 @@ class H5Library {
 
  private:
   [[noreturn]] void fail(const std::string& what) const;
+  [[noreturn]] void cannot_be_read(const std::string& what) const;
   Handle open_any(const std::string& name) const;
   Handle open_dataset(const std::string& name) const;
   const Handle& opened(const std::string& name) const;

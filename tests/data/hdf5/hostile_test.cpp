@@ -3,8 +3,10 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstring>
 #include <functional>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <hdf5.h>
 #include <sys/inotify.h>
@@ -122,6 +124,67 @@ TEST(HostileHdf5, GroupsInGroups) {
               EXPECT_EQ(entries[0].name, "/last");
             }),
             5);
+}
+
+// Many rows that are all the same long text: a small file, and gigabytes for who reads them.
+TEST(HostileHdf5, OneTextAThousandTimes) {
+  const TempDir dir;
+  const std::string path = dir / "alias.h5";
+  constexpr hsize_t rows = 3000, one = 1;
+  {
+    H5File file = H5File::create(path);
+    const hid_t type = H5Tcopy(H5T_C_S1), creation = H5Pcreate(H5P_DATASET_CREATE),
+                space = H5Screate_simple(1, &rows, nullptr);
+    H5Tset_size(type, H5T_VARIABLE);
+    H5Pset_chunk(creation, 1, &one);
+    H5Pset_shuffle(creation);  // which leaves one value as it is, but the library must read it
+    const hid_t made = H5Dcreate2(file.id(), "/names", type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+    std::vector<std::string> texts{std::string(1 << 20, 'x')};
+    for (hsize_t i = 1; i < rows; ++i) texts.push_back(std::to_string(100000 + i));
+    std::vector<const char*> pointers;
+    for (const auto& text : texts) pointers.push_back(text.c_str());
+    ASSERT_GE(H5Dwrite(made, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, pointers.data()), 0);
+    H5Dclose(made);
+    H5Sclose(space);
+    H5Pclose(creation);
+    H5Tclose(type);
+    file.close();
+  }
+  std::string bytes = test::bytes_of_file(path);
+  // References: length (4 bytes, without or with the zero), address of the collection (8), number in it (4).
+  std::size_t first = std::string::npos, others = 0;
+  for (std::size_t at = 0; at + 16 <= bytes.size() && first == std::string::npos; ++at) {
+    std::uint32_t length = 0;
+    std::memcpy(&length, bytes.data() + at, 4);
+    std::uint64_t address = 0;
+    std::memcpy(&address, bytes.data() + at + 4, 8);
+    if ((length == 1 << 20 || length == (1 << 20) + 1) && address < bytes.size() &&
+        bytes.compare(address, 4, "GCOL") == 0)
+      first = at;
+  }
+  ASSERT_NE(first, std::string::npos);
+  const std::string reference = bytes.substr(first, 16);
+  for (std::size_t at = 0; at + 16 <= bytes.size(); ++at) {
+    std::uint32_t length = 0, number = 0;
+    std::uint64_t address = 0;
+    std::memcpy(&length, bytes.data() + at, 4);
+    std::memcpy(&address, bytes.data() + at + 4, 8);
+    std::memcpy(&number, bytes.data() + at + 12, 4);
+    if ((length != 6 && length != 7) || number == 0 || number > 65535 || address >= bytes.size() ||
+        bytes.compare(address, 4, "GCOL") != 0)
+      continue;
+    bytes.replace(at, 16, reference);
+    ++others;
+  }
+  ASSERT_EQ(others, rows - 1);
+  test::put_file(path, bytes);
+#ifndef __SANITIZE_ADDRESS__
+  EXPECT_EQ(
+      message_of([&] { static_cast<void>(H5File::open(path).read_strings("/names")); }),
+      fmt::format("{}: the HDF5 library wanted more than {} MB to interpret it, the file is damaged; write "
+                  "it again",
+                  path, ((1ULL << 30) + bytes.size() + 4 * (rows * 16 + 16)) >> 20));
+#endif
 }
 
 // A child that is killed from outside is told as such, every time, and leaves no zombie.
