@@ -97,7 +97,9 @@ ordered_json describe_pretrained(const models::Checkpoint& checkpoint) {
 
 // The state of a training that PyTorch began; nothing where there is none.
 std::optional<ordered_json> describe_training(const std::string& file) {
-  if (!data::looks_like_torch_file(file)) return {};
+  // A run's own checkpoint may be gone by now, removed by its training.
+  if (std::filesystem::path(file).filename() == data::model_file || !data::looks_like_torch_file(file))
+    return {};
   try {
     const data::TorchTraining t = data::read_torch_training(file);
     if (!t.optimizer) return {};
@@ -140,7 +142,6 @@ ordered_json describe_onnx(const std::string& path) {
 
 ordered_json describe_weights(const std::string& path) {
   const models::Checkpoint checkpoint = models::read_checkpoint(path, data::TensorMemory::mapped);
-  const std::string file = data::find_weights(path);
   std::int64_t parameters = 0;
   ordered_json tensors = ordered_json::array();
   for (const auto& [name, tensor] : checkpoint.tensors) {
@@ -148,7 +149,8 @@ ordered_json describe_weights(const std::string& path) {
     tensors.push_back(
         {{"name", name}, {"dtype", vitral::name(tensor.dtype())}, {"shape", tensor.shape().str()}});
   }
-  ordered_json out = {{"file", path}, {"kind", "weights"}, {"read_from", file}, {"parameters", parameters}};
+  ordered_json out = {
+      {"file", path}, {"kind", "weights"}, {"read_from", checkpoint.file}, {"parameters", parameters}};
   try {
     data::WeightsFile weights{checkpoint.tensors, checkpoint.config};
     out["model"] = describe_student(models::configure_student(weights, path));
@@ -156,7 +158,7 @@ ordered_json describe_weights(const std::string& path) {
     out["model"] = nullptr;  // weights, but no student's
     if (auto towers = describe_pretrained(checkpoint); !towers.is_null()) out["pretrained"] = towers;
   }
-  if (const auto training = describe_training(file)) out["training"] = *training;
+  if (const auto training = describe_training(checkpoint.file)) out["training"] = *training;
   out["tensors"] = std::move(tensors);
   return out;
 }

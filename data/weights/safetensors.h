@@ -19,6 +19,7 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 struct WeightsFile {
   NamedTensors tensors;  // on the CPU
   std::map<std::string, std::string> metadata;
+  std::string file = {};  // of read_weights(): what it read, the file that find_weights() names
 };
 
 /// The longest header: the reference implementation's limit.

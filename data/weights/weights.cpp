@@ -86,11 +86,16 @@ std::string find_weights(const std::string& path) {
   for (const char* which : {"best", "latest"}) {
     const std::string pointer = checkpoints_folder(folder) + "/" + which;
     if (!fs::exists(file_status(pointer))) continue;
-    const auto checkpoint = named_checkpoint(folder, which);
-    if (!checkpoint || !is_file(*checkpoint + "/" + model_file))
-      throw_error("{}: does not name a checkpoint that is there; give one of the folders step-... beside it",
-                  pointer);
-    return *checkpoint + "/" + model_file;
+    // A training beside us removes what its pointer named a moment ago; then it names another.
+    for (std::optional<std::string> before;;) {
+      const auto checkpoint = named_checkpoint(folder, which);
+      if (checkpoint && is_file(*checkpoint + "/" + model_file)) return *checkpoint + "/" + model_file;
+      if (!checkpoint || checkpoint == before)
+        throw_error(
+            "{}: does not name a checkpoint that is there; give one of the folders step-... beside it",
+            pointer);
+      before = checkpoint;
+    }
   }
   for (const char* name : published)
     for (const std::string_view suffix : {std::string_view(), index_suffix})
@@ -166,8 +171,8 @@ WeightsFile read_all(const WeightsIndex& index, TensorMemory memory, OtherTypes 
   return out;
 }
 
-WeightsFile read_as_stored(const std::string& path, TensorMemory memory, OtherTypes other_types) {
-  const std::string file = find_weights(path);
+WeightsFile read_found(const std::string& path, const std::string& file, TensorMemory memory,
+                       OtherTypes other_types) {
   if (file.ends_with(index_suffix)) return read_all(read_weights_index(file), memory, other_types);
   if (const int count = file == path ? shard_count(file) : 1; count > 1)
     throw_error<UsageError>("{}: is one of {} files of these weights; give their folder {}", path, count,
@@ -177,6 +182,20 @@ WeightsFile read_as_stored(const std::string& path, TensorMemory memory, OtherTy
   if (fs::path(file).filename() == model_file && is_file(folder + "/" + state_file))
     verify_checkpoint(folder, {model_file});
   return read_file(file, memory, other_types);
+}
+
+WeightsFile read_as_stored(const std::string& path, TensorMemory memory, OtherTypes other_types) {
+  for (std::string file = find_weights(path);;) {
+    try {
+      WeightsFile weights = read_found(path, file, memory, other_types);
+      weights.file = std::move(file);
+      return weights;
+    } catch (const Error&) {  // or removed as it was read, see find_weights()
+      std::string now = find_weights(path);
+      if (now == file) throw;
+      file = std::move(now);
+    }
+  }
 }
 
 }  // namespace

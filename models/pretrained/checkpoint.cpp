@@ -133,6 +133,7 @@ Checkpoint read_checkpoint(const std::string& path, data::TensorMemory memory) {
   data::WeightsFile weights = data::read_weights(path, memory, data::OtherTypes::leave_out);
   Checkpoint out;
   out.path = path;
+  out.file = std::move(weights.file);
   out.folder = data::weights_folder(path);
   out.tensors = std::move(weights.tensors);
   out.config = std::move(weights.metadata);

@@ -10,6 +10,7 @@ namespace vitral::models {
 
 struct Checkpoint {
   std::string path;    // as it was given
+  std::string file;    // the weights that were read
   std::string folder;  // where the other files lie, such as the vocabulary
   data::NamedTensors tensors;
   /// The numbers, texts and booleans of the configuration under dotted names, those of a tower that was saved

@@ -1,5 +1,8 @@
 #include "data/weights/weights.h"
 
+#include <atomic>
+#include <thread>
+
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -67,6 +70,34 @@ TEST(Weights, RunFolderMeansBestThenLatest) {
                   "/best: does not name a checkpoint that is there; give one of the folders "
                   "step-... beside it");
   }
+}
+
+// A training removes checkpoints while they are read.
+TEST(Weights, ThePointerIsLookedUpAgain) {
+  const TempDir folder;
+  const std::string run = folder / "run";
+  std::atomic<bool> reading = true;
+  std::atomic<std::int64_t> step = 1;
+  const auto save = [&] {
+    put_checkpoint(run, step, static_cast<double>(step));
+    write_file_atomic(checkpoints_folder(run) + "/latest", checkpoint_name(step) + "\n");
+    std::filesystem::remove_all(checkpoints_folder(run) + "/" + checkpoint_name(step - 1));
+  };
+  save();
+  std::thread training([&] {
+    while (reading) {
+      ++step;
+      save();
+    }
+  });
+  for (int i = 0; i < 300; ++i) {
+    const auto before = static_cast<double>(step - 1);
+    double value = 0;
+    EXPECT_EQ(message_of([&] { value = first_value(run); }), "no error");
+    EXPECT_GE(value, before);
+  }
+  reading = false;
+  training.join();
 }
 
 TEST(Weights, ADamagedCheckpointIsNoticed) {
