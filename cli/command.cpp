@@ -12,6 +12,8 @@
 
 #include "base/error.h"
 #include "base/home.h"
+#include "base/threads.h"
+#include "tensor/device.h"
 
 namespace vitral::cli {
 namespace {
@@ -153,7 +155,15 @@ Option Command::flag(const std::string& names, bool& value, const std::string& w
 
 Option Command::existing(const std::string& name) { return Option(app_->get_option(name)); }
 
-void Command::run(std::function<void()> work) { app_->callback(std::move(work)); }
+void Command::run(std::function<void()> work) {
+  app_->callback([work = std::move(work)] {
+    constexpr int most = 4096;  // libgomp crashes with some more
+    const int threads = cpu_threads();
+    VITRAL_CHECK(threads <= most, "OMP_NUM_THREADS: must be an integer from 1 to {}, not {}", most, threads);
+    try_threads(threads);
+    work();
+  });
+}
 
 Program::Program(const std::string& what, const std::string& version)
     : app_(std::make_unique<CLI::App>(what)) {

@@ -7,6 +7,7 @@
 #include <new>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include <unistd.h>
 
@@ -61,6 +62,11 @@ int main(int argc, char** argv) {
     return fail(2, e.what());
   } catch (const std::bad_alloc&) {
     return fail(1, "out of memory; use a smaller batch_size");
+  } catch (const std::system_error& e) {
+    if (e.code() != std::errc::resource_unavailable_try_again) return fail(1, e.what());
+    return fail(1,
+                "a thread cannot be started; allow more threads and memory (ulimit -u, ulimit -v, the "
+                "container's limits), or set OMP_NUM_THREADS and the number of workers lower");
   } catch (const std::exception& e) {
     return fail(1, e.what());
   }

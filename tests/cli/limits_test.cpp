@@ -1,0 +1,62 @@
+// Less of the machine than a command needs: one line that says what there is too little of.
+#include <sys/resource.h>
+
+#include "tests/cli/small_run.h"
+
+namespace vitral {
+namespace {
+
+using test::expect_failure;
+using test::Program;
+
+const Program::Arguments eval{"eval", "tests/golden/run_init.safetensors", "tests/golden/run_dataset.h5"};
+
+test::Result with_threads(const std::string& count, const std::function<void()>& prepare = {}) {
+  return Program(eval,
+                 [&] {
+                   ::setenv("OMP_NUM_THREADS", count.c_str(), 1);
+                   if (prepare) prepare();
+                 })
+      .wait();
+}
+
+TEST(Limits, ThreadsThatCannotBeStarted) {
+  rlimit stack{};
+  ::getrlimit(RLIMIT_STACK, &stack);
+  if (stack.rlim_max != RLIM_INFINITY) GTEST_SKIP() << "the size of stacks is limited here";
+  // Threads get stacks of this size, more than there are addresses: as where the system gives no more
+  // threads.
+  stack.rlim_cur = rlim_t{1} << 47;
+  const auto no_stacks = [&] { ::setrlimit(RLIMIT_STACK, &stack); };
+  const std::string message =
+      "a thread cannot be started; allow more threads and memory (ulimit -u, ulimit -v, the container's "
+      "limits), or set OMP_NUM_THREADS and the number of workers lower";
+  expect_failure(with_threads("2", no_stacks), 1, message);  // OpenMP's
+  expect_failure(with_threads("1", no_stacks), 1, message);  // the loader's
+}
+
+TEST(Limits, AbsurdNumbersOfThreads) {
+  expect_failure(with_threads("100000"), 2, "OMP_NUM_THREADS: must be an integer from 1 to 4096, not 100000");
+}
+
+// Wherever address space ends: no library crashes.
+TEST(Limits, MemoryEnds) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "the sanitizer needs terabytes of addresses";
+#endif
+  int failed = 0;
+  for (rlim_t megabytes = 200; megabytes <= 600; megabytes += 25) {
+    SCOPED_TRACE(megabytes);
+    const rlimit limit{megabytes << 20, megabytes << 20};
+    const test::Result r = with_threads("2", [&] { ::setrlimit(RLIMIT_AS, &limit); });
+    if (r.status == 0 || r.status == 127) continue;  // enough; or too little to load the program
+    ++failed;
+    EXPECT_EQ(r.status, 1);
+    EXPECT_EQ(std::count(r.err.begin(), r.err.end(), '\n'), 1) << r.err;
+    EXPECT_TRUE(r.err.starts_with("vitral: ")) << r.err;
+  }
+  EXPECT_GT(failed, 0);
+}
+
+}  // namespace
+}  // namespace vitral
