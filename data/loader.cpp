@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/random.h"
+#include "base/read_error.h"
 #include "base/text.h"
 #include "base/vectors.h"
 #include "data/images/augment.h"
@@ -233,6 +234,8 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
     try {
       const std::int64_t min_side = o.training ? decode_min_side(o.augment, o.image_size, seed) : 0;
       image = dataset.decode(i, bytes, min_side);
+    } catch (const ReadError&) {
+      throw;
     } catch (const Error& e) {
       p.reasons[static_cast<std::size_t>(row)] = e.what();
       return;

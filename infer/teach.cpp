@@ -9,6 +9,7 @@
 #include "base/files/output_file.h"
 #include "base/hash.h"
 #include "base/random.h"
+#include "base/read_error.h"
 #include "base/text.h"
 #include "data/embedding_journal.h"
 #include "data/hdf5/file.h"
@@ -96,6 +97,8 @@ class PictureSource {
     dataset_.read_encoded(i, bytes);
     try {
       return dataset_.decode(i, bytes, min_side);
+    } catch (const ReadError&) {
+      throw;
     } catch (const Error& e) {
       problem = one_line(e.what());
       return {};

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/error.h"
+#include "base/read_error.h"
 #include "tensor/arena.h"
 #include "tensor/backend.h"
 
@@ -180,9 +180,9 @@ void* detail::Allocator::allocate(std::size_t bytes) {
     data = from_system(asked);
   }
   if (!data) {
-    throw_error("{}: out of {}memory asking for {} bytes with {} in use; use a smaller batch_size",
-                kind_ == Kind::pinned ? "cpu" : device_.str(), kind_ == Kind::pinned ? "pinned " : "", size,
-                shared_.stats.bytes_in_use);
+    throw_error<ReadError>("{}: out of {}memory asking for {} bytes with {} in use; use a smaller batch_size",
+                           kind_ == Kind::pinned ? "cpu" : device_.str(),
+                           kind_ == Kind::pinned ? "pinned " : "", size, shared_.stats.bytes_in_use);
   }
   ++shared_.stats.system_calls;
   shared_.stats.bytes_reserved += asked;

@@ -6,17 +6,10 @@
 #include <memory>
 #include <string>
 
-#include "base/error.h"
 #include "base/files/descriptor.h"
+#include "base/read_error.h"
 
 namespace vitral {
-
-/// The system did not give what a file holds: the disk fails, descriptors or memory are used up. It says
-/// nothing of the contents: whoever leaves out what does not decode must not leave out this.
-class ReadError : public Error {
- public:
-  using Error::Error;
-};
 
 /// Whether errno speaks of the path that was given (nothing there, no permission), not of the system.
 bool is_about_path(int error);

@@ -7,6 +7,7 @@
 
 #include "base/files/atomic.h"
 #include "base/files/input_file.h"
+#include "base/memory.h"
 #include "data/images/codec.h"
 
 namespace vitral::data {
@@ -86,8 +87,15 @@ Tensor decode_image(Bytes bytes, const std::string& name, const Decoding& decodi
   if (bytes.empty()) throw_error("{}: empty, not an image", name);
   const Codec* codec = codec_of(bytes);
   if (!codec) throw_error("{}: not an image of a known format", name);
-  const Decoded decoded = codec->decode(bytes, name, decoding.min_side);
-  return decoding.exif == Exif::apply ? upright(decoded.pixels, decoded.orientation) : decoded.pixels;
+  try {
+    const Decoded decoded = codec->decode(bytes, name, decoding.min_side);
+    return decoding.exif == Exif::apply ? upright(decoded.pixels, decoded.orientation) : decoded.pixels;
+  } catch (const ReadError&) {
+    throw;
+  } catch (const Error&) {  // which decoders say, too, that get no memory
+    if (memory_is_short()) throw_error<ReadError>("{}: cannot be decoded, memory is used up", name);
+    throw;
+  }
 }
 
 Tensor read_image(const std::string& path, const Decoding& decoding) {

@@ -4,27 +4,13 @@
 #include <cstring>
 
 #include <sys/mman.h>
-#include <sys/resource.h>
+
+#include "base/memory.h"
 
 namespace vitral {
 namespace {
 
 constexpr std::size_t huge_page = std::size_t{2} << 20;
-
-// Where address space is limited (ulimit -v), tensors leave some of it: libraries that get none crash, and an
-// exception needs some, too.
-bool leaves_room() {
-  static const bool limited = [] {
-    rlimit limit{};
-    return ::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
-  }();
-  if (!limited) return true;
-  constexpr std::size_t room = std::size_t{64} << 20;
-  void* const there = ::mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (there == MAP_FAILED) return false;
-  ::munmap(there, room);
-  return true;
-}
 
 // Large blocks ask for huge pages: activations of a batch are hundreds of MB, and page faults and TLB misses
 // cost more than the arithmetic on them.
@@ -32,7 +18,7 @@ void* allocate(std::size_t bytes, int) {
   const bool large = bytes >= 2 * huge_page;
   const std::size_t alignment = large ? huge_page : 64;
   void* data = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-  if (data && !leaves_room()) {
+  if (data && memory_is_short()) {  // tensors leave some to others
     std::free(data);
     return nullptr;
   }

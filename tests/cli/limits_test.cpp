@@ -1,6 +1,7 @@
 // Less of the machine than a command needs: one line that says what there is too little of.
 #include <sys/resource.h>
 
+#include "data/images/image.h"
 #include "tests/cli/small_run.h"
 
 namespace vitral {
@@ -54,6 +55,30 @@ TEST(Limits, MemoryEnds) {
     EXPECT_EQ(r.status, 1);
     EXPECT_EQ(std::count(r.err.begin(), r.err.end(), '\n'), 1) << r.err;
     EXPECT_TRUE(r.err.starts_with("vitral: ")) << r.err;
+  }
+  EXPECT_GT(failed, 0);
+}
+
+// An image for which there is no memory is not one that does not decode.
+TEST(Limits, NoImageIsLeftOutWhereMemoryEnds) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "the sanitizer needs terabytes of addresses";
+#endif
+  const test::TempDir dir;
+  for (const char* name : {"a.png", "b.jpg"})
+    data::write_image(dir / name, test::noise({1500, 2000, 3}, 1, DType::uint8));
+  int failed = 0;
+  for (rlim_t megabytes = 200; megabytes <= 400; megabytes += 10) {
+    SCOPED_TRACE(megabytes);
+    const rlimit limit{megabytes << 20, megabytes << 20};
+    const test::Result r =
+        Program({"pack", dir / "a.png", dir / "b.jpg", "--size", "64", "--force", "-o", dir / "p.h5"}, [&] {
+          ::setrlimit(RLIMIT_AS, &limit);
+        }).wait();
+    if (r.status == 127) continue;
+    EXPECT_EQ(std::count(r.err.begin(), r.err.end(), '\n'), r.status) << r.err;
+    EXPECT_LE(r.status, 1);
+    failed += r.status;
   }
   EXPECT_GT(failed, 0);
 }

@@ -1,0 +1,11 @@
+// Where memory ends.
+#pragma once
+
+namespace vitral {
+
+/// Whether address space is limited (ulimit -v) and less than 64 MB of it is left: then libraries get
+/// nothing, which some do not survive, and others take for damage of a file. Costs a microsecond, without a
+/// limit none.
+bool memory_is_short();
+
+}  // namespace vitral
