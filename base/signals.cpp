@@ -56,7 +56,10 @@ StopSignals::~StopSignals() {
 }
 
 const StopSignals& StopSignals::until_exit() {
-  static const auto* const signals = new StopSignals;
+  static const auto* const signals = [] {
+    std::signal(SIGPIPE, SIG_IGN);
+    return new StopSignals;
+  }();
   return *signals;
 }
 

@@ -17,7 +17,8 @@ class StopSignals {
   StopSignals& operator=(const StopSignals&) = delete;
 
   /// One that lives as long as the process: a signal that comes while a command ends must not turn its exit
-  /// status into that of a killed one.
+  /// status into that of a killed one. SIGPIPE is ignored then: a reader of our output that ends first (tee,
+  /// on the same Ctrl-C) must not take with it what is to be kept.
   static const StopSignals& until_exit();
 
   bool requested() const { return signal() != 0; }

@@ -1,5 +1,4 @@
 #include <cmath>
-#include <csignal>
 #include <memory>
 
 #include <fmt/format.h>
@@ -68,8 +67,6 @@ void add_train(Program& program) {
   command.run([a] {
     // A second signal must not interrupt the end of a run that the first stopped.
     StopSignals::until_exit();
-    // A reader of our output that ends first (tee, on the same Ctrl-C) must not take the checkpoint with it.
-    std::signal(SIGPIPE, SIG_IGN);
     auto overrides = a->overrides;
     if (!a->device.empty()) overrides.push_back("train.device=" + a->device);
     const train::Config config = train::load_config(
