@@ -37,17 +37,27 @@ void Case::take(const std::string& name, const std::string& as) {
   copy_with_times(shop / name, to);
 }
 
-std::unique_ptr<Program> Case::start(const Command& c) {
+void Case::begin_step(const Command& c) {
   // What the commands change is needed once more where a finding is made again.
   if (steps_.empty()) copy_with_times(files_, root_ + "/input");
   steps_.push_back(shell_line(c));
+}
+
+Result Case::end_step(const Result& result) {
+  steps_.push_back(fmt::format("echo \"exit status $? (in the campaign: {})\"", result.status));
+  return result;
+}
+
+std::unique_ptr<Program> Case::start(const Command& c) {
+  begin_step(c);
   return std::make_unique<Program>(shop.tools, files_, c);
 }
 
-Result Case::run(const Command& c) {
-  const Result result = start(c)->wait();
-  steps_.push_back(fmt::format("echo \"exit status $? (in the campaign: {})\"", result.status));
-  return result;
+Result Case::run(const Command& c) { return end_step(start(c)->wait()); }
+
+Result Case::run(const Command& c, Server& server) {
+  begin_step(c);
+  return end_step(server.run(files_, c));
 }
 
 bool Case::expect(bool so, const std::string& must, const std::string& came) {

@@ -23,6 +23,7 @@
 
 #include "base/random.h"
 #include "tests/torture/program.h"
+#include "tests/torture/server.h"
 #include "tests/torture/workshop.h"
 
 namespace vitral::torture {
@@ -48,6 +49,8 @@ class Case {
   void take(const std::string& name, const std::string& as = "");
 
   Result run(const Command& command);
+  /// The same by a server, which is faster.
+  Result run(const Command& command, Server& server);
   /// For what run() cannot do: starts the command, which then is a step of the case as those of run() are.
   std::unique_ptr<Program> start(const Command& command);
   /// A finding where it is not so. `must`: what was expected; `came`: what was there instead.
@@ -62,6 +65,9 @@ class Case {
   void keep(const std::string& to) const;
 
  private:
+  void begin_step(const Command& command);
+  Result end_step(const Result& result);
+
   std::string id_;  // KIND:NUMBER of which seed
   std::string root_, files_;
   std::vector<std::string> steps_;  // lines of run.sh

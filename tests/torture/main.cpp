@@ -21,6 +21,7 @@ int run(int argc, char** argv) {
   std::vector<std::string> words;
   app.add_option("--program", tools.vitral)->required();
   app.add_option("--shim", tools.shim)->required();
+  app.add_option("--server", tools.server)->required();
   app.add_option("--state", o.state)->required();
   app.add_option("--keep", o.findings)->required();
   app.add_option("--seed", o.seed);

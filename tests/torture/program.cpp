@@ -71,7 +71,8 @@ Program::Program(const Tools& tools, const std::string& folder, const Command& c
       out_(::memfd_create("stdout", MFD_CLOEXEC)),
       err_(::memfd_create("stderr", MFD_CLOEXEC)),
       begin_(now()) {
-  std::vector<std::string> words{tools.vitral}, variables = environment(tools, folder, command);
+  std::vector<std::string> words = command.wrapper, variables = environment(tools, folder, command);
+  words.push_back(tools.vitral);
   words.insert(words.end(), command.arguments.begin(), command.arguments.end());
   const std::vector<char*> arguments = pointers(words), environment = pointers(variables);
   id_ = ::fork();
@@ -84,7 +85,7 @@ Program::Program(const Tools& tools, const std::string& folder, const Command& c
       const rlimit limit{value, value};
       ::setrlimit(static_cast<__rlimit_resource>(resource), &limit);
     }
-    if (::chdir(folder.c_str()) == 0) ::execve(tools.vitral.c_str(), arguments.data(), environment.data());
+    if (::chdir(folder.c_str()) == 0) ::execvpe(arguments[0], arguments.data(), environment.data());
     ::_exit(126);
   }
   process_ = Descriptor(static_cast<int>(::syscall(SYS_pidfd_open, id_, 0)));
@@ -135,6 +136,7 @@ std::string shell_line(const Command& command) {
     line += fmt::format("LD_PRELOAD=\"$SHIM\" VITRAL_FAULT_FOLDER=\"$PWD\" VITRAL_FAULT={} ",
                         quoted(command.fault));
   if (command.kill_after >= 0) line += fmt::format("timeout -s KILL {:.4f} ", command.kill_after);
+  for (const auto& word : command.wrapper) line += fmt::format("{} ", quoted(word));
   line += "\"$VITRAL\"";
   for (const auto& argument : command.arguments) line += fmt::format(" {}", quoted(argument));
   const std::pair<int, const char*> names[] = {

@@ -20,6 +20,7 @@ struct Command {
   double hangs_after = 60;                          // seconds; then it is killed, and counts as hung
   std::vector<std::string> environment = {};        // NAME=VALUE
   std::vector<std::pair<int, rlim_t>> limits = {};  // of setrlimit()
+  std::vector<std::string> wrapper = {};            // what starts it: taskset, setpriv, ...
 };
 
 struct Result {
@@ -35,7 +36,7 @@ struct Result {
 
 /// Where the program and the library with its faults lie.
 struct Tools {
-  std::string vitral, shim;
+  std::string vitral, shim, server;
 };
 
 /// A running one, for those who send it signals; run() is all that others need.
