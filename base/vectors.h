@@ -1,5 +1,6 @@
 // Embeddings as arrays of float: sums are taken in double, in the order of the elements.
 #pragma once
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -10,6 +11,15 @@ inline double dot(const float* a, const float* b, std::int64_t n) {
   double sum = 0;
   for (std::int64_t i = 0; i < n; ++i) sum += double{a[i]} * b[i];
   return sum;
+}
+
+/// Neither infinite nor not a number, all of them.
+inline bool all_finite(const float* a, std::int64_t n) {
+  constexpr std::uint32_t exponent = 0x7f800000;
+  std::uint32_t bad = 0;  // and no early end: so the loop becomes one of vectors
+  for (std::int64_t i = 0; i < n; ++i)
+    bad |= (std::bit_cast<std::uint32_t>(a[i]) & exponent) == exponent ? 1U : 0U;
+  return bad == 0;
 }
 
 inline double squared_length(const float* a, std::int64_t n) { return dot(a, a, n); }

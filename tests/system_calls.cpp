@@ -156,24 +156,29 @@ bool is_planned(const Call& call) {
   ::_exit(128 + SIGKILL);  // a child that may not send signals
 }
 
-// real(part) makes the call: whole, or (of what moves bytes, part) half of it.
-ssize_t make(const Call& call, const std::function<ssize_t(bool half)>& real, bool moves_bytes = false) {
+// What of the bytes a call moves: all, half, none and it says all (lost), others (garbled).
+enum class Part { whole, half, none, other };
+
+// real(part) makes the call.
+ssize_t make(const Call& call, const std::function<ssize_t(Part part)>& real, bool moves_bytes = false) {
   const FaultPlan& plan = state().plan;
   using Kill = FaultPlan::Kill;
   const bool planned = is_planned(call);
   if (planned && plan.kill == Kill::before) end_process();
   if (planned && plan.kill == Kill::middle) {
-    if (moves_bytes) real(true);
+    if (moves_bytes) real(Part::half);
     end_process();
   }
+  if (planned && plan.error == vitral::test::lost) return real(Part::none);
+  if (planned && plan.error == vitral::test::garbled) return real(Part::other);
   if (planned && plan.error != 0) {
     // A full disk takes what fits first; a close closes even where it fails.
     if ((call.data && plan.error != EINTR) || std::strcmp(call.name, "close") == 0)
-      real(call.data != nullptr);
+      real(call.data ? Part::half : Part::whole);
     errno = plan.error;
     return -1;
   }
-  const ssize_t result = real(planned && plan.shortened && moves_bytes);
+  const ssize_t result = real(planned && plan.shortened && moves_bytes ? Part::half : Part::whole);
   const int why = errno;
   record(call, result);
   if (planned && plan.kill == Kill::after) end_process();
@@ -188,19 +193,29 @@ ssize_t transfer(Call call, int descriptor, std::size_t bytes, const Transfer& r
   call.path = name_of(descriptor);
   if (call.path.empty()) return real(bytes);
   return make(
-      call, [&](bool half) { return bytes == 0 ? real(0) : real(half ? (bytes + 1) / 2 : bytes); }, true);
+      call,
+      [&](Part part) { return bytes == 0 ? real(0) : real(part == Part::half ? (bytes + 1) / 2 : bytes); },
+      true);
 }
 
+using Write = std::function<ssize_t(const void* from, std::size_t bytes)>;
 // ... in the order of their calls; where it stands is the file's end after appending, so it is asked after.
 ssize_t write_at(const char* name, int descriptor, const void* from, std::size_t bytes, off_t at,
-                 const Transfer& real) {
+                 const Write& real) {
   const std::lock_guard lock(state().mutex);
   Call call{name, name_of(descriptor), {}, at, from};
-  if (call.path.empty()) return real(bytes);
+  if (call.path.empty()) return real(from, bytes);
   return make(
       call,
-      [&](bool half) {
-        const ssize_t n = real(half ? (bytes + 1) / 2 : bytes);
+      [&](Part part) {
+        if (part == Part::none) return static_cast<ssize_t>(bytes);
+        std::string other;
+        if (part == Part::other) {
+          other.assign(static_cast<const char*>(from), bytes);
+          for (char& c : other) c = static_cast<char>(c ^ 0x5a);
+        }
+        const ssize_t n =
+            real(part == Part::other ? other.data() : from, part == Part::half ? (bytes + 1) / 2 : bytes);
         if (at < 0 && n >= 0) call.at = ::lseek(descriptor, 0, SEEK_CUR) - n;
         return n;
       },
@@ -209,13 +224,13 @@ ssize_t write_at(const char* name, int descriptor, const void* from, std::size_t
 
 int on_path(const Call& call, const std::function<int()>& real) {
   const std::lock_guard lock(state().mutex);
-  return static_cast<int>(make(call, [&](bool) { return real(); }));
+  return static_cast<int>(make(call, [&](Part) { return real(); }));
 }
 
 int open_as(const char* path, int flags, const std::function<int()>& real) {
   const std::lock_guard lock(state().mutex);
   const std::string name = absolute(path);
-  const int result = static_cast<int>(make({"open", name, {}, flags}, [&](bool) { return real(); }));
+  const int result = static_cast<int>(make({"open", name, {}, flags}, [&](Part) { return real(); }));
   set_name(result, name);
   return result;
 }
@@ -271,7 +286,7 @@ VITRAL_OWN(int, close, (int descriptor)) {
   const Call call{"close", name_of(descriptor)};
   set_name(descriptor, "");
   if (call.path.empty()) return real(descriptor);
-  return static_cast<int>(make(call, [&](bool) { return real(descriptor); }));
+  return static_cast<int>(make(call, [&](Part) { return real(descriptor); }));
 }
 VITRAL_OWN(ssize_t, read, (int descriptor, void* to, size_t bytes)) {
   static const auto real = next<ssize_t(int, void*, size_t)>("read");
@@ -288,12 +303,12 @@ VITRAL_OWN(ssize_t, pread64, (int descriptor, void* to, size_t bytes, off_t at))
 VITRAL_OWN(ssize_t, write, (int descriptor, const void* from, size_t bytes)) {
   static const auto real = next<ssize_t(int, const void*, size_t)>("write");
   return write_at("write", descriptor, from, bytes, -1,
-                  [&](std::size_t n) { return real(descriptor, from, n); });
+                  [&](const void* some, std::size_t n) { return real(descriptor, some, n); });
 }
 VITRAL_OWN(ssize_t, pwrite, (int descriptor, const void* from, size_t bytes, off_t at)) {
   static const auto real = next<ssize_t(int, const void*, size_t, off_t)>("pwrite");
   return write_at("pwrite", descriptor, from, bytes, at,
-                  [&](std::size_t n) { return real(descriptor, from, n, at); });
+                  [&](const void* some, std::size_t n) { return real(descriptor, some, n, at); });
 }
 VITRAL_OWN(ssize_t, pwrite64, (int descriptor, const void* from, size_t bytes, off_t at)) {
   return own_pwrite(descriptor, from, bytes, at);
@@ -307,12 +322,13 @@ VITRAL_OWN(ssize_t, sendfile, (int to, int from, off_t* offset, size_t bytes)) {
   std::string data;
   return make(
       call,
-      [&](bool half) {
+      [&](Part part) {
         const off_t begin = offset ? *offset : ::lseek(from, 0, SEEK_CUR);
         const off_t left = ::lseek(from, 0, SEEK_END) - begin;
         ::lseek(from, begin, SEEK_SET);
         const ssize_t n =
-            real(to, from, offset, half && left > 1 ? std::min(bytes, static_cast<size_t>(left) / 2) : bytes);
+            real(to, from, offset,
+                 part == Part::half && left > 1 ? std::min(bytes, static_cast<size_t>(left) / 2) : bytes);
         if (n < 0 || state().trace < 0) return n;
         data.resize(static_cast<std::size_t>(n));
         if (pread(from, data.data(), data.size(), begin) != n) std::abort();

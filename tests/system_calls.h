@@ -11,13 +11,18 @@
 
 namespace vitral::test {
 
+/// In place of an error: a write or pwrite that says that it is done, of which the file gets nothing, or
+/// other bytes.
+inline constexpr int lost = -1, garbled = -2;
+
 struct FaultPlan {
   enum class Kill { no, before, middle, after };  // middle: half of the bytes are written
 
   /// open, read, pread, write, pwrite, fsync (fdatasync, too), ftruncate, close, mmap, copy (sendfile),
   /// rename, renameat2, mkdir, link or unlink (of folders, too); any: all of them, counted together.
   std::string call;
-  int error = 0;  // errno; 0 with `shortened` or `kill`. Of a write, half of the bytes are written first
+  int error = 0;  // errno; 0 with `shortened` or `kill`. Of a write, half of the bytes are written first. Or
+                  // one of those above
   int k = -1;     // which of these calls, from 0; negative: none, they are counted
   std::string part = {};    // of the file's path (the old one of a rename)
   std::string folder = {};  // where the file lies, at any depth; "": anywhere

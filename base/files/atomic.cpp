@@ -1,6 +1,5 @@
 #include "base/files/atomic.h"
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
@@ -50,7 +49,7 @@ std::string temporary_name(const std::string& path) {
 // A new file of this name, or the one that a killed process left: a regular one without another name that
 // nobody writes to. None where there is neither.
 Descriptor take_over(const std::string& name) {
-  constexpr int flags = O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW;
+  constexpr int flags = O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW;
   Descriptor fresh(::open(name.c_str(), flags | O_CREAT | O_EXCL, 0666));
   // Another process may take a new file for a left one before this one has locked it.
   if (fresh >= 0)
@@ -70,21 +69,19 @@ std::string without_trailing_slash(std::string path) {
   return path;
 }
 
-void sync_path(const std::string& path, int flags, const std::string& named) {
-  Descriptor descriptor(::open(path.c_str(), flags | O_CLOEXEC));
+void sync_names_in(const std::string& folder, const std::string& named) {
+  Descriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (descriptor < 0) fail(named, errno);
   // Some file systems cannot sync a folder and say EINVAL; their renames are durable by other means.
-  const bool synced = ::fsync(descriptor) == 0 || ((flags & O_DIRECTORY) && errno == EINVAL);
+  const bool synced = ::fsync(descriptor) == 0 || errno == EINVAL;
   if (!synced || !descriptor.close()) fail(named, errno);
 }
 
 }  // namespace
 
-void sync_file(const std::string& path) { sync_path(path, O_RDONLY, path); }
+void sync_folder(const std::string& folder) { sync_names_in(folder, folder); }
 
-void sync_folder(const std::string& folder) { sync_path(folder, O_RDONLY | O_DIRECTORY, folder); }
-
-void sync_name(const std::string& path) { sync_path(folder_of(path), O_RDONLY | O_DIRECTORY, path); }
+void sync_name(const std::string& path) { sync_names_in(folder_of(path), path); }
 
 void create_folders(const std::string& folder) {
   std::error_code error;
@@ -113,7 +110,7 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   descriptor_ = take_over(temporary_);
   if (descriptor_ < 0) {
     temporary_ = temporary_name(path_);
-    descriptor_ = Descriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    descriptor_ = Descriptor(::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   }
   if (descriptor_ < 0) fail(path_, errno);
   lock_ = Descriptor(::fcntl(descriptor_, F_DUPFD_CLOEXEC, 0));
@@ -131,12 +128,15 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
 }
 
 FileDigest AtomicFile::commit() {
+  const FileDigest written{bytes_, hash_.value()};
   if (::fsync(descriptor_) != 0) fail(path_, errno);
+  read_back(descriptor_, written, path_);
   if (!descriptor_.close()) fail(path_, errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, errno);
   temporary_.clear();
-  sync_name(path_);
-  return {bytes_, hash_.value()};
+  // AtomicDirectory::commit() syncs its own.
+  if (!is_temporary_name(fs::path(folder_of(path_)).filename().string())) sync_name(path_);
+  return written;
 }
 
 FileDigest write_file_atomic(const std::string& path, std::string_view text) {
@@ -168,14 +168,7 @@ AtomicDirectory::~AtomicDirectory() {
 }
 
 void AtomicDirectory::commit() {
-  std::error_code error;
-  std::vector<std::string> files;
-  for (fs::directory_iterator entry(temporary_, error), end; !error && entry != end; entry.increment(error))
-    files.push_back(entry->path().string());
-  if (error) fail(path_, error.value());
-  std::sort(files.begin(), files.end());
-  for (const auto& file : files) sync_path(file, O_RDONLY, file);
-  sync_path(temporary_, O_RDONLY | O_DIRECTORY, path_);
+  sync_folder(temporary_);
   if (::rename(temporary_.c_str(), path_.c_str()) == 0) {
     temporary_.clear();
   } else if (errno != ENOTEMPTY && errno != EEXIST) {

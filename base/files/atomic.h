@@ -2,7 +2,7 @@
 //
 //   AtomicFile file("runs/a/config.yaml");       // writes runs/a/.tmp-config.yaml
 //   file.write(text);
-//   file.commit();                               // fsync, rename over the old file, fsync of the folder
+//   file.commit();      // fsync, reading back, rename over the old file, fsync of the folder
 //
 // Every failed system call throws Error "PATH: cannot write: No space left on device; ...". The destructor
 // removes what was not committed, so after an error the old file is there as it was. What a killed process
@@ -28,7 +28,8 @@ class AtomicFile {
 
   void write(const void* data, std::size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  /// The file has its name, and survives a power cut, when this returns.
+  /// The file has its name, was read back, and survives a power cut, when this returns; in an AtomicDirectory
+  /// its name does with that of the folder.
   FileDigest commit();
 
  private:
@@ -50,7 +51,7 @@ void write_file(const std::string& path, std::string_view bytes);
 /// A folder that appears with all its files or not at all:
 ///
 ///   AtomicDirectory folder("checkpoints/step-000000010");
-///   write_file_atomic(folder.file("state.json"), text);       // any number of files, no folders
+///   write_file_atomic(folder.file("state.json"), text);       // any number of AtomicFiles, no folders
 ///   folder.commit();
 class AtomicDirectory {
  public:
@@ -61,8 +62,8 @@ class AtomicDirectory {
 
   const std::string& temporary() const { return temporary_; }
   std::string file(const std::string& name) const { return temporary_ + "/" + name; }
-  /// Syncs every file and the folder, then gives the folder its name. A folder that already has the name is
-  /// exchanged for this one in one step, and removed.
+  /// Syncs the folder, whose files are durable already, then gives it its name. A folder that already has the
+  /// name is exchanged for this one in one step, and removed.
   void commit();
 
  private:
@@ -72,8 +73,6 @@ class AtomicDirectory {
 
 /// Creates a folder, and those above it, durably. Throws Error where it cannot.
 void create_folders(const std::string& folder);
-/// Makes the contents of a file durable.
-void sync_file(const std::string& path);
 /// Makes renames and new names in a folder durable.
 void sync_folder(const std::string& folder);
 /// Makes the name of a file durable; errors name the file.

@@ -7,12 +7,14 @@
 
 namespace vitral {
 
-bool Descriptor::close() { return number_ < 0 || ::close(std::exchange(number_, -1)) == 0; }
+namespace {
 
-bool write_all(int descriptor, const void* data, std::size_t bytes) {
+// `write` is given what is left, and where that comes in the whole.
+template <class Write>
+bool write_pieces(const void* data, std::size_t bytes, const Write& write) {
   const auto* next = static_cast<const char*>(data);
   while (bytes > 0) {
-    const ssize_t n = ::write(descriptor, next, bytes);
+    const ssize_t n = write(next, bytes, next - static_cast<const char*>(data));
     if (n < 0 && errno == EINTR) continue;
     if (n == 0) errno = ENOSPC;
     if (n <= 0) return false;
@@ -20,6 +22,21 @@ bool write_all(int descriptor, const void* data, std::size_t bytes) {
     bytes -= static_cast<std::size_t>(n);
   }
   return true;
+}
+
+}  // namespace
+
+bool Descriptor::close() { return number_ < 0 || ::close(std::exchange(number_, -1)) == 0; }
+
+bool write_all(int descriptor, const void* data, std::size_t bytes) {
+  return write_pieces(data, bytes,
+                      [&](const char* from, std::size_t n, off_t) { return ::write(descriptor, from, n); });
+}
+
+bool write_all_at(int descriptor, std::uint64_t offset, const void* data, std::size_t bytes) {
+  return write_pieces(data, bytes, [&](const char* from, std::size_t n, off_t done) {
+    return ::pwrite(descriptor, from, n, static_cast<off_t>(offset) + done);
+  });
 }
 
 void keep_mode(int descriptor, const std::string& path) {

@@ -30,6 +30,7 @@ class Descriptor {
 
 /// False, with errno, where not everything was written.
 bool write_all(int descriptor, const void* data, std::size_t bytes);
+bool write_all_at(int descriptor, std::uint64_t offset, const void* data, std::size_t bytes);
 
 /// The permissions of the file at `path`, which this one will replace; nothing where there is none.
 void keep_mode(int descriptor, const std::string& path);

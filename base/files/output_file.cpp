@@ -1,5 +1,6 @@
 #include "base/files/output_file.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -7,12 +8,15 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/files/atomic.h"
+#include "base/files/digest.h"
+#include "base/files/in_place.h"
+#include "base/files/input_file.h"
+#include "base/hash.h"
 
 namespace vitral {
 namespace {
@@ -42,6 +46,20 @@ bool set_lock(int descriptor, short type) {
 }
 
 }  // namespace
+
+std::vector<ByteRange> without(std::vector<ByteRange> ranges, std::uint64_t size) {
+  std::sort(ranges.begin(), ranges.end(),
+            [](const ByteRange& a, const ByteRange& b) { return a.begin < b.begin; });
+  std::vector<ByteRange> out;
+  std::uint64_t at = 0;
+  for (const auto& [begin, end] : ranges) {
+    if (begin >= size) break;
+    if (begin > at) out.push_back({at, begin});
+    at = std::max(at, end);
+  }
+  if (at < size) out.push_back({at, size});
+  return out;
+}
 
 OutputFile::OutputFile(const std::string& path) : path_(target(path)), partial_(path_ + ".partial") {
   // The name may have gone to another file before the lock came: to the complete one, or to nothing.
@@ -76,18 +94,37 @@ OutputFile::~OutputFile() {
   if (!partial_.empty()) ::unlink(partial_.c_str());  // before the lock goes
 }
 
-void OutputFile::copy(const std::string& source) {
-  const Descriptor from(::open(source.c_str(), O_RDONLY | O_CLOEXEC));
-  bool done = from >= 0 && ::ioctl(lock_, FICLONE, static_cast<int>(from)) == 0;
-  if (!done && from >= 0) {
-    done = ::ftruncate(lock_, 0) == 0 && ::lseek(lock_, 0, SEEK_SET) == 0;
-    ssize_t copied = 1;
-    while (done && (copied = ::sendfile(lock_, from, nullptr, std::size_t{1} << 30)) > 0) {
-    }
-    done = done && copied == 0;
-  }
-  if (!done)
-    throw_error("{}: cannot be copied to {}: {}; check the disk", source, partial_, std::strerror(errno));
+void OutputFile::copy(const std::string& source, const std::vector<ByteRange>& left_out) {
+  const auto require = [&](bool done) {
+    if (!done)
+      throw_error("{}: cannot be copied to {}: {}; check the disk", source, partial_, std::strerror(errno));
+  };
+  const InputFile from(source);
+  const Descriptor shared(::open(source.c_str(), O_RDONLY | O_CLOEXEC));
+  if (shared >= 0 && ::ioctl(lock_, FICLONE, static_cast<int>(shared)) == 0) return;
+  require(::ftruncate(lock_, 0) == 0 && ::ftruncate(lock_, static_cast<off_t>(from.size())) == 0);
+  std::vector<char> buffer(1 << 20);
+  const auto ranges = without(left_out, from.size());
+  // Reads all ranges piece by piece.
+  const auto hash_of_all = [&](const auto& read) {
+    Hash hash;
+    for (const auto& [begin, end] : ranges)
+      for (std::uint64_t at = begin, n = 0; at < end; at += n) {
+        n = std::min<std::uint64_t>(buffer.size(), end - at);
+        read(at, static_cast<std::size_t>(n));
+        hash.add(buffer.data(), static_cast<std::size_t>(n));
+      }
+    return hash.value();
+  };
+  const std::uint64_t written = hash_of_all([&](std::uint64_t at, std::size_t n) {
+    from.read(at, buffer.data(), n);
+    require(write_all_at(lock_, at, buffer.data(), n));
+  });
+  require(::fsync(lock_) == 0);
+  ::posix_fadvise(lock_, 0, 0, POSIX_FADV_DONTNEED);
+  const std::uint64_t found = hash_of_all(
+      [&](std::uint64_t at, std::size_t n) { require(read_at(lock_, at, buffer.data(), n) == n); });
+  if (found != written) not_what_was_written(partial_);
 }
 
 void OutputFile::share() { set_lock(lock_, F_RDLCK); }
@@ -98,6 +135,7 @@ void OutputFile::commit() {
   if (::rename(partial_.c_str(), path_.c_str()) != 0)
     throw_error("{}: cannot be written: {}; name another file", path_, std::strerror(errno));
   partial_.clear();
+  ::unlink(change_of(path_).c_str());  // of the file that was there
   sync_name(path_);
 }
 

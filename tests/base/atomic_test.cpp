@@ -1,11 +1,13 @@
 #include "base/files/atomic.h"
 
+#include <cerrno>
 #include <functional>
 
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include "tests/support.h"
+#include "tests/system_calls.h"
 
 namespace vitral {
 namespace {
@@ -82,6 +84,38 @@ TEST(AtomicFile, LinksStayAndWhatIsNoFileIsRefused) {
               folder / "x" + ": cannot write: Permission denied; choose a folder you may write to");
     fs::permissions(folder.str(), fs::perms::owner_all);
   }
+}
+
+TEST(AtomicFile, IsReadBackBeforeItTakesItsName) {
+  const TempDir folder;
+  const std::string path = folder / "a";
+  put_file(path, "old");
+  for (const int error : {test::lost, test::garbled})
+    for (int k = 0; k < 2; ++k) {
+      EXPECT_EQ(message_of([&] {
+                  const test::Fault fault("write", error, k, folder.str());
+                  AtomicFile file(path);
+                  file.write("ne");
+                  file.write("w");
+                  file.commit();
+                }),
+                path + ": cannot write: what was read back is not what was written; check the disk");
+      EXPECT_EQ(bytes_of_file(path), "old");
+    }
+  const test::Fault fault("pread", EIO, 0, folder.str());
+  EXPECT_EQ(message_of([&] { write_file_atomic(path, "new"); }),
+            path + ": cannot write: reading it back: Input/output error; check the disk");
+  EXPECT_EQ(bytes_of_file(path), "old");
+}
+
+TEST(AtomicDirectory, SyncsEachFileAndEachFolderOnce) {
+  const TempDir folder;
+  const test::Fault counted("fsync", 0, -1, folder.str());
+  AtomicDirectory directory(folder / "d");
+  for (const char* name : {"a", "b", "c"}) write_file_atomic(directory.file(name), name);
+  EXPECT_EQ(counted.count(), 3);
+  directory.commit();
+  EXPECT_EQ(counted.count(), 3 + 2);
 }
 
 TEST(AtomicDirectory, CreatesFoldersAbove) {

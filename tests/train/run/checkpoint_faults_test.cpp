@@ -29,9 +29,9 @@ int count_calls(const char* call) {
   return counted.count();
 }
 
-class CheckpointFaults : public ::testing::TestWithParam<const char*> {};
+class EachCall : public ::testing::TestWithParam<const char*> {};
 
-TEST_P(CheckpointFaults, TheCheckpointBeforeStays) {
+TEST_P(EachCall, TheCheckpointBeforeStays) {
   const std::string call = GetParam();
   const int calls = count_calls(GetParam());
   ASSERT_GT(calls, 0);
@@ -69,9 +69,43 @@ TEST_P(CheckpointFaults, TheCheckpointBeforeStays) {
   EXPECT_GE(thrown, every ? 2 * calls : calls);
 }
 
-INSTANTIATE_TEST_SUITE_P(, CheckpointFaults,
+INSTANTIATE_TEST_SUITE_P(Checkpoint, EachCall,
                          ::testing::Values("open", "mkdir", "write", "fsync", "close", "rename"),
                          [](const auto& info) { return std::string(info.param); });
+
+// The disk takes what it does not store.
+TEST(CheckpointFaults, IsReadBackBeforeItTakesItsName) {
+  const int calls = count_calls("write");
+  for (const int error : {test::lost, test::garbled})
+    for (int k = 0; k < calls; ++k) {
+      SCOPED_TRACE(fmt::format("write {} {}", k, error));
+      const TempDir folder;
+      CheckpointStore store(folder.str(), 1);
+      store.save(checkpoint_at(1), true);
+      const std::string message = message_of([&] {
+        const Fault fault("write", error, k, folder.str());
+        store.save(checkpoint_at(2), true);
+      });
+      EXPECT_TRUE(message.starts_with(folder / "checkpoints")) << message;
+      EXPECT_TRUE(
+          message.ends_with(": cannot write: what was read back is not what was written; check the disk"))
+          << message;
+      EXPECT_EQ(difference(load(folder / "checkpoints/step-000000001"), checkpoint_at(1)), "");
+      const Checkpoint latest = load(folder.str());
+      EXPECT_EQ(difference(latest, checkpoint_at(latest.step)), "");
+      store.save(checkpoint_at(3), false);
+      EXPECT_EQ(difference(load(folder.str()), checkpoint_at(3)), "");
+    }
+}
+
+TEST(CheckpointFaults, SyncsNothingTwice) {
+  const TempDir folder;
+  CheckpointStore store(folder.str(), 1);
+  const Fault counted("fsync", 0, -1, folder.str());
+  store.save(checkpoint_at(1), false);
+  EXPECT_EQ(counted.count(), 3 + 2 + 2)
+      << "three files, their folder and the one above; latest and its folder";
+}
 
 TEST(CheckpointReplace, FailuresLeaveTheOldOrTheNew) {
   for (const char* call : {"rename", "renameat2", "fsync", "write"}) {
