@@ -154,7 +154,8 @@ void add_teach(Program& program) {
   command.flag("--restart", o.restart, "forget what an interrupted run has done");
   command.flag(
       "--in-place", o.in_place,
-      "change the file itself, for one that is too large to copy; a crash in the last seconds can damage it");
+      "change the file itself, for one that is too large to copy; what a crash interrupts there the same "
+      "command completes");
   a->exif.add_to(command);
   a->dataset.add_images_to(command);
   command.flag("--json", a->json, "a summary as one JSON object");

@@ -9,8 +9,9 @@
 
 namespace vitral::infer {
 
-/// `change` gets a copy of output.path(), which then takes its name, or with in_place the file itself; what
-/// it has become is opened as a dataset, whose datasets have these names, before. more: bytes that the file
+/// `change` gets a copy of output.path(), which then takes its name; with in_place one without the values of
+/// other datasets than the embeddings, from which the file itself is changed (base/files/in_place.h). What it
+/// has become is opened as a dataset, whose datasets have these names, before. more: bytes that the file
 /// grows by, at most. Error: there is no room for them; what Dataset::open() says.
 void change_dataset(OutputFile& output, bool in_place, std::int64_t more, const data::DatasetNames& names,
                     const std::function<void(data::H5File& file)>& change);

@@ -6,7 +6,7 @@
 #include <future>
 #include <optional>
 
-#include "base/files/output_file.h"
+#include "base/files/in_place.h"
 #include "base/hash.h"
 #include "base/random.h"
 #include "base/read_error.h"
@@ -237,6 +237,7 @@ TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
   check(o);
   TeachSummary summary;
   const data::DatasetNames names{.images = o.names.images, .embeddings = ""};
+  if (is_half_changed(o.file)) complete_change(OutputFile(o.file).path());
   std::optional<data::Dataset> dataset = data::Dataset::open(o.file, names);
   OutputFile output(o.file);  // nobody else may write the file meanwhile
   const std::string path = output.path() + ".teach";

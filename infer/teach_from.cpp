@@ -1,15 +1,16 @@
 #include "infer/teach_from.h"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <numeric>
 #include <optional>
 #include <set>
 #include <sstream>
 
+#include "base/files/in_place.h"
 #include "base/files/text_file.h"
 #include "base/text.h"
+#include "base/vectors.h"
 #include "data/embedding_file.h"
 #include "infer/change_dataset.h"
 
@@ -49,6 +50,7 @@ std::vector<std::int64_t> rows_by_name(const data::Dataset& dataset, const std::
 
 TeachFromSummary teach_from(const TeachFromOptions& o) {
   const data::DatasetNames names{.images = o.names.images, .embeddings = ""};
+  if (is_half_changed(o.file)) complete_change(OutputFile(o.file).path());
   std::optional<data::Dataset> dataset = data::Dataset::open(o.file, names);
   OutputFile output(o.file);  // nobody else may write the file meanwhile
   if (dataset->width() > 0 && !o.force)
@@ -79,7 +81,7 @@ TeachFromSummary teach_from(const TeachFromOptions& o) {
     Tensor to = embeddings.rows(i, i + 1);
     to.copy_from(source.rows.rows(row, row + 1).cast(DType::float32));
     const float* p = to.data<float>();
-    if (std::all_of(p, p + width, [](float x) { return std::isfinite(x); })) continue;
+    if (all_finite(p, width)) continue;
     to.fill(0);
     ++summary.not_finite;
   }

@@ -4,11 +4,15 @@
 #include <array>
 #include <cerrno>
 #include <filesystem>
+#include <iterator>
 
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/files/digest.h"
+#include "base/files/in_place.h"
 #include "base/files/input_file.h"
+#include "data/hdf5/ledger.h"
 #include "data/hdf5/library.h"
 #include "data/hdf5/questions.h"
 
@@ -90,7 +94,7 @@ struct H5File::State {
 };
 
 H5File::H5File(std::string path, std::unique_ptr<State> state)
-    : path_(std::move(path)), state_(std::move(state)) {}
+    : path_(std::move(path)), state_(std::move(state)), ledger_(std::make_unique<Ledger>()) {}
 H5File::H5File(H5File&&) noexcept = default;
 H5File& H5File::operator=(H5File&&) noexcept = default;
 
@@ -112,18 +116,25 @@ bool H5File::is_hdf5(const std::string& path) {
   }
 }
 
-H5File H5File::open(const std::string& path) { return open(path, false); }
+H5File H5File::open(const std::string& path) { return open(path, Use::read); }
 
-H5File H5File::modify(const std::string& path) { return open(path, true); }
+H5File H5File::modify(const std::string& path) { return open(path, Use::change); }
 
-H5File H5File::open(const std::string& path, bool writable) {
+H5File H5File::open(const std::string& path, Use use) {
+  const bool writable = use == Use::change;
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored))
     throw_error<UsageError>("{}: is a directory, an HDF5 file is needed", path);
   auto state = std::make_unique<State>();
   state->bytes = std::make_unique<InputFile>(path);  // says why a file cannot be read
+  if (is_half_changed(path))
+    throw_error<UsageError>(
+        "{}: is being changed, or a change of it was interrupted; run that `vitral teach --in-place` again, "
+        "it "
+        "completes the change",
+        path);
   // A file system without locks (NFS without its lock daemon, some of FUSE) can be read all the same.
-  if (state->bytes->lock_to_read() == EWOULDBLOCK)
+  if (use != Use::check && state->bytes->lock_to_read() == EWOULDBLOCK)
     throw_error<UsageError>("{}: another program has it open for writing; close it there", path);
   const auto superblock = find_superblock(*state->bytes);
   if (!superblock) throw_error<UsageError>("{}: is not an HDF5 file", path);
@@ -245,32 +256,55 @@ void H5File::close() {
     throw;
   }
   state_.reset();
+  if (ledger_->empty()) return;
+  std::optional<H5File> written;
+  try {
+    written.emplace(open(path_, Use::check));
+  } catch (const ReadError&) {
+    throw;
+  } catch (const Error&) {
+    not_what_was_written(path_);
+  }
+  ledger_->check(*written);
 }
 
 void H5File::write(const std::string& name, const Tensor& values, std::int64_t chunk_rows) {
   ask<&L::write>(static_cast<double>(values.bytes()), name, values, chunk_rows);
+  ledger_->add(name, values.raw(), values.bytes());
 }
 void H5File::write_uint64(const std::string& name, const std::vector<std::uint64_t>& values,
                           const Shape& shape) {
   ask<&L::write_uint64>(8 * static_cast<double>(values.size()), name, values, shape);
+  ledger_->add(name, values.data(), values.size() * sizeof(std::uint64_t));
 }
 void H5File::write_strings(const std::string& name, const std::vector<std::string>& values) {
   ask<&L::write_strings>(0, name, values);
+  std::vector<std::string> stored;
+  std::transform(values.begin(), values.end(), std::back_inserter(stored), as_utf8);
+  ledger_->add(name, stored);
 }
 void H5File::set_attribute(const std::string& name, const std::string& value, const std::string& object) {
   ask<&L::set_attribute>(0, name, value, object);
+  ledger_->set_attribute(object, name, as_utf8(value));
 }
 void H5File::remove_attribute(const std::string& name, const std::string& object) {
   ask<&L::remove_attribute>(0, name, object);
+  ledger_->remove_attribute(object, name);
 }
-void H5File::remove(const std::string& name) { ask<&L::remove>(0, name); }
-void H5File::rename(const std::string& from, const std::string& to) { ask<&L::rename>(0, from, to); }
-void H5File::flush() { ask<&L::flush>(0); }
+void H5File::remove(const std::string& name) {
+  ask<&L::remove>(0, name);
+  ledger_->remove(name);
+}
+void H5File::rename(const std::string& from, const std::string& to) {
+  ask<&L::rename>(0, from, to);
+  ledger_->rename(from, to);
+}
 void H5File::create_growing(const std::string& name, const Shape& row, DType dtype, std::int64_t chunk_rows) {
   ask<&L::create_growing>(0, name, row, dtype, chunk_rows);
 }
 void H5File::append(const std::string& name, const Tensor& rows) {
   ask<&L::append>(static_cast<double>(rows.bytes()), name, rows);
+  ledger_->add(name, rows.raw(), rows.bytes());
 }
 
 }  // namespace vitral::data

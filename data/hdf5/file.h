@@ -31,6 +31,8 @@ struct H5Entry {
   auto fields() { return std::tie(name, dtype, shape); }
 };
 
+class Ledger;  // data/hdf5/ledger.h
+
 class H5File {
  public:
   /// A regular file with the mark of HDF5, at its beginning or behind a user block.
@@ -48,8 +50,9 @@ class H5File {
   H5File& operator=(H5File&& other) noexcept;
   ~H5File();
 
-  /// Flushes and closes; throws Error where the data could not be written (full disk). The destructor is
-  /// silent.
+  /// Flushes and closes; what was written is then read back, dataset by dataset. Error: it could not be
+  /// written (full disk), or is not what was written (data/hdf5/ledger.h). The destructor is silent, and
+  /// reads nothing back.
   void close();
 
   const std::string& path() const { return path_; }
@@ -108,8 +111,6 @@ class H5File {
   /// Takes a dataset or group out; its space in the file is not given back.
   void remove(const std::string& name);
   void rename(const std::string& from, const std::string& to);
-  /// All so far is with the operating system.
-  void flush();
 
   /// An empty dataset [0, row...] that grows by append(); chunked by `chunk_rows` rows.
   void create_growing(const std::string& name, const Shape& row, DType dtype, std::int64_t chunk_rows);
@@ -118,12 +119,14 @@ class H5File {
  private:
   struct State;
   H5File(std::string path, std::unique_ptr<State> state);
-  static H5File open(const std::string& path, bool writable);
+  enum class Use { read, change, check };  // check: of a file that its writer has locked
+  static H5File open(const std::string& path, Use use);
   template <auto Method, class... A>
   auto ask(double bytes, const A&... arguments) const;
 
   std::string path_;
   std::unique_ptr<State> state_;
+  std::unique_ptr<Ledger> ledger_;  // of what was written
 };
 
 }  // namespace vitral::data

@@ -14,6 +14,9 @@
 
 namespace vitral::data {
 
+/// Names of files need not be UTF-8, but text tagged as such must be: other bytes become \xff and the like.
+std::string as_utf8(const std::string& text);
+
 class H5Library {
  public:
   /// A file that the library has opened.
@@ -52,7 +55,6 @@ class H5Library {
   void remove_attribute(const std::string& name, const std::string& object);
   void remove(const std::string& name);
   void rename(const std::string& from, const std::string& to);
-  void flush();
   void create_growing(const std::string& name, const Shape& row, DType dtype, std::int64_t chunk_rows);
   void append(const std::string& name, const Tensor& rows);
   void close();

@@ -29,7 +29,8 @@ bool write_through(Handle& dataset, hid_t type, hid_t memory, hid_t space, const
   return H5Dwrite(dataset, type, memory, space, H5P_DEFAULT, values) >= 0 && H5Dflush(dataset) >= 0;
 }
 
-// Names of files need not be UTF-8, but text tagged as such must be: other bytes become \xff and the like.
+}  // namespace
+
 std::string as_utf8(const std::string& text) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
@@ -57,8 +58,6 @@ std::string as_utf8(const std::string& text) {
   }
   return out;
 }
-
-}  // namespace
 
 void H5Library::write(const std::string& name, const Tensor& values, std::int64_t chunk_rows) {
   auto dims = extents(values.shape());
@@ -118,10 +117,6 @@ void H5Library::remove(const std::string& name) {
 void H5Library::rename(const std::string& from, const std::string& to) {
   if (H5Lmove(file_, from.c_str(), file_, to.c_str(), H5P_DEFAULT, H5P_DEFAULT) < 0)
     fail(from + " cannot be renamed");
-}
-
-void H5Library::flush() {
-  if (H5Fflush(file_, H5F_SCOPE_GLOBAL) < 0) fail("cannot be written");
 }
 
 void H5Library::set_attribute(const std::string& name, const std::string& value, const std::string& object) {

@@ -5,18 +5,20 @@
 #include <cmath>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <limits>
+#include <sstream>
 
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
+#include "base/files/input_file.h"
 
 namespace vitral::infer {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+
+constexpr std::uint64_t longest_record = std::uint64_t{1} << 34;  // bytes of metrics.jsonl
 
 double number(const json& record, const char* key) {
   const auto found = record.find(key);
@@ -56,14 +58,15 @@ void thin(RunRecord::Train& train, std::size_t max_lines) {
 std::string first_day(const std::string& folder) {
   constexpr std::string_view prefix = "events.out.tfevents.";
   std::time_t first = std::numeric_limits<std::time_t>::max();
-  std::error_code ignored;
-  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename().string();
+  std::error_code why;
+  for (fs::directory_iterator entry(folder, why), last; !why && entry != last; entry.increment(why)) {
+    const std::string name = entry->path().filename().string();
     if (!name.starts_with(prefix)) continue;
     std::time_t time = 0;
     const auto [end, problem] = std::from_chars(name.data() + prefix.size(), name.data() + name.size(), time);
     if (problem == std::errc() && time > 0) first = std::min(first, time);
   }
+  if (why) throw_error<ReadError>("{}: cannot be read: {}; check the disk", folder, why.message());
   std::tm day{};
   char text[16];
   if (first == std::numeric_limits<std::time_t>::max() || !gmtime_r(&first, &day)) return "";
@@ -80,16 +83,14 @@ std::optional<std::size_t> RunRecord::best() const {
 }
 
 bool is_run(const std::string& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(fs::path(path) / "metrics.jsonl", ignored);
+  return fs::is_regular_file(file_status((fs::path(path) / "metrics.jsonl").string()));
 }
 
 RunRecord read_run(const std::string& folder, std::size_t max_lines) {
   const std::string path = (fs::path(folder) / "metrics.jsonl").string();
   if (!is_run(folder))
     throw_error<UsageError>("{}: holds no metrics.jsonl; name the folder of a run, as runs/student", folder);
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw_error("{}: cannot be read", path);
+  std::istringstream file(read_text_file(path, longest_record));
   RunRecord run;
   std::string line;
   for (std::int64_t number = 1; std::getline(file, line); ++number) {
@@ -99,7 +100,6 @@ RunRecord read_run(const std::string& folder, std::size_t max_lines) {
     else if (!file.eof())
       throw_error("{}:{}: is no record of a run; repair or remove this line", path, number);
   }
-  if (file.bad()) throw_error("{}: cannot be read", path);
   thin(run.train, max_lines);
   run.began = first_day(folder);
   return run;

@@ -6,6 +6,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "data/dataset_writer.h"
@@ -15,6 +16,7 @@
 #include "data/pack.h"
 #include "data/shapes_benchmark.h"
 #include "infer/embed_files.h"
+#include "infer/show/run_record.h"
 #include "infer/teach.h"
 #include "infer/texts.h"
 #include "models/pretrained/image_encoder.h"
@@ -93,8 +95,8 @@ class Faults : public testing::Test {
     };
   }
 
-  // Every write of what `work` makes fails once, with the disk full: an error and nothing under the name, or
-  // the right file; the next start makes it.
+  // Every write of what `work` makes fails once, with the disk full, or is said to be done and is not: an
+  // error and nothing under the name, or the right file; the next start makes it.
   void expect_no_lost_write(const Work& work, const std::string& suffix, const Work& prepare = {}) const {
     const auto start = [&] {
       std::filesystem::remove_all(folder_ / "out");
@@ -108,27 +110,33 @@ class Faults : public testing::Test {
     const int calls = counted.count();
     ASSERT_GT(calls, 3);
     const std::string expected = contents(output);
-    int failed = 0;
-    for (int k = 0; k < calls; ++k) {
-      SCOPED_TRACE(fmt::format("write {} of {}", k, calls));
-      start();
-      std::string message;
-      {
-        const Fault fault("pwrite", ENOSPC, k, suffix);
-        message = message_of([&] { work(output); });
-      }
-      if (message == "no error") {
+    for (const int error : {ENOSPC, test::lost, test::garbled}) {
+      int failed = 0;
+      for (int k = 0; k < calls; ++k) {
+        SCOPED_TRACE(fmt::format("write {} of {}, error {}", k, calls, error));
+        start();
+        std::string message;
+        {
+          const Fault fault("pwrite", error, k, suffix);
+          message = message_of([&] { work(output); });
+        }
+        if (message == "no error") {
+          EXPECT_EQ(contents(output), expected);
+          continue;
+        }
+        ++failed;
+        EXPECT_TRUE(message.starts_with(output)) << message;
+        EXPECT_TRUE(message.ends_with("the file is damaged or the disk is full") ||
+                    message.ends_with(" is not what was written; check the disk") ||
+                    message.ends_with(": No space left on device; check the disk") ||
+                    message.ends_with(": No space left on device; check the disk, and run the command again"))
+            << message;
+        EXPECT_EQ(std::filesystem::exists(output), static_cast<bool>(prepare));
+        work(output);
         EXPECT_EQ(contents(output), expected);
-        continue;
       }
-      ++failed;
-      EXPECT_TRUE(message.starts_with(output)) << message;
-      EXPECT_TRUE(message.ends_with("the file is damaged or the disk is full")) << message;
-      EXPECT_EQ(std::filesystem::exists(output), static_cast<bool>(prepare));
-      work(output);
-      EXPECT_EQ(contents(output), expected);
+      EXPECT_GT(failed, 0);
     }
-    EXPECT_GT(failed, 0);
   }
 
   TempDir folder_;
@@ -179,6 +187,41 @@ TEST_F(TeachFaults, LosesNoWriteInPlace) {
   expect_no_lost_write(teach_with(teacher, true), "a.h5", copy());
 }
 
+// A file that is half changed is not read until the change is completed.
+TEST_F(TeachFaults, CompletesWhatWasInterruptedInPlace) {
+  const auto teacher = models::ImageEncoder::load(folder_ / "clip");
+  const std::string file = folder_ / "a.h5";
+  const Work work = teach_with(teacher, true);
+  copy()(file);
+  const Fault counted("pwrite", 0, -1, "a.h5");
+  work(file);
+  const int calls = counted.count();
+  const std::string expected = contents(file);
+  int half = 0;
+  for (int k = 0; k < calls; ++k) {
+    SCOPED_TRACE(k);
+    std::filesystem::remove(file);
+    copy()(file);
+    {
+      const Fault fault("pwrite", EIO, k, "a.h5", true);
+      EXPECT_NE(message_of([&] { work(file); }), "no error");
+    }
+    if (std::filesystem::exists(file + ".change")) {
+      ++half;
+      EXPECT_EQ(message_of([&] { data::H5File::open(file); }),
+                file +
+                    ": is being changed, or a change of it was interrupted; run that `vitral teach "
+                    "--in-place` again, it completes the change");
+    } else {
+      EXPECT_EQ(contents(file), contents(folder_ / "images.h5"));
+    }
+    work(file);
+    EXPECT_EQ(contents(file), expected);
+    EXPECT_FALSE(std::filesystem::exists(file + ".change"));
+  }
+  EXPECT_GT(half, 0);
+}
+
 // The end of a run fails when the embeddings are there: the next one needs no --force, nor the teacher.
 TEST_F(TeachFaults, ACompleteJournalIsEnough) {
   const auto teacher = models::ImageEncoder::load(folder_ / "clip");
@@ -205,6 +248,30 @@ TEST_F(TeachFaults, ACompleteJournalIsEnough) {
   test::put_file(file + ".teach", journal.substr(0, journal.size() - 1));
   EXPECT_EQ(message_of([&] { teach(teacher, options()); }),
             file + ": has /embeddings already; replace them with --force");
+}
+
+// A report without its curves, or its date, would look as if there were none.
+TEST_F(Faults, ARunThatCannotBeReadIsAnError) {
+  const std::string run = folder_ / "run", metrics = run + "/metrics.jsonl";
+  std::filesystem::create_directory(run);
+  test::put_file(metrics, R"({"kind":"train","step":1,"loss":2,"lr":1})"
+                          "\n");
+  EXPECT_EQ(read_run(run).train.step.size(), 1U);
+  for (const int error : {EIO, EMFILE}) {
+    const Fault fault("open", error, 0, metrics);
+    EXPECT_EQ(message_of([&] { read_run(run); }),
+              fmt::format("{}: cannot be read: {}; nothing is wrong with the path, see to the machine",
+                          metrics, std::strerror(error)));
+  }
+  {
+    const Fault fault("pread", EIO, 0, metrics);
+    EXPECT_EQ(message_of([&] { read_run(run); }),
+              metrics + ": cannot be read at byte 0: Input/output error; check the disk");
+  }
+  if (::geteuid() == 0) return;
+  std::filesystem::permissions(run, std::filesystem::perms::owner_exec);
+  EXPECT_EQ(message_of([&] { read_run(run); }), run + ": cannot be read: Permission denied; check the disk");
+  std::filesystem::permissions(run, std::filesystem::perms::owner_all);
 }
 
 // What cannot be read is not what does not decode.
