@@ -55,10 +55,10 @@ std::vector<infer::ImageActivations> of_files(const Arguments& a, const models::
                                               std::vector<data::SkippedFile>& skipped) {
   std::vector<infer::ImageActivations> out;
   for (const auto& file : files) {
+    Tensor picture;
     try {
       if (!file.problem.empty()) throw_error("{}", file.problem);
-      out.push_back(infer::activations_of(encoder, data::read_image(file.path, {.exif = a.exif.value()}),
-                                          file.name, targets, teacher));
+      picture = data::read_image(file.path, {.exif = a.exif.value()});
     } catch (const UsageError&) {
       throw;
     } catch (const ReadError&) {
@@ -66,7 +66,9 @@ std::vector<infer::ImageActivations> of_files(const Arguments& a, const models::
     } catch (const Error& e) {
       if (files.size() == 1) throw;
       skipped.push_back({file.name, one_line(e.what())});
+      continue;
     }
+    out.push_back(infer::activations_of(encoder, picture, file.name, targets, teacher));
   }
   report_skipped(skipped, static_cast<std::int64_t>(files.size()));
   if (out.empty()) throw_error("{}: none of the {} images can be read", a.inputs.front(), files.size());

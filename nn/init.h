@@ -5,8 +5,9 @@
 
 namespace vitral::nn {
 
-/// While one lives, the functions below leave the elements of this thread's tensors as they are: for modules
-/// whose weights are loaded next, where drawing hundreds of millions of numbers would take seconds.
+/// While one lives, the functions below make tensors of a shape but without memory, in this thread: for modules
+/// whose weights come by Module::share_state() next. A configuration that claims more than its weights have so
+/// costs nothing before they are compared.
 class NoInit {
  public:
   NoInit();

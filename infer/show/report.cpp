@@ -52,9 +52,9 @@ std::vector<std::int64_t> add_images(const models::Encoder& student, const data:
                                              : static_cast<std::int64_t>(numbers.size());
   for (const std::int64_t i : numbers) {
     if (static_cast<std::int64_t>(shown.size()) == wanted) break;
+    Tensor picture;
     try {
-      report.images.push_back(look_at(student, source.image(i), source.name(i)));
-      shown.push_back(i);
+      picture = source.image(i);
     } catch (const UsageError&) {
       throw;
     } catch (const ReadError&) {
@@ -62,6 +62,10 @@ std::vector<std::int64_t> add_images(const models::Encoder& student, const data:
     } catch (const Error& e) {
       if (request.skipped)
         request.skipped(fmt::format("skipped {}: {}", one_line(source.name(i)), one_line(e.what())));
+    }
+    if (picture.defined()) {
+      report.images.push_back(look_at(student, picture, source.name(i)));
+      shown.push_back(i);
     }
     if (request.progress) request.progress(static_cast<std::int64_t>(shown.size()), wanted);
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "models/finite.h"
 #include "models/pretrained/families.h"
 
 namespace vitral::models {
@@ -16,12 +17,14 @@ Preprocessing merged(Preprocessing given, const Preprocessing& usual) {
 
 // Of float32 [B,...] rows, in pieces of at most `batch`.
 template <typename Compute>
-void in_pieces(std::int64_t count, std::int64_t batch, Tensor& out, const Compute& compute) {
+void in_pieces(std::int64_t count, std::int64_t batch, const std::string& path, Tensor& out,
+               const Compute& compute) {
   const NoGrad no_grad;
   for (std::int64_t begin = 0; begin < count; begin += batch) {
     const std::int64_t end = std::min(count, begin + batch);
     out.rows(begin, end).copy_from(compute(begin, end).value());
   }
+  require_finite(out, path, "the weights are damaged, get them again");
 }
 
 }  // namespace
@@ -31,6 +34,7 @@ ImageEncoder ImageEncoder::load(const std::string& path, Device device, const To
   const Metadata config = with_choices(checkpoint.config, "vision_config", choices);
   const Family& family = family_of(checkpoint);
   ImageEncoder out;
+  out.path_ = path;
   out.preprocessing_ = merged(checkpoint.preprocessing, family.preprocessing);
   out.tower_ = family.image(checkpoint.tensors, config, path, out.preprocessing_.size);
   out.tower_->to(device);
@@ -57,7 +61,7 @@ Tensor ImageEncoder::embed(const Tensor& images, std::int64_t batch) const {
   // A copy from a GPU to other memory goes through pinned memory anyway, and one back to it from there.
   const Shape shape{images.dim(0), config().embedding};
   Tensor out = device_.is_cpu() ? Tensor(shape) : Tensor::pinned(shape);
-  in_pieces(images.dim(0), batch, out, [&](std::int64_t begin, std::int64_t end) {
+  in_pieces(images.dim(0), batch, path_, out, [&](std::int64_t begin, std::int64_t end) {
     return tower_->forward(normalize_pixels(images.rows(begin, end), device_, preprocessing_.statistics))
         .embedding;
   });
@@ -66,7 +70,7 @@ Tensor ImageEncoder::embed(const Tensor& images, std::int64_t batch) const {
 
 Tensor ImageEncoder::attention(const Tensor& images, std::int64_t batch) const {
   Tensor out({images.dim(0), config().tokens()});
-  in_pieces(images.dim(0), batch, out, [&](std::int64_t begin, std::int64_t end) {
+  in_pieces(images.dim(0), batch, path_, out, [&](std::int64_t begin, std::int64_t end) {
     return tower_
         ->forward(normalize_pixels(images.rows(begin, end), device_, preprocessing_.statistics), true)
         .attention;

@@ -43,7 +43,7 @@ class ImageEncoder {
 
   /// images uint8 [B,S,S,3] on the CPU, S = config().image_size; the embeddings float32 [B,E], not of unit
   /// length, are there, too (in pinned memory where the tower is on a GPU). Computes in pieces of at most
-  /// `batch` images.
+  /// `batch` images. Error, naming the weights, here and below: a value is not finite.
   Tensor embed(const Tensor& images, std::int64_t batch = 64) const;
   /// What the embedding is made of (ImageTower::Output): float32 [B,N], row-major over the grid. Where a
   /// class token attends its weight on itself is left out; rows sum to less than 1.
@@ -52,6 +52,7 @@ class ImageEncoder {
  private:
   ImageEncoder() = default;
 
+  std::string path_;  // of the weights
   std::unique_ptr<ImageTower> tower_;
   std::string_view family_;
   Preprocessing preprocessing_;

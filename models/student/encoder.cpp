@@ -1,7 +1,8 @@
 #include "models/student/encoder.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "models/finite.h"
 
 namespace vitral::models {
 
@@ -17,12 +18,25 @@ void override_field(StudentConfig& config, const std::string& name, const std::s
   throw_error<UsageError>("{}: is no field of a student that may be set over its weights", name);
 }
 
+// What the tensors tell, the metadata must say, too. Error naming the key.
+void compare(StudentConfig found, const StudentConfig& stored, const std::string& path) {
+  found.attention = stored.attention;  // the mask leaves no trace in the tensors
+  found.window = stored.window;
+  for (const auto& field : student_fields())
+    if (const auto there = field.write(found), said = field.write(stored); there != said)
+      throw_error("{}: metadata model.{}: is {}, but the tensors are those of {}; write the file again", path,
+                  field.name, said, there);
+}
+
 }  // namespace
 
 StudentConfig configure_student(data::WeightsFile& weights, const std::string& path,
                                 const StudentOverrides& overrides) {
-  const auto stored = student_config_from_metadata(weights.metadata, path);
-  StudentConfig config = stored ? *stored : infer_student_config(weights.tensors, path);
+  StudentConfig config = infer_student_config(weights.tensors, path);
+  if (const auto stored = student_config_from_metadata(weights.metadata, path)) {
+    compare(config, *stored, path);
+    config = *stored;
+  }
   for (const auto& [name, text] : overrides) override_field(config, name, text);
   if (!overrides.contains("same_norm")) return config;
   const auto is_scale = [](const auto& tensor) { return tensor.first == "scale"; };
@@ -63,10 +77,8 @@ ImageEmbeddings Encoder::embed(const Tensor& images, std::int64_t batch) const {
     out.probs.rows(begin, end).copy_from(y.probs.value().reshape({end - begin, n}));
     out.patches.rows(begin, end).copy_from(y.patches.value());
   }
-  const float* values = out.embeddings.data<float>();
-  if (!std::all_of(values, values + out.embeddings.numel(), [](float x) { return std::isfinite(x); }))
-    throw_error("{}: its embeddings are not finite; the training diverged, take an earlier checkpoint",
-                path_);
+  for (const Tensor* values : {&out.embeddings, &out.probs, &out.patches})
+    require_finite(*values, path_, "the training diverged, take an earlier checkpoint");
   return out;
 }
 

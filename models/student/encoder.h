@@ -18,7 +18,7 @@ using StudentOverrides = std::map<std::string, std::string>;
 
 /// A student's weights and their configuration, which is as the metadata or else the sizes of the tensors
 /// say, and then as `overrides` say: a student without same_norm has no tensor `scale`. UsageError or Error,
-/// one line, where that does not give a student.
+/// one line, where that does not give a student, or metadata and tensors disagree.
 StudentConfig configure_student(data::WeightsFile& weights, const std::string& path,
                                 const StudentOverrides& overrides = {});
 
@@ -41,7 +41,7 @@ class Encoder {
   std::string settings() const;
 
   /// images uint8 [B,S,S,3] on the CPU; the results are there, too. Computes in pieces of at most `batch`
-  /// images. Error, naming the weights: an embedding is not finite.
+  /// images. Error, naming the weights: a value is not finite.
   ImageEmbeddings embed(const Tensor& images, std::int64_t batch = 64) const;
 
  private:

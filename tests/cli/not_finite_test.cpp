@@ -1,6 +1,10 @@
 // Values that are not finite: the step is skipped and the image named, a run that diverges ends early, and
 // nothing of it reaches a checkpoint.
+#include <utility>
+
+#include "data/images/image.h"
 #include "tests/cli/small_run.h"
+#include "tests/models/tiny_clip.h"
 
 namespace vitral {
 namespace {
@@ -109,6 +113,88 @@ TEST(NotFinite, ALearningRateThatIsTooHigh) {
       EXPECT_EQ(test::bytes_of_file(path), bytes) << path << " changed";
     }
   }
+}
+
+// Networks whose outputs are not finite, all or some of them: whoever would show them says so.
+class Spoiled : public testing::Test {
+ protected:
+  Spoiled() {
+    std::filesystem::create_directories(small_ / "photos/cat");
+    for (const char* name : {"a", "b"})
+      data::write_png(small_ / fmt::format("photos/cat/{}.png", name),
+                      test::noise({40, 40, 3}, 5, DType::uint8));
+    test::write_tiny_clip(clip_);
+    const data::NamedTensors weights = models::Student(test::small_student(), 3).state();
+    data::write_safetensors(good_, weights, models::to_metadata(test::small_student()));
+  }
+
+  // A copy in which the first value of these tensors is none.
+  static void spoil(const std::string& from, const std::string& to, const std::vector<std::string>& names) {
+    data::WeightsFile file = data::read_weights(from);
+    std::size_t spoiled = 0;
+    for (auto& [name, tensor] : file.tensors)
+      for (const auto& wanted : names)
+        if (name == wanted) tensor.data<float>()[0] = test::not_a_number, ++spoiled;
+    ASSERT_EQ(spoiled, names.size());
+    data::write_safetensors(to, file.tensors, file.metadata);
+  }
+
+  void expect_refused(const std::vector<test::Program::Arguments>& commands, int status,
+                      const std::string& message) const {
+    for (auto arguments : commands) {
+      for (const std::string& a : arguments) command_ += a + " ";
+      SCOPED_TRACE(std::exchange(command_, ""));
+      arguments.insert(arguments.end(), {"--device", "cpu"});
+      test::expect_failure(test::run(arguments), status, message);
+      for (const char* output : {"out.h5", "out.png", "out.html"})
+        EXPECT_FALSE(std::filesystem::exists(small_ / output)) << output;
+    }
+  }
+
+  SmallRun small_;
+  std::string photos_ = small_ / "photos", clip_ = small_ / "clip", good_ = small_ / "good.safetensors",
+              bad_ = small_ / "bad.safetensors", h5_ = small_ / "out.h5", png_ = small_ / "out.png",
+              html_ = small_ / "out.html";
+  mutable std::string command_;
+};
+
+TEST_F(Spoiled, StudentsAreAnErrorOfEveryCommand) {
+  // Of one patch; of all.
+  for (const char* name : {"positional_embedding", "conv1.weight"}) {
+    spoil(good_, bad_, {name});
+    expect_refused(
+        {{"embed", bad_, photos_, "-o", h5_},
+         {"embed", bad_, photos_, "--patches", "-o", h5_},
+         {"eval", bad_, small_.train()},
+         {"eval", bad_, photos_, "--zero-shot", "--clip", clip_},
+         {"activate", bad_, photos_, "--weights", "--json"},
+         {"activate", bad_, photos_, "--text", "cat", "--clip", clip_, "-o", png_},
+         {"activate", bad_, small_.train(), "--text", "cat", "--clip", clip_, "-o", png_},
+         {"report", bad_, photos_, "-o", html_},
+         {"report", bad_, small_.train(), "--text", "cat", "--clip", clip_, "-o", html_},
+         {"search", bad_, photos_, "--text", "cat", "--clip", clip_},
+         {"search", bad_, photos_, "--query-image", photos_ + "/cat/a.png"}},
+        1, bad_ + ": its embeddings are not finite; the training diverged, take an earlier checkpoint");
+  }
+}
+
+TEST_F(Spoiled, TeachersAreAnErrorOfEveryCommand) {
+  const std::string bad = small_ / "bad-clip";
+  std::filesystem::copy(clip_, bad);
+  spoil(clip_ + "/model.safetensors", bad + "/model.safetensors",
+        {"visual.conv1.weight", "positional_embedding"});
+  test::write_dataset(small_ / "plain.h5", 4, [](Tensor& embeddings) { embeddings = {}; });
+  expect_refused({{"teach", small_ / "plain.h5", "--teacher", bad},
+                  {"eval", good_, photos_, "--zero-shot", "--clip", clip_, "--teacher", bad},
+                  {"activate", good_, photos_, "--teacher", bad, "--json"},
+                  {"search", good_, photos_, "--text", "cat", "--clip", clip_, "--teacher", bad}},
+                 1, bad + ": its embeddings are not finite; the weights are damaged, get them again");
+  expect_refused({{"embed", "--text", "cat", "--clip", bad, "-o", h5_},
+                  {"search", good_, photos_, "--text", "cat", "--clip", bad},
+                  {"activate", good_, photos_, "--text", "cat", "--clip", bad, "-o", png_},
+                  {"report", good_, photos_, "--text", "cat", "--clip", bad, "-o", html_},
+                  {"eval", good_, photos_, "--zero-shot", "--clip", bad}},
+                 2, "text 'cat': its embedding is zero or not finite; check the weights of CLIP");
 }
 
 }  // namespace

@@ -1,6 +1,9 @@
 // Students from every kind of weights file against what the original PyTorch code computes.
 #include "models/student/encoder.h"
 
+#include <utility>
+
+#include "data/weights/safetensors.h"
 #include "data/weights/weights.h"
 #include "tests/golden.h"
 
@@ -112,6 +115,57 @@ TEST(Encoder, WhatDoesNotGiveAStudent) {
               Encoder::load("tests/golden/run_init.safetensors", cpu, {{"width", "4"}});
             }),
             "width: is no field of a student that may be set over its weights");
+}
+
+TEST(Encoder, MetadataAndTensorsAgree) {
+  const test::TempDir folder;
+  const std::string path = folder / "a.safetensors";
+  const data::WeightsFile file = data::read_weights("tests/golden/run_init.safetensors");
+  const auto right = to_metadata(infer_student_config(file.tensors, path));
+  for (const auto& [key, said] : {std::pair{"layers", "1024"},
+                                  {"layers", "1"},
+                                  {"width", "64"},
+                                  {"heads", "2"},
+                                  {"image_size", "32"},
+                                  {"patch_size", "2"},
+                                  {"same_norm", "false"}}) {
+    auto metadata = right;
+    const std::string there = std::exchange(metadata.at(std::string("model.") + key), said);
+    data::write_safetensors(path, file.tensors, metadata);
+    EXPECT_EQ(
+        test::message_of([&] { Encoder::load(path); }),
+        fmt::format("{}: metadata model.{}: is {}, but the tensors are those of {}; write the file again",
+                    path, key, said, there));
+  }
+  auto metadata = right;
+  metadata["model.layers"] = "2147483647";
+  data::write_safetensors(path, file.tensors, metadata);
+  EXPECT_EQ(test::message_of([&] { Encoder::load(path); }),
+            path + ": metadata model.layers: must be an integer from 1 to 1024, not 2147483647");
+}
+
+// As many layers as names say, each as large as the first tensor says: terabytes, if they were made before
+// the others are compared.
+TEST(Encoder, ComparesBeforeItTakesMemory) {
+  const test::TempDir folder;
+  const std::string path = folder / "a.safetensors";
+  StudentConfig c;
+  c.image_size = c.patch_size = 1;
+  c.width = 65536;
+  c.heads = 16;
+  c.layers = 1024;
+  data::NamedTensors tensors{{"conv1.weight", Tensor::zeros({c.internal_width(), 3, 1, 1})},
+                             {"positional_embedding", Tensor::zeros({1, c.internal_width()})},
+                             {"ln_post.weight", Tensor::zeros({c.width})},
+                             {"scale", Tensor::zeros({1})}};
+  for (int i = 0; i < c.layers; ++i)
+    tensors.emplace_back(fmt::format("transformer.resblocks.{}.ln_1.weight", i), Tensor::zeros({1}));
+  data::write_safetensors(path, tensors, to_metadata(c));
+  tensors.clear();
+  const auto before = allocator_stats(cpu).bytes_reserved;
+  EXPECT_EQ(test::message_of([&] { Encoder::load(path); }),
+            path + ": has no weights 'ln_pre.weight'; it belongs to another architecture");
+  EXPECT_LT(allocator_stats(cpu).bytes_reserved - before, std::size_t{8} << 30);
 }
 
 }  // namespace
