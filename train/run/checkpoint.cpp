@@ -105,16 +105,17 @@ bool CheckpointStore::set_best(std::int64_t step) {
 
 void CheckpointStore::remove_old(std::int64_t newest) const {
   const std::string folder = data::checkpoints_folder(run_folder_);
-  std::optional<std::string> best;
+  std::optional<std::string> best, latest;
   try {
     best = data::named_checkpoint(run_folder_, "best");
+    latest = data::named_checkpoint(run_folder_, "latest");
   } catch (const Error&) {
     return;  // without knowing which one is the best, none may go; the new one is safe already
   }
   int kept = 0;
   for (const std::int64_t step : steps_in(folder)) {
     const std::string path = folder + "/" + data::checkpoint_name(step);
-    if (step > newest || ++kept <= keep_ || path == best) continue;
+    if (step > newest || ++kept <= keep_ || path == best || path == latest) continue;
     // One that cannot be removed now is tried again at the next save or resume; the training does not depend
     // on it.
     static_cast<void>(remove_folder_atomic(path));
