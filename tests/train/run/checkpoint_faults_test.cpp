@@ -64,9 +64,10 @@ TEST_P(EachCall, TheCheckpointBeforeStays) {
       EXPECT_EQ(difference(load(folder.str()), checkpoint_at(3)), "");
     }
   }
-  // What is no part of writing may fail unseen: closing what was read, removing an old checkpoint.
+  // What is no part of writing may fail unseen: closing what was read, removing an old checkpoint; and the
+  // first name of a temporary file, which has another.
   const bool every = call == "mkdir" || call == "write" || call == "fsync";
-  EXPECT_GE(thrown, every ? 2 * calls : calls);
+  EXPECT_GE(thrown, every ? 2 * calls : call == "open" ? calls / 2 : calls);
 }
 
 INSTANTIATE_TEST_SUITE_P(Checkpoint, EachCall,
