@@ -91,7 +91,7 @@ std::string differences(int file, std::uint64_t size, const InputFile& changed,
       std::string now(n, '\0');
       changed.read(at, now.data(), n);
       if (const std::string before = read_some(file, at, n, path); before != now)
-        out += le64(at) + le64(n) + before + now;
+        out.append(le64(at)).append(le64(n)).append(before).append(now);
       at += n;
     }
   return out + le64(hash_of(out));

@@ -33,7 +33,7 @@ void Ledger::add(const std::string& dataset, const std::vector<std::string>& tex
 }
 
 void Ledger::set_attribute(const std::string& object, const std::string& name, const std::string& value) {
-  attributes_[{object, name}] = value.c_str();
+  attributes_[{object, name}] = value.substr(0, value.find('\0'));
 }
 
 void Ledger::remove_attribute(const std::string& object, const std::string& name) {
