@@ -40,7 +40,8 @@ DatasetWriter::DatasetWriter(const std::string& path, std::optional<Size> plain)
   if (plain) {
     VITRAL_CHECK(plain->height > 0 && plain->width > 0, "dataset writer: images of {}x{} pixels have none",
                  plain->width, plain->height);
-    s.rows.emplace_back(s.file, "/images", Shape{plain->height, plain->width, 3}, DType::uint8);
+    constexpr std::int64_t one_image = 1;  // the layout that others rely on
+    s.rows.emplace_back(s.file, "/images", Shape{plain->height, plain->width, 3}, DType::uint8, one_image);
   } else {
     constexpr std::int64_t chunk_bytes = 1 << 20;
     s.rows.emplace_back(s.file, "/encoded/bytes", Shape{}, DType::uint8, chunk_bytes);
