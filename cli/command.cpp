@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "base/error.h"
 #include "base/home.h"
 #include "base/threads.h"
+#include "processes/launch.h"
 #include "tensor/device.h"
 
 namespace vitral::cli {
@@ -55,6 +57,21 @@ CLI::Validator positive_number() {
             return fmt::format("must be a number >= 1e-30, not {}", text);
           },
           "NUMBER >= 1e-30"};
+}
+
+// Of the program, as they were given.
+std::vector<std::string> given_arguments;
+
+std::vector<std::string> without_processes() {
+  std::vector<std::string> rest;
+  for (std::size_t i = 0; i < given_arguments.size(); ++i) {
+    const std::string& word = given_arguments[i];
+    if (word == "--processes")
+      ++i;
+    else if (!word.starts_with("--processes="))
+      rest.push_back(word);
+  }
+  return rest;
 }
 
 }  // namespace
@@ -155,8 +172,18 @@ Option Command::flag(const std::string& names, bool& value, const std::string& w
 
 Option Command::existing(const std::string& name) { return Option(app_->get_option(name)); }
 
+void Command::takes_processes() {
+  processes_ = std::make_shared<int>(1);
+  option("--processes", *processes_,
+         "share the work between so many processes of this machine, each with its share of the cores; on "
+         "several machines: mpirun -n N vitral ... (docs/processes.md)")
+      .type_name("N")
+      .between(1, 1 << 16);
+}
+
 void Command::run(std::function<void()> work) {
-  app_->callback([work = std::move(work)] {
+  app_->callback([work = std::move(work), processes = processes_] {
+    if (processes && *processes > 1) std::exit(start_processes(*processes, without_processes()));
     constexpr int most = 4096;  // libgomp crashes with some more
     const int threads = cpu_threads();
     VITRAL_CHECK(threads <= most, "OMP_NUM_THREADS: must be an integer from 1 to {}, not {}", most, threads);
@@ -185,6 +212,7 @@ void Program::run(int argc, char** argv) {
     if (std::none_of(commands.begin(), commands.end(), [&](auto* c) { return c->get_name() == argv[1]; }))
       throw_error<UsageError>("unknown command '{}'; see vitral --help", argv[1]);
   }
+  given_arguments.assign(argv + 1, argv + argc);
   try {
     app_->parse(argc, argv);
   } catch (const CLI::ParseError& e) {

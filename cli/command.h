@@ -62,11 +62,14 @@ class Command {
   Option flag(const std::string& names, bool& value, const std::string& what);
   /// One that was added before.
   Option existing(const std::string& name);
+  /// Adds --processes N, with which N processes run this command instead of this one (processes/launch.h).
+  void takes_processes();
   /// What is done when all values are known and allowed.
   void run(std::function<void()> work);
 
  private:
   CLI::App* app_;
+  std::shared_ptr<int> processes_;
 };
 
 class Program {

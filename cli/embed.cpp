@@ -4,6 +4,7 @@
 #include "cli/print.h"
 #include "cli/text.h"
 #include "infer/embed_files.h"
+#include "processes/launch.h"
 
 namespace vitral::cli {
 namespace {
@@ -31,12 +32,15 @@ void embed_images(Arguments& a) {
   const auto images = data::list_images(a.images, &left_out);
   a.options.exif = a.exif.value();
   a.options.weights = a.encoder.weights;
-  a.options.progress = terminal_counter("embedded");
   const StopSignals& signals = StopSignals::until_exit();
-  a.options.stop = [&] { return signals.requested(); };
+  Group& group = processes();
+  a.options.group = &group;
+  if (group.is_first()) a.options.progress = terminal_counter("embedded");
+  a.options.stop = [&] { return signals.signal(); };
   const infer::EmbedSummary s = infer::embed_files(encoder, images, a.options);
+  if (!group.is_first()) return;
   report_resumed(s.resumed);
-  if (s.stopped) throw_stopped(a.options.output, signals);
+  if (s.signal != 0) throw_stopped(a.options.output, s.signal);
   report_skipped(s.skipped, s.found);
   report_left_out(left_out);
   if (s.embedded == 0)
@@ -92,6 +96,7 @@ void add_embed(Program& program) {
   command.option("--batch", a->options.batch_size, "images at once").shows_default().at_least(1);
   command.flag("--restart", a->options.restart, "forget what an interrupted run has done");
   a->texts.add_to(command, {.stored = false});
+  command.takes_processes();
   command.flag("--json", a->json, "a summary as one JSON object");
   command.run([a] {
     if (a->texts.given())

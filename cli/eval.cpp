@@ -6,6 +6,7 @@
 #include "cli/eval_print.h"
 #include "cli/print.h"
 #include "cli/text.h"
+#include "processes/launch.h"
 
 namespace vitral::cli {
 namespace {
@@ -62,10 +63,15 @@ void measure_on_embeddings(Arguments& a) {
     a.options.embed_concepts = [&a](const std::vector<std::string>& names) {
       return a.texts.embed(names, a.encoder.device).embeddings;
     };
-  a.options.progress = terminal_counter("evaluated");
-  a.options.skipped = skip;
+  Group& group = processes();
+  a.options.group = &group;
+  if (group.is_first()) {
+    a.options.progress = terminal_counter("evaluated");
+    a.options.skipped = skip;
+  }
   const auto start = now();
   const infer::Evaluation e = infer::evaluate(encoder, dataset, a.options);
+  if (!group.is_first()) return;
   print(e, seconds_since(start), a.style);
 }
 
@@ -93,6 +99,8 @@ infer::TextTask task_of(const Arguments& a, const data::ImageSource& source) {
 }
 
 void measure_on_texts(const Arguments& a) {
+  VITRAL_CHECK(processes().is_one(),
+               "--zero-shot and --retrieval are measured by one process; leave out --processes");
   const data::ImageSource source = data::ImageSource::open(a.inputs, a.exif.value(), a.dataset.names);
   report_left_out(source.left_out());
   const models::Encoder student = a.encoder.load();
@@ -169,6 +177,7 @@ void add_eval(Program& program) {
   add_options_of_embeddings(command, *a);
   add_options_of_texts(command, *a);
   a->exif.add_to(command);
+  command.takes_processes();
   a->dataset.add_to(command);
   command.flag("--per-class", a->style.per_class, "in the table: each class and each concept");
   command.flag("--json", a->style.json, "one JSON object, with each class and each concept");

@@ -1,5 +1,6 @@
 // vitral: trains a vision transformer whose patch embeddings live in CLIP's image-text space.
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -8,16 +9,25 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "processes/launch.h"
 
 namespace {
 
 int fail(int status, std::string_view what) {
+  // Of several processes, those that fail alike leave it to the first to say so.
+  if (vitral::Group* group = vitral::open_group()) {
+    if (!group->is_first()) std::this_thread::sleep_for(std::chrono::seconds(2));
+    std::fprintf(stderr, "vitral: process %d of %d: %s\n", group->rank(), group->size(),
+                 vitral::one_line(what).c_str());
+    group->abort(status);
+  }
   std::fprintf(stderr, "vitral: %s\n", vitral::one_line(what).c_str());
   return status;
 }

@@ -44,9 +44,9 @@ void report_resumed(std::int64_t images) {
     std::fprintf(stderr, "went on after the %lld images of an earlier run\n", static_cast<long long>(images));
 }
 
-void throw_stopped(const std::string& output, const StopSignals& signals) {
+void throw_stopped(const std::string& output, int signal) {
   throw_error("{}: stopped by {}; what is done is kept, run the same command again to go on", output,
-              signal_name(signals.signal()));
+              signal_name(signal));
 }
 
 }  // namespace vitral::cli

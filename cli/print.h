@@ -27,6 +27,6 @@ void report_left_out(const data::LeftOut& left_out);
 /// Of work that goes on where an earlier run was interrupted, on stderr where it did.
 void report_resumed(std::int64_t images);
 /// Error: a signal has stopped the work on `output`, run it again.
-[[noreturn]] void throw_stopped(const std::string& output, const StopSignals& signals);
+[[noreturn]] void throw_stopped(const std::string& output, int signal);
 
 }  // namespace vitral::cli

@@ -8,6 +8,7 @@
 #include "cli/print.h"
 #include "cli/text.h"
 #include "infer/teach_from.h"
+#include "processes/launch.h"
 #include "train/config.h"
 
 namespace vitral::cli {
@@ -76,19 +77,24 @@ void run(Arguments& a) {
   if (!a.augment.empty())
     o.augment = a.augment == "clip" ? data::AugmentConfig::clip() : data::AugmentConfig{};
   const auto teacher = models::ImageEncoder::load(o.teacher, parse_device(a.device), a.tower);
-  report_guess(o.teacher, teacher.guessed(), "--heads");
+  const StopSignals& signals = StopSignals::until_exit();
+  Group& group = processes();
+  o.group = &group;
+  if (group.is_first()) {
+    report_guess(o.teacher, teacher.guessed(), "--heads");
+    o.note = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
+    o.progress = terminal_counter("taught");
+  }
   o.exif = a.exif.value();
   o.names = a.dataset.names;
-  o.note = [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); };
-  const StopSignals& signals = StopSignals::until_exit();
-  o.stop = [&] { return signals.requested(); };
-  o.progress = terminal_counter("taught");
+  o.stop = [&] { return signals.signal(); };
   const infer::TeachSummary s = infer::teach(teacher, o);
+  if (!group.is_first()) return;
   report_resumed(s.resumed);
   for (const auto& k : s.skipped)
     std::fprintf(stderr, "image %lld does not decode, its embedding is zero: %s\n",
                  static_cast<long long>(k.index), k.reason.c_str());
-  if (s.stopped) throw_stopped(o.file, signals);
+  if (s.signal != 0) throw_stopped(o.file, s.signal);
   print(a, s, teacher.config().embedding);
 }
 
@@ -157,6 +163,7 @@ void add_teach(Program& program) {
       "change the file itself, for one that is too large to copy; what a crash interrupts there the same "
       "command completes");
   a->exif.add_to(command);
+  command.takes_processes();
   a->dataset.add_images_to(command);
   command.flag("--json", a->json, "a summary as one JSON object");
   command.run([a] { run(*a); });

@@ -7,6 +7,7 @@
 #include "base/signals.h"
 #include "cli/commands.h"
 #include "cli/profile_print.h"
+#include "processes/launch.h"
 #include "train/trainer.h"
 
 namespace vitral::cli {
@@ -61,18 +62,22 @@ void add_train(Program& program) {
               "AdamW's state")
       .type_name("auto|PATH");
   command.option("--device", a->device, "short for train.device=...").type_name("cpu|cuda|cuda:N|auto");
+  command.takes_processes();
   command.flag("--profile", a->profile,
                "at the end: calls, time, and GFLOP/s or GB/s of each operation of the training steps");
   command.flag("--json", a->json, "the summary, with --profile also that, as one JSON object");
   command.run([a] {
     // A second signal must not interrupt the end of a run that the first stopped.
     StopSignals::until_exit();
+    Group& group = processes();
     auto overrides = a->overrides;
     if (!a->device.empty()) overrides.push_back("train.device=" + a->device);
     const train::Config config = train::load_config(
         a->config, overrides, a->resume.empty() ? train::CheckFiles::all : train::CheckFiles::data);
     Profile profile;
-    const train::RunSummary s = train::train(config, a->resume, stderr, a->profile ? &profile : nullptr);
+    const train::RunSummary s =
+        train::train(config, a->resume, stderr, a->profile ? &profile : nullptr, group);
+    if (!group.is_first()) return;
     if (!a->json) {
       print_line(s, config.train.output);
       if (a->profile) print_table(profile, s);

@@ -49,6 +49,10 @@ struct Batch : Inputs {
   /// Samples of this batch whose image did not decode: left out (so B is smaller, in the worst case 0), never
   /// replaced.
   std::vector<SkippedSample> skipped;
+  /// Images of the whole batch: with those that were left out, and with those that other processes load.
+  std::int64_t planned = 0;
+  /// Of the slices of the batch that are here (LoaderOptions::slices): the rows up to the end of each.
+  std::vector<std::int64_t> slice_ends;
 
   std::int64_t size() const { return static_cast<std::int64_t>(indices.size()); }
 };

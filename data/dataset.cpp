@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/hash.h"
 #include "base/text.h"
 #include "data/dataset_file.h"
 
@@ -209,6 +210,23 @@ std::string Dataset::description() const {
   std::string text = fmt::format("{} images in {} files\n", size(), files_.size());
   for (const auto& file : files_) text += file->path + "\n" + file->description();
   return text;
+}
+
+std::uint64_t dataset_digest(const Dataset& dataset) {
+  Hash hash;
+  std::vector<std::uint8_t> bytes;
+  const std::int64_t count = std::min<std::int64_t>(dataset.size(), 64);
+  for (std::int64_t k = 0; k < count; ++k) {
+    const std::int64_t i = k * dataset.size() / count;
+    if (dataset.plain_size(i)) {
+      const Tensor image = dataset.image(i);
+      hash.add(image.raw(), static_cast<std::size_t>(image.bytes()));
+    } else {
+      dataset.read_encoded(i, bytes);
+      hash.add(bytes.data(), bytes.size());
+    }
+  }
+  return hash.value();
 }
 
 }  // namespace vitral::data

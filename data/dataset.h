@@ -123,4 +123,8 @@ class Dataset {
   bool exif_of_all_ = false;
 };
 
+/// Tells other images, by 64 of them: reading all would take too long. Not by the file's size, which a change
+/// in place that failed leaves different.
+std::uint64_t dataset_digest(const Dataset& dataset);
+
 }  // namespace vitral::data

@@ -27,6 +27,8 @@ constexpr std::int64_t grain = 4;  // samples that a worker takes at a time
 struct Pending : Inputs {
   std::vector<std::int64_t> indices;  // [B]
   std::vector<std::string> reasons;   // [B] why a sample is left out; empty: it is there
+  std::int64_t planned = 0;
+  std::vector<std::int64_t> slice_ends;  // as if none were left out
   std::int64_t claimed = 0, done = 0;
   std::int64_t failed_at = std::numeric_limits<std::int64_t>::max();  // first row that threw
   std::exception_ptr failure;
@@ -37,8 +39,10 @@ struct Pending : Inputs {
 // The batch without the rows that are left out.
 Batch collect(Pending& p, const Dataset& dataset) {
   Batch batch;
+  batch.planned = p.planned;
   std::int64_t kept = 0;
   for (std::int64_t k = 0; k < p.size(); ++k) {
+    while (p.slice_ends[batch.slice_ends.size()] <= k) batch.slice_ends.push_back(kept);
     const std::int64_t index = p.indices[static_cast<std::size_t>(k)];
     auto& reason = p.reasons[static_cast<std::size_t>(k)];
     if (!reason.empty()) {
@@ -51,6 +55,7 @@ Batch collect(Pending& p, const Dataset& dataset) {
         t.rows(kept, kept + 1).copy_from(t.rows(k, k + 1));
     ++kept;
   }
+  batch.slice_ends.resize(p.slice_ends.size(), kept);
   static_cast<Inputs&>(batch) = p.rows(0, kept);
   return batch;
 }
@@ -120,6 +125,10 @@ void Loader::State::check() const {
                o.image_size);
   VITRAL_CHECK(o.workers >= 0 && o.workers <= 1024, "loader: workers {} must be in 0..1024", o.workers);
   VITRAL_CHECK(o.prefetch >= 1, "loader: prefetch {} must be at least 1", o.prefetch);
+  VITRAL_CHECK(
+      o.stride >= 1 && o.first_slice >= 0 && o.first_slice < o.last_slice && o.last_slice <= o.slices,
+      "loader: slices {} to {} of {} and every {}-th batch are none", o.first_slice, o.last_slice, o.slices,
+      o.stride);
   check_augment(o.augment);
   VITRAL_CHECK(dataset.size() > 0, "{}: has no images", dataset.paths().front());
   if (!o.targets) return;
@@ -185,10 +194,15 @@ void Loader::State::begin(std::int64_t new_epoch, std::int64_t first_batch) {
 // The next batch of the epoch, empty; the lock is held.
 std::shared_ptr<Pending> Loader::State::open_batch() {
   auto p = std::make_shared<Pending>();
-  const std::int64_t first = next_batch++ * options.batch_size;
-  const std::int64_t last = std::min(first + options.batch_size, dataset.size());
-  p->indices.assign(order.begin() + first, order.begin() + last);
-  const std::int64_t n = last - first, s = options.image_size;
+  const std::int64_t begin = next_batch * options.batch_size;
+  next_batch += options.stride;
+  p->planned = std::min(options.batch_size, dataset.size() - begin);
+  const auto slice_begin = [&](std::int64_t k) { return p->planned * k / options.slices; };
+  const std::int64_t first = slice_begin(options.first_slice), n = slice_begin(options.last_slice) - first;
+  for (std::int64_t k = options.first_slice; k < options.last_slice; ++k)
+    p->slice_ends.push_back(slice_begin(k + 1) - first);
+  p->indices.assign(order.begin() + begin + first, order.begin() + begin + first + n);
+  const std::int64_t s = options.image_size;
   const auto make = [&](const Shape& shape, DType dtype) {
     return options.pinned ? Tensor::pinned(shape, dtype) : Tensor(shape, dtype);
   };

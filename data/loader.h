@@ -45,6 +45,10 @@ struct LoaderOptions {
   /// Batch::crops says which squares are meant. Without effect elsewhere.
   bool defer_crop = false;
   int prefetch = 4;  // batches that wait for the consumer, at most; at least 1
+  /// Of several processes, what this one loads: slices [first_slice, last_slice) of each batch, which is cut
+  /// into so many (of n images, slice k ends at n (k + 1) / slices); and every `stride`-th batch.
+  std::int64_t slices = 1, first_slice = 0, last_slice = 1;
+  std::int64_t stride = 1;
 };
 
 class Loader {

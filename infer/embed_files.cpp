@@ -14,6 +14,7 @@
 #include "data/hdf5/file.h"
 #include "data/hdf5/row_writer.h"
 #include "infer/read_images.h"
+#include "processes/share.h"
 
 namespace vitral::infer {
 namespace {
@@ -21,24 +22,16 @@ namespace {
 // Everything that the rows depend on.
 std::string identity_of(const models::Encoder& encoder, const std::vector<data::ImageFile>& images,
                         const EmbedOptions& options) {
-  Hash files, student;
-  // With the zero behind them, so that two texts are not one.
-  const auto add_text = [](Hash& to, const std::string& text) { to.add(text.c_str(), text.size() + 1); };
+  Hash files;
   for (const auto& image : images) {
-    add_text(files, image.path);
+    files.add(image.path.c_str(), image.path.size() + 1);  // with the zero, so that two names are not one
     struct stat status {};
     if (::stat(image.path.c_str(), &status) != 0) continue;
     const std::int64_t state[] = {status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
     files.add(state, sizeof state);
   }
-  for (const auto& [name, tensor] : encoder.student().state()) {
-    add_text(student, name);
-    const Tensor host = tensor.to(cpu);
-    student.add(host.raw(), host.bytes());
-  }
-  add_text(student, encoder.settings());
   return fmt::format("{} images {:016x}, student {:016x}, exif {}{}{}", images.size(), files.value(),
-                     student.value(), data::name(options.exif), options.patches ? ", with patches" : "",
+                     encoder.digest(), data::name(options.exif), options.patches ? ", with patches" : "",
                      options.scaled_decode ? ", scaled decode" : "");
 }
 
@@ -87,16 +80,27 @@ class Embedding {
   }
 
   EmbedSummary run() {
-    OutputFile output(options_.output);
-    const std::string kept = output.path() + ".embed";
-    if (options_.restart) std::filesystem::remove(kept);
-    data::EmbeddingJournal journal(kept, identity_of(encoder_, images_, options_), {row_.size()},
-                                   DType::float32);
-    summary_.resumed = std::min(journal.rows(), summary_.found);
-    embed(journal);
-    if (summary_.stopped) return summary_;
-    write(journal, output);
-    journal.remove();
+    Group& group = *options_.group;
+    // The first process alone writes.
+    std::optional<OutputFile> output;
+    std::optional<data::EmbeddingJournal> journal;
+    const std::string identity = identity_of(encoder_, images_, options_);
+    if (!group.is_one())
+      require_alike(group, {{"program", program_identity()}, {"images and student", identity}});
+    if (group.is_first()) {
+      output.emplace(options_.output);
+      const std::string kept = output->path() + ".embed";
+      if (options_.restart) std::filesystem::remove(kept);
+      journal.emplace(kept, identity, Shape{row_.size()}, DType::float32);
+      summary_.resumed = std::min(journal->rows(), summary_.found);
+    }
+    group.broadcast(&summary_.resumed, sizeof summary_.resumed);
+    summary_.signal = embed([&](const Tensor& rows) {
+      if (journal) journal->append(rows);
+    });
+    if (summary_.signal != 0 || !group.is_first()) return summary_;
+    write(*journal, *output);
+    journal->remove();
     return summary_;
   }
 
@@ -109,27 +113,39 @@ class Embedding {
     return read_images(some, {encoder_.config().image_size}, options_.exif, options_.scaled_decode);
   }
 
-  void embed(data::EmbeddingJournal& journal) {
-    while (journal.rows() < summary_.found) {
-      const std::int64_t begin = journal.rows(),
-                         count = std::min(options_.batch_size, summary_.found - begin);
-      const ImageBatch batch = read(files(begin, count));
-      Tensor rows = Tensor::zeros({count, row_.size()});
+  // The signal that stopped it, or 0.
+  int embed(const std::function<void(const Tensor& rows)>& take) {
+    const std::int64_t done = summary_.resumed, batch_size = options_.batch_size;
+    const auto begin_of = [&](std::int64_t block) { return done + block * batch_size; };
+    const auto count_of = [&](std::int64_t block) {
+      return std::min(batch_size, summary_.found - begin_of(block));
+    };
+    const auto work = [&](std::int64_t block) {
+      const ImageBatch batch = read(files(begin_of(block), count_of(block)));
+      Tensor rows = Tensor::zeros({count_of(block), row_.size()});
       if (!batch.usable.empty()) {
-        const models::ImageEmbeddings e = encoder_.embed(batch.pixels[0], options_.batch_size);
+        const models::ImageEmbeddings e = encoder_.embed(batch.pixels[0], batch_size);
         for (std::size_t r = 0; r < batch.usable.size(); ++r)
           row_.write(rows.data<float>() + batch.usable[r] * row_.size(), e, static_cast<std::int64_t>(r));
       }
+      Parcel made;
+      put(made, batch.problems);
+      made.write(rows.raw(), rows.bytes());
+      return made;
+    };
+    const auto keep = [&](std::int64_t block, Parcel& made) {
+      const std::int64_t begin = begin_of(block), count = count_of(block);
+      const auto problems = get<std::vector<std::string>>(made);
       for (std::int64_t i = 0; i < count; ++i)
-        if (const auto& problem = batch.problems[static_cast<std::size_t>(i)]; !problem.empty())
+        if (const auto& problem = problems[static_cast<std::size_t>(i)]; !problem.empty())
           problems_[begin + i] = problem;
-      journal.append(rows);
+      Tensor rows({count, row_.size()});
+      made.read(rows.raw(), rows.bytes());
+      take(rows);
       if (options_.progress) options_.progress(begin + count, summary_.found);
-      if (begin + count < summary_.found && options_.stop && options_.stop()) {
-        summary_.stopped = true;
-        return;
-      }
-    }
+    };
+    const std::int64_t blocks = (summary_.found - done + batch_size - 1) / batch_size;
+    return share_blocks(*options_.group, blocks, work, keep, options_.stop);
   }
 
   void skip(std::int64_t i) {

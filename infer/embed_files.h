@@ -11,6 +11,7 @@
 #include "data/image_files.h"
 #include "data/images/image.h"
 #include "models/student/encoder.h"
+#include "processes/group.h"
 
 namespace vitral::infer {
 
@@ -23,13 +24,15 @@ struct EmbedOptions {
   std::int64_t batch_size = 64;
   bool restart = false;  // forget what an interrupted run has left
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
-  std::function<bool()> stop = {};  // asked after each batch; true: what is done is kept for the next run
+  /// Asked after each batch; a signal instead of 0: what is done is kept for the next run.
+  std::function<int()> stop = {};
+  Group* group = &alone();  // that shares the files; its first process writes the output
 };
 
 struct EmbedSummary {
   std::int64_t found = 0, embedded = 0;
-  std::int64_t resumed = 0;  // files that an interrupted run had done
-  bool stopped = false;
+  std::int64_t resumed = 0;                // files that an interrupted run had done
+  int signal = 0;                          // that stopped it
   std::vector<data::SkippedFile> skipped;  // did not decode; never replaced
 };
 

@@ -7,7 +7,6 @@
 #include <optional>
 
 #include "base/files/in_place.h"
-#include "base/hash.h"
 #include "base/random.h"
 #include "base/read_error.h"
 #include "base/text.h"
@@ -19,6 +18,7 @@
 #include "data/images/transform.h"
 #include "data/weights/weights.h"
 #include "infer/change_dataset.h"
+#include "processes/share.h"
 
 namespace vitral::infer {
 namespace {
@@ -129,31 +129,12 @@ const char* name_of(data::PlainTransform transform) {
   return transform == data::PlainTransform::clip ? "clip" : "resize";
 }
 
-// Tells other images, by some of them: reading all would take too long. Not by the file's size, which a
-// change in place that failed leaves different.
-std::uint64_t digest_of(const data::Dataset& dataset) {
-  Hash hash;
-  std::vector<std::uint8_t> bytes;
-  const std::int64_t count = std::min<std::int64_t>(dataset.size(), 64);
-  for (std::int64_t k = 0; k < count; ++k) {
-    const std::int64_t i = k * dataset.size() / count;
-    if (dataset.plain_size(i)) {
-      const Tensor image = dataset.image(i);
-      hash.add(image.raw(), static_cast<std::size_t>(image.bytes()));
-    } else {
-      dataset.read_encoded(i, bytes);
-      hash.add(bytes.data(), bytes.size());
-    }
-  }
-  return hash.value();
-}
-
 // Everything that a row of the journal depends on.
 std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int size,
                         const models::ImageEncoder& encoder) {
   std::string text = fmt::format("{} images {:016x}, teacher {:016x}, {}, {} [{}]", dataset.size(),
-                                 digest_of(dataset), data::weights_digest(o.teacher), encoder.description(),
-                                 o.dtype, encoder.config().embedding);
+                                 data::dataset_digest(dataset), data::weights_digest(o.teacher),
+                                 encoder.description(), o.dtype, encoder.config().embedding);
   if (!dataset.plain_size(0)) text += fmt::format(", exif {}", data::name(o.exif));
   if (o.views == 0) {
     text += std::string(", ") + name_of(o.transform);
@@ -200,35 +181,48 @@ Shape row_shape(const TeachOptions& o, std::int64_t width) {
   return o.views > 0 ? Shape{stored_views(o), width} : Shape{width};
 }
 
-// The teacher's work; false where it was stopped.
-bool embed_all(const models::ImageEncoder& teacher, const data::Dataset& dataset, const PictureSource& source,
-               data::EmbeddingJournal& journal, const TeachOptions& o, TeachSummary& summary) {
-  const std::int64_t views = std::max<std::int64_t>(stored_views(o), 1), count = dataset.size();
+// The teacher's work from image `begin` on; take() gets the embeddings of each block, in order. The signal
+// that stopped it, or 0.
+int embed_all(const models::ImageEncoder& teacher, const data::Dataset& dataset, const PictureSource& source,
+              std::int64_t begin, const TeachOptions& o, TeachSummary& summary,
+              const std::function<void(const Tensor& rows)>& take) {
+  const std::int64_t views = std::max<std::int64_t>(stored_views(o), 1), count = dataset.size() - begin;
   const std::int64_t block = std::max<std::int64_t>(o.batch_size / views, 1);
-  const auto read = [&](std::int64_t first) { return source.read(first, std::min(block, count - first)); };
+  const std::int64_t blocks = (count + block - 1) / block, step = o.group->size();
+  const auto first_of = [&](std::int64_t k) { return begin + k * block; };
+  const auto rows_of = [&](std::int64_t k) { return std::min(block, dataset.size() - first_of(k)); };
+  const Shape row = row_shape(o, teacher.config().embedding);
+  const auto read = [&](std::int64_t k) { return source.read(first_of(k), rows_of(k)); };
   // While a GPU works the host prepares the next pictures; on the CPU both want the same cores.
   const auto policy = teacher.device().is_cpu() ? std::launch::deferred : std::launch::async;
   std::future<Pictures> next;
-  if (journal.rows() < count) next = std::async(policy, read, journal.rows());
-  while (journal.rows() < count) {
-    const std::int64_t first = journal.rows();
+  if (o.group->rank() < blocks) next = std::async(policy, read, std::int64_t{o.group->rank()});
+  const auto work = [&](std::int64_t k) {
     const Pictures pictures = next.get();
-    const auto n = static_cast<std::int64_t>(pictures.problems.size());
-    if (first + n < count) next = std::async(policy, read, first + n);
+    if (k + step < blocks) next = std::async(policy, read, k + step);
     Tensor embeddings = teacher.embed(pictures.pixels, o.batch_size);
-    const std::int64_t width = embeddings.dim(1);
-    for (std::int64_t i = 0; i < n; ++i) {
+    Parcel made;
+    for (std::int64_t i = 0; i < rows_of(k); ++i) {
       const std::string& problem = pictures.problems[static_cast<std::size_t>(i)];
-      if (problem.empty()) continue;
-      embeddings.rows(i * views, (i + 1) * views).fill(0);
-      summary.skipped.push_back({first + i, one_line(dataset.name(first + i)), problem});
+      if (!problem.empty()) embeddings.rows(i * views, (i + 1) * views).fill(0);
+      put(made, problem);
     }
     embeddings = embeddings.cast(o.dtype);
-    journal.append(o.views > 0 ? embeddings.reshape({n, views, width}) : embeddings);
-    if (o.progress) o.progress(first + n, count);
-    if (first + n < count && o.stop && o.stop()) return false;
-  }
-  return true;
+    made.write(embeddings.raw(), embeddings.bytes());
+    return made;
+  };
+  const auto keep = [&](std::int64_t k, Parcel& made) {
+    for (std::int64_t i = 0; i < rows_of(k); ++i)
+      if (const std::string problem = get<std::string>(made); !problem.empty())
+        summary.skipped.push_back({first_of(k) + i, one_line(dataset.name(first_of(k) + i)), problem});
+    Shape all{rows_of(k)};
+    for (const auto d : row) all = all.append(d);
+    Tensor rows(all, o.dtype);
+    made.read(rows.raw(), rows.bytes());
+    take(rows);
+    if (o.progress) o.progress(first_of(k) + rows_of(k), dataset.size());
+  };
+  return share_blocks(*o.group, blocks, work, keep, o.stop);
 }
 
 }  // namespace
@@ -236,19 +230,27 @@ bool embed_all(const models::ImageEncoder& teacher, const data::Dataset& dataset
 TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
   check(o);
   TeachSummary summary;
+  Group& group = *o.group;
   const data::DatasetNames names{.images = o.names.images, .embeddings = ""};
-  if (is_half_changed(o.file)) complete_change(OutputFile(o.file).path());
+  if (group.is_first() && is_half_changed(o.file)) complete_change(OutputFile(o.file).path());
+  all_gather(group, "");  // the others open what is whole
   std::optional<data::Dataset> dataset = data::Dataset::open(o.file, names);
-  OutputFile output(o.file);  // nobody else may write the file meanwhile
-  const std::string path = output.path() + ".teach";
-  if (o.restart) std::filesystem::remove(path);
+  // The first process alone writes, and nobody else may write the file meanwhile.
+  std::optional<OutputFile> output;
+  std::optional<data::EmbeddingJournal> journal;
+  std::string path;
   const auto refuse = [&] {
     throw_error<UsageError>("{}: has /embeddings already; replace them with --force", o.file);
   };
   const bool taught = dataset->width() > 0 && !o.force;
-  if (taught && !std::filesystem::exists(path)) refuse();
+  if (group.is_first()) {
+    output.emplace(o.file);
+    path = output->path() + ".teach";
+    if (o.restart) std::filesystem::remove(path);
+    if (taught && !std::filesystem::exists(path)) refuse();
+  }
   dataset->set_exif(o.exif, true);
-  const std::int64_t width = teacher.config().embedding;
+  const std::int64_t width = teacher.config().embedding, images = dataset->size();
   if (const auto concepts = dataset->concepts();
       concepts && concepts->embeddings.defined() && concepts->embeddings.dim(1) != width)
     throw_error<UsageError>("{}: its /concepts have width {}, this teacher's embeddings {}; use one teacher",
@@ -257,28 +259,36 @@ TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
   if (const std::string note = crops ? dataset->crop_note() : ""; !note.empty() && o.note) o.note(note);
   const PictureSource source(*dataset, o, teacher);
   const Shape row = row_shape(o, width);
-  data::EmbeddingJournal journal(path, identity_of(o, *dataset, source.size(), teacher), row, o.dtype);
-  // With a journal that is complete they may be those of a run whose end failed.
-  if (taught && journal.rows() < dataset->size()) refuse();
-  summary.images = dataset->size();
-  summary.views = stored_views(o);
-  summary.resumed = journal.rows();
-  VITRAL_CHECK(journal.rows() <= dataset->size(), "{}: has {} rows for {} images; start again with --restart",
-               path, journal.rows(), dataset->size());
-  if (!embed_all(teacher, *dataset, source, journal, o, summary)) {
-    summary.stopped = true;
-    return summary;
+  const std::string identity = identity_of(o, *dataset, source.size(), teacher);
+  if (!group.is_one())
+    require_alike(group, {{"program", program_identity()}, {"images and teacher", identity}});
+  if (group.is_first()) {
+    journal.emplace(path, identity, row, o.dtype);
+    // With a journal that is complete they may be those of a run whose end failed.
+    if (taught && journal->rows() < images) refuse();
+    VITRAL_CHECK(journal->rows() <= images, "{}: has {} rows for {} images; start again with --restart", path,
+                 journal->rows(), images);
+    summary.resumed = journal->rows();
   }
+  group.broadcast(&summary.resumed, sizeof summary.resumed);
+  summary.images = images;
+  summary.views = stored_views(o);
+  summary.signal = embed_all(teacher, *dataset, source, summary.resumed, o, summary, [&](const Tensor& rows) {
+    if (journal) journal->append(rows);
+  });
+  if (summary.signal != 0) return summary;
   const bool of_files = !dataset->plain_size(0);
   dataset.reset();  // HDF5 opens a file either for reading or for writing
+  all_gather(group, "");
+  if (!group.is_first()) return summary;
   const std::int64_t more =
-      journal.rows() * (row.numel() * static_cast<std::int64_t>(size_of(o.dtype)) + 8 * summary.views);
-  change_dataset(output, o.in_place, more, names, [&](data::H5File& file) {
+      images * (row.numel() * static_cast<std::int64_t>(size_of(o.dtype)) + 8 * summary.views);
+  change_dataset(*output, o.in_place, more, names, [&](data::H5File& file) {
     replace_embeddings(
-        file, [&](const std::string& name) { copy_rows(file, name, journal, row, o.dtype); },
-        [&] { describe_rows(file, journal.rows(), source.size(), teacher, of_files, o); });
+        file, [&](const std::string& name) { copy_rows(file, name, *journal, row, o.dtype); },
+        [&] { describe_rows(file, images, source.size(), teacher, of_files, o); });
   });
-  journal.remove();
+  journal->remove();
   return summary;
 }
 

@@ -18,6 +18,7 @@
 #include "data/images/transform.h"
 #include "data/loader.h"
 #include "models/pretrained/image_encoder.h"
+#include "processes/group.h"
 
 namespace vitral::infer {
 
@@ -39,13 +40,15 @@ struct TeachOptions {
   bool in_place = false;                // change the file itself instead of a copy that replaces it
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
   std::function<void(const std::string& line)> note = {};  // what people should know, before the work
-  std::function<bool()> stop = {};  // asked after each batch; true: what is done is kept for the next run
+  /// Asked after each batch; a signal instead of 0: what is done is kept for the next run.
+  std::function<int()> stop = {};
+  Group* group = &alone();  // that shares the images; its first process writes the file
 };
 
 struct TeachSummary {
-  std::int64_t images = 0, views = 0;  // views: stored of each image, 0: [N,E]
-  std::int64_t resumed = 0;            // images that an interrupted run had done
-  bool stopped = false;
+  std::int64_t images = 0, views = 0;        // views: stored of each image, 0: [N,E]
+  std::int64_t resumed = 0;                  // images that an interrupted run had done
+  int signal = 0;                            // that stopped it
   std::vector<data::SkippedSample> skipped;  // did not decode, in this run
 };
 

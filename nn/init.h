@@ -5,9 +5,9 @@
 
 namespace vitral::nn {
 
-/// While one lives, the functions below make tensors of a shape but without memory, in this thread: for modules
-/// whose weights come by Module::share_state() next. A configuration that claims more than its weights have so
-/// costs nothing before they are compared.
+/// While one lives, the functions below make tensors of a shape but without memory, in this thread: for
+/// modules whose weights come by Module::share_state() next. A configuration that claims more than its
+/// weights have so costs nothing before they are compared.
 class NoInit {
  public:
   NoInit();

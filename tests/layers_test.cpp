@@ -1,6 +1,6 @@
-// The rule of direction: base <- base/files <- base/process; base <- tensor <- autograd <- nn <- models <- train, infer <-
-// cli, and tensor <- data <- models. Nothing points back. The table says what the files of a folder may
-// include besides their own folder; a folder without a row belongs to the one above it.
+// The rule of direction: base <- base/files <- base/process; base <- tensor <- autograd <- nn <- models <-
+// train, infer <- cli, and tensor <- data <- models. Nothing points back. The table says what the files of a
+// folder may include besides their own folder; a folder without a row belongs to the one above it.
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -30,6 +30,7 @@ const std::map<std::string, Folders> may_include{
     {"base", {}},
     {"base/files", {"base"}},
     {"base/process", {"base", "base/files"}},
+    {"processes", {"base", "base/files"}},
     {"tensor", {"base", "tensor/ops"}},
     {"tensor/ops", {"base", "tensor"}},
     {"tensor/cpu", tensors},
@@ -42,11 +43,11 @@ const std::map<std::string, Folders> may_include{
     {"data/text", tensors},
     {"data/weights", tensors},
     {"models", models},
-    {"train", models},
-    {"infer", models + Folders{"infer/measure", "infer/show"}},
-    {"infer/measure", models},
+    {"train", models + Folders{"processes"}},
+    {"infer", models + Folders{"infer/measure", "infer/show", "processes"}},
+    {"infer/measure", models + Folders{"processes"}},
     {"infer/show", models + Folders{"infer/measure"}},
-    {"cli", models + Folders{"infer", "infer/measure", "infer/show", "train"}},
+    {"cli", models + Folders{"infer", "infer/measure", "infer/show", "processes", "train"}},
 };
 
 // The row of a file: that of its folder, or of the nearest one above.

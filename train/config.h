@@ -64,8 +64,9 @@ struct SchedulerConfig {
 };
 
 struct TrainConfig {
-  int batch_size = 64;  // images of one optimiser step
-  int accumulate = 1;   // micro-batches of a step, each batch_size / accumulate images
+  int batch_size = 64;                 // images of one optimiser step
+  int accumulate = 1;                  // micro-batches of a step, each batch_size / accumulate images
+  std::optional<std::int64_t> slices;  // of a batch, shared by the processes; null: as many as there are
   int epochs = 100;
   std::optional<std::int64_t> max_steps;  // stop after this many optimiser steps, if that is earlier
   double loss_norm = 20;                  // factor of the loss

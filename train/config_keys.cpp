@@ -42,6 +42,17 @@ struct Betas {
   }
 };
 
+struct PowerOfTwo {
+  std::string value() const { return "a power of two from 1 to 65536"; }
+  bool read(const YAML::Node& node, std::int64_t& field) const {
+    std::int64_t i = 0;
+    if (!Integer{1, 1 << 16}.read(node, i) || (i & (i - 1)) != 0) return false;
+    field = i;
+    return true;
+  }
+  std::string write(std::int64_t field) const { return fmt::format("{}", field); }
+};
+
 struct EpochOrSteps {
   std::string value() const { return "epoch or an integer >= 1"; }
   bool read(const YAML::Node& node, std::int64_t& field) const {
@@ -123,6 +134,7 @@ std::vector<Key> make_table() {
 
       KEY(train.batch_size, Integer{1, 1 << 20}),
       KEY(train.accumulate, Integer{1, 1 << 20}),
+      KEY(train.slices, OrNull{PowerOfTwo{}}),
       KEY(train.epochs, Integer{1, 1 << 30}),
       KEY(train.max_steps, OrNull{Integer{1}}),
       KEY(train.loss_norm, above_zero()),
@@ -168,6 +180,9 @@ std::optional<Conflict> find_conflict(const Config& config) {
   if (auto conflict =
           not_dividing("train.accumulate", train.accumulate, "train.batch_size", train.batch_size))
     return conflict;
+  if (train.slices)
+    if (auto conflict = not_dividing("train.slices", *train.slices, "train.batch_size", train.batch_size))
+      return conflict;
 
   for (const auto& [key, given] : {std::pair{"teacher.heads", teacher.heads.has_value()},
                                    {"teacher.activation", teacher.activation.has_value()}})

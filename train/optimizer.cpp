@@ -37,7 +37,7 @@ void Optimizer::update(const UpdateOptions& options) {
   std::vector<Tensor> gradients;
   for (std::size_t i = 0; i < entries_.size(); ++i) {
     Entry& e = entries_[i];
-    const Tensor& grad = e.parameter.value->grad();
+    const Tensor& grad = options.gradients ? (*options.gradients)[i] : e.parameter.value->grad();
     if (!grad.defined()) continue;
     const auto [value, copy] = e.parameter.value->write();
     for (std::size_t k = 0; k < state_names(e.parameter).size(); ++k)

@@ -6,6 +6,7 @@
 // make_optimizer().
 #pragma once
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -20,7 +21,9 @@ struct OptimizerConfig;
 
 /// What else an update does.
 struct UpdateOptions {
-  double clip_norm = 0;               // largest norm of all gradients together; 0: any
+  double clip_norm = 0;  // largest norm of all gradients together; 0: any
+  /// Instead of the parameters' own, in their order; undefined: none.
+  std::optional<std::span<const Tensor>> gradients{};
   std::span<const Tensor> average{};  // moving averages of the parameters, in their order, or none
   double average_weight = 0;          // 1 - decay
 };

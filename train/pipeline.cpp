@@ -14,18 +14,49 @@ data::Batch StepPipeline::next(std::int64_t epoch, std::int64_t number) {
   return std::move(*batch);
 }
 
-void StepPipeline::submit(data::Batch batch, double lr, std::int64_t step) {
-  Step s{.done = {.lr = lr, .images = batch.size(), .result = {}, .problem = {}}};
+// A slice has the same bits whatever else is here.
+void StepPipeline::add_targets(data::Batch& batch) const {
+  if (batch.slice_ends.size() == 1) {
+    batch.targets = teacher_->embed(batch.images);
+    return;
+  }
+  std::int64_t begin = 0;
+  for (const std::int64_t end : batch.slice_ends) {
+    if (end > begin) {
+      const Tensor targets = teacher_->embed(batch.images.rows(begin, end));
+      if (!batch.targets.defined())
+        batch.targets = Tensor(targets.shape().with(0, batch.size()), targets.dtype());
+      batch.targets.rows(begin, end).copy_from(targets);
+    }
+    begin = end;
+  }
+}
+
+void StepPipeline::submit(data::Batch batch, double lr, std::int64_t step, int signal) {
+  Step s{.done = {.lr = lr, .result = {}, .problem = {}}};
   if (batch.size() > 0) {
-    if (teacher_) batch.targets = teacher_->embed(batch.images);
+    if (teacher_) add_targets(batch);
     // An embedding without a direction, or one that float32 cannot square, would teach a wrong one.
     s.done.problem = data::target_problem(batch, loader_.dataset());
-    s.computed = s.done.problem.empty();
   }
-  if (s.computed)
+  s.computed = step_.has_slices() || (batch.size() > 0 && s.done.problem.empty());
+  const auto skipped = static_cast<std::int64_t>(batch.skipped.size());
+  if (step_.has_slices())
+    step_.submit(batch,
+                 {.planned = batch.planned,
+                  .slice_ends = batch.slice_ends,
+                  .skipped = skipped,
+                  .signal = signal,
+                  .poisoned = !s.done.problem.empty()},
+                 lr, step);
+  else if (s.computed)
     step_.submit(batch, lr, step);
   else
-    s.done.result = {.loss = std::numeric_limits<double>::quiet_NaN(), .skipped = batch.size() > 0};
+    s.done.result = {.loss = std::numeric_limits<double>::quiet_NaN(),
+                     .skipped = batch.size() > 0,
+                     .images = batch.size()};
+  s.skipped = skipped;
+  s.signal = signal;
   steps_.push_back(std::move(s));
 }
 
@@ -33,6 +64,10 @@ StepPipeline::Done StepPipeline::take() {
   Step s = std::move(steps_.front());
   steps_.pop_front();
   if (s.computed) s.done.result = step_.take();
+  if (!step_.has_slices()) {
+    s.done.result.skipped_samples = s.skipped;
+    s.done.result.signal = s.signal;
+  }
   return std::move(s.done);
 }
 

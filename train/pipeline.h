@@ -20,7 +20,6 @@ class StepPipeline {
   /// A step that is done.
   struct Done {
     double lr = 0;
-    std::int64_t images = 0;  // 0: there was nothing to learn from
     StepResult result;
     std::string problem;  // why it was skipped without being computed, or empty
   };
@@ -34,18 +33,22 @@ class StepPipeline {
 
   /// The batch with this number of this epoch.
   data::Batch next(std::int64_t epoch, std::int64_t number);
-  /// Begins a step, unless full(). step: how many the run has done before.
-  void submit(data::Batch batch, double lr, std::int64_t step);
+  /// Begins a step, unless full(). step: how many the run has done before. signal: that asks to stop, or 0.
+  void submit(data::Batch batch, double lr, std::int64_t step, int signal = 0);
   std::int64_t in_flight() const { return static_cast<std::int64_t>(steps_.size()); }
   bool full() const { return steps_.size() == depth_; }
   /// Waits for the oldest.
   Done take();
 
  private:
+  void add_targets(data::Batch& batch) const;
+
   // `result` is known where nothing was computed.
   struct Step {
     Done done;
     bool computed = false;
+    std::int64_t skipped = 0;
+    int signal = 0;
   };
 
   data::Loader& loader_;

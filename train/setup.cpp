@@ -1,6 +1,7 @@
 #include "train/setup.h"
 
 #include "tensor/ops/gemm.h"
+#include "train/exchange.h"
 
 namespace vitral::train {
 
@@ -44,7 +45,7 @@ data::Dataset open_training_data(const std::vector<std::string>& paths, const Co
 }
 
 data::LoaderOptions loader_options(const Config& config, const models::Objective& objective, Device device,
-                                   bool training) {
+                                   bool training, const Group& group) {
   data::LoaderOptions options;
   options.batch_size = config.train.batch_size;
   options.image_size = objective.image_size();
@@ -54,6 +55,13 @@ data::LoaderOptions loader_options(const Config& config, const models::Objective
   options.targets = wants_targets(config, objective);
   options.seed = static_cast<std::uint64_t>(config.train.seed);
   options.workers = config.data.workers;
+  if (training) {
+    options.slices = slices_of(config.train, group);
+    options.first_slice = options.slices / group.size() * group.rank();
+    options.last_slice = options.slices / group.size() * (group.rank() + 1);
+  } else {
+    options.stride = group.size();
+  }
   // A GPU copies pinned memory while the host goes on, and crops and mirrors as it reads the pixels; a
   // teacher reads what the student sees.
   options.pinned = !device.is_cpu();

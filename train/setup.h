@@ -5,6 +5,7 @@
 
 #include "data/loader.h"
 #include "models/objective.h"
+#include "processes/group.h"
 #include "train/config.h"
 
 namespace vitral::train {
@@ -17,7 +18,8 @@ Device choose_device(const TrainConfig& config, std::string& note);
 data::Dataset open_training_data(const std::vector<std::string>& paths, const Config& config,
                                  const models::Objective& objective);
 
+/// What this one of several processes loads.
 data::LoaderOptions loader_options(const Config& config, const models::Objective& objective, Device device,
-                                   bool training);
+                                   bool training, const Group& group = alone());
 
 }  // namespace vitral::train

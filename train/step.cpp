@@ -1,7 +1,9 @@
 #include "train/step.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <limits>
 
 #include "tensor/ops/gemm.h"
 #include "tensor/profile.h"
@@ -29,11 +31,16 @@ TrainStep::Slot::Slot(Device device)
       copied(device),
       done(device) {}
 
-TrainStep::TrainStep(models::Objective& objective, const TrainConfig& config, Device device)
+TrainStep::TrainStep(models::Objective& objective, const TrainConfig& config, Device device, Group& group)
     : objective_(objective), config_(config), device_(device), slots_{Slot(device), Slot(device)} {
   nn::Module& model = objective.model();
   model.to(device);
   optimizer_ = make_optimizer(config.optimizer, model);
+  if (const std::int64_t slices = slices_of(config, group); slices > 1) {
+    VITRAL_CHECK(device.is_cpu(), "train.slices: {} slices train on CPUs; set train.device=cpu, or one slice",
+                 slices);
+    exchange_.emplace(group, slices, model);
+  }
   // A graph wants the same addresses at every launch.
   if (Graph::supported(device)) pool_.emplace(device);
   set_matmul_precision(config.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::float32);
@@ -99,31 +106,95 @@ void TrainStep::add_terms(const std::vector<models::Term>& terms, double weight)
   }
 }
 
+// Of the images in rows [begin, end), micro-batch by micro-batch. Each weighs as many images as it has: with
+// their number as the divisor, the sum is the loss of all of them.
 // ForwardContext::step is a number of the host: in a recorded graph it stays that of the recording.
-void TrainStep::compute(Slot& slot, std::int64_t batch, std::int64_t micro) {
-  Tensor lr = optimizer_->lr();
-  copy_async(lr, slot.lr, Queue::compute);
-  optimizer_->begin();
-  objective_.model().zero_grad();
-  for (std::int64_t begin = 0; begin < batch; begin += micro) {
-    const std::int64_t end = std::min(batch, begin + micro);
-    // Each part weighs as many images as it has, so that the sum is the loss of the whole batch.
-    const double weight = static_cast<double>(end - begin) / static_cast<double>(batch);
+void TrainStep::add_gradients(Slot& slot, std::int64_t first, std::int64_t last, std::int64_t micro,
+                              std::int64_t divisor, std::int64_t first_sample) {
+  for (std::int64_t begin = first; begin < last; begin += micro) {
+    const std::int64_t end = std::min(last, begin + micro);
+    const double weight = static_cast<double>(end - begin) / static_cast<double>(divisor);
     const auto terms = objective_.terms(slot.inputs.rows(begin, end), dtype_,
                                         {.training = true,
                                          .seed = static_cast<std::uint64_t>(config_.seed),
                                          .step = slot.step,
-                                         .first_sample = begin});
+                                         .first_sample = first_sample + begin - first});
     const Variable loss = models::loss_of(terms);
     optimizer_->add_loss(loss.value(), weight);
     if (terms.size() > 1) add_terms(terms, weight);
     loss.backward(weight);
   }
-  optimizer_->update({.clip_norm = config_.clip_norm.value_or(0),
-                      .average = average_,
-                      .average_weight = 1 - config_.ema.value_or(0)});
+}
+
+UpdateOptions TrainStep::update_options() const {
+  return {.clip_norm = config_.clip_norm.value_or(0),
+          .average = average_,
+          .average_weight = 1 - config_.ema.value_or(0)};
+}
+
+void TrainStep::compute(Slot& slot, std::int64_t batch, std::int64_t micro) {
+  Tensor lr = optimizer_->lr();
+  copy_async(lr, slot.lr, Queue::compute);
+  optimizer_->begin();
+  objective_.model().zero_grad();
+  add_gradients(slot, 0, batch, micro, batch, 0);
+  optimizer_->update(update_options());
   objective_.model().zero_grad();
   copy_async(slot.result, optimizer_->result(), Queue::compute);
+}
+
+void TrainStep::compute_slices(Slot& slot, const StepPart& part) {
+  Tensor lr = optimizer_->lr();
+  lr.copy_from(slot.lr);
+  double* control = optimizer_->result().data<double>();
+  const std::int64_t micro = config_.batch_size / config_.accumulate;
+  std::int64_t begin = 0;
+  for (std::size_t k = 0; k < part.slice_ends.size(); ++k) {
+    const std::int64_t end = part.slice_ends[k];
+    const auto start = std::chrono::steady_clock::now();
+    optimizer_->begin();
+    objective_.model().zero_grad();
+    if (!part.poisoned)
+      add_gradients(slot, begin, end, micro, part.planned, exchange_->first_sample(part.planned, k));
+    SliceSums sums{.loss = part.poisoned ? std::numeric_limits<double>::quiet_NaN() : control[update_loss],
+                   .images = static_cast<double>(end - begin),
+                   .signal = static_cast<double>(part.signal)};
+    std::copy_n(control + update_terms, sums.terms.size(), sums.terms.begin());
+    if (k == 0) sums.skipped = static_cast<double>(part.skipped);
+    sums.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    exchange_->add(sums);
+    begin = end;
+  }
+  objective_.model().zero_grad();
+  // Losses and gradients were divided by the planned images: which did not decode is known only now.
+  double factor = 1;
+  const SliceSums all = exchange_->finish(
+      [&](double images) { return factor = images > 0 ? static_cast<double>(part.planned) / images : 1; });
+  optimizer_->begin();
+  control[update_loss] = factor * all.loss;
+  for (std::size_t i = 0; i < all.terms.size(); ++i) control[update_terms + i] = factor * all.terms[i];
+  slot.counts.images = static_cast<std::int64_t>(all.images);
+  slot.counts.skipped_samples = static_cast<std::int64_t>(all.skipped);
+  slot.counts.signal = static_cast<int>(all.signal);
+  slot.counts.wait = all.seconds;
+  if (slot.counts.images > 0) {
+    UpdateOptions options = update_options();
+    options.gradients = exchange_->gradients();
+    optimizer_->update(options);
+  } else {
+    control[update_scale] = 0;
+  }
+  slot.result.copy_from(optimizer_->result());
+}
+
+void TrainStep::submit(const data::Inputs& inputs, const StepPart& part, double lr, std::int64_t step) {
+  VITRAL_CHECK(exchange_ && pending() == 0,
+               "train step: a part of a step needs slices, and no other pending");
+  Slot& slot = slots_[submitted_++ % max_pending];
+  slot.inputs = inputs;
+  slot.step = step;
+  *slot.lr.data<double>() = lr;
+  compute_slices(slot, part);
 }
 
 void TrainStep::submit(const data::Inputs& inputs, double lr, std::int64_t step) {
@@ -132,6 +203,7 @@ void TrainStep::submit(const data::Inputs& inputs, double lr, std::int64_t step)
   const std::int64_t batch = inputs.images.dim(0);
   const std::int64_t micro = config_.batch_size / config_.accumulate;
   upload(slot, inputs);
+  slot.counts.images = batch;
   slot.step = step;
   *slot.lr.data<double>() = lr;
   {
@@ -162,10 +234,10 @@ StepResult TrainStep::take() {
   slot.host = {};
   if (device_.is_cpu()) slot.inputs = {};  // the batch itself, see upload()
   const double* r = slot.result.data<double>();
-  StepResult result;
+  StepResult result = slot.counts;
   result.loss = r[update_loss];
   result.gradient_norm = std::isfinite(result.loss) ? std::sqrt(r[update_squares]) : result.loss;
-  result.skipped = r[update_scale] == 0;
+  result.skipped = result.images > 0 && r[update_scale] == 0;
   for (std::size_t i = 0; i < terms_.size(); ++i) result.terms.push_back({terms_[i], r[update_terms + i]});
   return result;
 }

@@ -13,15 +13,30 @@
 #include "models/objective.h"
 #include "tensor/stream.h"
 #include "train/config.h"
+#include "train/exchange.h"
 #include "train/optimizer.h"
 
 namespace vitral::train {
 
 struct StepResult {
-  double loss = 0;                             // mean over the batch
+  double loss = 0;                             // mean over the images
   double gradient_norm = 0;                    // before clipping
   bool skipped = false;                        // loss or gradient not finite: nothing was changed
-  std::vector<models::NamedValue> terms = {};  // means over the batch, where the loss has more than one
+  std::vector<models::NamedValue> terms = {};  // means over the images, where the loss has more than one
+  // Of all processes together.
+  std::int64_t images = 0;           // that counted; 0: there was nothing to learn from
+  std::int64_t skipped_samples = 0;  // images that did not decode
+  int signal = 0;                    // that asks one of them to stop, or 0
+  double wait = 0;                   // seconds that the fastest waited for the slowest
+};
+
+/// What a process brings to a step of all.
+struct StepPart {
+  std::int64_t planned = 0;              // images of the whole batch
+  std::vector<std::int64_t> slice_ends;  // rows up to the end of each slice that is this process's
+  std::int64_t skipped = 0;              // images of its own that did not decode
+  int signal = 0;                        // that asks it to stop, or 0
+  bool poisoned = false;                 // a target of its own has no direction: the step is skipped
 };
 
 class TrainStep {
@@ -30,7 +45,8 @@ class TrainStep {
 
   /// Moves the model to the device. config.precision is that of the products (tf32, for all of the process)
   /// and of activations (bf16); bf16 keeps copies of the weights beside them.
-  TrainStep(models::Objective& objective, const TrainConfig& config, Device device);
+  /// With several slices (of config.slices, or else one a process), the gradient is that of train/exchange.h.
+  TrainStep(models::Objective& objective, const TrainConfig& config, Device device, Group& group = alone());
   ~TrainStep();
   TrainStep(const TrainStep&) = delete;
   TrainStep& operator=(const TrainStep&) = delete;
@@ -42,6 +58,9 @@ class TrainStep {
   /// Pinned tensors (Tensor::pinned) are copied to a GPU straight from where they are; they must not change
   /// until the step was taken. `step`: how many the run has done before, for ForwardContext.
   void submit(const data::Inputs& inputs, double lr, std::int64_t step = 0);
+  /// The same with several slices; all processes do it.
+  void submit(const data::Inputs& inputs, const StepPart& part, double lr, std::int64_t step);
+  bool has_slices() const { return exchange_.has_value(); }
   /// Steps that were submitted and not taken.
   std::size_t pending() const { return submitted_ - taken_; }
   /// What became of the oldest one.
@@ -82,6 +101,7 @@ class TrainStep {
     data::Inputs inputs;  // on the device, with room for the largest batch so far
     std::int64_t step = 0;
     Tensor lr, result;  // pinned float64 [1], [update_slots]
+    StepResult counts;  // what of it was known when it was submitted
     Event copied, done;
     std::optional<Graph> graph;
     std::int64_t graph_batch = 0;  // that it was recorded for; 0: there is none
@@ -94,7 +114,11 @@ class TrainStep {
 
   void upload(Slot& slot, const data::Inputs& inputs);
   void add_terms(const std::vector<models::Term>& terms, double weight);
+  void add_gradients(Slot& slot, std::int64_t begin, std::int64_t end, std::int64_t micro,
+                     std::int64_t divisor, std::int64_t first_sample);
   void compute(Slot& slot, std::int64_t batch, std::int64_t micro);
+  void compute_slices(Slot& slot, const StepPart& part);
+  UpdateOptions update_options() const;
   void swap_average();
 
   models::Objective& objective_;
@@ -102,6 +126,7 @@ class TrainStep {
   Device device_;
   DType dtype_ = DType::float32;
   std::unique_ptr<Optimizer> optimizer_;
+  std::optional<Exchange> exchange_;
   std::vector<std::string> terms_;  // names, where the loss has more than one
   std::vector<Tensor> average_;     // in the order of the parameters; empty without ema
   std::optional<MemoryPool> pool_;  // of all that a step allocates, where there are graphs

@@ -8,7 +8,10 @@
 
 #include "base/signals.h"
 #include "data/weights/weights.h"
+#include "processes/launch.h"
+#include "processes/share.h"
 #include "tensor/ops/reduce.h"
+#include "train/broadcast.h"
 #include "train/objective.h"
 #include "train/pipeline.h"
 #include "train/run/reporter.h"
@@ -28,7 +31,7 @@ constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 class Run {
  public:
-  Run(const Config& config, const std::string& resume, std::FILE* out, Profile* profile);
+  Run(const Config& config, const std::string& resume, std::FILE* out, Profile* profile, Group& group);
   RunSummary run();
 
  private:
@@ -43,13 +46,18 @@ class Run {
     return !stopped && final_validation_due() && at_.best_step < 0 &&
            (!val_loader_ || std::isfinite(summary_.validation.front().value));
   }
+  bool saved() const { return !folder_ || folder_->saved(at_); }  // or another process does that
+  // Of several processes all stop at the same step: where they last told each other of a signal.
+  bool stopping(const StopSignals& stop) const { return group_.is_one() ? stop.requested() : signal_ != 0; }
   bool trained() const { return at_.step >= total_steps_ && !validation_pending(); }
   bool at_boundary() const;
   bool checkpoint_due() const;
   EpochOrder order() const;
 
   // --- its beginning ---
+  void require_same_run();
   void begin(std::vector<std::string>& warnings);
+  void open_folder(std::vector<std::string>& warnings);
   void load(const Checkpoint& checkpoint, const std::string& where, std::vector<std::string>& warnings);
   void make_plan();
 
@@ -58,12 +66,14 @@ class Run {
   bool end_epoch(const StopSignals& stop);
   bool validate_now(const StopSignals& stop);
 
-  void train_batch();
+  void train_batch(int signal);
   void settle();
   void note_skip(const StepPipeline::Done& step);
+  Checkpoint checkpoint() const;
   void save(bool best);
   void require_finite(const data::NamedTensors& tensors, const char* what) const;
 
+  Group& group_;
   const Config config_;
   Profile* profile_;  // null where none is taken
   std::string device_note_;
@@ -74,31 +84,34 @@ class Run {
   std::optional<Teacher> teacher_;
   std::optional<TrainStep> step_;
   std::optional<StepPipeline> pipeline_;
-  std::optional<RunFolder> folder_;
+  std::optional<RunFolder> folder_;  // of the first process
   std::optional<Reporter> reporter_;
   std::unique_ptr<Schedule> schedule_;
 
   Position at_;
   std::int64_t batches_ = 0, total_steps_ = 0;
+  int signal_ = 0;  // that came to any of several processes
   RunSummary summary_;
 };
 
-Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profile* profile)
-    : config_(config),
+Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profile* profile, Group& group)
+    : group_(group),
+      config_(config),
       profile_(profile),
       device_(choose_device(config.train, device_note_)),
       objective_(make_objective(config)),
       loader_(open_training_data(config.data.train, config, *objective_),
-              loader_options(config, *objective_, device_, true)),
+              loader_options(config, *objective_, device_, true, group)),
       batches_(loader_.batches_per_epoch()) {
   if (!config.data.val.empty())
     val_loader_.emplace(open_training_data(config.data.val, config, *objective_),
-                        loader_options(config, *objective_, device_, false));
+                        loader_options(config, *objective_, device_, false, group));
+  if (!group_.is_one()) require_same_run();
   if (!config.teacher.weights.empty()) teacher_.emplace(config.teacher, objective_->target_width(), device_);
-  step_.emplace(*objective_, config_.train, device_);
+  step_.emplace(*objective_, config_.train, device_, group_);
   pipeline_.emplace(loader_, teacher_ ? &*teacher_ : nullptr, *step_, device_);
   std::vector<std::string> warnings;
-  folder_.emplace(config.train.output, config.train.keep, resume, warnings);
+  if (group_.is_first()) folder_.emplace(config.train.output, config.train.keep, resume, warnings);
   for (const data::Loader* loader : {&loader_, val_loader_ ? &*val_loader_ : nullptr})
     if (const std::string note = loader ? loader->dataset().exif_note() : ""; !note.empty())
       warnings.push_back(note);
@@ -107,7 +120,10 @@ Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profil
         "teacher.weights: {}: neither it nor a configuration beside it says all; taken {}; teacher.heads and "
         "teacher.activation say otherwise",
         config.teacher.weights, teacher_->guessed()));
-  reporter_.emplace(config_.train, *folder_, out);
+  reporter_.emplace(config_.train, folder_ ? &*folder_ : nullptr, out, group_);
+  if (!group_.is_one())
+    if (const std::string problem = binding_problem(cpu_threads()); !problem.empty())
+      reporter_->message("warning: " + problem);
   begin(warnings);
   for (const auto& name : objective_->measures()) summary_.validation.push_back({name, nan});
 }
@@ -124,15 +140,15 @@ RunSummary Run::run() {
     else
       train_to_boundary(stop);
     if (!stopped && checkpoint_due()) save(false);
-    stopped = stopped || stop.requested();
+    stopped = stopped || stopping(stop);
   }
   if (!stopped && final_validation_due()) stopped = !validate_now(stop);
-  if (!folder_->saved(at_)) save(false);
-  if (ends_without_best(stopped)) folder_->name_best(at_.step);
+  if (!saved()) save(false);
+  if (folder_ && ends_without_best(stopped)) folder_->name_best(at_.step);
   reporter_->finish();
   const bool validated = !validation_pending() && !(stopped && val_loader_ && final_validation_due());
   summary_.end = at_.step >= total_steps_ && validated ? RunEnd::finished : RunEnd::stopped;
-  summary_.signal = stop.signal();
+  summary_.signal = group_.is_one() ? stop.signal() : signal_;
   summary_.step = at_.step;
   summary_.steps_now = at_.step - first;
   summary_.seconds = now() - start;
@@ -150,7 +166,7 @@ bool Run::at_boundary() const {
 
 bool Run::checkpoint_due() const {
   const std::int64_t every = config_.train.checkpoint_every;
-  if (folder_->saved(at_)) return false;
+  if (saved()) return false;
   if (validation_pending()) return false;  // comes after the validation
   return every > 0 ? at_.step % every == 0 : at_.batch == 0;
 }
@@ -161,10 +177,35 @@ EpochOrder Run::order() const {
           .seed = config_.train.seed,
           .shuffle = config_.data.shuffle,
           .threads = cpu_threads(),
+          .slices = slices_of(config_.train, group_),
           .device = device_.is_cpu() ? "cpu" : "cuda"};
 }
 
+// Before anything depends on it.
+void Run::require_same_run() {
+  const auto images = [](const data::Loader& loader) {
+    return fmt::format("{} images, {:016x}", loader.dataset().size(), data::dataset_digest(loader.dataset()));
+  };
+  require_alike(group_, {{"program", program_identity()},
+                         {"configuration", to_yaml(config_)},
+                         {"compute threads (OMP_NUM_THREADS)", fmt::format("{}", cpu_threads())},
+                         {"training data", images(loader_)},
+                         {"validation data", val_loader_ ? images(*val_loader_) : ""}});
+}
+
+// The first process knows how the run goes on, from its folder; the others hear it.
 void Run::begin(std::vector<std::string>& warnings) {
+  if (folder_) open_folder(warnings);
+  if (!group_.is_one()) {
+    Checkpoint now = folder_ ? checkpoint() : Checkpoint{};
+    broadcast(group_, now);
+    std::vector<std::string> told;  // by the first process
+    if (!folder_) load(now, "process 0", told);
+    group_.broadcast(&at_, sizeof at_);
+  }
+}
+
+void Run::open_folder(std::vector<std::string>& warnings) {
   const auto& source = folder_->source();
   if (source) {
     load(is_torch_checkpoint(*source)
@@ -224,30 +265,29 @@ void Run::make_plan() {
 
 void Run::train_to_boundary(const StopSignals& stop) {
   do {
-    train_batch();
-  } while (!at_boundary() && !stop.requested());
+    train_batch(stop.signal());
+  } while (!at_boundary() && !stopping(stop));
   while (pipeline_->in_flight() > 0) settle();
 }
 
-void Run::train_batch() {
+void Run::train_batch(int signal) {
   std::optional<Profile::Use> use;
   if (profile_) use.emplace(*profile_);
   const std::int64_t ahead = pipeline_->in_flight(), step = at_.step + ahead;
   data::Batch batch = pipeline_->next(at_.epoch, at_.batch + ahead);
-  for (const auto& s : batch.skipped) {
-    ++at_.skipped_samples;
-    reporter_->message(fmt::format("skipped {}: {}", s.name, s.reason));
-  }
-  pipeline_->submit(std::move(batch), schedule_->lr(step), step);
+  for (const auto& s : batch.skipped) reporter_->message(fmt::format("skipped {}: {}", s.name, s.reason));
+  pipeline_->submit(std::move(batch), schedule_->lr(step), step, signal);
   while (pipeline_->full()) settle();
 }
 
 // Waits for the oldest step.
 void Run::settle() {
   const StepPipeline::Done step = pipeline_->take();
+  signal_ = step.result.signal;
+  at_.skipped_samples += step.result.skipped_samples;
   if (step.result.skipped) {
     note_skip(step);
-  } else if (step.images > 0) {
+  } else if (step.result.images > 0) {
     at_.skips = 0;
     at_.epoch_loss += step.result.loss;
     ++at_.epoch_steps;
@@ -261,8 +301,9 @@ void Run::note_skip(const StepPipeline::Done& step) {
   ++at_.skips;
   const std::string cause = step.problem.empty() ? "" : ": " + step.problem;
   const char* what = std::isfinite(step.result.loss) ? "gradient" : "loss";
-  reporter_->message(fmt::format("step {}: {} is not finite, the step is skipped ({} in a row){}",
-                                 at_.step + 1, what, at_.skips, cause));
+  if (group_.is_first() || !cause.empty())
+    reporter_->message(fmt::format("step {}: {} is not finite, the step is skipped ({} in a row){}",
+                                   at_.step + 1, what, at_.skips, cause));
   if (at_.skips <= skips_allowed) return;
   throw_error(
       "training diverged: {} is not finite in {} steps in a row up to step {}{}; the checkpoints in {} are "
@@ -273,19 +314,21 @@ void Run::note_skip(const StepPipeline::Done& step) {
 bool Run::validate_now(const StopSignals& stop) {
   if (!val_loader_) return true;
   const double start = now();
-  std::optional<std::vector<models::NamedValue>> values;
+  Validation validation;
   try {
     const TrainStep::Averaged averaged(*step_);
-    values = validate(*objective_, *val_loader_, teacher_ ? &*teacher_ : nullptr, device_,
-                      step_->compute_dtype(), [&] { return stop.requested(); });
+    validation = validate(
+        *objective_, *val_loader_, teacher_ ? &*teacher_ : nullptr, device_, step_->compute_dtype(),
+        [&] { return stop.signal(); }, group_);
   } catch (const Error&) {
-    if (!folder_->saved(at_)) save(false);  // the file can be repaired; the epoch is not lost
+    if (!saved()) save(false);  // the file can be repaired; the epoch is not lost
     throw;
   }
-  if (!values) return false;
-  reporter_->validation(at_, *values, start);
+  signal_ = validation.signal;
+  if (signal_ != 0) return false;
+  reporter_->validation(at_, validation.values, start);
   summary_.validated = true;
-  summary_.validation = std::move(*values);
+  summary_.validation = std::move(validation.values);
   return true;
 }
 
@@ -314,20 +357,24 @@ bool Run::end_epoch(const StopSignals& stop) {
   return true;
 }
 
-void Run::save(bool best) {
-  const data::NamedTensors weights = step_->weights(), optimizer = step_->state();
-  require_finite(weights, "weights");
-  require_finite(optimizer, "moments of the optimizer");
+Checkpoint Run::checkpoint() const {
   auto metadata = objective_->metadata();
   metadata["format"] = "pt";  // what tools around PyTorch look for
-  folder_->save({.step = at_.step,
-                 .model = weights,
-                 .model_metadata = std::move(metadata),
-                 .optimizer = optimizer,
-                 .state = {{"trainer", to_json(at_, order())},
-                           {"schedule", schedule_->state()},
-                           {"next_lr", schedule_->lr(at_.step)}}},
-                at_, best);
+  return {.step = at_.step,
+          .model = step_->weights(),
+          .model_metadata = std::move(metadata),
+          .optimizer = step_->state(),
+          .state = {{"trainer", to_json(at_, order())},
+                    {"schedule", schedule_->state()},
+                    {"next_lr", schedule_->lr(at_.step)}}};
+}
+
+void Run::save(bool best) {
+  if (!folder_) return;
+  const Checkpoint now = checkpoint();
+  require_finite(now.model, "weights");
+  require_finite(now.optimizer, "moments of the optimizer");
+  folder_->save(now, at_, best);
 }
 
 // A step with a finite gradient can still overflow a weight or a squared gradient; such values must not
@@ -345,8 +392,9 @@ void Run::require_finite(const data::NamedTensors& tensors, const char* what) co
 
 }  // namespace
 
-RunSummary train(const Config& config, const std::string& resume, std::FILE* out, Profile* profile) {
-  return Run(config, resume, out, profile).run();
+RunSummary train(const Config& config, const std::string& resume, std::FILE* out, Profile* profile,
+                 Group& group) {
+  return Run(config, resume, out, profile, group).run();
 }
 
 }  // namespace vitral::train

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "models/objective.h"
+#include "processes/group.h"
 #include "tensor/profile.h"
 #include "train/config.h"
 
@@ -33,8 +34,10 @@ struct RunSummary {
 /// `out`. Throws UsageError for a request that does not fit (files, sizes, a folder that holds a run already)
 /// and Error for work that fails: full disk, a file that cannot be read, three steps in a row without a
 /// finite loss and gradient. The checkpoints written before stay. `profile` is taken of the training steps,
-/// waiting for their data included; validations and checkpoints are not in it.
+/// waiting for their data included; validations and checkpoints are not in it. With several processes all do
+/// this, and `group`'s first one alone writes; the same bits come out for any number that shares
+/// train.slices.
 RunSummary train(const Config& config, const std::string& resume, std::FILE* out = stderr,
-                 Profile* profile = nullptr);
+                 Profile* profile = nullptr, Group& group = alone());
 
 }  // namespace vitral::train

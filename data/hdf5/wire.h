@@ -3,7 +3,7 @@
 #include <span>
 #include <string>
 
-#include "base/process/channel.h"
+#include "base/wire.h"
 #include "data/hdf5/file.h"
 #include "tensor/tensor.h"
 
@@ -16,35 +16,43 @@ Tensor tensor_of_own(const Shape& shape, DType dtype);
 
 template <>
 struct Wire<DType> {
-  static void put(Channel& channel, DType dtype) { vitral::put(channel, static_cast<std::uint8_t>(dtype)); }
-  static DType get(Channel& channel) {
+  template <class Stream>
+  static void put(Stream& stream, DType dtype) {
+    vitral::put(stream, static_cast<std::uint8_t>(dtype));
+  }
+  template <class Stream>
+  static DType get(Stream& stream) {
     return static_cast<DType>(
-        std::min(vitral::get<std::uint8_t>(channel), static_cast<std::uint8_t>(DType::int64)));
+        std::min(vitral::get<std::uint8_t>(stream), static_cast<std::uint8_t>(DType::int64)));
   }
 };
 
 template <>
 struct Wire<Shape> {
-  static void put(Channel& channel, const Shape& shape) {
-    vitral::put(channel, std::vector<std::int64_t>(shape.begin(), shape.end()));
+  template <class Stream>
+  static void put(Stream& stream, const Shape& shape) {
+    vitral::put(stream, std::vector<std::int64_t>(shape.begin(), shape.end()));
   }
-  static Shape get(Channel& channel) {
-    const auto dims = vitral::get<std::vector<std::int64_t>>(channel);
+  template <class Stream>
+  static Shape get(Stream& stream) {
+    const auto dims = vitral::get<std::vector<std::int64_t>>(stream);
     return Shape(std::span(dims.begin(), dims.end()));
   }
 };
 
 template <>
 struct Wire<Tensor> {
-  static void put(Channel& channel, const Tensor& tensor) {
-    vitral::put(channel, tensor.shape());
-    vitral::put(channel, tensor.dtype());
-    channel.write(tensor.raw(), tensor.bytes());
+  template <class Stream>
+  static void put(Stream& stream, const Tensor& tensor) {
+    vitral::put(stream, tensor.shape());
+    vitral::put(stream, tensor.dtype());
+    stream.write(tensor.raw(), tensor.bytes());
   }
-  static Tensor get(Channel& channel) {
-    const auto shape = vitral::get<Shape>(channel);
-    Tensor tensor = data::tensor_of_own(shape, vitral::get<DType>(channel));
-    channel.read(tensor.raw(), tensor.bytes());
+  template <class Stream>
+  static Tensor get(Stream& stream) {
+    const auto shape = vitral::get<Shape>(stream);
+    Tensor tensor = data::tensor_of_own(shape, vitral::get<DType>(stream));
+    stream.read(tensor.raw(), tensor.bytes());
     return tensor;
   }
 };

@@ -2,6 +2,7 @@
 
 #include "data/loader.h"
 #include "models/student/distillation.h"
+#include "processes/share.h"
 
 namespace vitral::infer {
 namespace {
@@ -66,30 +67,61 @@ Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset
   loading.image_size = encoder.config().image_size;
   loading.training = false;
   loading.workers = options.workers;
+  Group& group = *options.group;
+  loading.stride = group.size();
   data::Loader loader(dataset, loading);
+  if (!group.is_one())
+    require_alike(group,
+                  {{"program", program_identity()},
+                   {"images", fmt::format("{} images, {:016x}", dataset.size(), dataset_digest(dataset))},
+                   {"student", fmt::format("{:016x}", encoder.digest())}});
+  const std::int64_t batches = loader.batches_per_epoch();
+  loader.begin_epoch(0, std::min<std::int64_t>(group.rank(), batches));
   EmbeddingMetrics metrics(options.candidates);
   const models::DistillationLoss loss({.loss_norm = options.loss_norm});
   models::Means means(models::DistillationLoss::measures());
   Evaluation out;
-  while (const auto batch = loader.next()) {
-    for (const auto& s : batch->skipped) {
-      ++out.skipped;
-      if (options.skipped) options.skipped(fmt::format("skipped {}: {}", s.name, s.reason));
-    }
-    if (batch->size() == 0) continue;
+  const auto embed = [&](std::int64_t) {
+    const auto batch = loader.next();
+    Parcel made;
+    std::vector<std::string> skipped;
+    for (const auto& s : batch->skipped) skipped.push_back(fmt::format("skipped {}: {}", s.name, s.reason));
+    put(made, skipped);
+    put(made, batch->indices);
+    if (batch->size() == 0) return made;
     if (const std::string problem = data::target_problem(*batch, dataset); !problem.empty())
       throw_error("{}; embed that image again, or remove it", problem);
     const models::ImageEmbeddings e = encoder.embed(batch->images, options.batch_size);
-    metrics.add(e.embeddings, batch->targets);
+    for (const Tensor& t : {batch->targets, e.embeddings, labelled ? e.patches : Tensor()})
+      if (t.defined()) made.write(t.raw(), t.bytes());
+    return made;
+  };
+  const auto add = [&](std::int64_t, Parcel& made) {
+    for (const auto& line : get<std::vector<std::string>>(made)) {
+      ++out.skipped;
+      if (options.skipped) options.skipped(line);
+    }
+    const auto indices = get<std::vector<std::int64_t>>(made);
+    const auto n = static_cast<std::int64_t>(indices.size());
+    if (n == 0) return;
+    Tensor targets({n, width}), embeddings({n, width});
+    made.read(targets.raw(), targets.bytes());
+    made.read(embeddings.raw(), embeddings.bytes());
+    metrics.add(embeddings, targets);
     // In double, as many digits are printed.
     const auto wide = [](const Tensor& t) { return t.cast(DType::float64); };
-    means.add(loss.measure({.embedding = Variable(wide(e.embeddings)), .probs = {}, .patches = {}},
-                           {.images = {}, .targets = wide(batch->targets)}),
-              batch->size());
-    out.images += batch->size();
-    if (labelled) labelled->add(e.patches, batch->indices);
+    means.add(loss.measure({.embedding = Variable(wide(embeddings)), .probs = {}, .patches = {}},
+                           {.images = {}, .targets = wide(targets)}),
+              n);
+    out.images += n;
+    if (labelled) {
+      Tensor patches({n, encoder.config().tokens(), width});
+      made.read(patches.raw(), patches.bytes());
+      labelled->add(patches, indices);
+    }
     if (options.progress) options.progress(out.images + out.skipped, dataset.size());
-  }
+  };
+  share_blocks(group, batches, embed, add);
   VITRAL_CHECK(out.images > 0, "{}: has no image that can be read", dataset.paths().front());
   const auto measured = metrics.result();
   out.loss = means.result()[0].value;

@@ -11,6 +11,7 @@
 #include "infer/measure/pointing.h"
 #include "infer/measure/segmentation.h"
 #include "models/student/encoder.h"
+#include "processes/group.h"
 
 namespace vitral::infer {
 
@@ -35,6 +36,7 @@ struct EvaluateOptions {
   std::function<Tensor(const std::vector<std::string>& names)> embed_concepts;
   std::function<void(std::int64_t done, std::int64_t total)> progress;  // after each batch
   std::function<void(const std::string& line)> skipped;                 // an image that did not decode
+  Group* group = &alone();  // that shares the images; all get the same result
 };
 
 /// UsageError where the dataset has no embeddings, or of another width than the student's; Error where one of

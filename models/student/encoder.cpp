@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/hash.h"
 #include "models/finite.h"
 
 namespace vitral::models {
@@ -56,6 +57,19 @@ Encoder Encoder::load(const std::string& path, Device device, const StudentOverr
   student->to(device);
   student->pack_weights();
   return {path, std::move(student), device, temperature};
+}
+
+std::uint64_t Encoder::digest() const {
+  Hash hash;
+  // With the zero behind them, so that two texts are not one.
+  const auto add_text = [&](const std::string& text) { hash.add(text.c_str(), text.size() + 1); };
+  for (const auto& [name, tensor] : student_->state()) {
+    add_text(name);
+    const Tensor host = tensor.to(cpu);
+    hash.add(host.raw(), host.bytes());
+  }
+  add_text(settings());
+  return hash.value();
 }
 
 std::string Encoder::settings() const {

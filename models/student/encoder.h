@@ -39,6 +39,8 @@ class Encoder {
   Device device() const { return device_; }
   /// What decides the outputs beside the weights, as text: the fields that have a flag, and the temperature.
   std::string settings() const;
+  /// Tells other weights and settings.
+  std::uint64_t digest() const;
 
   /// images uint8 [B,S,S,3] on the CPU; the results are there, too. Computes in pieces of at most `batch`
   /// images. Error, naming the weights: a value is not finite.

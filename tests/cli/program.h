@@ -64,6 +64,7 @@ class Program {
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
+  pid_t id() const { return process_; }
   /// Nothing where the program has ended already (0 would be our own process group).
   void send(int signal) const {
     if (process_ > 0) ::kill(process_, signal);

@@ -98,6 +98,8 @@ inline std::vector<nlohmann::json> metrics(const std::string& run) {
     out.push_back(nlohmann::json::parse(line));
     out.back().erase("images_per_second");
     out.back().erase("data_wait");
+    out.back().erase("processes");
+    out.back().erase("wait");
   }
   return out;
 }

@@ -63,7 +63,7 @@ TEST_F(EmbedFiles, GoesOnWhereItWasInterrupted) {
   EmbedOptions stopping = options("parts.h5");
   stopping.stop = [&] { return ++batches == 2; };
   const EmbedSummary first = embed_files(encoder_, files_, stopping);
-  EXPECT_TRUE(first.stopped);
+  EXPECT_NE(first.signal, 0);
   EXPECT_FALSE(std::filesystem::exists(folder_ / "parts.h5"));
   EXPECT_TRUE(std::filesystem::exists(folder_ / "parts.h5.embed"));
   // A row that was torn by a power cut is made again.
@@ -73,7 +73,7 @@ TEST_F(EmbedFiles, GoesOnWhereItWasInterrupted) {
   EXPECT_EQ(second.resumed, 3);
   EXPECT_EQ(second.embedded, 7);
   EXPECT_EQ(second.skipped.size(), 2U);
-  EXPECT_FALSE(second.stopped);
+  EXPECT_EQ(second.signal, 0);
   EXPECT_FALSE(std::filesystem::exists(folder_ / "parts.h5.embed"));
   const data::H5File found = data::H5File::open(folder_ / "parts.h5");
   for (const char* name : {"/embeddings", "/probs", "/patch_embeddings"})
@@ -107,7 +107,7 @@ TEST_F(EmbedFiles, SkippedFilesOfTheInterruptedRunKeepTheirReason) {
   int batches = 0;
   EmbedOptions stopping = options("parts.h5");
   stopping.stop = [&] { return ++batches == 3; };  // 3.png is behind
-  EXPECT_TRUE(embed_files(encoder_, files_, stopping).stopped);
+  EXPECT_NE(embed_files(encoder_, files_, stopping).signal, 0);
   const EmbedSummary second = embed_files(encoder_, files_, options("parts.h5"));
   EXPECT_EQ(second.resumed, 6);
   ASSERT_EQ(second.skipped.size(), 2U);
@@ -117,7 +117,7 @@ TEST_F(EmbedFiles, SkippedFilesOfTheInterruptedRunKeepTheirReason) {
 TEST_F(EmbedFiles, AnotherRunsRowsAreNotTaken) {
   EmbedOptions stopping = options("e.h5");
   stopping.stop = [] { return true; };
-  EXPECT_TRUE(embed_files(encoder_, files_, stopping).stopped);
+  EXPECT_NE(embed_files(encoder_, files_, stopping).signal, 0);
   const std::string kept = folder_ / "e.h5.embed";
   const auto refused = [&](const models::Encoder& encoder, const EmbedOptions& o) {
     const std::string message = message_of([&] { embed_files(encoder, files_, o); });

@@ -131,7 +131,8 @@ const std::vector<Case>& cases() {
       {"data: {workers: 0}\n", {}, "config.yaml:1: data.workers: must be an integer from 1 to 256, not 0"},
       {"train:\n  - 1\n",
        {},
-       "config.yaml:1: train: must be a map of batch_size, accumulate, epochs, max_steps, loss_norm, seed, "
+       "config.yaml:1: train: must be a map of batch_size, accumulate, slices, epochs, max_steps, loss_norm, "
+       "seed, "
        "device, "
        "precision, clip_norm, ema, optimizer, scheduler, log_every, checkpoint_every, keep, output, not [1]"},
       {"train:\n  optimizer: adamw\n",
@@ -215,6 +216,10 @@ const std::vector<Case>& cases() {
       {"train: {batch_size: 30, accumulate: 4}",
        {},
        "config.yaml:1: train.accumulate: 4 must divide batch_size 30"},
+      {"train: {batch_size: 12, slices: 8}", {}, "config.yaml:1: train.slices: 8 must divide batch_size 12"},
+      {"train: {slices: 6}",
+       {},
+       "config.yaml:1: train.slices: must be null or a power of two from 1 to 65536, not 6"},
       {"model:\n  image_size: 336\n",
        {},
        "config.yaml:2: model.image_size: 336 must be at most data.augment.resize 300, from which random_crop "
@@ -280,7 +285,8 @@ const std::vector<Case>& cases() {
        {"train.optimiser.lr=1"},
        "override train.optimiser.lr=1: train.optimiser: unknown key; did you mean optimizer? valid keys of "
        "train: "
-       "batch_size, accumulate, epochs, max_steps, loss_norm, seed, device, precision, clip_norm, ema, "
+       "batch_size, accumulate, slices, epochs, max_steps, loss_norm, seed, device, precision, clip_norm, "
+       "ema, "
        "optimizer, "
        "scheduler, log_every, checkpoint_every, keep, output"},
       {"{}",

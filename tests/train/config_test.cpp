@@ -36,7 +36,7 @@ model: {image_size: 60, patch_size: 6, width: 96, layers: 2, heads: 3, attention
 data: {train: one.h5, val: [], augment: {resize: 70, brightness: 0.1, contrast: 0.2, saturation: 0.3, grayscale: 0.4, flip: 0.5,
        blur: 0.6, blur_kernel: 7, blur_sigma_min: 1, blur_sigma_max: 3, posterize: 0.7, posterize_bits: 4, autocontrast: 0.8,
        random_crop: true, scaled_decode: true}, shuffle: false, workers: 8}
-train: {batch_size: 12, accumulate: 3, epochs: 5, max_steps: 9, loss_norm: 2.5, seed: 9223372036854775807, device: "cuda:3",
+train: {batch_size: 12, accumulate: 3, slices: 4, epochs: 5, max_steps: 9, loss_norm: 2.5, seed: 9223372036854775807, device: "cuda:3",
         precision: bf16, clip_norm: 1, ema: 0.999, optimizer: {name: adamw, lr: .01, weight_decay: 0, betas: [0, +0.5], eps: 1e-6},
         scheduler: {name: one_cycle, warmup_fraction: 0.1, start_factor: 2, end_factor: 3},
         log_every: 1, checkpoint_every: 50, keep: 1, output: 'runs/a b'}
@@ -48,6 +48,7 @@ train: {batch_size: 12, accumulate: 3, epochs: 5, max_steps: 9, loss_norm: 2.5, 
   e.data.augment = {70, 0.1F, 0.2F, 0.3F, 0.4F, 0.5F, 0.6F, 7, 1, 3, 0.7F, 4, 0.8F, true, true};
   e.train.batch_size = 12;
   e.train.accumulate = 3;
+  e.train.slices = 4;
   e.train.epochs = 5;
   e.train.max_steps = 9;
   e.train.loss_norm = 2.5;
@@ -178,6 +179,7 @@ teacher:
 train:
   batch_size: 64
   accumulate: 1
+  slices: null
   epochs: 100
   max_steps: null
   loss_norm: 20

@@ -90,6 +90,10 @@ void MetricsWriter::train(const TrainRecord& r) {
   object["lr"] = r.lr;
   object["images_per_second"] = r.images_per_second;
   object["data_wait"] = r.data_wait;
+  if (r.processes > 1) {
+    object["processes"] = r.processes;
+    object["wait"] = r.wait;
+  }
   file_.write(object.dump() + '\n');
 }
 

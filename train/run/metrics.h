@@ -20,6 +20,8 @@ struct TrainRecord {
   double lr = 0;                               // of this step
   double images_per_second = 0;                // since the record before
   double data_wait = 0;                        // part (0 to 1) of that time spent waiting for data
+  int processes = 1;                           // that share the batch; of one, it is not written
+  double wait = 0;                             // part of that time that the fastest waited for the slowest
 };
 
 struct ValRecord {

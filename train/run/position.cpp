@@ -19,20 +19,22 @@ std::string describe(const EpochOrder& order) {
 }  // namespace
 
 json to_json(const Position& at, const EpochOrder& order) {
-  return {{"epoch", at.epoch},
-          {"batch", at.batch},
-          {"epoch_loss", at.epoch_loss},
-          {"epoch_steps", at.epoch_steps},
-          {"best", std::isfinite(at.best) ? json(at.best) : json()},
-          {"best_step", at.best_step},
-          {"skips", at.skips},
-          {"skipped_samples", at.skipped_samples},
-          {"images", order.images},
-          {"batch_size", order.batch_size},
-          {"seed", order.seed},
-          {"shuffle", order.shuffle},
-          {"threads", order.threads},
-          {"device", order.device}};
+  json out{{"epoch", at.epoch},
+           {"batch", at.batch},
+           {"epoch_loss", at.epoch_loss},
+           {"epoch_steps", at.epoch_steps},
+           {"best", std::isfinite(at.best) ? json(at.best) : json()},
+           {"best_step", at.best_step},
+           {"skips", at.skips},
+           {"skipped_samples", at.skipped_samples},
+           {"images", order.images},
+           {"batch_size", order.batch_size},
+           {"seed", order.seed},
+           {"shuffle", order.shuffle},
+           {"threads", order.threads},
+           {"device", order.device}};
+  if (order.slices != 1) out["slices"] = order.slices;
+  return out;
 }
 
 Position position_from(const json& s, const EpochOrder& now, const std::string& where, std::string& warning) {
@@ -52,6 +54,7 @@ Position position_from(const json& s, const EpochOrder& now, const std::string& 
             .seed = s.at("seed"),
             .shuffle = s.at("shuffle"),
             .threads = s.at("threads"),
+            .slices = s.value("slices", std::int64_t{1}),
             .device = s.value("device", "cpu")};
   } catch (const json::exception&) {
     throw_error("{}: state.json is not of a training run", where);
@@ -69,6 +72,12 @@ Position position_from(const json& s, const EpochOrder& now, const std::string& 
         "{}: was trained with {} compute threads, there are {} now: the last bits will differ; for the same "
         "bits set OMP_NUM_THREADS={}",
         where, then.threads, now.threads, then.threads);
+  else if (then.slices != now.slices)
+    warning = fmt::format(
+        "{}: was trained with batches in {} slices, there are {} now: the last bits will differ; for the "
+        "same "
+        "bits set train.slices={}",
+        where, then.slices, now.slices, then.slices);
   return at;
 }
 

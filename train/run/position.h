@@ -26,6 +26,7 @@ struct EpochOrder {
   std::int64_t images = 0, batch_size = 0, seed = 0;
   bool shuffle = true;
   int threads = 1;             // compute threads of the CPU
+  std::int64_t slices = 1;     // of a batch, train/exchange.h
   std::string device = "cpu";  // or cuda, that computes
 };
 

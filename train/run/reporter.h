@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "processes/group.h"
 #include "train/config.h"
 #include "train/pipeline.h"
 #include "train/run/position.h"
@@ -17,10 +18,11 @@ double now();
 
 class Reporter {
  public:
-  /// Progress goes to `out`, records to the folder once it is open.
-  Reporter(const TrainConfig& config, RunFolder& folder, std::FILE* out);
+  /// Progress goes to `out`, records to the folder once it is open. Without a folder, as one of several
+  /// processes of which another reports, only messages are shown, with the number of the process.
+  Reporter(const TrainConfig& config, RunFolder* folder, std::FILE* out, const Group& group);
 
-  void message(const std::string& line) { progress_.message(line); }
+  void message(const std::string& line);
   /// Training begins. data_seconds, here and below: how long it has waited for data so far.
   void start(double data_seconds);
   /// The step before `at` is done.
@@ -33,11 +35,14 @@ class Reporter {
 
  private:
   const TrainConfig& config_;
-  RunFolder& folder_;
+  RunFolder* folder_;
+  std::FILE* out_;
+  const Group& group_;
   Progress progress_;
   // Of the time since the last record; its rates are shown until the next.
   double start_ = 0, data_start_ = 0;
   std::int64_t images_ = 0;
+  double wait_ = 0;
   double rate_ = 0, data_wait_ = 0;
 };
 

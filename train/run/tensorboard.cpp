@@ -92,6 +92,7 @@ void TensorBoardWriter::train(const TrainRecord& r) {
   for (const auto& [name, value] : r.terms) scalars += scalar("train/loss." + name, value);
   scalars += scalar("train/lr", r.lr) + scalar("train/images_per_second", r.images_per_second) +
              scalar("train/data_wait", r.data_wait);
+  if (r.processes > 1) scalars += scalar("train/wait", r.wait);
   write(r.step, field(5, scalars));
 }
 

@@ -1,0 +1,224 @@
+#include "processes/launch.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <regex>
+#include <string_view>
+#include <thread>
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/signals.h"
+
+namespace vitral {
+namespace {
+
+int number_in(const char* variable) {
+  const char* text = std::getenv(variable);
+  int n = 0;
+  if (text) std::from_chars(text, text + std::strlen(text), n);
+  return n;
+}
+
+// Open MPI's mpirun says how many there are; of srun, which also starts what is no MPI, PMIx or PMI must say
+// that they can find each other.
+bool is_one_of_several() {
+  if (std::getenv("OMPI_COMM_WORLD_SIZE")) return number_in("OMPI_COMM_WORLD_SIZE") > 1;
+  if (std::getenv("PMI_SIZE")) return number_in("PMI_SIZE") > 1;
+  const int tasks = number_in("SLURM_STEP_NUM_TASKS");
+  VITRAL_CHECK(
+      tasks <= 1 || std::getenv("PMIX_RANK"),
+      "srun started {} processes that cannot find each other; start them with srun --mpi=pmix, or with "
+      "mpirun",
+      tasks);
+  return tasks > 1;
+}
+
+std::unique_ptr<Group> open_mpi() {
+  // Global: the modules that Open MPI itself loads look for its symbols.
+  void* module = ::dlopen("libvitral_mpi.so", RTLD_NOW | RTLD_GLOBAL);
+  const char* problem = module ? nullptr : ::dlerror();
+  void* open = module ? ::dlsym(module, "vitral_open_mpi") : nullptr;
+  VITRAL_CHECK(
+      open,
+      "a launcher started several processes, but MPI cannot be loaded ({}); this program was built "
+      "without libopenmpi-dev, or openmpi-bin is not installed here; start one process, or install it",
+      problem ? problem : "it is of another version");
+  return std::unique_ptr<Group>(reinterpret_cast<Group* (*)()>(open)());
+}
+
+std::unique_ptr<Group> opened;
+
+int core_count() {
+  cpu_set_t cores;
+  return ::sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+}
+
+// What mpirun says of a process that died, in boxes of lines, as one line; all else goes through.
+class Told {
+ public:
+  void add(std::string_view bytes) {
+    rest_ += bytes;
+    for (std::size_t end; (end = rest_.find('\n')) != std::string::npos; rest_.erase(0, end + 1))
+      line(rest_.substr(0, end + 1));
+  }
+  void finish() {
+    if (!rest_.empty()) print(rest_);
+    if (!box_.empty()) print(box_);
+  }
+
+ private:
+  static bool is_border(const std::string& line) {
+    return line.size() > 40 && line.find_first_not_of("-\n\r") == std::string::npos;
+  }
+  // Of mpirun, about itself: the second where boxes of several processes come at once.
+  static bool is_chatter(const std::string& line) {
+    return line.starts_with("mpirun: Forwarding signal") ||
+           (line.find("ORTE_ERROR_LOG") != std::string::npos &&
+            line.find("show_help.c") != std::string::npos);
+  }
+  static void print(const std::string& text) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+    std::fflush(stderr);
+  }
+
+  void line(const std::string& text) {
+    if (!is_border(text)) {
+      if (in_box_)
+        box_ += text;
+      else if (!is_chatter(text))
+        print(text);
+      return;
+    }
+    if (in_box_) tell();
+    in_box_ = !in_box_;
+    box_.clear();
+  }
+
+  void tell() {
+    static const std::regex killed(
+        R"(mpirun noticed that process rank (\d+) with PID \d+ on node (\S+) exited on signal (\d+))");
+    static const std::regex ended(R"(Process name: \[\[\d+,\d+\],(\d+)\]\s*Exit code:\s*(\d+))");
+    std::smatch m;
+    if (std::regex_search(box_, m, killed))
+      print("vitral: process " + m[1].str() + " on " + m[2].str() + " was ended by " +
+            signal_name(std::stoi(m[3].str())) + "; all processes end, continue with --resume auto\n");
+    else if (std::regex_search(box_, m, ended) && m[2] != "1" && m[2] != "2")  // 1 and 2: it has said why
+      print("vitral: process " + m[1].str() + " ended with status " + m[2].str() +
+            "; all processes end, continue with --resume auto\n");
+    else if (box_.find("MPI_ABORT was invoked") == std::string::npos &&
+             box_.find("the job has been aborted") == std::string::npos && !std::regex_search(box_, ended))
+      print(box_);
+  }
+
+  std::string rest_, box_;
+  bool in_box_ = false;
+};
+
+std::vector<std::string> launcher(int count) {
+  std::vector<std::string> words{"mpirun", "-n", std::to_string(count)};
+  const int cores = core_count(), share = std::max(cores / count, 1);
+  // mpirun's default gives each of two processes one core, whatever threads it has.
+  if (share * count <= cores)
+    words.insert(words.end(), {"--map-by", "slot:PE=" + std::to_string(share), "--bind-to", "core"});
+  else
+    words.insert(words.end(), {"--bind-to", "none"});
+  words.push_back("--oversubscribe");
+  if (::geteuid() == 0) words.push_back("--allow-run-as-root");
+  if (!std::getenv("OMP_NUM_THREADS"))
+    words.insert(words.end(), {"-x", "OMP_NUM_THREADS=" + std::to_string(share)});
+  return words;
+}
+
+}  // namespace
+
+Group& processes() {
+  if (!opened) {
+    if (!is_one_of_several()) return alone();
+    opened = open_mpi();
+  }
+  return *opened;
+}
+
+std::string binding_problem(int threads) {
+  const int cores = core_count(), local = std::max(number_in("OMPI_COMM_WORLD_LOCAL_SIZE"), 1);
+  const auto all = static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN));
+  if (cores < threads && cores < all)
+    return fmt::format(
+        "its {} compute threads share {} of the machine's {} cores, to which the launcher bound it; start "
+        "with "
+        "mpirun --bind-to none, or with vitral train --processes N",
+        threads, cores, all);
+  if (std::getenv("OMPI_COMM_WORLD_SIZE") && cores * local < all)
+    return fmt::format(
+        "the launcher bound it to {} of the machine's {} cores, {} processes are here; start with mpirun "
+        "--map-by "
+        "slot:PE={} --bind-to core, or with vitral train --processes N",
+        cores, all, local, all / local);
+  return "";
+}
+
+Group* open_group() { return opened && !opened->is_one() ? opened.get() : nullptr; }
+
+int start_processes(int count, const std::vector<std::string>& arguments) {
+  VITRAL_CHECK(count >= 1, "--processes: {} must be at least 1", count);
+  VITRAL_CHECK(!std::getenv("OMPI_COMM_WORLD_SIZE"),
+               "--processes: this is a process of mpirun already; leave it out");
+  std::vector<std::string> words = launcher(count);
+  words.push_back(std::filesystem::read_symlink("/proc/self/exe").string());
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  std::vector<char*> argv;
+  for (auto& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+
+  const StopSignals stop;
+  std::array<int, 2> errors{};
+  if (::pipe2(errors.data(), O_CLOEXEC) != 0) throw_error("--processes: {}", std::strerror(errno));
+  const pid_t child = ::fork();
+  if (child < 0) throw_error("--processes: cannot start a process: {}", std::strerror(errno));
+  if (child == 0) {
+    // A group of its own: the terminal's Ctrl-C reaches us, and we ask all to stop.
+    ::setpgid(0, 0);
+    sigset_t none;
+    sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::dup2(errors[1], STDERR_FILENO);
+    ::execvp(argv[0], argv.data());
+    const std::string line =
+        std::string("vitral: --processes: mpirun: ") + std::strerror(errno) + "; install openmpi-bin\n";
+    [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, line.data(), line.size());
+    ::_exit(2);
+  }
+  ::close(errors[1]);
+  std::thread reader([from = errors[0]] {
+    Told told;
+    std::array<char, 4096> buffer;
+    for (ssize_t n; (n = ::read(from, buffer.data(), buffer.size())) > 0 || (n < 0 && errno == EINTR);)
+      if (n > 0) told.add({buffer.data(), static_cast<std::size_t>(n)});
+    told.finish();
+    ::close(from);
+  });
+  int status = 0, asked = 0;
+  while (::waitpid(child, &status, WNOHANG) == 0) {
+    // mpirun ends a job on SIGTERM, but hands this one on.
+    if (stop.requested() && asked++ == 0) ::kill(child, SIGUSR1);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  reader.join();
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+}  // namespace vitral
