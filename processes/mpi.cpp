@@ -5,9 +5,12 @@
 #include <atomic>
 #include <chrono>
 #include <climits>
+#include <condition_variable>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -146,9 +149,49 @@ class Heartbeats {
   std::thread thread_;
 };
 
+// Before and after heartbeats: MPI waits for ever for a process that does not get so far.
+class Watch {
+ public:
+  /// what: "started".
+  Watch(const char* what, std::chrono::seconds patience)
+      : what_(what), patience_(patience), thread_([this] { run(); }) {}
+  ~Watch() {
+    {
+      const std::lock_guard lock(mutex_);
+      done_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
+ private:
+  void run() {
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_for(lock, patience_, [this] { return done_; })) return;
+    const char* rank = std::getenv("OMPI_COMM_WORLD_RANK");
+    std::fprintf(stderr,
+                 "vitral: process %s: not all processes have %s after %d s: one was stopped, hangs, or its "
+                 "host cannot "
+                 "be reached; all end\n",
+                 rank ? rank : "?", what_, static_cast<int>(patience_.count()));
+    end_launcher();
+    ::_exit(1);
+  }
+
+  const char* what_;
+  std::chrono::seconds patience_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool done_ = false;
+  std::thread thread_;
+};
+
 class MpiGroup : public Group {
  public:
   MpiGroup() {
+    const Watch watch("started", std::chrono::seconds(60));
     int threads = 0;
     check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &threads), "MPI_Init_thread");
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
@@ -162,6 +205,7 @@ class MpiGroup : public Group {
   ~MpiGroup() override {
     MPI_Request request;  // who is still at work wants to know that the others live
     if (MPI_Ibarrier(MPI_COMM_WORLD, &request) == MPI_SUCCESS) wait(request, "MPI_Ibarrier");
+    const Watch watch("ended", std::chrono::seconds(20));
     heartbeats_.reset();
     MPI_Finalize();
   }

@@ -1,6 +1,7 @@
-// The rule of direction: base <- base/files <- base/process; base <- tensor <- autograd <- nn <- models <-
-// train, infer <- cli, and tensor <- data <- models. Nothing points back. The table says what the files of a
-// folder may include besides their own folder; a folder without a row belongs to the one above it.
+// The rule of direction: base <- base/files <- base/process, processes; base <- tensor <- autograd <- nn <-
+// models <- train, infer <- cli, and tensor <- data <- models; train and infer know processes. Nothing points
+// back. The table says what the files of a folder may include besides their own folder; a folder without a
+// row belongs to the one above it.
 #include <filesystem>
 #include <fstream>
 #include <map>

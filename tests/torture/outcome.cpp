@@ -24,6 +24,8 @@ std::string metrics(const std::string& text) {
     if (record.is_object()) {
       record.erase("images_per_second");
       record.erase("data_wait");
+      record.erase("processes");
+      record.erase("wait");
     }
     out += (record.is_discarded() ? line : record.dump()) + "\n";
   }
