@@ -8,7 +8,6 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "base/hash.h"
 #include "data/dataset_writer.h"
 #include "data/hdf5/file.h"
 #include "data/image_source.h"
@@ -20,6 +19,7 @@
 #include "infer/teach.h"
 #include "infer/texts.h"
 #include "models/pretrained/image_encoder.h"
+#include "tests/hdf5_contents.h"
 #include "tests/models/tiny_clip.h"
 #include "tests/support.h"
 #include "tests/system_calls.h"
@@ -32,28 +32,11 @@ namespace vitral::infer {
 namespace {
 
 using test::Fault;
+using test::hdf5_contents;
 using test::message_of;
 using test::TempDir;
 
 const std::string weights = "tests/golden/run_init.safetensors";  // 16x16 pixels, 4x4 patches, width 16
-
-// What a file says, as text.
-std::string contents(const std::string& path) {
-  const data::H5File file = data::H5File::open(path);
-  std::string out;
-  for (const auto& entry : file.contents()) {
-    out += fmt::format("{} {} {}", entry.name, entry.dtype, entry.shape);
-    if (entry.dtype == "other")
-      for (const auto& text : file.read_strings(entry.name)) out += " " + text;
-    else if (const Tensor values = file.read(entry.name); values.numel() > 0)
-      out += fmt::format(" {:016x}", hash_of({static_cast<const char*>(values.raw()),
-                                              static_cast<std::size_t>(values.bytes())}));
-    out += "\n";
-  }
-  for (const char* name : {"teacher", "teacher_tower", "plain_transform", "model", "transform", "exif"})
-    if (const auto value = file.attribute(name)) out += fmt::format("{} = {}\n", name, *value);
-  return out;
-}
 
 class Faults : public testing::Test {
  protected:
@@ -109,7 +92,7 @@ class Faults : public testing::Test {
     work(output);
     const int calls = counted.count();
     ASSERT_GT(calls, 3);
-    const std::string expected = contents(output);
+    const std::string expected = hdf5_contents(output);
     for (const int error : {ENOSPC, test::lost, test::garbled}) {
       int failed = 0;
       for (int k = 0; k < calls; ++k) {
@@ -121,7 +104,7 @@ class Faults : public testing::Test {
           message = message_of([&] { work(output); });
         }
         if (message == "no error") {
-          EXPECT_EQ(contents(output), expected);
+          EXPECT_EQ(hdf5_contents(output), expected);
           continue;
         }
         ++failed;
@@ -133,7 +116,7 @@ class Faults : public testing::Test {
             << message;
         EXPECT_EQ(std::filesystem::exists(output), static_cast<bool>(prepare));
         work(output);
-        EXPECT_EQ(contents(output), expected);
+        EXPECT_EQ(hdf5_contents(output), expected);
       }
       EXPECT_GT(failed, 0);
     }
@@ -196,7 +179,7 @@ TEST_F(TeachFaults, CompletesWhatWasInterruptedInPlace) {
   const Fault counted("pwrite", 0, -1, "a.h5");
   work(file);
   const int calls = counted.count();
-  const std::string expected = contents(file);
+  const std::string expected = hdf5_contents(file);
   int half = 0;
   for (int k = 0; k < calls; ++k) {
     SCOPED_TRACE(k);
@@ -213,10 +196,10 @@ TEST_F(TeachFaults, CompletesWhatWasInterruptedInPlace) {
                     ": is being changed, or a change of it was interrupted; run that `vitral teach "
                     "--in-place` again, it completes the change");
     } else {
-      EXPECT_EQ(contents(file), contents(folder_ / "images.h5"));
+      EXPECT_EQ(hdf5_contents(file), hdf5_contents(folder_ / "images.h5"));
     }
     work(file);
-    EXPECT_EQ(contents(file), expected);
+    EXPECT_EQ(hdf5_contents(file), expected);
     EXPECT_FALSE(std::filesystem::exists(file + ".change"));
   }
   EXPECT_GT(half, 0);
@@ -238,12 +221,12 @@ TEST_F(TeachFaults, ACompleteJournalIsEnough) {
   TeachOptions first = options();
   first.progress = [&](std::int64_t, std::int64_t) { journal = test::bytes_of_file(file + ".teach"); };
   teach(teacher, first);
-  const std::string expected = contents(file);
+  const std::string expected = hdf5_contents(file);
   EXPECT_EQ(message_of([&] { teach(teacher, options()); }),
             file + ": has /embeddings already; replace them with --force");
   test::put_file(file + ".teach", journal);  // as where the check of the file failed
   EXPECT_EQ(teach(teacher, options()).resumed, count);
-  EXPECT_EQ(contents(file), expected);
+  EXPECT_EQ(hdf5_contents(file), expected);
   EXPECT_FALSE(std::filesystem::exists(file + ".teach"));
   test::put_file(file + ".teach", journal.substr(0, journal.size() - 1));
   EXPECT_EQ(message_of([&] { teach(teacher, options()); }),

@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/hash.h"
-#include "data/hdf5/file.h"
+#include "tests/hdf5_contents.h"
 #include "tests/support.h"
 
 namespace vitral::torture {
@@ -32,23 +32,6 @@ std::string metrics(const std::string& text) {
   return out;
 }
 
-std::string hdf5(const std::string& path) {
-  const data::H5File file = data::H5File::open(path);
-  std::string out;
-  for (const auto& entry : file.contents()) {
-    out += fmt::format("{} {} {}", entry.name, entry.dtype, entry.shape);
-    if (entry.dtype == "other")
-      for (const auto& text : file.read_strings(entry.name)) out += " " + text;
-    else if (const Tensor values = file.read(entry.name); values.numel() > 0)
-      out += fmt::format(" {:016x}", hash_of({static_cast<const char*>(values.raw()),
-                                              static_cast<std::size_t>(values.bytes())}));
-    out += "\n";
-  }
-  for (const char* name : {"teacher", "teacher_tower", "plain_transform", "model", "transform", "exif"})
-    if (const auto value = file.attribute(name)) out += fmt::format("{} = {}\n", name, *value);
-  return out;
-}
-
 std::string checksum(const std::string& bytes) {
   return fmt::format("{} bytes, {:016x}", bytes.size(), hash_of(bytes));
 }
@@ -58,7 +41,7 @@ std::string checksum(const std::string& bytes) {
 std::string contents_of(const std::string& path) {
   const std::string name = fs::path(path).filename();
   try {
-    if (name.ends_with(".h5")) return hdf5(path);
+    if (name.ends_with(".h5")) return test::hdf5_contents(path);
     const std::string bytes = test::bytes_of_file(path);
     if (name == "metrics.jsonl") return metrics(bytes);
     return bytes.size() <= 64 ? bytes : checksum(bytes);
@@ -74,6 +57,15 @@ Outcome outcome_of(const std::string& folder) {
     if (!entry.is_directory() && name.find("events.out.tfevents") == std::string::npos)
       out[name] = contents_of(entry.path());
   }
+  return out;
+}
+
+Outcome end_of_training(const std::string& run) {
+  Outcome out;
+  for (const auto& [name, contents] : outcome_of(run))
+    if (name.find("step-000000030/") != std::string::npos || name.ends_with("metrics.jsonl") ||
+        name.ends_with("latest"))
+      out[name] = contents;
   return out;
 }
 

@@ -13,6 +13,10 @@ Outcome outcome_of(const std::string& folder);
 /// Of one file.
 std::string contents_of(const std::string& path);
 
+/// Of the training of the workshop (30 steps), what does not depend on where it was stopped: its last
+/// checkpoint, and the records.
+Outcome end_of_training(const std::string& run);
+
 /// What differs, a line each, or "".
 std::string difference(const Outcome& expected, const Outcome& there);
 

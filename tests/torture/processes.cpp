@@ -46,16 +46,6 @@ pid_t process_of(pid_t launcher, int rank) {
   return 0;
 }
 
-// Of a run folder what does not depend on where it was stopped.
-Outcome result_of(const std::string& run) {
-  Outcome out;
-  for (const auto& [name, contents] : outcome_of(run))
-    if (name.find("step-000000030/") != std::string::npos || name.ends_with("metrics.jsonl") ||
-        name.ends_with("latest"))
-      out[name] = contents;
-  return out;
-}
-
 class Processes : public Kind {
  public:
   void prepare(const Workshop& shop) override {
@@ -70,13 +60,13 @@ class Processes : public Kind {
       return r.seconds;
     };
     timed(1);
-    expected_ = result_of(folder + "/run");
+    expected_ = end_of_training(folder + "/run");
     if (std::system("command -v mpirun >/dev/null 2>&1") != 0) {
       fmt::print("processes: no mpirun here (openmpi-bin), none are tried\n");
       return;
     }
     seconds_ = timed(2);
-    if (const std::string what = difference(expected_, result_of(folder + "/run")); !what.empty())
+    if (const std::string what = difference(expected_, end_of_training(folder + "/run")); !what.empty())
       throw_error("undisturbed, two processes give another result than one: {}", what);
   }
 
@@ -92,7 +82,7 @@ class Processes : public Kind {
       if (!disturb(c, manner)) return true;
     const Result r = c.run(training(1 + static_cast<int>(c.random.below(2))));
     if (!c.expect(r.status == 0, "the training goes on and ends with 0", r.err)) return true;
-    const std::string difference_there = difference(expected_, result_of(c / "run"));
+    const std::string difference_there = difference(expected_, end_of_training(c / "run"));
     c.expect(difference_there.empty(), "the result of an undisturbed training", difference_there);
     return true;
   }

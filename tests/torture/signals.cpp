@@ -61,15 +61,8 @@ std::vector<Work> all_work() {
           {"pack", {"photos"}, {"pack", "photos", "-o", "p.h5", "--size", "200", "--force"}, {}, "p.h5", ""}};
 }
 
-// Of a run folder what does not depend on where it was stopped: the last checkpoint and the records.
 Outcome result_of(const std::string& path) {
-  if (!fs::is_directory(path)) return {{"", contents_of(path)}};
-  Outcome out;
-  for (const auto& [name, contents] : outcome_of(path))
-    if (name.find("step-000000030/") != std::string::npos || name.ends_with("metrics.jsonl") ||
-        name.ends_with("latest"))
-      out[name] = contents;
-  return out;
+  return fs::is_directory(path) ? end_of_training(path) : Outcome{{"", contents_of(path)}};
 }
 
 class Signals : public Kind {
