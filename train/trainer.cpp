@@ -79,6 +79,10 @@ class Run {
   std::string device_note_;
   Device device_;
   std::unique_ptr<models::Objective> objective_;
+  // Both before a loader's threads start: opening a file forks, and the allocator of a sanitizer, unlike the
+  // C library's, does not go with a fork while a thread is in it.
+  data::Dataset data_;
+  std::optional<data::Dataset> val_data_;
   data::Loader loader_;
   std::optional<data::Loader> val_loader_;
   std::optional<Teacher> teacher_;
@@ -100,12 +104,13 @@ Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profil
       profile_(profile),
       device_(choose_device(config.train, device_note_)),
       objective_(make_objective(config)),
-      loader_(open_training_data(config.data.train, config, *objective_),
-              loader_options(config, *objective_, device_, true, group)),
+      data_(open_training_data(config.data.train, config, *objective_)),
+      val_data_(config.data.val.empty()
+                    ? std::nullopt
+                    : std::optional(open_training_data(config.data.val, config, *objective_))),
+      loader_(data_, loader_options(config, *objective_, device_, true, group)),
       batches_(loader_.batches_per_epoch()) {
-  if (!config.data.val.empty())
-    val_loader_.emplace(open_training_data(config.data.val, config, *objective_),
-                        loader_options(config, *objective_, device_, false, group));
+  if (val_data_) val_loader_.emplace(*val_data_, loader_options(config, *objective_, device_, false, group));
   if (!group_.is_one()) require_same_run();
   if (!config.teacher.weights.empty()) teacher_.emplace(config.teacher, objective_->target_width(), device_);
   step_.emplace(*objective_, config_.train, device_, group_);
