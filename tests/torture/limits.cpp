@@ -68,6 +68,12 @@ class Limits : public Kind {
       if (r.status != 0) throw_error("undisturbed, {} ends with {}: {}", work.name, r.status, r.err);
       expected_[work.name] = result_of(work, folder, r);
     }
+    // The libraries of a build with CUDA want 850 MB, and crash with less.
+    const auto starts = [&] {
+      const Command version{.arguments = {"--version"}, .limits = {{RLIMIT_AS, least_memory_}}};
+      return Program(shop.tools, shop.folder, version).wait().status == 0;
+    };
+    while (static_cast<double>(least_memory_) < most_memory && !starts()) least_memory_ += rlim_t{10} << 20;
     if (::geteuid() != 0) {
       fmt::print("limits: not root: threads, rights and full disks are left out\n");
       return;
@@ -106,7 +112,8 @@ class Limits : public Kind {
         limited.limits = {{RLIMIT_NOFILE, 6 + c.random.below(25)}};
         break;
       case 1:
-        limited.limits = {{RLIMIT_AS, logarithmic(200e6, 3e9) / 4096 * 4096}};
+        limited.limits = {
+            {RLIMIT_AS, logarithmic(static_cast<double>(least_memory_), most_memory) / 4096 * 4096}};
         break;
       case 2:
         limited.limits = {{RLIMIT_FSIZE, logarithmic(512, 1e6) / 512 * 512}};
@@ -189,6 +196,8 @@ class Limits : public Kind {
 
   std::vector<Work> work_ = all_work();
   std::map<std::string, Outcome> expected_;
+  static constexpr double most_memory = 3e9;
+  rlim_t least_memory_ = rlim_t{200} << 20;  // with which the program starts
   bool other_user_ = false, mounts_ = false;
 };
 
