@@ -67,7 +67,8 @@ void run(const Arguments& a) {
     train::TrainStep step(*objective, config.train, cpu, group);
     const data::Inputs inputs = share(config, group);
     const std::int64_t rows = inputs.images.dim(0), mine = slices / group.size();
-    train::StepPart part{.planned = config.train.batch_size};
+    train::StepPart part;
+    part.planned = config.train.batch_size;
     for (std::int64_t k = 1; k <= mine; ++k) part.slice_ends.push_back(rows * k / mine);
     std::vector<double> seconds, waits;
     for (int i = 0; i < a.warmup + a.steps; ++i) {

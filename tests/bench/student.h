@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/random.h"
+#include "tensor/tensor.h"
 #include "train/config.h"
 
 namespace vitral::bench {
