@@ -58,6 +58,7 @@ void embed_images(Arguments& a) {
 }
 
 void embed_texts(const Arguments& a) {
+  require_one_process("--text: texts are embedded");
   VITRAL_CHECK(a.encoder.weights.empty() && a.images.empty(),
                "{}: texts are embedded by CLIP alone; leave out WEIGHTS and IMAGES, or --text",
                a.encoder.weights);

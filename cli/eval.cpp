@@ -99,8 +99,7 @@ infer::TextTask task_of(const Arguments& a, const data::ImageSource& source) {
 }
 
 void measure_on_texts(const Arguments& a) {
-  VITRAL_CHECK(processes().is_one(),
-               "--zero-shot and --retrieval are measured by one process; leave out --processes");
+  require_one_process("--zero-shot and --retrieval are measured");
   const data::ImageSource source = data::ImageSource::open(a.inputs, a.exif.value(), a.dataset.names);
   report_left_out(source.left_out());
   const models::Encoder student = a.encoder.load();

@@ -41,6 +41,7 @@ void print(const Arguments& a, const infer::TeachSummary& s, std::int64_t width)
 }
 
 void run_from(Arguments& a) {
+  require_one_process("--from: embeddings are copied");
   a.from.file = a.teach.file;
   a.from.names = a.dataset.names;
   a.from.dtype = a.dtype == "float16" ? DType::float16 : DType::float32;

@@ -76,6 +76,8 @@ class Told {
     for (std::size_t end; (end = rest_.find('\n')) != std::string::npos; rest_.erase(0, end + 1))
       line(rest_.substr(0, end + 1));
   }
+  /// Whether it has said why the job ended.
+  bool said() const { return said_; }
   void finish() {
     if (!rest_.empty()) print(rest_);
     if (!box_.empty()) print(box_);
@@ -110,6 +112,7 @@ class Told {
   }
 
   void tell() {
+    said_ = true;
     static const std::regex killed(
         R"(mpirun noticed that process rank (\d+) with PID \d+ on node (\S+) exited on signal (\d+))");
     static const std::regex ended(R"(Process name: \[\[\d+,\d+\],(\d+)\]\s*Exit code:\s*(\d+))");
@@ -126,7 +129,7 @@ class Told {
   }
 
   std::string rest_, box_;
-  bool in_box_ = false;
+  bool in_box_ = false, said_ = false;
 };
 
 std::vector<std::string> launcher(int count) {
@@ -174,6 +177,10 @@ std::string binding_problem(int threads) {
 
 Group* open_group() { return opened && !opened->is_one() ? opened.get() : nullptr; }
 
+void require_one_process(const std::string& what) {
+  VITRAL_CHECK(processes().is_one(), "{} by one process; leave out --processes", what);
+}
+
 int start_processes(int count, const std::vector<std::string>& arguments) {
   VITRAL_CHECK(count >= 1, "--processes: {} must be at least 1", count);
   VITRAL_CHECK(!std::getenv("OMPI_COMM_WORLD_SIZE"),
@@ -206,8 +213,8 @@ int start_processes(int count, const std::vector<std::string>& arguments) {
     ::_exit(2);
   }
   ::close(errors[1]);
-  std::thread reader([from = errors[0]] {
-    Told told;
+  Told told;
+  std::thread reader([&told, from = errors[0]] {
     std::array<char, 4096> buffer;
     for (ssize_t n; (n = ::read(from, buffer.data(), buffer.size())) > 0 || (n < 0 && errno == EINTR);)
       if (n > 0) told.add({buffer.data(), static_cast<std::size_t>(n)});
@@ -221,7 +228,12 @@ int start_processes(int count, const std::vector<std::string>& arguments) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   reader.join();
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  const int result = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  if (result > 128 && !told.said())  // of SIGUSR1, which it hands on, mpirun says nothing
+    std::fprintf(stderr,
+                 "vitral: one of the processes was ended by %s; all end, continue with --resume auto\n",
+                 signal_name(result - 128).c_str());
+  return result;
 }
 
 }  // namespace vitral

@@ -17,6 +17,10 @@ std::string binding_problem(int threads);
 /// The group where one of several is open; for the end of a process that fails.
 Group* open_group();
 
+/// UsageError where one of several comes to work that they do not share. what: "--from: embeddings are
+/// copied".
+void require_one_process(const std::string& what);
+
 /// Starts this program with these arguments as so many processes on this machine, each with its share
 /// of the cores, waits, and returns the exit status of the job. A signal that asks to stop goes to all of
 /// them. One line on stderr where one of them died. UsageError: no launcher is installed, or these are such

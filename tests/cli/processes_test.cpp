@@ -245,6 +245,15 @@ TEST_F(Processes, AnErrorIsOneLine) {
 }
 
 // What one alone does, the run folder, fails.
+TEST_F(Processes, WhatIsNotSharedIsRefused) {
+  const SmallRun data;
+  expect_failure(run({"teach", data.train(), "--from", data.train(), "--processes=2"}), 2,
+                 "process 0 of 2: --from: embeddings are copied by one process; leave out --processes");
+  expect_failure(
+      run({"embed", "--text", "a cat", "--clip", data / "clip", "-o", data / "e.h5", "--processes=2"}), 2,
+      "process 0 of 2: --text: texts are embedded by one process; leave out --processes");
+}
+
 TEST_F(Processes, AFolderThatCannotBeWrittenEndsAll) {
   const SmallRun data;
   std::ofstream(data / "file") << "in the way";
