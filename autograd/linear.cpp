@@ -43,6 +43,12 @@ Variable matmul(const Variable& a, const Variable& b, bool transpose_b) {
                      });
 }
 
+Variable mix_tokens(const Variable& x, const Variable& weights) {
+  VITRAL_CHECK(x.rank() == 3 && weights.rank() == 2 && weights.dim(1) == x.dim(1),
+               "mix_tokens: weights {} must be [R, N] with N tokens of x {}", weights.shape(), x.shape());
+  return permute(matmul(permute(x, {0, 2, 1}), weights, true), {0, 2, 1});
+}
+
 namespace {
 
 // A linear layer on x as rows [R,I], its parameters float32 perhaps beside a bfloat16 x.

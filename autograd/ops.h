@@ -49,6 +49,8 @@ Variable mean(const Variable& x, int axis);
 // --- products ---
 /// a [...,M,K], b [...,K,N] or [K,N]  ->  [...,M,N]. transpose_b: b is [...,N,K].
 Variable matmul(const Variable& a, const Variable& b, bool transpose_b = false);
+/// Weighted sums of tokens, y_r = sum_n weights_rn x_n:  x [B,N,W], weights [R,N]  ->  [B,R,W].
+Variable mix_tokens(const Variable& x, const Variable& weights);
 /// y = x weight^T + bias;  x [...,I], weight [O,I], bias [O] or undefined  ->  [...,O].
 Variable linear(const Variable& x, const Weight& weight, const Weight& bias);
 

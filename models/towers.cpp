@@ -1,5 +1,8 @@
 #include "models/towers.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/error.h"
 
 namespace vitral::models {
@@ -12,12 +15,48 @@ void check_block(const nn::BlockConfig& c, int layers, int embedding, std::strin
   VITRAL_CHECK(c.width % c.heads == 0, "{} tower: heads {} must divide width {}", tower, c.heads, c.width);
 }
 
+// The matrix [to^2,from^2] of on_grid().
+Tensor bilinear_weights(int from, int to) {
+  struct Place {
+    int low = 0, high = 0;
+    double share = 0;  // of `high`
+  };
+  const auto place = [&](int i) {
+    const double at = std::clamp((i + 0.5) * from / to - 0.5, 0.0, from - 1.0);
+    const int low = static_cast<int>(at);
+    return Place{low, std::min(low + 1, from - 1), at - low};
+  };
+  Tensor m = Tensor::zeros({std::int64_t{to} * to, std::int64_t{from} * from});
+  float* row = m.data<float>();
+  for (int i = 0; i < to; ++i)
+    for (int j = 0; j < to; ++j, row += from * from) {
+      const Place y = place(i), x = place(j);
+      row[y.low * from + x.low] += static_cast<float>((1 - y.share) * (1 - x.share));
+      row[y.low * from + x.high] += static_cast<float>((1 - y.share) * x.share);
+      row[y.high * from + x.low] += static_cast<float>(y.share * (1 - x.share));
+      row[y.high * from + x.high] += static_cast<float>(y.share * x.share);
+    }
+  return m;
+}
+
 }  // namespace
+
+Variable on_grid(const Variable& tokens, int grid) {
+  const auto own = static_cast<int>(std::lround(std::sqrt(static_cast<double>(tokens.dim(1)))));
+  VITRAL_CHECK(tokens.rank() == 3 && std::int64_t{own} * own == tokens.dim(1) && grid >= 1,
+               "on_grid: tokens {} must be [B, g g, E], the grid {} at least 1", tokens.shape(), grid);
+  if (grid == own) return tokens;
+  return mix_tokens(tokens, Variable(bilinear_weights(own, grid).cast(tokens.dtype()).to(tokens.device())));
+}
 
 ImageTower::ImageTower(const ImageTowerConfig& c, std::string_view tower) : config_(c) {
   VITRAL_CHECK(c.image_size > 0 && c.patch_size > 0 && c.image_size % c.patch_size == 0,
                "{} tower: patch_size {} must divide image_size {}", tower, c.patch_size, c.image_size);
   check_block(c.block, c.layers, c.embedding, tower);
+}
+
+Variable ImageTower::dense(const Variable& /*images*/, DenseTokens /*way*/) const {
+  throw_error<UsageError>("this tower has no dense tokens; take a CLIP");
 }
 
 void ImageTower::check_images(const Variable& images, std::string_view tower) const {

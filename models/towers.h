@@ -24,6 +24,20 @@ struct ImageTowerConfig {
   int tokens() const { return grid() * grid(); }  // N
 };
 
+/// How patch tokens come into the space of the embeddings, for which they were not trained. The last two put
+/// something else in the place of the last block, whose residual connection and MLP serve the class token.
+enum class DenseTokens : std::uint8_t {
+  vanilla,  // as the tower has them
+  value,    // out_proj(v) of the last attention, each token for itself (MaskCLIP, arXiv 2112.01071)
+  /// out_proj(A v) with A = softmax_j(k_i . k_j / sqrt(d) + w_ij) over patch tokens alone, where w_ij =
+  /// exp(-|place_i - place_j|^2 / (2 5^2)), places being those on the grid (NACLIP, arXiv 2404.08181)
+  naclip
+};
+
+/// Dense tokens [B,g g,E] on another grid, [B,grid grid,E]: bilinear between the middles of cells, without
+/// antialiasing, the border's values beyond them.
+Variable on_grid(const Variable& tokens, int grid);
+
 class ImageTower : public nn::Module {
  public:
   struct Output {
@@ -34,6 +48,11 @@ class ImageTower : public nn::Module {
   /// length. `attention`: the weights on each patch of the token that becomes the embedding, in the last
   /// attention that it takes part in, averaged over heads.
   virtual Output forward(const Variable& images, bool attention = false) const = 0;
+  /// Whether it has dense().
+  virtual bool has_dense() const { return false; }
+  /// The patches in the space of the embeddings [B,N,E], row-major over the grid, not of unit length.
+  /// UsageError: the family has none.
+  virtual Variable dense(const Variable& images, DenseTokens way) const;
   const ImageTowerConfig& config() const { return config_; }
 
  protected:

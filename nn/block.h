@@ -73,6 +73,15 @@ class Transformer : public Module {
     return s.sum();
   }
 
+  /// For those who replace the last block: what it gets of x [B,N,W], and the block.
+  Variable before_last(const Variable& x) const {
+    ResidualStream s(x);
+    for (const ResidualBlock* block : blocks_)
+      if (block != blocks_.back()) (*block)(s);
+    return s.sum();
+  }
+  const ResidualBlock& last() const { return *blocks_.back(); }
+
  private:
   std::vector<ResidualBlock*> blocks_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/composed.h"
 #include "models/clip/names.h"
 #include "models/hugging_face.h"
 
@@ -10,6 +11,22 @@ namespace vitral::models {
 namespace {
 constexpr std::string_view tower_name = "CLIP image";
 constexpr int max_side = 1 << 14;
+
+// NACLIP's w [N,N], a Gaussian of the distance between two places on the grid.
+Variable window(int grid, const Variable& like) {
+  constexpr double std = 5;
+  const std::int64_t n = std::int64_t{grid} * grid;
+  Tensor w({n, n});
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::int64_t j = 0; j < n; ++j) {
+      const auto down = static_cast<double>(i / grid - j / grid),
+                 right = static_cast<double>(i % grid - j % grid);
+      w.data<float>()[i * n + j] =
+          static_cast<float>(std::exp(-(down * down + right * right) / (2 * std * std)));
+    }
+  return Variable(w.cast(like.dtype()).to(like.device()));
+}
+
 }  // namespace
 
 ImageTowerConfig clip_image_config() {
@@ -38,18 +55,37 @@ ClipImageTower::ClipImageTower(const ImageTowerConfig& c, Random random)
       proj_(parameter(
           "proj", nn::normal({c.block.width, c.embedding}, 1 / std::sqrt(double(c.block.width)), random))) {}
 
-ImageTower::Output ClipImageTower::forward(const Variable& images, bool attention) const {
+Variable ClipImageTower::tokens_of(const Variable& images) const {
   check_images(images, tower_name);
-  const std::int64_t b = images.dim(0), w = config().block.width, n = config().tokens();
-  const Variable zeros(Tensor::zeros({b, 1, w}, images.dtype(), images.device()));
+  const Variable zeros(
+      Tensor::zeros({images.dim(0), 1, config().block.width}, images.dtype(), images.device()));
   const Variable tokens = concat({add(zeros, class_embedding_), conv1_(images)}, 1);
+  return ln_pre_.add(tokens, positional_embedding_).norm;
+}
+
+ImageTower::Output ClipImageTower::forward(const Variable& images, bool attention) const {
+  const std::int64_t b = images.dim(0), w = config().block.width, n = config().tokens();
   Variable weights;
-  const Variable x =
-      transformer_(ln_pre_.add(tokens, positional_embedding_).norm, {}, attention ? &weights : nullptr);
+  const Variable x = transformer_(tokens_of(images), {}, attention ? &weights : nullptr);
   Output out;
   out.embedding = matmul(ln_post_(reshape(slice(x, 1, 0, 1), {b, w})), proj_);
   if (attention) out.attention = reshape(slice(slice(weights, 1, 0, 1), 2, 1, 1 + n), {b, n});
   return out;
+}
+
+Variable ClipImageTower::dense(const Variable& images, DenseTokens way) const {
+  const auto project = [&](const Variable& tokens) { return matmul(ln_post_(tokens), proj_); };
+  const auto patches_of = [&](const Variable& tokens) { return slice(tokens, 1, 1, 1 + config().tokens()); };
+  const Variable x = tokens_of(images);
+  if (way == DenseTokens::vanilla) return project(patches_of(transformer_(x)));
+  const nn::ResidualBlock& last = transformer_.last();
+  const std::int64_t w = config().block.width;
+  const Variable qkv = linear(last.ln_1(patches_of(transformer_.before_last(x))), last.attn.in_proj_weight,
+                              last.attn.in_proj_bias);
+  const Variable k = slice(qkv, 2, w, 2 * w), v = slice(qkv, 2, 2 * w, 3 * w);
+  if (way == DenseTokens::value) return project(last.attn.out_proj(v));
+  return project(last.attn.out_proj(
+      composed::attention(concat({k, k, v}, 2), config().block.heads, window(config().grid(), k))));
 }
 
 std::unique_ptr<ImageTower> load_clip_image(const data::NamedTensors& tensors, const Metadata& config,

@@ -4,6 +4,8 @@
 //   images [B,3,S,S] -> conv1 [B,N,W]; class_embedding before them [B,1+N,W]; + positional_embedding; ln_pre;
 //   transformer; ln_post of the class token; times proj [W,E] -> [B,E]
 //
+// Its dense tokens are patch tokens that go through ln_post and proj (DenseTokens of models/towers.h).
+//
 // Parameters have OpenAI's names without "visual.".
 #pragma once
 #include <memory>
@@ -22,9 +24,12 @@ class ClipImageTower : public ImageTower {
   /// Fresh weights, a pure function of the seed.
   explicit ClipImageTower(const ImageTowerConfig& config, std::uint64_t seed = 0);
   Output forward(const Variable& images, bool attention = false) const override;
+  bool has_dense() const override { return true; }
+  Variable dense(const Variable& images, DenseTokens way) const override;
 
  private:
   ClipImageTower(const ImageTowerConfig& config, Random random);
+  Variable tokens_of(const Variable& images) const;  // [B,1+N,W], as the transformer gets them
 
   nn::PatchEmbedding& conv1_;
   nn::Parameter& class_embedding_;       // [W]

@@ -78,4 +78,21 @@ Tensor ImageEncoder::attention(const Tensor& images, std::int64_t batch) const {
   return out;
 }
 
+Tensor ImageEncoder::dense(const Tensor& images, DenseTokens way, int grid, std::int64_t batch) const {
+  require_dense();
+  Tensor out({images.dim(0), std::int64_t{grid} * grid, config().embedding});
+  in_pieces(images.dim(0), batch, path_, out, [&](std::int64_t begin, std::int64_t end) {
+    const Tensor pixels = images.rows(begin, end);
+    return on_grid(tower_->dense(normalize_pixels(pixels, device_, preprocessing_.statistics), way), grid);
+  });
+  return out;
+}
+
+void ImageEncoder::require_dense() const {
+  VITRAL_CHECK(tower_->has_dense(),
+               "{}: {} has no dense tokens (of its patches, in the space of its embeddings); "
+               "take a CLIP",
+               path_, family_);
+}
+
 }  // namespace vitral::models

@@ -100,6 +100,15 @@ std::vector<OpRow> op_table() {
                         return sub(mul(x[0], constant_like(x[0], {1}, 1.5)), constant_like(x[0], {1}, 0.25));
                       }});
 
+  rows.push_back({.name = "mix_tokens",
+                  .shapes = {{2, 4, 3}, {5, 4}},
+                  .f = [](const Inputs& x) { return mix_tokens(x[0], x[1]); },
+                  .reference =
+                      [](const Inputs& x) {
+                        const Variable each = mul(reshape(x[0], {2, 1, 4, 3}), reshape(x[1], {1, 5, 4, 1}));
+                        return sum(each, 2);
+                      }});
+
   rows.push_back({.name = "reshape", .shapes = {{2, 6}}, .f = [](const Inputs& x) {
                     return reshape(x[0], {3, -1});
                   }});

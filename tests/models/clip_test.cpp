@@ -147,6 +147,20 @@ TEST_P(ClipGolden, BothActivations) {
     EXPECT_LE(relative_error(text->forward(file.read("/tokens")).value(),
                              file.read("/" + activation + "/text_embedding")),
               tolerance());
+    for (const auto& [name, way] : {std::pair{"vanilla", DenseTokens::vanilla},
+                                    {"value", DenseTokens::value},
+                                    {"naclip", DenseTokens::naclip}})
+      EXPECT_LE(relative_error(image->dense(Variable(file.read("/image").to(device())), way).value(),
+                               file.read("/" + activation + "/dense/" + name)),
+                tolerance())
+          << name;
+    const Variable dense(file.read("/" + activation + "/dense/naclip").to(device()));
+    for (const int grid : {3, 4, 6})
+      EXPECT_LE(relative_error(on_grid(dense, grid).value(),
+                               file.read("/" + activation + "/dense/naclip" +
+                                         (grid == 4 ? "" : fmt::format("_{}", grid)))),
+                tolerance())
+          << grid;
   }
 }
 

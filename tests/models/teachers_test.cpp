@@ -1,6 +1,7 @@
 // SigLIP's, SigLIP 2's and DINOv2's towers against transformers (tests/reference/make_teachers.py).
 #include "models/dinov2/image_tower.h"
 #include "models/pretrained/checkpoint.h"
+#include "models/pretrained/image_encoder.h"
 #include "models/siglip/image_tower.h"
 #include "models/siglip/text_tower.h"
 #include "tests/golden.h"
@@ -109,6 +110,14 @@ TEST(Siglip, WhatDoesNotFitIsNamed) {
   tokens.data<std::int64_t>()[3] = 60;
   EXPECT_EQ(message_of([&] { text->forward(tokens); }),
             "SigLIP text tower: token 60 is not in the vocabulary of 60");
+}
+
+TEST(Siglip, HasNoDenseTokens) {
+  const auto encoder = ImageEncoder::load("tests/golden/siglip");
+  EXPECT_EQ(
+      message_of([&] { encoder.require_dense(); }),
+      "tests/golden/siglip: SigLIP has no dense tokens (of its patches, in the space of its embeddings); "
+      "take a CLIP");
 }
 
 TEST(Dinov2, WhatDoesNotFitIsNamed) {

@@ -3,8 +3,9 @@
 Usage: make_clip.py OUTPUT_FOLDER        (tests/golden for the file of this repository)
 
 Groups and names: state/ weights (the image tower's with "visual."); image, tokens; for each activation quick_gelu and
-gelu: image_embedding, attention (the image tower's last block, averaged over heads), text_embedding. Attributes image_heads,
-text_heads. Weights are random and far from a fresh model's. Computed in float64 and stored as float32.
+gelu: image_embedding, attention (the image tower's last block, averaged over heads), text_embedding, and in dense the image
+tower's patches in the space of embeddings: vanilla, value (MaskCLIP), naclip, naclip_3 and naclip_6 (on grids of that many
+places a side). Attributes image_heads, text_heads. Weights are random and far from a fresh model's. Computed in float64 and stored as float32.
 """
 import argparse
 import pathlib
@@ -56,11 +57,34 @@ class Visual(nn.Module):
         self.transformer = Transformer(width, heads, layers)
         self.proj = nn.Parameter(torch.empty(width, EMBEDDING))
 
-    def forward(self, images, activation):
+    def tokens(self, images):
         x = self.conv1(images).flatten(2).transpose(1, 2)
         x = torch.cat([self.class_embedding.expand(len(x), 1, -1), x], 1) + self.positional_embedding
-        x, weights = self.transformer(self.ln_pre(x), activation)
+        return self.ln_pre(x)
+
+    def forward(self, images, activation):
+        x, weights = self.transformer(self.tokens(images), activation)
         return self.ln_post(x[:, 0]) @ self.proj, weights
+
+    def dense(self, images, activation):
+        out = {"vanilla": self.ln_post(self.transformer(self.tokens(images), activation)[0][:, 1:]) @ self.proj}
+        x, last = self.tokens(images), self.transformer.resblocks[-1]
+        for block in self.transformer.resblocks[:-1]:
+            x, _ = block(x, activation, None)
+        _, k, v = (last.ln_1(x[:, 1:]) @ last.attn.in_proj_weight.T + last.attn.in_proj_bias).chunk(3, -1)
+        out["value"] = self.ln_post(last.attn.out_proj(v)) @ self.proj
+        n, (batch, _, width) = round(x.shape[1] ** 0.5), v.shape
+        place = torch.stack(torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij"), -1).reshape(-1, 2)
+        near = torch.exp(-((place[:, None] - place[None]).double() ** 2).sum(-1) / (2 * 5 ** 2))
+        k, v = (y.reshape(batch, n * n, last.attn.num_heads, -1).transpose(1, 2) for y in (k, v))
+        scores = k @ k.transpose(2, 3) / k.shape[-1] ** 0.5 + near
+        mixed = (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, n * n, width)
+        out["naclip"] = self.ln_post(last.attn.out_proj(mixed)) @ self.proj
+        for side in (3, 6):
+            grid = out["naclip"].transpose(1, 2).reshape(batch, -1, n, n)
+            grid = functional.interpolate(grid, (side, side), mode="bilinear", align_corners=False)
+            out[f"naclip_{side}"] = grid.flatten(2).transpose(1, 2)
+        return out
 
 
 class Clip(nn.Module):
@@ -119,6 +143,8 @@ def main():
             embedding, attention = model.visual(images.double(), activation)
             file[f"{name}/image_embedding"] = embedding.numpy().astype(np.float32)
             file[f"{name}/attention"] = attention.numpy().astype(np.float32)
+            for way, tokens_of_patches in model.visual.dense(images.double(), activation).items():
+                file[f"{name}/dense/{way}"] = tokens_of_patches.numpy().astype(np.float32)
             file[f"{name}/text_embedding"] = model.encode_text(tokens, activation).numpy().astype(np.float32)
 
 
