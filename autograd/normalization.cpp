@@ -1,4 +1,5 @@
 #include "autograd/ops.h"
+#include "tensor/ops/binary.h"
 #include "tensor/ops/l2_normalize.h"
 #include "tensor/ops/layer_norm.h"
 #include "tensor/ops/reduce.h"
@@ -115,6 +116,24 @@ Variable softmax(const Variable& x) {
     kernel::softmax_backward(dx, dy, y);
     gradients.add(0, std::move(dx));
   });
+}
+
+Variable logsumexp(const Variable& x) {
+  check_input("logsumexp", x);
+  VITRAL_CHECK(x.rank() >= 1 && x.dim(-1) > 0, "logsumexp: x {} must have at least 1 dimension, not empty",
+               x.shape());
+  const Tensor rows = x.value().reshape({-1, x.dim(-1)});
+  Tensor y({rows.dim(0), 1}, x.dtype(), x.device());
+  kernel::logsumexp(y, rows);
+  return make_result("logsumexp", y.reshape(x.rank() == 1 ? Shape{1} : x.shape().without(x.rank() - 1)), {x},
+                     [kx = Saved(x)](const Tensor& dy, Gradients& gradients) {
+                       const Tensor vx = kx.get();
+                       Tensor p(vx.shape(), vx.dtype(), vx.device());
+                       kernel::softmax(p, vx);
+                       Tensor dx(vx.shape(), vx.dtype(), vx.device());
+                       kernel::binary(dx, p, dy.reshape(vx.shape().with(vx.rank() - 1, 1)), BinaryOp::mul);
+                       gradients.add(0, std::move(dx));
+                     });
 }
 
 }  // namespace vitral

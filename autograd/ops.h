@@ -74,6 +74,8 @@ SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variab
 Variable l2_normalize(const Variable& x);
 /// Softmax over the last dimension.
 Variable softmax(const Variable& x);
+/// log sum exp(x) over the last dimension, which must not be empty: x [...,W] -> [...].
+Variable logsumexp(const Variable& x);
 
 // --- attention (tensor/ops/attention.h): qkv [B,N,3 H D]  ->  [B,N,H D] ---
 Variable attention(const Variable& qkv, std::int64_t heads);

@@ -60,6 +60,9 @@ class Objective {
   virtual std::vector<Term> terms(const data::Inputs& inputs, DType dtype,
                                   const nn::ForwardContext& context) const = 0;
 
+  /// Whether the value of each term is recorded on its own, beside the loss.
+  virtual bool records_terms() const { return true; }
+
   /// The names of what validation reports, means over images; the first is the loss, which the schedule and
   /// the choice of the best checkpoint go by.
   virtual std::vector<std::string> measures() const = 0;

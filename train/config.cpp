@@ -25,22 +25,9 @@ std::string shown(std::string_view text) { return vitral::shown(text, 200); }
 
 constexpr std::size_t largest_file = 1 << 20;  // bytes: more is a mistaken argument, not a configuration
 
-const Key* find_key(const std::string& name) {
-  const auto& table = key_table();
-  const auto it = std::find_if(table.begin(), table.end(), [&](const Key& key) { return key.name == name; });
-  return it == table.end() ? nullptr : &*it;
-}
-
 std::string join(const std::string& section, const std::string& key) {
   return section.empty() ? key : section + "." + key;
 }
-
-std::string parent(const std::string& name) {
-  const std::size_t dot = name.rfind('.');
-  return dot == std::string::npos ? "" : name.substr(0, dot);
-}
-
-std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
 
 /// The keys and sections directly in a section ("" is the whole file), in the order of the table.
 std::vector<std::string> children(const std::string& section) {
@@ -131,7 +118,7 @@ class Loader {
   const Origin* find_origin(std::string name) const;
   /// Of two keys that do not fit, an override is named before the file, and a key before a default.
   int blame(const std::string& name) const;
-  void check_scheduler_keys() const;
+  void check_owned_keys() const;
   void check_file(const std::string& name, const std::string& file, bool folder_too) const;
 
   Config config_;
@@ -192,10 +179,11 @@ void Loader::read_file(const std::string& path) {
   set_section("", document, {path, ""}, {path, ""});
 }
 
-/// Back to the defaults of a section that a map replaces; data.augment as a map starts from no operation.
+/// Back to the defaults of a section that a map replaces; a map of operations or of terms starts from none.
 void Loader::reset(const std::string& section) {
   Config defaults;
   if (section == "data.augment") defaults.data.augment = {};
+  if (section == "train.objective") defaults.train.objective.clear();
   for (const Key& key : key_table())
     if (key.name.starts_with(section + ".")) key.copy(defaults, config_);
 }
@@ -262,16 +250,18 @@ void Loader::apply_override(const std::string& text) {
   } catch (const YAML::Exception& e) {
     fail(at, name, "not valid YAML: " + shown(e.msg));
   }
-  const std::string old_scheduler = config_.train.scheduler.name;
+  const Config before = config_;
   set(name, node, at, at);
-  if (name == "train.scheduler.name" && config_.train.scheduler.name != old_scheduler) {
-    // Another schedule on the command line replaces the one of the file, whose keys do not belong to it.
-    for (const Key& key : key_table()) {
-      const auto origin = origins_.find(key.name);
-      if (key.schedulers.empty() || origin == origins_.end() || origin->second.is_override()) continue;
-      key.copy(Config{}, config_);
-      origins_.erase(origin);
-    }
+  if (last_part(name) != "name" || find_key(name)->write(before) == find_key(name)->write(config_)) return;
+  // Another optimiser or schedule on the command line replaces that of the file, whose keys do not belong to
+  // it.
+  for (const Key& key : key_table()) {
+    const auto origin = origins_.find(key.name);
+    if (key.owners.empty() || parent(key.name) != parent(name) || origin == origins_.end() ||
+        origin->second.is_override())
+      continue;
+    key.copy(Config{}, config_);
+    origins_.erase(origin);
   }
 }
 
@@ -288,21 +278,17 @@ int Loader::blame(const std::string& name) const {
   return 1 + (origins_.contains(name) ? 1 : 0) + (origin->is_override() ? 2 : 0);
 }
 
-void Loader::check_scheduler_keys() const {
-  const std::string& scheduler = config_.train.scheduler.name;
-  const auto belongs = [&](const Key& key) {
-    return key.schedulers.empty() ||
-           std::find(key.schedulers.begin(), key.schedulers.end(), scheduler) != key.schedulers.end();
-  };
-  std::vector<std::string> valid;
-  for (const Key& key : key_table()) {
-    if (key.name.starts_with("train.scheduler.") && belongs(key)) valid.push_back(last_part(key.name));
-  }
+void Loader::check_owned_keys() const {
   for (const auto& [name, origin] : origins_) {
     const Key* key = find_key(name);
-    if (key && !belongs(*key))
-      fail(origin, name,
-           fmt::format("is no key of scheduler {}; valid keys: {}", scheduler, fmt::join(valid, ", ")));
+    if (!key || belongs(*key, config_)) continue;
+    const std::string section = parent(name);
+    std::vector<std::string> valid;
+    for (const Key& other : key_table())
+      if (parent(other.name) == section && belongs(other, config_)) valid.push_back(last_part(other.name));
+    fail(origin, name,
+         fmt::format("is no key of {} {}; valid keys: {}", last_part(section),
+                     find_key(section + ".name")->write(config_), fmt::join(valid, ", ")));
   }
 }
 
@@ -324,7 +310,7 @@ void Loader::check_file(const std::string& name, const std::string& file, bool f
 }
 
 Config Loader::finish(CheckFiles check) && {
-  check_scheduler_keys();
+  check_owned_keys();
   if (const auto conflict = find_conflict(config_)) {
     const bool other = blame(conflict->other_key) > blame(conflict->key);
     const std::string& key = other ? conflict->other_key : conflict->key;
@@ -337,6 +323,7 @@ Config Loader::finish(CheckFiles check) && {
     for (const auto& file : config_.data.train) check_file("data.train", file, false);
     for (const auto& file : config_.data.val) check_file("data.val", file, false);
     if (!config_.teacher.weights.empty()) check_file("teacher.weights", config_.teacher.weights, true);
+    if (!config_.train.texts.empty()) check_file("train.texts", config_.train.texts, false);
     if (check == CheckFiles::all && !config_.model.init_from.empty())
       check_file("model.init_from", config_.model.init_from, true);
   }

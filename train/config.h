@@ -7,6 +7,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,12 +39,14 @@ struct DataConfig {
   bool operator==(const DataConfig&) const = default;
 };
 
+/// One flat struct for all optimisers; only the keys of the named one can be set and are written.
 struct OptimizerConfig {
-  std::string name = "adamw";  // adamw
-  double lr = 1e-3;            // the peak, where the schedule has one
-  double weight_decay = 0.01;  // decoupled
-  std::array<double, 2> betas{0.9, 0.999};
-  double eps = 1e-8;
+  std::string name = "adamw";               // adamw | sgd | lion | muon
+  double lr = 1e-3;                         // the peak, where the schedule has one
+  double weight_decay = 0.01;               // decoupled
+  std::array<double, 2> betas{0.9, 0.999};  // adamw, and muon for what is no matrix of a block
+  double eps = 1e-8;                        // likewise
+  bool decay_matrices_only = false;         // no decay of parameters of one dimension
 
   bool operator==(const OptimizerConfig&) const = default;
 };
@@ -69,12 +72,15 @@ struct TrainConfig {
   std::optional<std::int64_t> slices;  // of a batch, shared by the processes; null: as many as there are
   int epochs = 100;
   std::optional<std::int64_t> max_steps;  // stop after this many optimiser steps, if that is earlier
-  double loss_norm = 20;                  // factor of the loss
-  std::int64_t seed = 0;                  // of weights, order and augmentation
-  std::string device = "auto";            // cpu | cuda | cuda:N | auto
-  std::string precision = "fp32";         // fp32 | tf32 | bf16
-  std::optional<double> clip_norm;        // largest norm of all gradients together
-  std::optional<double> ema;              // decay of the averaged weights, in (0, 1)
+  std::map<std::string, double> objective{{"l1", 1}};  // terms of the loss and their weights, all above 0
+  double loss_norm = 20;                               // factor of the term l1
+  double temperature = 0.07;                           // of the terms contrastive and texts
+  std::string texts;                                   // of the term texts; "" (null): the data's concepts
+  std::int64_t seed = 0;                               // of weights, order and augmentation
+  std::string device = "auto";                         // cpu | cuda | cuda:N | auto
+  std::string precision = "fp32";                      // fp32 | tf32 | bf16
+  std::optional<double> clip_norm;                     // largest norm of all gradients together
+  std::optional<double> ema;                           // decay of the averaged weights, in (0, 1)
   OptimizerConfig optimizer;
   SchedulerConfig scheduler;
   int log_every = 10;                 // steps

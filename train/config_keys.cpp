@@ -1,10 +1,15 @@
 #include "train/config_keys.h"
 
+#include <algorithm>
 #include <array>
+
+#include <fmt/ranges.h>
 
 #include "base/error.h"
 #include "base/field_kinds.h"
 #include "models/student/config.h"
+#include "models/student/distillation_loss.h"
+#include "train/objective.h"
 
 namespace vitral::train {
 namespace {
@@ -77,6 +82,26 @@ struct Recipe {
   }
 };
 
+/// The weight of one term of the loss; 0: it is no part of it, as if it were not given.
+struct TermWeight {
+  std::string term;
+
+  std::string value() const { return zero_or_more().value(); }
+  bool read(const YAML::Node& node, std::map<std::string, double>& field) const {
+    double weight = 0;
+    if (!zero_or_more().read(node, weight)) return false;
+    if (weight > 0)
+      field[term] = weight;
+    else
+      field.erase(term);
+    return true;
+  }
+  std::string write(const std::map<std::string, double>& field) const {
+    const auto it = field.find(term);
+    return yaml_number(it == field.end() ? 0.0 : it->second);
+  }
+};
+
 struct DatasetNameOrNull {
   std::string value() const { return "null or the name of a dataset"; }
   bool read(const YAML::Node& node, std::string& field) const {
@@ -95,12 +120,13 @@ struct DatasetNameOrNull {
     VITRAL_FIELD(Config, __VA_ARGS__), {} \
   }
 
-Key of_schedulers(Key key, std::vector<std::string> names) {
-  key.schedulers = std::move(names);
+Key only_of(std::vector<std::string> owners, Key key) {
+  key.owners = std::move(owners);
   return key;
 }
 
-const std::vector<std::string> plateau{"reduce_on_plateau"}, one_cycle{"one_cycle"};
+const std::vector<std::string> with_adamw{"adamw", "muon"}, plateau{"reduce_on_plateau"},
+    one_cycle{"one_cycle"};
 
 std::vector<Key> make_table() {
   std::vector<Key> table;
@@ -137,26 +163,36 @@ std::vector<Key> make_table() {
       KEY(train.slices, OrNull{PowerOfTwo{}}),
       KEY(train.epochs, Integer{1, 1 << 30}),
       KEY(train.max_steps, OrNull{Integer{1}}),
+  });
+  for (const auto& term : models::distillation_terms())
+    table.push_back({make_field<Config>(
+                         std::string("train.objective.") + term.name,
+                         [](auto& c) -> auto& { return c.train.objective; }, TermWeight{term.name}),
+                     {}});
+  add({
       KEY(train.loss_norm, above_zero()),
+      KEY(train.temperature, above_zero()),
+      KEY(train.texts, PathOrNull{}),
       KEY(train.seed, Integer{0}),
       KEY(train.device, DeviceName{}),
       KEY(train.precision, Choice{{"fp32", "tf32", "bf16"}}),
       KEY(train.clip_norm, OrNull{above_zero()}),
       KEY(train.ema, OrNull{inside_unit()}),
-      KEY(train.optimizer.name, Choice{{"adamw"}}),
+      KEY(train.optimizer.name, Choice{{"adamw", "sgd", "lion", "muon"}}),
       KEY(train.optimizer.lr, above_zero()),
       KEY(train.optimizer.weight_decay, zero_or_more()),
-      KEY(train.optimizer.betas, Betas{}),
-      KEY(train.optimizer.eps, above_zero()),
+      only_of(with_adamw, KEY(train.optimizer.betas, Betas{})),
+      only_of(with_adamw, KEY(train.optimizer.eps, above_zero())),
+      KEY(train.optimizer.decay_matrices_only, Truth{}),
       KEY(train.scheduler.name, Choice{{"reduce_on_plateau", "cosine", "one_cycle", "constant"}}),
-      of_schedulers(KEY(train.scheduler.patience, Integer{0, 1 << 30}), plateau),
-      of_schedulers(KEY(train.scheduler.factor, inside_unit()), plateau),
-      of_schedulers(KEY(train.scheduler.threshold, zero_or_more()), plateau),
-      of_schedulers(KEY(train.scheduler.min_lr, zero_or_more()), {"reduce_on_plateau", "cosine"}),
-      of_schedulers(KEY(train.scheduler.warmup_steps, Integer{0}), {"cosine", "constant"}),
-      of_schedulers(KEY(train.scheduler.warmup_fraction, fraction()), one_cycle),
-      of_schedulers(KEY(train.scheduler.start_factor, one_or_more()), one_cycle),
-      of_schedulers(KEY(train.scheduler.end_factor, one_or_more()), one_cycle),
+      only_of(plateau, KEY(train.scheduler.patience, Integer{0, 1 << 30})),
+      only_of(plateau, KEY(train.scheduler.factor, inside_unit())),
+      only_of(plateau, KEY(train.scheduler.threshold, zero_or_more())),
+      only_of({"reduce_on_plateau", "cosine"}, KEY(train.scheduler.min_lr, zero_or_more())),
+      only_of({"cosine", "constant"}, KEY(train.scheduler.warmup_steps, Integer{0})),
+      only_of(one_cycle, KEY(train.scheduler.warmup_fraction, fraction())),
+      only_of(one_cycle, KEY(train.scheduler.start_factor, one_or_more())),
+      only_of(one_cycle, KEY(train.scheduler.end_factor, one_or_more())),
       KEY(train.log_every, Integer{1, 1 << 30}),
       KEY(train.checkpoint_every, EpochOrSteps{}),
       KEY(train.keep, Integer{1, 1 << 30}),
@@ -172,6 +208,25 @@ const std::vector<Key>& key_table() {
   return table;
 }
 
+std::string parent(const std::string& name) {
+  const std::size_t dot = name.rfind('.');
+  return dot == std::string::npos ? "" : name.substr(0, dot);
+}
+
+std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
+
+const Key* find_key(const std::string& name) {
+  const auto& table = key_table();
+  const auto it = std::find_if(table.begin(), table.end(), [&](const Key& key) { return key.name == name; });
+  return it == table.end() ? nullptr : &*it;
+}
+
+bool belongs(const Key& key, const Config& config) {
+  if (key.owners.empty()) return true;
+  const std::string named = find_key(parent(key.name) + ".name")->write(config);
+  return std::find(key.owners.begin(), key.owners.end(), named) != key.owners.end();
+}
+
 std::optional<Conflict> find_conflict(const Config& config) {
   const auto& [model, data, teacher, train] = config;
   if (auto conflict = models::find_conflict(model))
@@ -183,6 +238,28 @@ std::optional<Conflict> find_conflict(const Config& config) {
   if (train.slices)
     if (auto conflict = not_dividing("train.slices", *train.slices, "train.batch_size", train.batch_size))
       return conflict;
+
+  if (train.objective.empty()) {
+    std::vector<std::string> names;
+    for (const auto& term : models::distillation_terms()) names.emplace_back(term.name);
+    const std::string text = fmt::format("has no term; give one of {} a weight > 0", fmt::join(names, ", "));
+    return Conflict{"train.objective", text, "train.objective", text};
+  }
+  if (const std::string term = coupling_term(train); !term.empty())
+    for (const auto& [key, pieces] : {std::pair{"train.accumulate", std::int64_t{train.accumulate}},
+                                      {"train.slices", train.slices.value_or(1)}})
+      if (pieces == train.batch_size)
+        return Conflict{
+            "train.objective." + term,
+            fmt::format("compares images, and train.batch_size {} in {} pieces ({}) leaves 1 in each",
+                        train.batch_size, pieces, key),
+            key,
+            fmt::format("{} pieces of train.batch_size {} have 1 image each, and "
+                        "train.objective.{} compares images",
+                        pieces, train.batch_size, term)};
+  if (!train.texts.empty() && !train.objective.contains("texts"))
+    return Conflict{"train.texts", "needs train.objective.texts", "train.objective",
+                    "has no term texts, but train.texts is set"};
 
   for (const auto& [key, given] : {std::pair{"teacher.heads", teacher.heads.has_value()},
                                    {"teacher.activation", teacher.activation.has_value()}})

@@ -13,10 +13,18 @@ namespace vitral::train {
 
 /// A field of the whole configuration; its name is the path of the member: train.optimizer.lr.
 struct Key : Field<Config> {
-  std::vector<std::string> schedulers;  // those that have this key; empty: any
+  std::vector<std::string> owners;  // values of SECTION.name with which there is this key; empty: any
 };
 
 const std::vector<Key>& key_table();
+/// Null where there is none.
+const Key* find_key(const std::string& name);
+/// Whether the optimiser or scheduler that the configuration names has the key.
+bool belongs(const Key& key, const Config& config);
+
+/// train.optimizer.lr: "train.optimizer" and "lr".
+std::string parent(const std::string& name);
+std::string last_part(const std::string& name);
 
 /// Keys that do not fit together, under their whole names.
 std::optional<Conflict> find_conflict(const Config& config);

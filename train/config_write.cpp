@@ -10,13 +10,14 @@
 namespace vitral::train {
 namespace {
 
-/// Whether this configuration has the key: a scheduler has its own keys, a named recipe no operations.
+/// Whether this configuration has the key: an optimiser has its own keys, a named recipe no operations, a
+/// loss its terms.
 bool is_written(const Key& key, const Config& config) {
   const bool named_recipe = config.data.augment.none() || config.data.augment == data::AugmentConfig::clip();
   if (key.name == "data.augment") return named_recipe;
   if (key.name.starts_with("data.augment.")) return !named_recipe;
-  return key.schedulers.empty() || std::find(key.schedulers.begin(), key.schedulers.end(),
-                                             config.train.scheduler.name) != key.schedulers.end();
+  if (parent(key.name) == "train.objective") return config.train.objective.contains(last_part(key.name));
+  return belongs(key, config);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "tensor/ops/binary.h"
 #include "train/config.h"
+#include "train/objective.h"
 
 namespace vitral::train {
 namespace {
@@ -37,6 +38,12 @@ std::int64_t slices_of(const TrainConfig& config, const Group& group) {
                size, slices);
   VITRAL_CHECK(config.batch_size % slices == 0, "train.batch_size: {} must be a multiple of {}, {}",
                config.batch_size, slices, config.slices ? "train.slices" : "the number of processes");
+  if (const std::string term = coupling_term(config); !term.empty())
+    VITRAL_CHECK(
+        slices < config.batch_size,
+        "train.objective.{}: compares images, and of train.batch_size {} each of {} processes has 1; "
+        "start fewer",
+        term, config.batch_size, size);
   return slices;
 }
 

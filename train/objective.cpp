@@ -1,13 +1,51 @@
 #include "train/objective.h"
 
+#include "data/dataset.h"
+#include "data/embedding_file.h"
 #include "models/student/distillation.h"
 
 namespace vitral::train {
+namespace {
+
+// Of train.texts, else of the concepts of the training data.
+Tensor text_embeddings(const Config& config) {
+  const std::string& file = config.train.texts;
+  const std::string where = file.empty() ? config.data.train.front() + ": /concepts/embeddings" : file;
+  Tensor texts;
+  if (!file.empty()) {
+    texts = data::read_embedding_file(file, "").rows;
+  } else {
+    const auto dataset = data::Dataset::open(
+        config.data.train, {.images = config.data.images, .embeddings = config.data.embeddings});
+    const auto concepts = dataset.concepts();
+    if (concepts) texts = concepts->embeddings;
+    VITRAL_CHECK(
+        texts.defined() && texts.dim(0) > 0,
+        "train.objective.texts: {} has no /concepts/embeddings; name a file of `vitral embed --text` "
+        "with train.texts",
+        config.data.train.front());
+  }
+  VITRAL_CHECK(texts.dim(1) == config.model.width,
+               "{}: the texts' embeddings are {} wide, model.width is {}; embed them with the same teacher",
+               where, texts.dim(1), config.model.width);
+  return texts.cast(DType::float32);
+}
+
+}  // namespace
 
 std::unique_ptr<models::Objective> make_objective(const Config& config) {
-  return std::make_unique<models::Distillation>(
-      config.model, static_cast<std::uint64_t>(config.train.seed),
-      models::DistillationOptions{.loss_norm = config.train.loss_norm});
+  models::DistillationOptions options{.terms = config.train.objective,
+                                      .loss_norm = config.train.loss_norm,
+                                      .temperature = config.train.temperature};
+  if (options.terms.contains("texts")) options.texts = text_embeddings(config);
+  return std::make_unique<models::Distillation>(config.model, static_cast<std::uint64_t>(config.train.seed),
+                                                options);
+}
+
+std::string coupling_term(const TrainConfig& config) {
+  for (const auto& term : models::distillation_terms())
+    if (term.couples_images && config.objective.contains(term.name)) return term.name;
+  return "";
 }
 
 }  // namespace vitral::train

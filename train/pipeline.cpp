@@ -53,6 +53,7 @@ void StepPipeline::submit(data::Batch batch, double lr, std::int64_t step, int s
     step_.submit(batch, lr, step);
   else
     s.done.result = {.loss = std::numeric_limits<double>::quiet_NaN(),
+                     .gradient_norm = std::numeric_limits<double>::quiet_NaN(),
                      .skipped = batch.size() > 0,
                      .images = batch.size()};
   s.skipped = skipped;

@@ -121,7 +121,7 @@ void TrainStep::add_gradients(Slot& slot, std::int64_t first, std::int64_t last,
                                          .first_sample = first_sample + begin - first});
     const Variable loss = models::loss_of(terms);
     optimizer_->add_loss(loss.value(), weight);
-    if (terms.size() > 1) add_terms(terms, weight);
+    if (objective_.records_terms()) add_terms(terms, weight);
     loss.backward(weight);
   }
 }

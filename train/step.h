@@ -22,7 +22,7 @@ struct StepResult {
   double loss = 0;                             // mean over the images
   double gradient_norm = 0;                    // before clipping
   bool skipped = false;                        // loss or gradient not finite: nothing was changed
-  std::vector<models::NamedValue> terms = {};  // means over the images, where the loss has more than one
+  std::vector<models::NamedValue> terms = {};  // means over the images (Objective::records_terms)
   // Of all processes together.
   std::int64_t images = 0;           // that counted; 0: there was nothing to learn from
   std::int64_t skipped_samples = 0;  // images that did not decode

@@ -1,7 +1,7 @@
 #include "infer/measure/evaluate.h"
 
 #include "data/loader.h"
-#include "models/student/distillation.h"
+#include "models/student/distillation_loss.h"
 #include "processes/share.h"
 
 namespace vitral::infer {
@@ -79,7 +79,7 @@ Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset
   loader.begin_epoch(0, std::min<std::int64_t>(group.rank(), batches));
   EmbeddingMetrics metrics(options.candidates);
   const models::DistillationLoss loss({.loss_norm = options.loss_norm});
-  models::Means means(models::DistillationLoss::measures());
+  models::Means means(loss.measures());
   Evaluation out;
   const auto embed = [&](std::int64_t) {
     const auto batch = loader.next();

@@ -1,34 +1,10 @@
-// The student's objective: its embedding y of an image becomes the teacher's t. With y^ and t^ unit vectors:
-//
-//   l1    loss_norm * mean over all elements of abs(y^ - t^)
-//
-// A new term is a function and a row in distillation.cpp. Validation reports the loss and the mean cosine
-// y^ . t^.
+// The student's objective: its embedding of an image becomes the teacher's
+// (models/student/distillation_loss.h).
 #pragma once
-#include "models/objective.h"
+#include "models/student/distillation_loss.h"
 #include "models/student/student.h"
 
 namespace vitral::models {
-
-struct DistillationOptions {
-  std::vector<std::pair<std::string, double>> terms{{"l1", 1}};  // and their weights
-  double loss_norm = 20;
-};
-
-/// The loss of outputs, whoever computed them. UsageError: a term that there is not.
-class DistillationLoss {
- public:
-  explicit DistillationLoss(DistillationOptions options = {});
-
-  /// Whether a term reads StudentOutput::patches; else the embedding is enough.
-  bool reads_patches() const;
-  std::vector<Term> terms(const StudentOutput& y, const data::Inputs& inputs) const;
-  static std::vector<std::string> measures() { return {"loss", "cosine"}; }
-  std::vector<double> measure(const StudentOutput& y, const data::Inputs& inputs) const;
-
- private:
-  DistillationOptions options_;
-};
 
 class Distillation : public Objective {
  public:
@@ -47,7 +23,8 @@ class Distillation : public Objective {
   int target_width() const override { return student_.config().width; }
   std::vector<Term> terms(const data::Inputs& inputs, DType dtype,
                           const nn::ForwardContext& context) const override;
-  std::vector<std::string> measures() const override { return DistillationLoss::measures(); }
+  bool records_terms() const override { return loss_.records_terms(); }
+  std::vector<std::string> measures() const override { return loss_.measures(); }
   std::vector<double> measure(const data::Inputs& inputs, DType dtype) const override;
 
  private:

@@ -1,6 +1,7 @@
 #include "tensor/ops/softmax.h"
 
-#include "tensor/cpu/parallel.h"
+#include <cmath>
+
 #include "tensor/cpu/rows.h"
 
 namespace vitral {
@@ -22,8 +23,20 @@ void backward(Tensor& dx, const Tensor& dy, const Tensor& y) {
       dy, y);
 }
 
+// The sum is that of an expression, not of memory: the same bits wherever the row lies.
+void logsumexp(Tensor& y, const Tensor& x) {
+  cpu_kernels::for_rows(
+      "logsumexp",
+      [](auto out, const auto& in) {
+        const auto maximum = in.maxCoeff();
+        out[0] = maximum + std::log((in - maximum).exp().sum());
+      },
+      y, x);
+}
+
 const bool implemented = kernel::softmax.implement(Device::Kind::cpu, forward) &&
-                         kernel::softmax_backward.implement(Device::Kind::cpu, backward);
+                         kernel::softmax_backward.implement(Device::Kind::cpu, backward) &&
+                         kernel::logsumexp.implement(Device::Kind::cpu, logsumexp);
 
 }  // namespace
 }  // namespace vitral

@@ -114,8 +114,33 @@ void softmax_backward(Tensor& dx, const Tensor& dy, const Tensor& y) {
                  });
 }
 
+// One number a row, and few rows: a block each is enough.
+template <class T>
+__global__ void __launch_bounds__(cuda::row_threads) logsumexp_block(T* y, const T* x, std::int64_t width) {
+  using A = acc_t<T>;
+  __shared__ A scratch[cuda::warp_size + 1];
+  const T* row = x + blockIdx.x * width;
+  A maximum = -static_cast<A>(INFINITY), sum = 0;
+  for (std::int64_t i = threadIdx.x; i < width; i += cuda::row_threads)
+    maximum = cuda::larger(maximum, cuda::load(row[i]));
+  maximum = cuda::block_max(maximum, scratch);
+  for (std::int64_t i = threadIdx.x; i < width; i += cuda::row_threads)
+    sum += exponential<T>(cuda::load(row[i]) - maximum);
+  sum = cuda::block_sum(sum, scratch);
+  if (threadIdx.x == 0) y[blockIdx.x] = cuda::store<T>(maximum + log(sum));
+}
+
+void logsumexp(Tensor& y, const Tensor& x) {
+  if (x.numel() == 0) return;
+  cuda::dispatch("logsumexp", x.dtype(), [&]<class T>(T) {
+    cuda::launch({"logsumexp", x.device(), static_cast<unsigned>(y.numel()), cuda::row_threads},
+                 logsumexp_block<T>, cuda::data<T>(y), cuda::data<T>(x), x.dim(-1));
+  });
+}
+
 const bool implemented = kernel::softmax.implement(Device::Kind::cuda, softmax) &&
-                         kernel::softmax_backward.implement(Device::Kind::cuda, softmax_backward);
+                         kernel::softmax_backward.implement(Device::Kind::cuda, softmax_backward) &&
+                         kernel::logsumexp.implement(Device::Kind::cuda, logsumexp);
 
 }  // namespace
 }  // namespace vitral

@@ -263,6 +263,12 @@ std::vector<OpRow> op_table() {
                   .shapes = {{3, 7}},
                   .f = [](const Inputs& x) { return softmax(x[0]); },
                   .reference = [](const Inputs& x) { return composed::softmax(x[0]); }});
+  for (const Shape& shape : {Shape{3, 7}, Shape{2, 3, 1}, Shape{2, 300}, Shape{5}})
+    rows.push_back({.name = "logsumexp",
+                    .shapes = {shape},
+                    .f = [](const Inputs& x) { return logsumexp(x[0]); },
+                    .reference = [](const Inputs& x) { return log(sum(exp(x[0]), -1)); },
+                    .variant = shape.str()});
 
   rows.push_back({.name = "attention",
                   .shapes = {{2, 6, 3 * 2 * 5}},

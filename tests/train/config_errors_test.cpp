@@ -131,16 +131,17 @@ const std::vector<Case>& cases() {
       {"data: {workers: 0}\n", {}, "config.yaml:1: data.workers: must be an integer from 1 to 256, not 0"},
       {"train:\n  - 1\n",
        {},
-       "config.yaml:1: train: must be a map of batch_size, accumulate, slices, epochs, max_steps, loss_norm, "
-       "seed, "
+       "config.yaml:1: train: must be a map of batch_size, accumulate, slices, epochs, max_steps, "
+       "objective, loss_norm, temperature, texts, seed, "
        "device, "
        "precision, clip_norm, ema, optimizer, scheduler, log_every, checkpoint_every, keep, output, not [1]"},
       {"train:\n  optimizer: adamw\n",
        {},
-       "config.yaml:2: train.optimizer: must be a map of name, lr, weight_decay, betas, eps, not adamw"},
-      {"train: {optimizer: {name: sgd}}\n",
+       "config.yaml:2: train.optimizer: must be a map of name, lr, weight_decay, betas, eps, "
+       "decay_matrices_only, not adamw"},
+      {"train: {optimizer: {name: adam}}\n",
        {},
-       "config.yaml:1: train.optimizer.name: must be adamw, not sgd"},
+       "config.yaml:1: train.optimizer.name: must be adamw, sgd, lion or muon, not adam"},
       {"train: {optimizer: {lr: 0}}\n", {}, "config.yaml:1: train.optimizer.lr: must be a number > 0, not 0"},
       {"train: {optimizer: {lr: .nan}}\n",
        {},
@@ -260,6 +261,38 @@ const std::vector<Case>& cases() {
        "config.yaml:1: train.scheduler.min_lr: is no key of scheduler one_cycle; valid keys: name, "
        "warmup_fraction, "
        "start_factor, end_factor"},
+      {"train: {objective: l1}",
+       {},
+       "config.yaml:1: train.objective: must be a map of l1, cosine, relational, contrastive, texts, not l1"},
+      {"train:\n  objective: {}",
+       {},
+       "config.yaml:2: train.objective: has no term; give one of l1, cosine, relational, contrastive, texts "
+       "a "
+       "weight > 0"},
+      {"train: {objective: {l2: 1}}",
+       {},
+       "config.yaml:1: train.objective.l2: unknown key; did you mean l1? valid keys of train.objective: l1, "
+       "cosine, relational, contrastive, texts"},
+      {"train: {objective: {l1: -1}}",
+       {},
+       "config.yaml:1: train.objective.l1: must be a number >= 0, not -1"},
+      {"train: {objective: {l1: .inf}}",
+       {},
+       "config.yaml:1: train.objective.l1: must be a number >= 0, not .inf"},
+      {"train: {batch_size: 4}",
+       {"train.accumulate=4", "train.objective.relational=1"},
+       "override train.objective.relational=1: compares images, and train.batch_size 4 in 4 pieces "
+       "(train.accumulate) leaves 1 in each"},
+      {"train: {batch_size: 4, objective: {contrastive: 1}}",
+       {"train.slices=4"},
+       "override train.slices=4: 4 pieces of train.batch_size 4 have 1 image each, and "
+       "train.objective.contrastive compares images"},
+      {"train: {texts: a.h5}", {}, "config.yaml:1: train.texts: needs train.objective.texts"},
+      {"train: {optimizer: {name: lion, betas: [0.9, 0.99]}}",
+       {},
+       "config.yaml:1: train.optimizer.betas: is no key of optimizer lion; valid keys: name, lr, "
+       "weight_decay, "
+       "decay_matrices_only"},
       {"train: {scheduler: {name: constant, factor: 0.5}}",
        {},
        "config.yaml:1: train.scheduler.factor: is no key of scheduler constant; valid keys: name, "
@@ -285,7 +318,9 @@ const std::vector<Case>& cases() {
        {"train.optimiser.lr=1"},
        "override train.optimiser.lr=1: train.optimiser: unknown key; did you mean optimizer? valid keys of "
        "train: "
-       "batch_size, accumulate, slices, epochs, max_steps, loss_norm, seed, device, precision, clip_norm, "
+       "batch_size, accumulate, slices, epochs, max_steps, objective, loss_norm, temperature, texts, seed, "
+       "device, precision, "
+       "clip_norm, "
        "ema, "
        "optimizer, "
        "scheduler, log_every, checkpoint_every, keep, output"},

@@ -36,8 +36,8 @@ model: {image_size: 60, patch_size: 6, width: 96, layers: 2, heads: 3, attention
 data: {train: one.h5, val: [], augment: {resize: 70, brightness: 0.1, contrast: 0.2, saturation: 0.3, grayscale: 0.4, flip: 0.5,
        blur: 0.6, blur_kernel: 7, blur_sigma_min: 1, blur_sigma_max: 3, posterize: 0.7, posterize_bits: 4, autocontrast: 0.8,
        random_crop: true, scaled_decode: true}, shuffle: false, workers: 8}
-train: {batch_size: 12, accumulate: 3, slices: 4, epochs: 5, max_steps: 9, loss_norm: 2.5, seed: 9223372036854775807, device: "cuda:3",
-        precision: bf16, clip_norm: 1, ema: 0.999, optimizer: {name: adamw, lr: .01, weight_decay: 0, betas: [0, +0.5], eps: 1e-6},
+train: {batch_size: 12, accumulate: 3, slices: 4, epochs: 5, max_steps: 9, objective: {l1: 0.25, texts: 2}, loss_norm: 2.5, temperature: 0.1, texts: t.h5, seed: 9223372036854775807, device: "cuda:3",
+        precision: bf16, clip_norm: 1, ema: 0.999, optimizer: {name: adamw, lr: .01, weight_decay: 0, betas: [0, +0.5], eps: 1e-6, decay_matrices_only: true},
         scheduler: {name: one_cycle, warmup_fraction: 0.1, start_factor: 2, end_factor: 3},
         log_every: 1, checkpoint_every: 50, keep: 1, output: 'runs/a b'}
 )");
@@ -51,13 +51,16 @@ train: {batch_size: 12, accumulate: 3, slices: 4, epochs: 5, max_steps: 9, loss_
   e.train.slices = 4;
   e.train.epochs = 5;
   e.train.max_steps = 9;
+  e.train.objective = {{"l1", 0.25}, {"texts", 2}};
   e.train.loss_norm = 2.5;
+  e.train.temperature = 0.1;
+  e.train.texts = "t.h5";
   e.train.seed = INT64_MAX;
   e.train.device = "cuda:3";
   e.train.precision = "bf16";
   e.train.clip_norm = 1;
   e.train.ema = 0.999;
-  e.train.optimizer = {"adamw", 0.01, 0, {0, 0.5}, 1e-6};
+  e.train.optimizer = {"adamw", 0.01, 0, {0, 0.5}, 1e-6, true};
   e.train.scheduler.name = "one_cycle";
   e.train.scheduler.warmup_fraction = 0.1;
   e.train.scheduler.start_factor = 2;
@@ -139,6 +142,22 @@ TEST(Config, AnotherSchedulerOnTheCommandLineReplacesTheOneOfTheFile) {
   EXPECT_EQ(config_of(yaml, {"train.scheduler.name=reduce_on_plateau"}).train.scheduler.patience, 4);
 }
 
+TEST(Config, ObjectiveIsAMapThatStartsFromNothing) {
+  using Terms = std::map<std::string, double>;
+  const std::string yaml = "train: {objective: {cosine: 0.5}}";
+  EXPECT_EQ(config_of("{}").train.objective, (Terms{{"l1", 1}}));
+  EXPECT_EQ(config_of(yaml).train.objective, (Terms{{"cosine", 0.5}}));
+  EXPECT_EQ(config_of("{}", {"train.objective.cosine=0.5"}).train.objective,
+            (Terms{{"l1", 1}, {"cosine", 0.5}}));
+  EXPECT_EQ(config_of(yaml, {"train.objective.cosine=0", "train.objective.l1=2"}).train.objective,
+            (Terms{{"l1", 2}}));
+  EXPECT_EQ(config_of(yaml, {"train.objective={relational: 3, l1: 0}"}).train.objective,
+            (Terms{{"relational", 3}}));
+  EXPECT_EQ(
+      to_yaml(config_of(yaml)).find("  objective:\n    cosine: 0.5\n  loss_norm: 20\n") == std::string::npos,
+      false);
+}
+
 TEST(Config, AugmentIsARecipeOrAMapThatStartsFromNothing) {
   EXPECT_TRUE(config_of("data: {augment: none}").data.augment.none());
   EXPECT_EQ(config_of("data: {augment: clip}").data.augment, data::AugmentConfig::clip());
@@ -182,7 +201,11 @@ train:
   slices: null
   epochs: 100
   max_steps: null
+  objective:
+    l1: 1
   loss_norm: 20
+  temperature: 0.07
+  texts: null
   seed: 0
   device: auto
   precision: fp32
@@ -194,6 +217,7 @@ train:
     weight_decay: 0.01
     betas: [0.9, 0.999]
     eps: 1.0e-08
+    decay_matrices_only: false
   scheduler:
     name: reduce_on_plateau
     patience: 1

@@ -87,6 +87,7 @@ MetricsWriter::MetricsWriter(const std::string& path, ResumePoint resume, std::v
 void MetricsWriter::train(const TrainRecord& r) {
   ordered_json object{{"kind", "train"}, {"step", r.step}, {"epoch", r.epoch}, {"loss", r.loss}};
   for (const auto& [name, value] : r.terms) object["loss." + name] = value;
+  object["grad_norm"] = r.grad_norm;
   object["lr"] = r.lr;
   object["images_per_second"] = r.images_per_second;
   object["data_wait"] = r.data_wait;

@@ -1,6 +1,6 @@
 // runs/NAME/metrics.jsonl: one JSON object a line, appended as the run goes, for people and for plots.
 //
-//   {"kind":"train","step":10,"epoch":1,"loss":18.5,"lr":0.001,"images_per_second":15.2,"data_wait":0.01}
+//   {"kind":"train","step":10,"epoch":1,"loss":18.5,"grad_norm":3.2,"lr":0.001,"images_per_second":15.2,"data_wait":0.01}
 //   {"kind":"val","step":100,"epoch":1,"loss":17.9,"cosine":0.41}
 #pragma once
 #include <cstdint>
@@ -16,7 +16,8 @@ struct TrainRecord {
   std::int64_t step = 0;   // optimiser steps done, from 1
   std::int64_t epoch = 0;  // the one this step belongs to, from 1
   double loss = 0;
-  std::vector<models::NamedValue> terms = {};  // of the loss, where it has more than one: loss.NAME
+  std::vector<models::NamedValue> terms = {};  // of the loss (Objective::records_terms): loss.NAME
+  double grad_norm = 0;                        // of all gradients together, before clipping
   double lr = 0;                               // of this step
   double images_per_second = 0;                // since the record before
   double data_wait = 0;                        // part (0 to 1) of that time spent waiting for data

@@ -41,6 +41,7 @@ void Reporter::step(const Position& at, const StepPipeline::Done& step, std::int
                                 .epoch = at.epoch + 1,
                                 .loss = step.result.loss,
                                 .terms = step.result.terms,
+                                .grad_norm = step.result.gradient_norm,
                                 .lr = step.lr,
                                 .images_per_second = rate_,
                                 .data_wait = data_wait_,

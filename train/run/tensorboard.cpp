@@ -90,8 +90,8 @@ TensorBoardWriter::TensorBoardWriter(const std::string& folder, std::int64_t res
 void TensorBoardWriter::train(const TrainRecord& r) {
   std::string scalars = scalar("train/loss", r.loss);
   for (const auto& [name, value] : r.terms) scalars += scalar("train/loss." + name, value);
-  scalars += scalar("train/lr", r.lr) + scalar("train/images_per_second", r.images_per_second) +
-             scalar("train/data_wait", r.data_wait);
+  scalars += scalar("train/grad_norm", r.grad_norm) + scalar("train/lr", r.lr) +
+             scalar("train/images_per_second", r.images_per_second) + scalar("train/data_wait", r.data_wait);
   if (r.processes > 1) scalars += scalar("train/wait", r.wait);
   write(r.step, field(5, scalars));
 }

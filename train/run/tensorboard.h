@@ -19,7 +19,8 @@ namespace vitral::train {
 /// CRC-32C (Castagnoli; RFC 3720 appendix B.4 has test vectors).
 std::uint32_t crc32c(std::string_view bytes);
 
-/// Tags train/loss (and train/loss.TERM), train/lr, train/images_per_second, train/data_wait, val/MEASURE.
+/// Tags train/loss (and train/loss.TERM), train/grad_norm, train/lr, train/images_per_second,
+/// train/data_wait, val/MEASURE.
 class TensorBoardWriter {
  public:
   /// Always a new file in `folder`. With resume_step >= 0 a session start of step resume_step + 1 follows the

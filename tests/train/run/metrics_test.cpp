@@ -29,14 +29,19 @@ TEST(Metrics, WritesTheContractsLines) {
   const TempDir dir;
   {
     MetricsWriter metrics(dir / "metrics.jsonl");
-    metrics.train(
-        {.step = 10, .epoch = 1, .loss = 18.5, .lr = 1e-6, .images_per_second = 15.25, .data_wait = 0.125});
+    metrics.train({.step = 10,
+                   .epoch = 1,
+                   .loss = 18.5,
+                   .grad_norm = 2.25,
+                   .lr = 1e-6,
+                   .images_per_second = 15.25,
+                   .data_wait = 0.125});
     metrics.val({.step = 10, .epoch = 1, .values = {{"loss", 0.1 + 0.2}, {"cosine", -1}}});
     metrics.sync();
     // Without a close or a flush: the system has every line at once.
     EXPECT_EQ(
         read_file(dir / "metrics.jsonl"),
-        R"({"kind":"train","step":10,"epoch":1,"loss":18.5,"lr":1e-06,"images_per_second":15.25,"data_wait":0.125})"
+        R"({"kind":"train","step":10,"epoch":1,"loss":18.5,"grad_norm":2.25,"lr":1e-06,"images_per_second":15.25,"data_wait":0.125})"
         "\n"
         R"({"kind":"val","step":10,"epoch":1,"loss":0.30000000000000004,"cosine":-1.0})"
         "\n");
@@ -51,7 +56,7 @@ TEST(Metrics, ShowsTheTermsOfALossThatHasSeveral) {
   metrics.train({.step = 1, .epoch = 1, .loss = 2.5, .terms = {{"l1", 2}, {"cosine", 0.5}}, .lr = 1});
   EXPECT_EQ(
       read_file(dir / "m.jsonl"),
-      R"({"kind":"train","step":1,"epoch":1,"loss":2.5,"loss.l1":2.0,"loss.cosine":0.5,"lr":1.0,"images_per_second":0.0,"data_wait":0.0})"
+      R"({"kind":"train","step":1,"epoch":1,"loss":2.5,"loss.l1":2.0,"loss.cosine":0.5,"grad_norm":0.0,"lr":1.0,"images_per_second":0.0,"data_wait":0.0})"
       "\n");
 }
 

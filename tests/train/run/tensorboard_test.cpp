@@ -58,14 +58,20 @@ TEST(TensorBoard, WritesTheScalarsOfARecord) {
   const TempDir dir;
   TensorBoardWriter writer(dir.str());
   EXPECT_TRUE(std::filesystem::path(writer.path()).filename().string().starts_with("events.out.tfevents."));
-  writer.train(
-      {.step = 300, .epoch = 2, .loss = 1.5, .lr = 1e-3, .images_per_second = 12, .data_wait = 0.25});
+  writer.train({.step = 300,
+                .epoch = 2,
+                .loss = 1.5,
+                .grad_norm = 3,
+                .lr = 1e-3,
+                .images_per_second = 12,
+                .data_wait = 0.25});
   writer.val({.step = 5'000'000'000, .epoch = 2, .values = {{"loss", 2.5}, {"cosine", -0.5}}});
   const auto events = read_events(writer.path());
   ASSERT_EQ(events.size(), 3U);
   EXPECT_EQ(events[0].file_version, "brain.Event:2");
   EXPECT_EQ(events[1].step, 300);
   EXPECT_EQ(events[1].scalars, (std::map<std::string, float>{{"train/loss", 1.5F},
+                                                             {"train/grad_norm", 3},
                                                              {"train/lr", 1e-3F},
                                                              {"train/images_per_second", 12},
                                                              {"train/data_wait", 0.25F}}));
