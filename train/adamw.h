@@ -13,22 +13,26 @@ namespace vitral::train {
 /// State of a parameter: NAME.exp_avg, NAME.exp_avg_sq.
 class AdamW : public Optimizer {
  public:
-  explicit AdamW(const nn::Module& module, const AdamWOptions& options = {})
-      : Optimizer(module), options_(options) {}
+  explicit AdamW(const nn::Module& module, const AdamWOptions& options = {}, bool decay_matrices_only = false)
+      : Optimizer(module, {options.weight_decay, decay_matrices_only}), options_(options) {}
 
   using Optimizer::step;
   /// With the learning rate of the options.
   void step() { step(options_.lr); }
 
- private:
+ protected:
+  const char* name() const override { return "adamw"; }
   std::vector<std::string> state_names(const nn::NamedParameter&) const override {
     return {"exp_avg", "exp_avg_sq"};
   }
   void apply(std::span<const UpdateItem> items, const Tensor& control, const Tensor& steps,
-             double average_weight) override {
-    kernel::adamw(items, control, steps, options_, average_weight);
+             double weight_decay, double average_weight) override {
+    AdamWOptions options = options_;
+    options.weight_decay = weight_decay;
+    kernel::adamw(items, control, steps, options, average_weight);
   }
 
+ private:
   AdamWOptions options_;
 };
 

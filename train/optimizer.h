@@ -28,6 +28,12 @@ struct UpdateOptions {
   double average_weight = 0;          // 1 - decay
 };
 
+/// Decoupled weight decay: p *= 1 - lr weight, before the formula.
+struct Decay {
+  double weight = 0.01;
+  bool matrices_only = false;  // not of parameters of one dimension: biases, scales of norms
+};
+
 class Optimizer {
  public:
   static constexpr int max_terms = update_slots - update_terms;
@@ -53,20 +59,24 @@ class Optimizer {
   const Tensor& result() const { return control_; }
 
   /// What a resume needs: of each parameter its state as NAME.STATE, and the steps it has had as NAME.step.
-  /// Loading is strict and all or nothing.
+  /// Loading is strict and all or nothing: UsageError naming `where` and what another optimiser or another
+  /// architecture has left there.
   std::vector<std::pair<std::string, Tensor>> state() const;
   void load_state(const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where);
 
  protected:
   /// The module stays on the device where it is now.
-  explicit Optimizer(const nn::Module& module);
+  Optimizer(const nn::Module& module, Decay decay);
 
+  /// As train.optimizer.name has it.
+  virtual const char* name() const = 0;
   /// Names of the state of a parameter: tensors of its shape, zero at first, as many as an UpdateItem holds
   /// at most.
   virtual std::vector<std::string> state_names(const nn::NamedParameter& parameter) const = 0;
-  /// The formula, for all parameters that have a gradient; item.slot counts all parameters of the module.
+  /// The formula, for parameters that have a gradient and decay alike; item.slot counts all parameters of the
+  /// module.
   virtual void apply(std::span<const UpdateItem> items, const Tensor& control, const Tensor& steps,
-                     double average_weight) = 0;
+                     double weight_decay, double average_weight) = 0;
 
  private:
   struct Entry {
@@ -74,6 +84,7 @@ class Optimizer {
     std::array<Tensor, 2> state;  // undefined until the first gradient
   };
 
+  Decay decay_;
   std::vector<Entry> entries_;
   Tensor control_, steps_;  // float64 [update_slots], int64 [entries]
 };
