@@ -172,6 +172,42 @@ struct Paths {
   }
 };
 
+/// One value for all, or a list of one for each `thing`: 3, [3, 3, 5], and on a command line 3,3,5.
+template <class Kind>
+struct OneOrList {
+  Kind kind;
+  std::string thing;
+
+  std::string value() const { return fmt::format("{}, or a list of one for each {}", kind.value(), thing); }
+  template <class T>
+  bool read(const YAML::Node& node, OneOrEach<T>& field) const {
+    if (node.IsSequence()) {
+      std::vector<T> values(node.size());
+      for (std::size_t i = 0; i < values.size(); ++i)
+        if (!kind.read(node[i], values[i]))
+          throw BadValue{fmt::format("number {} of the list must be {}, not {}", i + 1, kind.value(),
+                                     describe(node[i]))};
+      if (!values.empty()) field = OneOrEach<T>(std::move(values));
+      return node.size() > 0;
+    }
+    if (is_plain(node) && node.Scalar().find(',') != std::string::npos) {
+      with_yaml("[" + node.Scalar() + "]", [&](const YAML::Node& list) { read(list, field); });
+      return true;
+    }
+    T value{};
+    if (!kind.read(node, value)) return false;
+    field = std::move(value);
+    return true;
+  }
+  template <class T>
+  std::string write(const OneOrEach<T>& field) const {
+    if (!field.is_list()) return kind.write(field.values()[0]);
+    std::vector<std::string> texts;
+    for (const T& value : field.values()) texts.push_back(kind.write(value));
+    return fmt::format("[{}]", fmt::join(texts, ", "));
+  }
+};
+
 template <class Kind>
 struct OrNull {
   Kind kind;

@@ -13,7 +13,9 @@
 //
 // A value is YAML on one line everywhere: 3, true, neighbourhood, [full, full].
 #pragma once
+#include <concepts>
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <optional>
 #include <string>
@@ -34,6 +36,28 @@ struct BadValue {
   std::string text;
 };
 
+/// One value for all of a number of things, or a list of one for each: of the layers, say.
+template <class T>
+class OneOrEach {
+ public:
+  OneOrEach() : values_(1) {}
+  // Not explicit: where one value is enough, it is given as it is.
+  template <std::convertible_to<T> U>
+  OneOrEach(U&& one) : values_{static_cast<T>(std::forward<U>(one))} {}
+  OneOrEach(std::initializer_list<T> each) : values_(each), is_list_(true) {}
+  explicit OneOrEach(std::vector<T> each) : values_(std::move(each)), is_list_(true) {}
+
+  /// That of thing i, which a list must have.
+  const T& operator[](int i) const { return is_list_ ? values_.at(static_cast<std::size_t>(i)) : values_[0]; }
+  bool is_list() const { return is_list_; }
+  const std::vector<T>& values() const { return values_; }
+  friend bool operator==(const OneOrEach&, const OneOrEach&) = default;
+
+ private:
+  std::vector<T> values_;
+  bool is_list_ = false;
+};
+
 template <class Config>
 struct Field {
   std::string name;   // the path of the member: optimizer.lr
@@ -43,7 +67,17 @@ struct Field {
   std::function<void(const Config& from, Config& to)> copy;
   /// Of a field that may be set over what a file of weights says: what it is, for --help. "": it may not.
   std::string flag{};
+  /// Came later than the first files: metadata leave it out where it has its default, so that the files of
+  /// those who do not use it stay as they were, and older programs read them.
+  bool added = false;
 };
+
+/// The same field, added later.
+template <class Config>
+Field<Config> added(Field<Config> field) {
+  field.added = true;
+  return field;
+}
 
 /// The same field of a struct that holds this one: `part(config)` is the inner struct.
 template <class Outer, class Inner, class Part>
@@ -53,7 +87,8 @@ Field<Outer> field_of_part(const std::string& prefix, const Field<Inner>& field,
           [=](const YAML::Node& node, Outer& outer) { field.read(node, part(outer)); },
           [=](const Outer& outer) { return field.write(part(outer)); },
           [=](const Outer& from, Outer& to) { field.copy(part(from), part(to)); },
-          field.flag};
+          field.flag,
+          field.added};
 }
 
 /// Two fields that do not fit together, told from the side of either.
@@ -64,6 +99,15 @@ struct Conflict {
 /// `key` must divide `other_key`; nothing where it does.
 std::optional<Conflict> not_dividing(const std::string& key, std::int64_t part, const std::string& other_key,
                                      std::int64_t whole);
+/// A list must have as many values as `count_key` counts; nothing where it does.
+std::optional<Conflict> not_one_each(const std::string& key, std::size_t values, const std::string& count_key,
+                                     std::int64_t count);
+template <class T>
+std::optional<Conflict> not_one_each(const std::string& key, const OneOrEach<T>& field,
+                                     const std::string& count_key, std::int64_t count) {
+  if (!field.is_list()) return std::nullopt;
+  return not_one_each(key, field.values().size(), count_key, count);
+}
 
 /// Parses one value and hands it over. BadValue: not YAML.
 void with_yaml(const std::string& text, const std::function<void(const YAML::Node&)>& use);
@@ -89,10 +133,26 @@ void check_values(const std::vector<Field<Config>>& fields, const Config& config
 
 /// All fields as text under prefix + name.
 template <class Config>
-std::map<std::string, std::string> to_metadata(const std::vector<Field<Config>>& fields, const Config& config,
-                                               const std::string& prefix) {
+std::map<std::string, std::string> to_texts(const std::vector<Field<Config>>& fields, const Config& config,
+                                            const std::string& prefix) {
   std::map<std::string, std::string> out;
   for (const auto& field : fields) out[prefix + field.name] = field.write(config);
+  return out;
+}
+
+/// Whether metadata hold the field.
+template <class Config>
+bool is_told(const Field<Config>& field, const Config& config) {
+  return !field.added || field.write(config) != field.write(Config{});
+}
+
+/// What metadata hold.
+template <class Config>
+std::map<std::string, std::string> to_metadata(const std::vector<Field<Config>>& fields, const Config& config,
+                                               const std::string& prefix) {
+  auto out = to_texts(fields, config, prefix);
+  for (const auto& field : fields)
+    if (!is_told(field, config)) out.erase(prefix + field.name);
   return out;
 }
 

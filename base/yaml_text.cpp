@@ -99,4 +99,16 @@ std::optional<Conflict> not_dividing(const std::string& key, std::int64_t part, 
                   fmt::format("{} must be divisible by {} {}", whole, last(key), part)};
 }
 
+std::optional<Conflict> not_one_each(const std::string& key, std::size_t values, const std::string& count_key,
+                                     std::int64_t count) {
+  if (static_cast<std::int64_t>(values) == count) return std::nullopt;
+  const auto last = [](const std::string& name) { return name.substr(name.rfind('.') + 1); };
+  return Conflict{
+      key,
+      fmt::format("has {} values, but {} is {}; give one for all, or {}", values, last(count_key), count,
+                  count),
+      count_key,
+      fmt::format("is {}, but {} has {} values; give one for all, or {}", count, last(key), values, count)};
+}
+
 }  // namespace vitral
