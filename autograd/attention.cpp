@@ -50,13 +50,14 @@ Variable attention(const Variable& qkv, std::int64_t heads) {
 
 Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, const Neighbourhood& n) {
   check_qkv("neighbourhood_attention", qkv, heads);
-  VITRAL_CHECK(n.grid.size() == qkv.dim(1),
-               "neighbourhood_attention: a grid of {} x {} does not have the {} tokens of qkv {}",
-               n.grid.rows, n.grid.columns, qkv.dim(1), qkv.shape());
+  VITRAL_CHECK(n.registers >= 0 && n.tokens() == qkv.dim(1),
+               "neighbourhood_attention: a grid of {} x {} with {} registers does not have the {} tokens of "
+               "qkv {}",
+               n.grid.rows, n.grid.columns, n.registers, qkv.dim(1), qkv.shape());
   VITRAL_CHECK(n.window > 0 && n.window % 2 == 1 && n.dilation > 0,
                "neighbourhood_attention: window {} must be odd and positive, dilation {} positive", n.window,
                n.dilation);
-  if (n.dilation != 1 || Trace::active()) return composed::neighbourhood_attention(qkv, heads, n);
+  if (Trace::active()) return composed::neighbourhood_attention(qkv, heads, n);
   Tensor out = output_like(qkv);
   kernel::neighbourhood_attention(out, qkv.value(), heads, n);
   return make_result("neighbourhood_attention", std::move(out), {qkv},

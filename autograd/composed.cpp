@@ -3,6 +3,8 @@
 #include <cmath>
 #include <limits>
 
+#include "tensor/ops/rope.h"
+
 namespace vitral::composed {
 namespace {
 
@@ -79,6 +81,34 @@ Variable attention(const Variable& qkv, std::int64_t heads, const Variable& mask
 Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, const Neighbourhood& n) {
   const auto sees = [&](std::int64_t i, std::int64_t j) { return n.sees(i, j); };
   return composed::attention(qkv, heads, attention_mask(qkv, sees));
+}
+
+// With a and b the halves of each pair: (a cos - b sin, a sin + b cos).
+Variable rope(const Variable& qkv, std::int64_t heads, const TokenGrid& grid) {
+  const std::int64_t b = qkv.dim(0), n = qkv.dim(1), width = qkv.dim(2) / 3, size = width / heads,
+                     pairs = 2 * rope_frequencies(size);
+  if (pairs == 0) return qkv;
+  Tensor cosines = Tensor::full({n, 1, pairs, 1}, 1, DType::float64),
+         sines = Tensor::zeros({n, 1, pairs, 1}, DType::float64);
+  for (std::int64_t token = 0; token < grid.size(); ++token)
+    for (std::int64_t t = 0; t < pairs; ++t) {
+      const double angle = rope_angle(grid, token, t, pairs / 2);
+      cosines.data<double>()[token * pairs + t] = std::cos(angle);
+      sines.data<double>()[token * pairs + t] = std::sin(angle);
+    }
+  const Variable c(cosines.cast(qkv.dtype()).to(qkv.device())), s(sines.cast(qkv.dtype()).to(qkv.device()));
+  const Variable qk = reshape(slice(qkv, 2, 0, 2 * width), {b, n, 2 * heads, size});
+  const Variable turned = reshape(slice(qk, 3, 0, 2 * pairs), {b, n, 2 * heads, pairs, 2});
+  const Variable first = slice(turned, 4, 0, 1), second = slice(turned, 4, 1, 2);
+  const Variable both = concat({sub(mul(first, c), mul(second, s)), add(mul(first, s), mul(second, c))}, 4);
+  std::vector<Variable> parts{reshape(both, {b, n, 2 * heads, 2 * pairs})};
+  if (2 * pairs < size) parts.push_back(slice(qk, 3, 2 * pairs, size));
+  return concat({reshape(concat(parts, 3), {b, n, 2 * width}), slice(qkv, 2, 2 * width, 3 * width)}, 2);
+}
+
+// For every image by broadcasting to a part of it, times 0: a trace then holds no number of images.
+Variable append_tokens(const Variable& x, const Variable& tokens) {
+  return concat({x, add(affine(slice(x, 1, 0, 1), 0), tokens)}, 1);
 }
 
 void check_patch_pooling(const Variable& x, const Variable& scale, std::int64_t heads, double temperature) {

@@ -16,6 +16,7 @@ Variable layer_norm(const Variable& x, const Variable& weight, const Variable& b
 SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variable& weight,
                           const Variable& bias, double eps = 1e-5);
 Variable l2_normalize(const Variable& x);
+Variable append_tokens(const Variable& x, const Variable& tokens);
 Variable softmax(const Variable& x);
 
 /// [N,N] for qkv [B,N,3 H D]: 0 where token i sees j, else minus infinity.
@@ -24,6 +25,7 @@ Variable attention_mask(const Variable& qkv, const std::function<bool(std::int64
 Variable attention_weights(const Variable& qkv, std::int64_t heads, const Variable& mask = {});
 Variable attention(const Variable& qkv, std::int64_t heads, const Variable& mask = {});
 Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, const Neighbourhood& n);
+Variable rope(const Variable& qkv, std::int64_t heads, const TokenGrid& grid);
 
 /// All that the student's head computes, each with its gradient.
 struct PooledPatches {

@@ -37,6 +37,8 @@ Variable permute(const Variable& x, std::initializer_list<int> axes);
 Variable slice(const Variable& x, int axis, std::int64_t begin, std::int64_t end);
 /// Joins along one axis; all other dimensions are equal.
 Variable concat(const std::vector<Variable>& parts, int axis);
+/// The same tokens [R,W] behind those of every image, x [B,N,W]  ->  [B,N+R,W].
+Variable append_tokens(const Variable& x, const Variable& tokens);
 
 // --- reductions ---
 /// All elements to [1].
@@ -83,8 +85,11 @@ Variable attention(const Variable& qkv, std::int64_t heads);
 Variable causal_attention(const Variable& qkv, std::int64_t heads);
 /// The weights of attention() alone, which it never holds: softmax_j(q_i . k_j / sqrt(D))  [B,H,N,N].
 Variable attention_weights(const Variable& qkv, std::int64_t heads);
-/// Token i sees its neighbourhood on the grid, which has N tokens.
+/// Token i sees its neighbourhood on the grid; n.tokens() is N.
 Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, const Neighbourhood& n);
+/// Turns q and k by their places (tensor/ops/rope.h): qkv [B,N,3 H D]  ->  the same. Tokens behind those of
+/// the grid stay as they are.
+Variable rope(const Variable& qkv, std::int64_t heads, const TokenGrid& grid);
 
 // --- the student's head (tensor/ops/patch_pooling.h): x [B,N,H (D+1)], scale [1] or undefined, W = H D ---
 /// The embedding [B,W], float32 for a bfloat16 x; composed::patch_pooling gives probs and patches, too.

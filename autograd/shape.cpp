@@ -1,5 +1,8 @@
-#include "autograd/ops.h"
+#include "autograd/composed.h"
+#include "autograd/trace.h"
+#include "tensor/ops/binary.h"
 #include "tensor/ops/copy.h"
+#include "tensor/ops/reduce.h"
 
 namespace vitral {
 namespace {
@@ -96,6 +99,35 @@ Variable concat(const std::vector<Variable>& parts, int axis) {
                          }
                          at += size;
                        }
+                     });
+}
+
+Variable append_tokens(const Variable& x, const Variable& tokens) {
+  check_weights("append_tokens", x, {&tokens});
+  VITRAL_CHECK(x.rank() == 3 && tokens.rank() == 2 && tokens.dim(1) == x.dim(2),
+               "append_tokens: tokens {} must be [R, W] for x {} [B, N, W]", tokens.shape(), x.shape());
+  if (Trace::active()) return composed::append_tokens(x, tokens);
+  const std::int64_t b = x.dim(0), n = x.dim(1), r = tokens.dim(0), w = x.dim(2);
+  Tensor y({b, n + r, w}, x.dtype(), x.device()), of_all({b, r, w}, x.dtype(), x.device());
+  const AxisView v = axis_view(y.shape(), 1);
+  kernel::binary(of_all, Tensor::zeros({b, 1, 1}, x.dtype(), x.device()), tokens.value().cast(x.dtype()),
+                 BinaryOp::add);
+  kernel::write_slice(y, x.value(), {v, 0, n});
+  kernel::write_slice(y, of_all, {v, n, r});
+  return make_result("append_tokens", std::move(y), {x, tokens},
+                     [=, dtype = tokens.dtype()](const Tensor& dy, Gradients& gradients) {
+                       if (gradients.needs(0)) {
+                         Tensor dx({b, n, w}, dy.dtype(), dy.device());
+                         kernel::slice(dx, dy, {v, 0, n});
+                         gradients.add(0, std::move(dx));
+                       }
+                       if (!gradients.needs(1)) return;
+                       Tensor of_each({b, r, w}, dy.dtype(), dy.device());
+                       kernel::slice(of_each, dy, {v, n, r});
+                       of_each = of_each.cast(dtype);
+                       Tensor dtokens({1, r, w}, dtype, dy.device());
+                       kernel::sum_axis(dtokens, of_each, axis_view(of_each.shape(), 0), 1);
+                       gradients.add(1, dtokens.reshape({r, w}));
                      });
 }
 

@@ -20,13 +20,17 @@ struct TokenGrid {
 
 /// Which tokens a token sees: i sees j where row_j = row_i + dilation a and column_j = column_i + dilation b
 /// with |a|, |b| <= window / 2, on the grid. At its border the neighbourhood is smaller, not shifted (unlike
-/// NATTEN, arXiv 2204.07143).
+/// NATTEN, arXiv 2204.07143); what would lie beside the grid is not seen. Behind the grid's tokens may come
+/// registers (arXiv 2309.16588), which see all and are seen by all.
 struct Neighbourhood {
   TokenGrid grid;
   std::int64_t window = 3;  // odd
   std::int64_t dilation = 1;
+  std::int64_t registers = 0;
 
+  std::int64_t tokens() const { return grid.size() + registers; }  // N
   bool sees(std::int64_t i, std::int64_t j) const {
+    if (i >= grid.size() || j >= grid.size()) return true;
     const auto near = [&](std::int64_t distance) {
       return distance % dilation == 0 && std::abs(distance / dilation) <= window / 2;
     };
@@ -47,8 +51,8 @@ inline constinit Kernel<void(Tensor& dqkv, const Tensor& dout, const Tensor& qkv
                              const Tensor& lse, std::int64_t heads)>
     attention_backward{"attention_backward"};
 
-/// Neighbourhood attention: only the j that i sees. For dilation 1; autograd/composed.h has the others.
-/// Backward recomputes the weights from qkv; nothing else is saved.
+/// Neighbourhood attention: only the j that i sees. Backward recomputes the weights from qkv; nothing else is
+/// saved.
 inline constinit Kernel<void(Tensor& out, const Tensor& qkv, std::int64_t heads, Neighbourhood n)>
     neighbourhood_attention{"neighbourhood_attention"};
 inline constinit Kernel<void(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, std::int64_t heads,

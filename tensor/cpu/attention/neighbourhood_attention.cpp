@@ -1,19 +1,16 @@
 // One head at a time, transposed, so that a vector register holds one dimension of neighbouring tokens and no
-// sum runs across a register: [rows, D, pitch], a row of the grid in each. Zeros lie around it: `reach` rows
+// sum runs across a register: [rows, D, pitch], a row of the grid in each. Zeros lie around it: `margin` rows
 // above and below, and so many columns left and right that the neighbours at (dy, dx) are always one distance
 // away and rarely in another line of the cache. Weights of the neighbours are [neighbours, span], without
 // what is empty, except where a neighbour's weight for the token is wanted. A mask takes the weight of those
-// outside the grid.
-#include <algorithm>
+// outside the grid. Registers' keys follow the neighbours as further weights, [keys, span]; what registers
+// see is computed beside it (tensor/cpu/attention/registers.h).
 #include <cmath>
 #include <utility>
-#include <vector>
 
-#include "tensor/cpu/number.h"
+#include "tensor/cpu/attention/registers.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/scratch.h"
-#include "tensor/cpu/vector.h"
-#include "tensor/ops/attention.h"
 
 namespace vitral {
 namespace {
@@ -27,65 +24,17 @@ using cpu_kernels::store;
 using cpu_kernels::store_vector;
 using cpu_kernels::Vector;
 
-std::int64_t rounded(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
-
-// Where a sum finds the weights of the neighbours.
-struct Weights {
-  std::int64_t first, row;      // to those of token (0, 0), and from a row of the grid to the next
-  const std::int64_t* offsets;  // from a token to its weight of each
-};
-
-// Where everything is. The loops take it by value: its numbers stay in registers, whatever they write.
-struct Layout {
-  // Offsets of the neighbours go to `tables`, which must live as long.
-  Layout(const Neighbourhood& n, std::int64_t head_size, std::vector<std::int64_t>& tables)
-      : rows(n.grid.rows), columns(n.grid.columns), size(head_size) {
-    VITRAL_CHECK(n.dilation == 1, "neighbourhood_attention: has no kernel for dilation {}", n.dilation);
-    // A window wider than the grid sees no more than all of it.
-    reach = std::min(n.window / 2, std::max<std::int64_t>({rows, columns, 1}) - 1);
-    neighbours = (2 * reach + 1) * (2 * reach + 1);
-    width = rounded(columns, lanes);
-    span = rows * width;
-    pitch = rounded(width + 2 * reach, 16);
-    const std::int64_t left = (pitch - width) / 2;
-    first = reach * size * pitch + left;
-    tables.resize(static_cast<std::size_t>(3 * neighbours));
-    std::int64_t *shift = tables.data(), *compact = shift + neighbours, *other = compact + neighbours;
-    shifts = shift;
-    own = {0, width, compact};
-    opposite = {reach * neighbours * pitch + left, neighbours * pitch, other};
-    std::int64_t o = 0;
-    for (std::int64_t dy = -reach; dy <= reach; ++dy)
-      for (std::int64_t dx = -reach; dx <= reach; ++dx, ++o) {
-        shift[o] = dy * size * pitch + dx;
-        compact[o] = o * span;
-        other[o] = (dy * neighbours + neighbours - 1 - o) * pitch + dx;
-      }
-  }
-
-  // Numbers of [rows, numbers, pitch] with the zeros around it.
-  std::int64_t around(std::int64_t numbers) const { return (rows + 2 * reach) * numbers * pitch; }
-
-  std::int64_t rows, columns;      // of the grid
-  std::int64_t size;               // D
-  std::int64_t reach, neighbours;  // of the window
-  std::int64_t width, span;        // columns in whole vectors; of all rows
-  std::int64_t pitch;              // of a row with zeros beside it
-  std::int64_t first;              // to token (0, 0), in [rows, D, pitch] with zeros around it
-  const std::int64_t* shifts;      // from a token to each neighbour, there
-  // A token's own weights, in [neighbours, span]; the weights that each neighbour has for the token, in
-  // [rows, neighbours, pitch] with zeros around it.
-  Weights own, opposite;
-};
+using Layout = cpu_kernels::NeighbourhoodLayout;
+using Weights = cpu_kernels::NeighbourWeights;
 
 // A thread's memory for one head. Where zeros lie around the numbers, they are written once and stay.
 template <class C>
 struct Scratch {
   Scratch(const Layout& l, bool backward) {
-    const std::int64_t head = l.around(l.size), spaced = l.around(l.neighbours),
-                       weights = l.neighbours * l.span;
+    const std::int64_t head = l.around(l.size), spaced = l.around(l.neighbours), weights = l.keys() * l.span,
+                       rows = l.registers * l.size, of_all = l.registers * l.all(), sides = backward ? 2 : 1;
     const std::int64_t zeros = backward ? 4 * head + spaced : 3 * head,
-                       others = l.size * l.span + (backward ? 2 : 1) * weights + 2 * l.span;
+                       others = l.size * l.span + sides * (weights + of_all) + 2 * l.span + 5 * rows;
     C* next = cpu_kernels::scratch<C>(static_cast<std::size_t>(zeros + others));
     std::fill(next, next + zeros, C(0));
     const auto take = [&](std::int64_t count) { return std::exchange(next, next + count); };
@@ -95,22 +44,30 @@ struct Scratch {
     p = take(weights);
     if (backward) ds = take(weights);
     maximum = take(l.span), sum = take(l.span);
+    tail = l.neighbours * l.span;
+    row_q = take(rows), row_k = take(rows), row_v = take(rows), row_g = take(rows), row_result = take(rows);
+    row_p = take(of_all);
+    if (backward) row_ds = take(of_all);
   }
   C *q, *k, *v, *g = nullptr;  // [rows, D, pitch] with zeros around; g: of dout
   C* opposite = nullptr;  // what the neighbours' weights for a token are read from, [rows, neighbours, pitch]
                           // with zeros around
   C* result;              // [rows, D, width]
-  C *p, *ds = nullptr;    // weights and their slopes, [neighbours, span]
-  C *maximum, *sum;       // over the neighbours, [span]
+  C *p, *ds = nullptr;    // weights and their slopes, [keys, span]
+  C *maximum, *sum;       // over the keys, [span]
+  std::int64_t tail;      // to the registers' weights in p and ds
+  // Of registers: [R,D], and what they see, [R, all].
+  C *row_q, *row_k, *row_v, *row_g, *row_result, *row_p, *row_ds = nullptr;
 };
 
-// 0 where there is a neighbour, a number that leaves no weight where not: [neighbours, span].
+// 0 where there is a neighbour or a register, a number that leaves no weight where not: [keys, span].
 template <class C>
 std::vector<C> make_mask(const Layout& l) {
-  std::vector<C> mask(static_cast<std::size_t>(l.neighbours * l.span), C(-1e30));
+  std::vector<C> mask(static_cast<std::size_t>(l.keys() * l.span), C(0));
+  std::fill(mask.begin(), mask.begin() + l.neighbours * l.span, C(-1e30));
   std::size_t o = 0;
-  for (std::int64_t dy = -l.reach; dy <= l.reach; ++dy)
-    for (std::int64_t dx = -l.reach; dx <= l.reach; ++dx, ++o)
+  for (std::int64_t dy = -l.margin; dy <= l.margin; dy += l.dilation)
+    for (std::int64_t dx = -l.margin; dx <= l.margin; dx += l.dilation, ++o)
       for (std::int64_t r = std::max<std::int64_t>(0, -dy); r < std::min(l.rows, l.rows - dy); ++r)
         for (std::int64_t c = std::max<std::int64_t>(0, -dx); c < std::min(l.columns, l.columns - dx); ++c)
           mask[o * static_cast<std::size_t>(l.span) + static_cast<std::size_t>(r * l.width + c)] = 0;
@@ -274,11 +231,11 @@ VITRAL_CLONES void spread(C* __restrict to, const C* __restrict w, Layout l) {
       }
 }
 
-// p[o] = softmax over the neighbours of q . k + mask; q carries the scale.
+// p[o] = softmax over the keys of q . k + mask; q carries the scale.
 template <class C>
 VITRAL_CLONES void softmax_neighbours(C* __restrict p, C* __restrict maximum, C* __restrict sum,
                                       const C* __restrict mask, Layout l) {
-  for (std::int64_t o = 0; o < l.neighbours; ++o) {
+  for (std::int64_t o = 0; o < l.keys(); ++o) {
     C* score = p + o * l.span;
     const C* masked = mask + o * l.span;
     for (std::int64_t i = 0; i < l.span; ++i) score[i] += masked[i];
@@ -287,7 +244,7 @@ VITRAL_CLONES void softmax_neighbours(C* __restrict p, C* __restrict maximum, C*
     else
       for (std::int64_t i = 0; i < l.span; ++i) maximum[i] = maximum[i] < score[i] ? score[i] : maximum[i];
   }
-  for (std::int64_t o = 0; o < l.neighbours; ++o) {
+  for (std::int64_t o = 0; o < l.keys(); ++o) {
     C* score = p + o * l.span;
 #pragma omp simd
     for (std::int64_t i = 0; i < l.span; ++i) {
@@ -296,7 +253,7 @@ VITRAL_CLONES void softmax_neighbours(C* __restrict p, C* __restrict maximum, C*
     }
   }
   for (std::int64_t i = 0; i < l.span; ++i) sum[i] = C(1) / sum[i];
-  for (std::int64_t o = 0; o < l.neighbours; ++o) {
+  for (std::int64_t o = 0; o < l.keys(); ++o) {
     C* score = p + o * l.span;
     for (std::int64_t i = 0; i < l.span; ++i) score[i] *= sum[i];
   }
@@ -307,9 +264,9 @@ template <class C>
 VITRAL_CLONES void softmax_neighbours_backward(C* __restrict dp, const C* __restrict p, C* __restrict mean,
                                                Layout l) {
   std::fill(mean, mean + l.span, C(0));
-  for (std::int64_t i = 0; i < l.neighbours * l.span; i += l.span)
+  for (std::int64_t i = 0; i < l.keys() * l.span; i += l.span)
     for (std::int64_t k = 0; k < l.span; ++k) mean[k] += p[i + k] * dp[i + k];
-  for (std::int64_t i = 0; i < l.neighbours * l.span; i += l.span)
+  for (std::int64_t i = 0; i < l.keys() * l.span; i += l.span)
     for (std::int64_t k = 0; k < l.span; ++k) dp[i + k] = p[i + k] * (dp[i + k] - mean[k]);
 }
 
@@ -325,6 +282,38 @@ void for_heads(std::int64_t batch, std::int64_t heads, const Layout& l, bool bac
   });
 }
 
+// Rows of a head of the registers, times factor, to [R,D].
+template <class T, class C>
+void load_rows(C* to, const T* from, std::int64_t stride, const Layout& l, C factor) {
+  for (std::int64_t r = 0; r < l.registers; ++r)
+    for (std::int64_t d = 0; d < l.size; ++d) to[r * l.size + d] = factor * load(from[r * stride + d]);
+}
+template <class T, class C>
+void store_rows(T* to, std::int64_t stride, const C* from, const Layout& l, C factor) {
+  for (std::int64_t r = 0; r < l.registers; ++r)
+    for (std::int64_t d = 0; d < l.size; ++d) store(to[r * stride + d], factor * from[r * l.size + d]);
+}
+
+// All weights of a head, of which both directions begin; `from` is its q in the first token of an image.
+template <class T, class C>
+void attend(const Scratch<C>& s, const T* from, std::int64_t width, const C* mask, const Layout& l) {
+  const C scale = C(1) / std::sqrt(static_cast<C>(l.size));
+  load_head(s.q, from, 3 * width, l, scale);
+  load_head(s.k, from + width, 3 * width, l, C(1));
+  load_head(s.v, from + 2 * width, 3 * width, l, C(1));
+  dots(s.p, s.q, s.k, l);
+  if (l.registers > 0) {
+    from += l.rows * l.columns * 3 * width;
+    load_rows(s.row_q, from, 3 * width, l, scale);
+    load_rows(s.row_k, from + width, 3 * width, l, C(1));
+    load_rows(s.row_v, from + 2 * width, 3 * width, l, C(1));
+    dot_registers(s.p + s.tail, l.span, s.q, s.row_k, l);
+    dot_all(s.row_p, s.k, s.row_k, s.row_q, l);
+    softmax_all(s.row_p, l);
+  }
+  softmax_neighbours(s.p, s.maximum, s.sum, mask, l);
+}
+
 void forward(Tensor& out, const Tensor& qkv, std::int64_t heads, Neighbourhood n) {
   const std::int64_t tokens = qkv.dim(1), width = qkv.dim(2) / 3;
   std::vector<std::int64_t> tables;
@@ -332,16 +321,15 @@ void forward(Tensor& out, const Tensor& qkv, std::int64_t heads, Neighbourhood n
   cpu_kernels::dispatch_number("neighbourhood_attention", qkv.dtype(), [&]<class T>(T) {
     using C = Compute<T>;
     const std::vector<C> mask = make_mask<C>(l);
-    const C scale = C(1) / std::sqrt(static_cast<C>(l.size));
     for_heads<C>(qkv.dim(0), heads, l, false, [&](std::int64_t b, std::int64_t h, const Scratch<C>& s) {
-      const T* from = elements<T>(qkv) + b * tokens * 3 * width + h * l.size;
-      load_head(s.q, from, 3 * width, l, scale);
-      load_head(s.k, from + width, 3 * width, l, C(1));
-      load_head(s.v, from + 2 * width, 3 * width, l, C(1));
-      dots(s.p, s.q, s.k, l);
-      softmax_neighbours(s.p, s.maximum, s.sum, mask.data(), l);
+      attend(s, elements<T>(qkv) + b * tokens * 3 * width + h * l.size, width, mask.data(), l);
+      T* to = elements<T>(out) + b * tokens * width + h * l.size;
       weighted_sum(s.result, s.p, s.v, l, l.own);
-      store_head(elements<T>(out) + b * tokens * width + h * l.size, width, s.result, l, C(1));
+      if (l.registers > 0) add_registers(s.result, s.p + s.tail, l.span, s.row_v, l);
+      store_head(to, width, s.result, l, C(1));
+      if (l.registers == 0) return;
+      gather_all(s.row_result, s.row_p, s.v, s.row_v, l);
+      store_rows(to + l.rows * l.columns * width, width, s.row_result, l, C(1));
     });
   });
 }
@@ -355,24 +343,48 @@ void backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, std::int64_t 
     const std::vector<C> mask = make_mask<C>(l);
     const C scale = C(1) / std::sqrt(static_cast<C>(l.size));
     for_heads<C>(qkv.dim(0), heads, l, true, [&](std::int64_t b, std::int64_t h, const Scratch<C>& s) {
-      const std::int64_t first = b * tokens * 3 * width + h * l.size;
-      const T* from = elements<T>(qkv) + first;
-      T* to = elements<T>(dqkv) + first;
-      load_head(s.q, from, 3 * width, l, scale);
-      load_head(s.k, from + width, 3 * width, l, C(1));
-      load_head(s.v, from + 2 * width, 3 * width, l, C(1));
-      load_head(s.g, elements<T>(dout) + b * tokens * width + h * l.size, width, l, C(1));
-      dots(s.p, s.q, s.k, l);
-      softmax_neighbours(s.p, s.maximum, s.sum, mask.data(), l);
+      const std::int64_t first = b * tokens * 3 * width + h * l.size, behind = l.rows * l.columns * width;
+      const T* g = elements<T>(dout) + b * tokens * width + h * l.size;
+      T *to = elements<T>(dqkv) + first, *to_rows = to + 3 * behind;
+      const bool registers = l.registers > 0;
+      attend(s, elements<T>(qkv) + first, width, mask.data(), l);
+      load_head(s.g, g, width, l, C(1));
+
       spread(s.opposite, s.p, l);
       weighted_sum(s.result, s.opposite, s.g, l, l.opposite);
+      if (registers) {
+        load_rows(s.row_g, g + behind, width, l, C(1));
+        add_registers(s.result, s.row_p, l.all(), s.row_g, l);
+        gather(s.row_result, s.p + s.tail, l.span, s.g, l);
+        add_from_registers(s.row_result, s.row_p, s.row_g, l);
+        store_rows(to_rows + 2 * width, 3 * width, s.row_result, l, C(1));
+      }
       store_head(to + 2 * width, 3 * width, s.result, l, C(1));
+
       dots(s.ds, s.g, s.v, l);
+      if (registers) {
+        dot_registers(s.ds + s.tail, l.span, s.g, s.row_v, l);
+        dot_all(s.row_ds, s.v, s.row_v, s.row_g, l);
+        softmax_all_backward(s.row_ds, s.row_p, l);
+      }
       softmax_neighbours_backward(s.ds, s.p, s.sum, l);
+
       weighted_sum(s.result, s.ds, s.k, l, l.own);
+      if (registers) {
+        add_registers(s.result, s.ds + s.tail, l.span, s.row_k, l);
+        gather_all(s.row_result, s.row_ds, s.k, s.row_k, l);
+        store_rows(to_rows, 3 * width, s.row_result, l, scale);
+      }
       store_head(to, 3 * width, s.result, l, scale);
+
       spread(s.opposite, s.ds, l);
       weighted_sum(s.result, s.opposite, s.q, l, l.opposite);  // q carried the scale already
+      if (registers) {
+        add_registers(s.result, s.row_ds, l.all(), s.row_q, l);
+        gather(s.row_result, s.ds + s.tail, l.span, s.q, l);
+        add_from_registers(s.row_result, s.row_ds, s.row_q, l);
+        store_rows(to_rows + width, 3 * width, s.row_result, l, C(1));
+      }
       store_head(to + width, 3 * width, s.result, l, C(1));
     });
   });

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "tensor/cpu/attention/softmax_rows.h"
 #include "tensor/cpu/eigen_product.h"
 #include "tensor/cpu/number.h"
 #include "tensor/cpu/parallel.h"
@@ -39,31 +40,6 @@ VITRAL_CLONES void store_head(T* to, std::int64_t stride, const C* from, HeadLay
       cpu_kernels::store(to[n * stride + d], factor * from[n * dp + d]);
 }
 
-// Each of n rows of n numbers.
-template <class C>
-VITRAL_CLONES void softmax_rows(C* p, std::int64_t n) {
-  for (std::int64_t r = 0; r < n; ++r, p += n) {
-    C maximum = p[0], sum = 0;
-#pragma omp simd reduction(max : maximum)
-    for (std::int64_t i = 0; i < n; ++i) maximum = maximum < p[i] ? p[i] : maximum;
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = 0; i < n; ++i) sum += p[i] = cpu_kernels::exponential(p[i] - maximum);
-    const C share = C(1) / sum;
-    for (std::int64_t i = 0; i < n; ++i) p[i] *= share;
-  }
-}
-
-// ds = p (dp - sum p dp), in place of dp.
-template <class C>
-VITRAL_CLONES void softmax_rows_backward(C* dp, const C* p, std::int64_t n) {
-  for (std::int64_t r = 0; r < n; ++r, p += n, dp += n) {
-    C mean = 0;
-#pragma omp simd reduction(+ : mean)
-    for (std::int64_t i = 0; i < n; ++i) mean += p[i] * dp[i];
-    for (std::int64_t i = 0; i < n; ++i) dp[i] = p[i] * (dp[i] - mean);
-  }
-}
-
 // Backward computes the weights again: the log-sum-exp is not needed.
 void forward(Tensor& out, Tensor&, const Tensor& qkv, std::int64_t heads) {
   const HeadLayout l{qkv.dim(1), heads, qkv.dim(2) / 3 / heads};
@@ -80,7 +56,7 @@ void forward(Tensor& out, Tensor&, const Tensor& qkv, std::int64_t heads) {
       load_head(k, from + l.width(), stride, l, C(1));
       load_head(v, from + 2 * l.width(), stride, l, C(1));
       cpu_kernels::multiply(p, q, k, {.m = n, .n = n, .k = dp, .transpose_b = true});
-      softmax_rows(p, n);
+      cpu_kernels::softmax_rows(p, n, n);
       cpu_kernels::multiply(o, p, v, {.m = n, .n = dp, .k = n});
       store_head(cpu_kernels::elements<T>(out) + b * n * l.width() + h * l.size, l.width(), o, l, C(1));
     });
@@ -105,11 +81,11 @@ void backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const Tensor&
       load_head(v, from + 2 * l.width(), stride, l, C(1));
       load_head(g, cpu_kernels::elements<T>(dout) + b * n * l.width() + h * l.size, l.width(), l, C(1));
       cpu_kernels::multiply(p, q, k, {.m = n, .n = n, .k = dp, .transpose_b = true});
-      softmax_rows(p, n);
+      cpu_kernels::softmax_rows(p, n, n);
       cpu_kernels::multiply(d, p, g, {.m = n, .n = dp, .k = n, .transpose_a = true});  // dv
       store_head(to + 2 * l.width(), stride, d, l, C(1));
       cpu_kernels::multiply(ds, g, v, {.m = n, .n = n, .k = dp, .transpose_b = true});  // dp
-      softmax_rows_backward(ds, p, n);
+      cpu_kernels::softmax_rows_backward(ds, p, n, n);
       cpu_kernels::multiply(d, ds, k, {.m = n, .n = dp, .k = n});
       store_head(to, stride, d, l, scale);
       // q carries the scale already
