@@ -17,20 +17,24 @@ namespace {
 
 constexpr int warps = 4;
 
-/// The tokens that one sees, and that see it: a rectangle of the grid.
-struct Rectangle {
+/// The tokens that one sees, and that see it: every `step`th of a rectangle of the grid, and the registers.
+struct Visible {
   int top, bottom, left, right;  // the last ones inclusive
-  __device__ Rectangle(int token, const AttentionShape& s) {
-    const int row = token / s.grid_columns, column = token - row * s.grid_columns;
-    top = max(row - s.reach_rows, 0);
-    bottom = min(row + s.reach_rows, s.grid_rows - 1);
-    left = max(column - s.reach_columns, 0);
-    right = min(column + s.reach_columns, s.grid_columns - 1);
+  int step;
+  __device__ Visible(int token, const AttentionShape& s) {
+    const bool all = token >= s.grid_tokens();
+    const int row = all ? 0 : token / s.grid_columns, column = all ? 0 : token - row * s.grid_columns;
+    step = all ? 1 : s.dilation;
+    top = row - min(s.reach_rows, row / step) * step;
+    left = column - min(s.reach_columns, column / step) * step;
+    bottom = all ? s.grid_rows - 1 : min(row + s.reach_rows * step, s.grid_rows - 1);
+    right = all ? s.grid_columns - 1 : min(column + s.reach_columns * step, s.grid_columns - 1);
   }
   template <class F>
   __device__ __forceinline__ void for_each(const AttentionShape& s, const F& f) const {
-    for (int row = top; row <= bottom; ++row)
-      for (int column = left; column <= right; ++column) f(row * s.grid_columns + column);
+    for (int row = top; row <= bottom; row += step)
+      for (int column = left; column <= right; column += step) f(row * s.grid_columns + column);
+    for (int token = s.grid_tokens(); token < s.tokens; ++token) f(token);
   }
 };
 
@@ -110,7 +114,7 @@ __global__ void __launch_bounds__(warps* warp_size)
   const T* q = w.row(qkv, 3, 0, w.token, s);
   Softmax<A> softmax;
   A sums[per_lane] = {};
-  Rectangle(w.token, s).for_each(s, [&](int key) {
+  Visible(w.token, s).for_each(s, [&](int key) {
     A factor;
     const A weight = softmax.add(w.dot(q, w.row(qkv, 3, 1, key, s), s) * scale, factor);
 #pragma unroll
@@ -134,7 +138,7 @@ __global__ void __launch_bounds__(warps* warp_size)
   using A = acc_t<T>;
   Work<per_lane> w;
   if (!w.find(s, pieces)) return;
-  const Rectangle visible(w.token, s);
+  const Visible visible(w.token, s);
   const T *q = w.row(qkv, 3, 0, w.token, s), *g = w.row(dout, 1, 0, w.token, s);
   Softmax<A> softmax;
   A mean = 0;
@@ -163,7 +167,7 @@ __global__ void __launch_bounds__(warps* warp_size)
   if (!w.find(s, pieces)) return;
   const T *k = w.row(qkv, 3, 1, w.token, s), *v = w.row(qkv, 3, 2, w.token, s);
   A dk[per_lane] = {}, dv[per_lane] = {};
-  Rectangle(w.token, s).for_each(s, [&](int query) {
+  Visible(w.token, s).for_each(s, [&](int query) {
     const T *q = w.row(qkv, 3, 0, query, s), *g = w.row(dout, 1, 0, query, s);
     const Stats<A> of = stats[w.stats(query, s)];
     const A weight = exp(w.dot(q, k, s) * scale - of.lse);

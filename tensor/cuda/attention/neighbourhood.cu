@@ -1,6 +1,6 @@
 // Neighbourhood attention. In bfloat16 it runs on tensor cores (tensor_cores.cu). Here are float32
-// and float64 for windows of at most 3x3, with the scores of a query in registers; what neither of them holds
-// goes by general.cu.
+// and float64 for windows of at most 3x3 on a grid alone, with the scores of a query in registers; what
+// neither of them holds, and tokens behind the grid, go by general.cu.
 //
 // A block takes `group` heads of one image and copies their columns of q, k, v (and dout) into shared memory,
 // rows an odd number of words apart. A thread is a query of one head, lanes are neighbouring tokens: each
@@ -70,7 +70,8 @@ struct Window {
     const int row = center / s.grid_columns, column = center - row * s.grid_columns;
 #pragma unroll
     for (int i = 0; i < window_size; ++i) {
-      const int down = i / 3 - 1, right = i % 3 - 1, r = row + down, c = column + right;
+      const int down = i / 3 - 1, right = i % 3 - 1, r = row + down * s.dilation,
+                c = column + right * s.dilation;
       const bool there = abs(down) <= s.reach_rows && abs(right) <= s.reach_columns && r >= 0 &&
                          r < s.grid_rows && c >= 0 && c < s.grid_columns;
       token[i] = there ? r * s.grid_columns + c : center;
@@ -210,10 +211,10 @@ std::size_t shared_bytes(const Layout& l, int tiles, int weights) {
 }
 
 /// As many heads a block as leave room for four of them on a multiprocessor, at least one; nothing where that
-/// does not fit or the window is too large.
+/// does not fit, the window is too large, or there are registers.
 template <class T>
 std::optional<Layout> plan(const AttentionShape& s, int tiles, int weights, const DeviceLimits& limits) {
-  if (s.reach_rows > 1 || s.reach_columns > 1) return {};
+  if (s.reach_rows > 1 || s.reach_columns > 1 || s.registers > 0) return {};
   const auto limit = static_cast<std::size_t>(limits.shared_memory);
   std::optional<Layout> best;
   for (int group = 1; group <= s.heads; ++group) {

@@ -13,15 +13,18 @@ struct AttentionShape {
   std::int64_t batch;
   int tokens, heads, size;        // N, H, D
   int grid_rows, grid_columns;    // token n is at (n / grid_columns, n % grid_columns)
-  int reach_rows, reach_columns;  // how far a token sees, less than the grid's size
+  int reach_rows, reach_columns;  // how many neighbours a token sees on each side, less than the grid's size
+  int dilation;                   // places from one to the next
+  int registers;                  // tokens behind those of the grid, which see all and are seen by all
   constexpr int width() const { return heads * size; }
+  constexpr int grid_tokens() const { return tokens - registers; }
 };
 
 inline AttentionShape neighbourhood(const Tensor& qkv, std::int64_t heads, Neighbourhood n) {
-  VITRAL_CHECK(n.dilation == 1, "neighbourhood_attention: has no kernel for dilation {}", n.dilation);
   const TokenGrid grid = n.grid;
+  const std::int64_t dilation = std::min(n.dilation, std::max(grid.rows, grid.columns));
   const auto reach = [&](std::int64_t length) {
-    return static_cast<int>(std::min(n.window / 2, length - 1));
+    return static_cast<int>(std::min(n.window / 2, (length - 1) / dilation));
   };
   return {.batch = qkv.dim(0),
           .tokens = static_cast<int>(qkv.dim(1)),
@@ -30,7 +33,9 @@ inline AttentionShape neighbourhood(const Tensor& qkv, std::int64_t heads, Neigh
           .grid_rows = static_cast<int>(grid.rows),
           .grid_columns = static_cast<int>(grid.columns),
           .reach_rows = reach(grid.rows),
-          .reach_columns = reach(grid.columns)};
+          .reach_columns = reach(grid.columns),
+          .dilation = static_cast<int>(dilation),
+          .registers = static_cast<int>(n.registers)};
 }
 inline AttentionShape everywhere(const Tensor& qkv, std::int64_t heads) {
   return neighbourhood(qkv, heads, {.grid = {1, qkv.dim(1)}, .window = 2 * qkv.dim(1)});

@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(threads, K::units <= 9 ? 4 : 3)
 
   for (int row = lane.warp * row_tile; row < tokens; row += warps * row_tile) {
     const Keys keys(row, l);
-    const unsigned first_bits = visible(positions, row, keys.first, lane, l.shape);
+    const unsigned first_bits = visible(positions, row, keys, 0, lane, l.shape);
     const auto attend = [&](int pair, int second) {
       const Head head(pair, second, K::size(l), part.shift);
       Left a[units];
@@ -42,11 +42,11 @@ __global__ void __launch_bounds__(threads, K::units <= 9 ? 4 : 3)
       Sums o[units] = {};
       Softmax softmax;
       for (int i = 0; i < K::tiles(keys); ++i) {
-        const int key = keys.first + i * key_tile;
+        const int key = K::tile(keys, i);
         Sums s[key_units];
         scores(s, a, k, key, head, lane, stride);
         float factor[2];
-        softmax.add(s, i == 0 ? first_bits : visible(positions, row, key, lane, l.shape), scale * log2_e,
+        softmax.add(s, i == 0 ? first_bits : visible(positions, row, keys, i, lane, l.shape), scale * log2_e,
                     i == 0, factor);
         if (i > 0) {
 #pragma unroll

@@ -37,13 +37,13 @@ __device__ __forceinline__ Result<units> query_pass(Stats* stats, const Tiles& t
   load_left(dout, tiles.dout, row, head, lane, stride);
   Sums s[key_units], dp[key_units];
   const auto bits_of = [&](int i) {
-    return i == 0 ? first_bits : visible(tiles.positions, row, keys.first + i * key_tile, lane, l.shape);
+    return i == 0 ? first_bits : visible(tiles.positions, row, keys, i, lane, l.shape);
   };
 
   Softmax softmax;
   float mean[2] = {};
   for (int i = 0; i < K::tiles(keys); ++i) {
-    const int key = keys.first + i * key_tile;
+    const int key = K::tile(keys, i);
     scores(s, q, tiles.k, key, head, lane, stride);
     scores(dp, dout, tiles.v, key, head, lane, stride);
     float factor[2];
@@ -68,7 +68,7 @@ __device__ __forceinline__ Result<units> query_pass(Stats* stats, const Tiles& t
 
   Sums dq[units] = {};
   for (int i = 0; i < K::tiles(keys); ++i) {
-    const int key = keys.first + i * key_tile;
+    const int key = K::tile(keys, i);
     if (K::tiles(keys) > 1) {  // a single tile's weights are still here
       scores(s, q, tiles.k, key, head, lane, stride);
       scores(dp, dout, tiles.v, key, head, lane, stride);
@@ -104,8 +104,8 @@ __device__ __forceinline__ void key_pass(const Stats* stats, const Tiles& tiles,
   load_left(v, tiles.v, row, head, lane, stride);
   Sums dk[units] = {}, dv[units] = {};
   for (int i = 0; i < K::tiles(queries); ++i) {
-    const int query = queries.first + i * key_tile;
-    const unsigned bits = i == 0 ? first_bits : visible(tiles.positions, row, query, lane, l.shape);
+    const int query = K::tile(queries, i);
+    const unsigned bits = i == 0 ? first_bits : visible(tiles.positions, row, queries, i, lane, l.shape);
     Sums s[key_units], dp[key_units];
     scores(s, k, tiles.q, query, head, lane, stride);
     scores(dp, v, tiles.dout, query, head, lane, stride);
@@ -173,9 +173,9 @@ __global__ void __launch_bounds__(threads, K::units <= 5 ? 3 : 2)
 
   const int own = lane.warp * row_tile, step = one_each ? rows : warps * row_tile;
   unsigned own_bits = 0;
-  if (one_each && own < tokens) own_bits = visible(positions, own, Keys(own, l).first, lane, l.shape);
+  if (one_each && own < tokens) own_bits = visible(positions, own, Keys(own, l), 0, lane, l.shape);
   const auto first_bits = [&](int row, const Keys& keys) {
-    return one_each ? own_bits : visible(positions, row, keys.first, lane, l.shape);
+    return one_each ? own_bits : visible(positions, row, keys, 0, lane, l.shape);
   };
   for (int pair = 0; 2 * pair < part.heads; ++pair) {
     Result<units> dq[2];

@@ -43,19 +43,34 @@ struct Layout {
   static constexpr int min(int a, int b) { return a < b ? a : b; }
 };
 
-/// Keys that the 16 tokens from `row` on can see, as tiles of keys.
+/// Keys that the 16 tokens from `row` on can see, as tiles of keys: those of some rows of the grid, then
+/// those of the registers. Where the 16 tokens have a register among them, tiles of all tokens.
 struct Keys {
-  int first, tiles;
+  int first, tiles;  // tiles: of both
+  int near;          // tiles of the grid
+  int behind;        // first key of the registers' tiles
+  int counted;       // keys from here on count in the registers' tiles, those before in the others
   constexpr Keys(int row, const Layout& l)
       : Keys(row / l.shape.grid_columns, minimum(row + row_tile, l.shape.tokens) - 1, l) {}
 
+  /// First key of tile i.
+  constexpr int tile(int i) const { return i < near ? first + i * key_tile : behind + (i - near) * key_tile; }
+
  private:
-  constexpr Keys(int grid_row, int last, const Layout& l) : first(0), tiles(0) {
-    const int columns = l.shape.grid_columns, top = grid_row - l.shape.reach_rows;
-    const int bottom = minimum(last / columns + l.shape.reach_rows + 1, l.shape.grid_rows);
+  constexpr Keys(int grid_row, int last, const Layout& l)
+      : first(0), tiles(l.rows / key_tile), near(tiles), behind(0), counted(l.shape.tokens) {
+    const AttentionShape& s = l.shape;
+    if (s.registers > 0 && last >= s.grid_tokens()) return;
+    const int columns = s.grid_columns, far = s.reach_rows * s.dilation, top = grid_row - far;
+    const int bottom = minimum(last / columns + far + 1, s.grid_rows);
     first = (top > 0 ? top : 0) * columns / 8 * 8;
-    tiles = (bottom * columns - first + key_tile - 1) / key_tile;
-    first = minimum(first, l.rows - tiles * key_tile);
+    tiles = near = (bottom * columns - first + key_tile - 1) / key_tile;
+    first = minimum(first, l.rows - near * key_tile);
+    if (s.registers == 0) return;
+    counted = s.grid_tokens();
+    behind = counted / 8 * 8;
+    tiles += (s.tokens - behind + key_tile - 1) / key_tile;
+    behind = minimum(behind, l.rows - (tiles - near) * key_tile);
   }
   static constexpr int minimum(int a, int b) { return a < b ? a : b; }
 };
@@ -83,6 +98,7 @@ struct Known {
   static constexpr int stride(const Layout& l) { return all ? stride_ : l.stride; }
   static constexpr int rows(const Layout& l) { return all ? rows_ : l.rows; }
   static constexpr int tiles(const Keys& keys) { return all ? 1 : keys.tiles; }
+  static constexpr int tile(const Keys& keys, int i) { return all ? keys.first : keys.tile(i); }
 };
 using Student = Known<5, 33, 68, 64>;
 
@@ -139,7 +155,8 @@ std::optional<Layout> plan(const AttentionShape& s, int tiles, std::size_t bytes
                            const DeviceLimits& limits, const P*... pointers) {
   const int units = units_for(s.size);
   const std::int64_t numbers = std::int64_t{3} * s.tokens * s.width();  // of an image, counted in 32 bits
-  if (units == 0 || limits.major < 8 || s.tokens >= 0x4000 || numbers > std::numeric_limits<int>::max())
+  const int most_tokens = s.dilation == 1 ? 0x4000 : 0x1000;  // what fill_positions() can tell apart
+  if (units == 0 || limits.major < 8 || s.tokens >= most_tokens || numbers > std::numeric_limits<int>::max())
     return {};
   constexpr std::size_t reserved = 1024;  // of every block, by the system
   const auto limit = static_cast<std::size_t>(limits.shared_memory);
@@ -276,11 +293,20 @@ __device__ inline void write_tiles(bfloat16* to, const Pair* tiles, int first, i
 
 // --- who sees whom ---
 
-/// Place of each row of a tile in the grid, row << 16 | column; rows without a token are far away.
+/// Places that are a multiple of the dilation apart, side by side; those of other remainders far away.
+__device__ inline int sorted(int place, int length, int reach, int dilation) {
+  return place % dilation * ((length + dilation - 1) / dilation + reach) + place / dilation;
+}
+
+/// Place of each row of a tile in the grid, row << 16 | column, so that near() tells who is a neighbour; rows
+/// without a token of the grid are far away.
 __device__ inline void fill_positions(int* positions, const Layout& l) {
+  const AttentionShape& s = l.shape;
   for (int i = static_cast<int>(threadIdx.x); i < l.rows; i += threads) {
-    const int row = i / l.shape.grid_columns;
-    positions[i] = i < l.shape.tokens ? row << 16 | (i - row * l.shape.grid_columns) : 0x4000 << 16;
+    const int row = i / s.grid_columns, column = i - row * s.grid_columns;
+    positions[i] = i < s.grid_tokens() ? sorted(row, s.grid_rows, s.reach_rows, s.dilation) << 16 |
+                                             sorted(column, s.grid_columns, s.reach_columns, s.dilation)
+                                       : 0x4000 << 16;
   }
 }
 
@@ -289,12 +315,29 @@ __device__ __forceinline__ bool near(int a, int b, const AttentionShape& s) {
   return abs(rows) <= s.reach_rows && abs(columns) <= s.reach_columns;
 }
 
-/// For 16 tokens and a tile of keys: bit 4 u + i is set where number i of unit u of the scores is one of
-/// tokens that see each other.
-__device__ inline unsigned visible(const int* positions, int row, int key, const Lane& lane,
-                                   const AttentionShape& s) {
+/// For 16 tokens and tile number `tile` of their keys: bit 4 u + i is set where number i of unit u of the
+/// scores is one of tokens that see each other.
+__device__ inline unsigned visible(const int* positions, int row, const Keys& keys, int tile,
+                                   const Lane& lane, const AttentionShape& s) {
+  const int key = keys.tile(tile);
   const int upper = positions[row + lane.g], lower = positions[row + lane.g + 8];
   unsigned bits = 0;
+  if (s.registers > 0) {
+    const int begin = tile < keys.near ? 0 : keys.counted, end = tile < keys.near ? keys.counted : s.tokens;
+    const auto sees = [&](int token, int place, int other) {
+      return token < s.tokens && other >= begin && other < end &&
+             (token >= s.grid_tokens() || other >= s.grid_tokens() || near(place, positions[other], s));
+    };
+#pragma unroll
+    for (int u = 0; u < key_units; ++u)
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int other = key + 8 * u + 2 * lane.t + i;
+        bits |= (sees(row + lane.g, upper, other) ? 1U : 0U) << (4 * u + i);
+        bits |= (sees(row + lane.g + 8, lower, other) ? 1U : 0U) << (4 * u + 2 + i);
+      }
+    return bits;
+  }
 #pragma unroll
   for (int u = 0; u < key_units; ++u)
 #pragma unroll
