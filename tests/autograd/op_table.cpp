@@ -14,11 +14,19 @@ Variable constant_like(const Variable& x, const Shape& shape, double value) {
 
 OpRow neighbourhood_row(const Neighbourhood& n, std::int64_t heads, std::int64_t size) {
   return {.name = "neighbourhood_attention",
-          .shapes = {{2, n.grid.size(), 3 * heads * size}},
+          .shapes = {{2, n.tokens(), 3 * heads * size}},
           .f = [=](const Inputs& x) { return neighbourhood_attention(x[0], heads, n); },
           .reference = [=](const Inputs& x) { return composed::neighbourhood_attention(x[0], heads, n); },
-          .variant =
-              fmt::format("{}x{} window {} dilation {}", n.grid.rows, n.grid.columns, n.window, n.dilation)};
+          .variant = fmt::format("{}x{} window {} dilation {} registers {}", n.grid.rows, n.grid.columns,
+                                 n.window, n.dilation, n.registers)};
+}
+
+OpRow rope_row(const TokenGrid& grid, std::int64_t tokens, std::int64_t heads, std::int64_t size) {
+  return {.name = "rope",
+          .shapes = {{2, tokens, 3 * heads * size}},
+          .f = [=](const Inputs& x) { return rope(x[0], heads, grid); },
+          .reference = [=](const Inputs& x) { return composed::rope(x[0], heads, grid); },
+          .variant = fmt::format("{}x{} of {} tokens, heads of {}", grid.rows, grid.columns, tokens, size)};
 }
 
 }  // namespace
@@ -129,6 +137,11 @@ std::vector<OpRow> op_table() {
   rows.push_back({.name = "concat", .shapes = {{2, 1, 3}, {2, 4, 3}}, .f = [](const Inputs& x) {
                     return concat({x[0], x[1], x[0]}, 1);
                   }});
+
+  rows.push_back({.name = "append_tokens",
+                  .shapes = {{3, 4, 5}, {2, 5}},
+                  .f = [](const Inputs& x) { return append_tokens(x[0], x[1]); },
+                  .reference = [](const Inputs& x) { return composed::append_tokens(x[0], x[1]); }});
 
   for (int axis : {0, 1, 2}) {
     rows.push_back(
@@ -303,6 +316,13 @@ std::vector<OpRow> op_table() {
   rows.push_back(neighbourhood_row({.grid = {5, 2}, .window = 5}, 1, 17));
   rows.push_back(neighbourhood_row({.grid = {2, 3}, .window = 1}, 2, 2));
   rows.push_back(neighbourhood_row({.grid = {5, 4}, .window = 3, .dilation = 2}, 2, 3));
+  rows.push_back(neighbourhood_row({.grid = {7, 9}, .window = 5, .dilation = 3}, 1, 9));
+  rows.push_back(neighbourhood_row({.grid = {3, 4}, .window = 3, .registers = 2}, 2, 3));
+  rows.push_back(neighbourhood_row({.grid = {4, 5}, .window = 3, .dilation = 2, .registers = 5}, 2, 9));
+  rows.push_back(neighbourhood_row({.grid = {1, 1}, .window = 1, .registers = 1}, 1, 2));
+  rows.push_back(rope_row({3, 4}, 12, 2, 9));
+  rows.push_back(rope_row({2, 3}, 8, 3, 8));
+  rows.push_back(rope_row({2, 2}, 4, 2, 3));
   // A dilation as wide as the grid leaves each token itself.
   rows.push_back({.name = "neighbourhood_attention",
                   .shapes = {{2, 6, 3 * 4}},
@@ -344,7 +364,8 @@ std::vector<OpRow> op_table() {
                   .f = [](const Inputs& x) { return distillation_loss(x[0], x[1], 20); },
                   .reference = [](const Inputs& x) { return composed::distillation_loss(x[0], x[1], 20); }});
   for (OpRow& row : rows) {
-    if (row.name == "linear" || row.name == "activation_linear" || row.name == "layer_norm")
+    if (row.name == "linear" || row.name == "activation_linear" || row.name == "layer_norm" ||
+        row.name == "append_tokens")
       row.parameters_from = 1;
     if (row.name == "patch_pooling" && row.shapes.size() > 1) row.parameters_from = 1;
     // A delta that is smaller than x is a parameter, too: the positional embedding.

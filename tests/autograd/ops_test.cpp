@@ -210,10 +210,24 @@ TEST(OpErrors, NameOperationShapesAndRule) {
               attention(v({2, 6, 31}), 2);
             }),
             "attention: qkv [2, 6, 31] must be [B, N, 3 H D] with H = 2 heads");
+  EXPECT_EQ(
+      message_of([&] {
+        neighbourhood_attention(v({2, 6, 30}), 2, {{2, 2}, 3});
+      }),
+      "neighbourhood_attention: a grid of 2 x 2 with 0 registers does not have the 6 tokens of qkv [2, 6, "
+      "30]");
   EXPECT_EQ(message_of([&] {
-              neighbourhood_attention(v({2, 6, 30}), 2, {{2, 2}, 3});
+              rope(v({2, 6, 30}), 2, {3, 3});
             }),
-            "neighbourhood_attention: a grid of 2 x 2 does not have the 6 tokens of qkv [2, 6, 30]");
+            "rope: a grid of 3 x 3 has more than the 6 tokens of qkv [2, 6, 30]");
+  EXPECT_EQ(message_of([&] {
+              rope(v({2, 6, 30}), 4, {2, 3});
+            }),
+            "rope: qkv [2, 6, 30] must be [B, N, 3 H D] with H = 4 heads");
+  EXPECT_EQ(message_of([&] {
+              append_tokens(v({2, 6, 5}), v({2, 4}));
+            }),
+            "append_tokens: tokens [2, 4] must be [R, W] for x [2, 6, 5] [B, N, W]");
   EXPECT_EQ(message_of([&] {
               neighbourhood_attention(v({2, 6, 30}), 2, {{2, 3}, 2});
             }),
@@ -326,6 +340,9 @@ TEST(OpBits, DoNotDependOnMemoryOrThread) {
   };
   run([](const Variable& x) { return attention(x, 2); });
   run([](const Variable& x) { return neighbourhood_attention(x, 2, {{8, 8}}); });
+  run([](const Variable& x) {
+    return neighbourhood_attention(x, 2, {.grid = {6, 10}, .dilation = 2, .registers = 4});
+  });
 }
 
 TEST(OpBits, AWindowWiderThanTheGridSeesAllOfIt) {

@@ -14,14 +14,18 @@ struct Case {
   std::int64_t heads, size;
   std::int64_t window = 0;  // 0: full attention
   double spread = 1;        // of q, k and v
+  std::int64_t dilation = 1, registers = 0;
 
-  Neighbourhood neighbourhood() const { return {.grid = grid, .window = window}; }
-  std::int64_t tokens() const { return grid.size(); }
+  Neighbourhood neighbourhood() const {
+    return {.grid = grid, .window = window, .dilation = dilation, .registers = registers};
+  }
+  std::int64_t tokens() const { return grid.size() + registers; }
   std::int64_t width() const { return heads * size; }
   Shape shape(std::int64_t parts) const { return {batch, tokens(), parts * width()}; }
   std::string text(DType dtype) const {
-    return fmt::format("{} images, {} x {} tokens, {} heads of {} {}, window {}, spread {}", batch, grid.rows,
-                       grid.columns, heads, size, dtype, window, spread);
+    return fmt::format(
+        "{} images, {} x {} tokens, {} heads of {} {}, window {}, spread {}, dilation {}, {} registers",
+        batch, grid.rows, grid.columns, heads, size, dtype, window, spread, dilation, registers);
   }
 };
 
@@ -115,6 +119,39 @@ VITRAL_KERNEL_TEST(NeighbourhoodAttention, AnyGridAndWindow) {
         for (const std::int64_t window : {1, 3, 99}) check({2, grid, heads, size, window}, dtype);
       for (const std::int64_t window : {3, 5}) check({1, {4, 17}, heads, size, window}, dtype);
     }
+}
+
+VITRAL_KERNEL_TEST(NeighbourhoodAttention, AnyDilation) {
+  for (const DType dtype : float_types)
+    for (const std::int64_t dilation : {2, 3, 7, 8191}) {
+      for (const TokenGrid grid : std::vector<TokenGrid>{{8, 8}, {5, 11}, {1, 9}, {1, 1}})
+        for (const std::int64_t window : {1, 3, 5, 8191})
+          check({.batch = 2, .grid = grid, .heads = 2, .size = 9, .window = window, .dilation = dilation},
+                dtype);
+      check({.batch = 1, .grid = {8, 8}, .heads = 4, .size = 33, .window = 3, .dilation = dilation}, dtype);
+    }
+}
+
+VITRAL_KERNEL_TEST(NeighbourhoodAttention, AnyRegisters) {
+  for (const DType dtype : float_types)
+    for (const std::int64_t registers : {1, 4, 7, 33, 64}) {
+      for (const TokenGrid grid : std::vector<TokenGrid>{{8, 8}, {5, 11}, {1, 1}})
+        for (const std::int64_t window : {1, 3, 5})
+          check({.batch = 2, .grid = grid, .heads = 3, .size = 5, .window = window, .registers = registers},
+                dtype);
+      check({.batch = 1, .grid = {8, 8}, .heads = 4, .size = 33, .window = 3, .registers = registers}, dtype);
+    }
+  check({.batch = 1, .grid = {16, 16}, .heads = 2, .size = 33, .window = 3, .dilation = 2, .registers = 4},
+        DType::bfloat16);
+  check({.batch = 1,
+         .grid = {8, 8},
+         .heads = 2,
+         .size = 33,
+         .window = 3,
+         .spread = 6,
+         .dilation = 3,
+         .registers = 4},
+        DType::float32);
 }
 
 VITRAL_KERNEL_TEST(NeighbourhoodAttention, AnyHeadSize) {
