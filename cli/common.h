@@ -19,7 +19,7 @@ class StudentFlags {
   void add_to(Command& command);
   /// Those that were given.
   models::StudentOverrides values() const;
-  /// "--attention, --window and --same-norm"
+  /// "--attention, --window, ... and --same-norm"
   static std::string names();
 
  private:

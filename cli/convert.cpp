@@ -95,8 +95,10 @@ void convert(const Arguments& a) {
     config = models::configure_student(weights, a.in, a.student.values());
     models::check(*config);
   }
-  if (config)
-    for (const auto& [key, value] : models::to_metadata(*config)) weights.metadata[key] = value;
+  if (config) {
+    std::erase_if(weights.metadata, [](const auto& entry) { return entry.first.starts_with("model."); });
+    weights.metadata.merge(models::to_metadata(*config));
+  }
   if (!a.dtype.empty()) cast(weights.tensors, a.dtype);
   write(a, target, weights, config);
 

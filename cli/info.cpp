@@ -3,6 +3,7 @@
 #include <fstream>
 #include <functional>
 #include <memory>
+#include <sstream>
 
 #include <nlohmann/json.hpp>
 
@@ -49,12 +50,23 @@ ordered_json describe_hdf5(const std::string& path, const data::DatasetNames& na
   return out;
 }
 
+// A number or a truth value; else a text.
+ordered_json json_of(const std::string& text) {
+  const auto value = ordered_json::parse(text, nullptr, false);
+  return value.is_discarded() ? ordered_json(text) : value;
+}
+
 ordered_json describe_student(const models::StudentConfig& config) {
   ordered_json out;
   for (const auto& field : models::student_fields()) {
     const std::string text = field.write(config);
-    const auto value = ordered_json::parse(text, nullptr, false);  // a number or a truth value; else a text
-    out[field.name] = value.is_discarded() ? ordered_json(text) : value;
+    if (!text.starts_with('[')) {
+      out[field.name] = json_of(text);
+      continue;
+    }
+    auto& list = out[field.name] = ordered_json::array();
+    std::istringstream items(text.substr(1, text.size() - 2));
+    for (std::string item; std::getline(items >> std::ws, item, ',');) list.push_back(json_of(item));
   }
   return out;
 }

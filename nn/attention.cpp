@@ -2,19 +2,20 @@
 
 namespace vitral::nn {
 
-Attention::Attention(std::int64_t width, std::int64_t heads, AttentionMask mask, Random& random)
-    : in_proj_weight(linear_weight("in_proj_weight", xavier_uniform({3 * width, width}, random))),
-      in_proj_bias(parameter("in_proj_bias", Tensor::zeros({3 * width}))),
-      out_proj(child<Linear>("out_proj", width, width, random, Tensor::zeros({width}))),
-      heads_(heads),
-      mask_(mask) {}
+Attention::Attention(const AttentionConfig& c, Random& random)
+    : in_proj_weight(linear_weight("in_proj_weight", xavier_uniform({3 * c.width, c.width}, random))),
+      in_proj_bias(parameter("in_proj_bias", Tensor::zeros({3 * c.width}))),
+      out_proj(child<Linear>("out_proj", c.width, c.width, random, Tensor::zeros({c.width}))),
+      config_(c) {}
 
 Variable Attention::operator()(const Variable& x, Variable* mean_weights) const {
-  const Variable qkv = linear(x, in_proj_weight, in_proj_bias);
-  if (mean_weights) *mean_weights = mean(attention_weights(qkv, heads_), 1);
-  if (mask_.causal) return out_proj(causal_attention(qkv, heads_));
-  if (mask_.neighbourhood) return out_proj(neighbourhood_attention(qkv, heads_, *mask_.neighbourhood));
-  return out_proj(attention(qkv, heads_));
+  const auto& [width, heads, mask, grid] = config_;
+  Variable qkv = linear(x, in_proj_weight, in_proj_bias);
+  if (grid) qkv = rope(qkv, heads, *grid);
+  if (mean_weights) *mean_weights = mean(attention_weights(qkv, heads), 1);
+  if (mask.causal) return out_proj(causal_attention(qkv, heads));
+  if (mask.neighbourhood) return out_proj(neighbourhood_attention(qkv, heads, *mask.neighbourhood));
+  return out_proj(attention(qkv, heads));
 }
 
 }  // namespace vitral::nn

@@ -1,6 +1,7 @@
 // Multi-head self-attention with stacked input projections, as torch.nn.MultiheadAttention names and stores
 // them.
 //   x -> in_proj -> q, k, v [B,N,W] -> H heads of size W / H -> softmax(q k^T / sqrt(W / H)) v -> out_proj
+// with q and k turned by their places before, where they have some (autograd's rope()).
 #pragma once
 #include <optional>
 
@@ -15,9 +16,16 @@ struct AttentionMask {
   bool causal = false;
 };
 
+struct AttentionConfig {
+  std::int64_t width = 0;  // W
+  std::int64_t heads = 0;  // H, which divides W
+  AttentionMask mask = {};
+  std::optional<TokenGrid> rope = {};  // places of the first tokens, where q and k are turned by them
+};
+
 class Attention : public Module {
  public:
-  Attention(std::int64_t width, std::int64_t heads, AttentionMask mask, Random& random);
+  Attention(const AttentionConfig& config, Random& random);
 
   /// x [B,N,W] -> [B,N,W]. `mean_weights`, where asked for: the weights of unmasked attention, averaged over
   /// heads, [B,N,N].
@@ -28,8 +36,7 @@ class Attention : public Module {
   Linear& out_proj;
 
  private:
-  std::int64_t heads_;
-  AttentionMask mask_;
+  AttentionConfig config_;
 };
 
 }  // namespace vitral::nn

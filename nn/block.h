@@ -18,6 +18,7 @@ struct BlockConfig {
   std::int64_t width = 0;  // W
   std::int64_t heads = 0;  // H, which divides W
   AttentionMask mask = {};
+  std::optional<TokenGrid> rope = {};  // as in AttentionConfig
   Activation activation = Activation::quick_gelu;
   double mlp_ratio = 4;  // width of the MLP's hidden layer / W
   double eps = 1e-5;     // of the norms
@@ -28,7 +29,7 @@ struct BlockConfig {
 class ResidualBlock : public Module {
  public:
   ResidualBlock(const BlockConfig& c, Random& random)
-      : attn(child<Attention>("attn", c.width, c.heads, c.mask, random)),
+      : attn(child<Attention>("attn", AttentionConfig{c.width, c.heads, c.mask, c.rope}, random)),
         ln_1(child<LayerNorm>("ln_1", c.width, c.eps)),
         ln_2(child<LayerNorm>("ln_2", c.width, c.eps)),
         mlp(child("mlp", make_mlp({c.width, c.hidden(), c.activation}, random))) {}

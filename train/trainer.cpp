@@ -230,7 +230,7 @@ void Run::open_folder(std::vector<std::string>& warnings) {
 
 void Run::load(const Checkpoint& checkpoint, const std::string& where, std::vector<std::string>& warnings) {
   const auto trained = objective_->metadata_in(checkpoint.model_metadata, where);
-  for (const auto& [key, value] : objective_->metadata()) {
+  for (const auto& [key, value] : objective_->metadata_in(objective_->metadata(), where)) {
     const auto then = trained.find(key);
     VITRAL_CHECK(then == trained.end() || then->second == value,
                  "{}: was trained with {}={}, this configuration has {}; set it alike, or start a new run "

@@ -143,11 +143,13 @@ Report make_report(const models::Encoder& student, const data::ImageSource& sour
   report.title = request.weights;
   report.rows = report.columns = c.grid();
   report.width = c.width;
-  report.facts.emplace_back(
-      "Student",
+  std::string architecture =
       fmt::format("{} parameters: {} layers, {} heads, width {}, {} attention; {}x{} patches of {} pixels",
-                  with_commas(student.student().parameter_count()), c.layers, c.heads, c.width, c.attention,
-                  c.grid(), c.grid(), c.patch_size));
+                  with_commas(student.student().parameter_count()), c.layers, c.heads, c.width,
+                  to_texts(c).at("model.attention"), c.grid(), c.grid(), c.patch_size);
+  for (const auto& field : models::student_fields())
+    if (field.added && is_told(field, c)) architecture += fmt::format("; {} {}", field.name, field.write(c));
+  report.facts.emplace_back("Student", architecture);
   if (!request.run.empty()) add_run(request.run, report);
   VITRAL_CHECK(request.prompts.empty() ||
                    (request.prompt_embeddings.defined() && request.prompt_embeddings.rank() == 2 &&

@@ -13,8 +13,14 @@ const std::vector<Field<StudentConfig>>& student_fields() {
       FIELD(width, Integer{1, 65536}),
       FIELD(layers, Integer{1, 1024}),
       FIELD(heads, Integer{1, 65536}),
-      FIELD(attention, Choice{{"neighbourhood", "full"}}, "neighbourhood or full"),
-      FIELD(window, Integer{.min = 1, .max = 8191, .odd = true}, "patches a side of the neighbourhood, odd"),
+      FIELD(attention, OneOrList{Choice{{"neighbourhood", "full"}}, "layer"},
+            "neighbourhood or full, or a list of them with commas, one a layer"),
+      FIELD(window, OneOrList{Integer{.min = 1, .max = 8191, .odd = true}, "layer"},
+            "patches a side of the neighbourhood, odd, or a list"),
+      added(FIELD(dilation, OneOrList{Integer{1, 8191}, "layer"},
+                  "places from neighbour to neighbour, or a list")),
+      added(FIELD(registers, Integer{0, 64})),
+      added(FIELD(position, Choice{{"learned", "rope", "none"}}, "learned, rope or none")),
       FIELD(same_norm, Truth{}, "true or false"),
   };
 #undef FIELD
@@ -23,7 +29,17 @@ const std::vector<Field<StudentConfig>>& student_fields() {
 
 std::optional<Conflict> find_conflict(const StudentConfig& c) {
   if (auto conflict = not_dividing("patch_size", c.patch_size, "image_size", c.image_size)) return conflict;
-  return not_dividing("heads", c.heads, "width", c.width);
+  if (auto conflict = not_dividing("heads", c.heads, "width", c.width)) return conflict;
+  for (const auto& conflict : {not_one_each("attention", c.attention, "layers", c.layers),
+                               not_one_each("window", c.window, "layers", c.layers),
+                               not_one_each("dilation", c.dilation, "layers", c.layers)})
+    if (conflict) return conflict;
+  // Two pairs at least, one for each direction.
+  if (const int size = c.internal_width() / c.heads; c.position == "rope" && size < 4)
+    return Conflict{
+        "position", fmt::format("rope needs heads of 4 numbers, these have {}; take fewer heads", size),
+        "heads", fmt::format("{} leaves heads of {} numbers, position rope needs 4", c.heads, size)};
+  return std::nullopt;
 }
 
 void check(const StudentConfig& config) {
@@ -38,6 +54,10 @@ void check(const StudentConfig& config) {
 
 std::map<std::string, std::string> to_metadata(const StudentConfig& config) {
   return to_metadata(student_fields(), config, "model.");
+}
+
+std::map<std::string, std::string> to_texts(const StudentConfig& config) {
+  return to_texts(student_fields(), config, "model.");
 }
 
 std::optional<StudentConfig> student_config_from_metadata(const std::map<std::string, std::string>& metadata,

@@ -16,9 +16,12 @@ struct StudentConfig {
   int width = 512;  // W, the width of the embeddings
   int layers = 6;
   int heads = 16;
-  std::string attention = "neighbourhood";  // or "full"
-  int window = 3;                           // of neighbourhood attention, odd
+  OneOrEach<std::string> attention = "neighbourhood";  // or "full"; of all layers, or of each
+  OneOrEach<int> window = 3;                           // of neighbourhood attention, odd
   bool same_norm = true;
+  OneOrEach<int> dilation = 1;       // of neighbourhood attention: places from neighbour to neighbour
+  int registers = 0;                 // R, learned tokens beside the patches
+  std::string position = "learned";  // or "rope" or "none": how a token knows its place
 
   int grid() const { return image_size / patch_size; }
   int tokens() const { return grid() * grid(); }
@@ -37,9 +40,12 @@ std::optional<Conflict> find_conflict(const StudentConfig& config);
 /// UsageError where a field is out of its range or two do not fit each other.
 void check(const StudentConfig& config);
 
-/// The configuration as text (model.width = "512", ...) for the metadata of a weights file, and back
-/// (from_metadata() in base/fields.h): nothing where there is none of it.
+/// The configuration as text (model.width = "512", ...) for the metadata of a weights file, without what was
+/// added later and has its default, and back (from_metadata() in base/fields.h): nothing where there is none
+/// of it.
 std::map<std::string, std::string> to_metadata(const StudentConfig& config);
+/// The same with all fields.
+std::map<std::string, std::string> to_texts(const StudentConfig& config);
 std::optional<StudentConfig> student_config_from_metadata(const std::map<std::string, std::string>& metadata,
                                                           const std::string& where);
 

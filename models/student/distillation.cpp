@@ -9,7 +9,7 @@ Distillation::Distillation(const StudentConfig& config, std::uint64_t seed,
 std::map<std::string, std::string> Distillation::metadata_in(const std::map<std::string, std::string>& file,
                                                              const std::string& where) const {
   const auto then = student_config_from_metadata(file, where);
-  return then ? to_metadata(*then) : std::map<std::string, std::string>();
+  return then ? to_texts(*then) : std::map<std::string, std::string>();
 }
 
 // The mask leaves no trace in the tensors.
@@ -17,15 +17,13 @@ std::map<std::string, std::string> Distillation::metadata_of(
     const std::vector<std::pair<std::string, Tensor>>& weights, const std::string& where,
     std::vector<std::string>& warnings) const {
   const StudentConfig& own = student_.config();
-  StudentConfig then = infer_student_config(weights, where);
-  if (then.attention != own.attention)
+  const StudentConfig then = infer_student_config(weights, where, &own);
+  if (const char* original = then.same_norm ? "neighbourhood" : "full"; own.attention != original)
     warnings.push_back(
         fmt::format("{}: {} `scale`, as the original's students with {} attention; training goes on with "
                     "model.attention={}",
-                    where, then.same_norm ? "has" : "has no", then.attention, own.attention));
-  then.attention = own.attention;
-  then.window = own.window;
-  return to_metadata(then);
+                    where, then.same_norm ? "has" : "has no", original, to_texts(own).at("model.attention")));
+  return to_texts(then);
 }
 
 StudentOutput Distillation::forward(const data::Inputs& inputs, DType dtype,

@@ -20,9 +20,7 @@ void override_field(StudentConfig& config, const std::string& name, const std::s
 }
 
 // What the tensors tell, the metadata must say, too. Error naming the key.
-void compare(StudentConfig found, const StudentConfig& stored, const std::string& path) {
-  found.attention = stored.attention;  // the mask leaves no trace in the tensors
-  found.window = stored.window;
+void compare(const StudentConfig& found, const StudentConfig& stored, const std::string& path) {
   for (const auto& field : student_fields())
     if (const auto there = field.write(found), said = field.write(stored); there != said)
       throw_error("{}: metadata model.{}: is {}, but the tensors are those of {}; write the file again", path,
@@ -33,17 +31,20 @@ void compare(StudentConfig found, const StudentConfig& stored, const std::string
 
 StudentConfig configure_student(data::WeightsFile& weights, const std::string& path,
                                 const StudentOverrides& overrides) {
-  StudentConfig config = infer_student_config(weights.tensors, path);
-  if (const auto stored = student_config_from_metadata(weights.metadata, path)) {
-    compare(config, *stored, path);
-    config = *stored;
-  }
+  const auto stored = student_config_from_metadata(weights.metadata, path);
+  StudentConfig config = infer_student_config(weights.tensors, path, stored ? &*stored : nullptr);
+  if (stored) compare(config, *stored, path);
   for (const auto& [name, text] : overrides) override_field(config, name, text);
-  if (!overrides.contains("same_norm")) return config;
-  const auto is_scale = [](const auto& tensor) { return tensor.first == "scale"; };
-  VITRAL_CHECK(!config.same_norm || std::any_of(weights.tensors.begin(), weights.tensors.end(), is_scale),
-               "{}: same_norm needs the weights 'scale', which this file does not have", path);
-  if (!config.same_norm) std::erase_if(weights.tensors, is_scale);
+  // A tensor that a field needs must be there; one that it does without goes.
+  const auto settle = [&](const char* field, bool needed, const char* what, const char* tensor) {
+    if (!overrides.contains(field)) return;
+    const auto is_it = [&](const auto& named) { return named.first == tensor; };
+    VITRAL_CHECK(!needed || std::any_of(weights.tensors.begin(), weights.tensors.end(), is_it),
+                 "{}: {} needs the weights '{}', which this file does not have", path, what, tensor);
+    if (!needed) std::erase_if(weights.tensors, is_it);
+  };
+  settle("same_norm", config.same_norm, "same_norm", "scale");
+  settle("position", config.position == "learned", "position learned", "positional_embedding");
   return config;
 }
 
@@ -75,7 +76,8 @@ std::uint64_t Encoder::digest() const {
 std::string Encoder::settings() const {
   std::string out;
   for (const auto& field : student_fields())
-    if (!field.flag.empty()) out += fmt::format("{} {}, ", field.name, field.write(config()));
+    if (!field.flag.empty() && is_told(field, config()))
+      out += fmt::format("{} {}, ", field.name, field.write(config()));
   return out + fmt::format("temperature {}", temperature_);
 }
 

@@ -37,7 +37,8 @@ class Encoder {
   const StudentConfig& config() const { return student_->config(); }
   const Student& student() const { return *student_; }
   Device device() const { return device_; }
-  /// What decides the outputs beside the weights, as text: the fields that have a flag, and the temperature.
+  /// What decides the outputs beside the weights, as text: the fields that have a flag (as in metadata,
+  /// without what was added later and has its default), and the temperature.
   std::string settings() const;
   /// Tells other weights and settings.
   std::uint64_t digest() const;

@@ -1,4 +1,9 @@
-// The student's trunk: patches -> conv1 + positional_embedding -> ln_pre -> transformer.
+// The student's trunk: how patches see each other.
+//
+//   patches -> conv1 [B,N,W'] (+ positional_embedding) -> ln_pre -> registers behind them, [B,N+R,W']
+//           -> transformer -> the first N
+//
+// Each layer has its attention; where `position` is rope, q and k of patches are turned by their places.
 #pragma once
 #include "models/student/config.h"
 #include "nn/block.h"
@@ -15,9 +20,10 @@ class Trunk : public nn::Module {
 
  private:
   nn::PatchEmbedding& conv1_;
-  nn::Parameter& positional_embedding_;  // [N,W']
+  nn::Parameter* positional_embedding_;  // [N,W'], where `position` is learned
   nn::LayerNorm& ln_pre_;
   nn::Transformer& transformer_;
+  nn::Parameter* registers_;  // [R,W'], where there are some
 };
 
 }  // namespace vitral::models

@@ -119,19 +119,19 @@ Case quick_gelu_both_case() {
 }
 
 // 2 products forward and 5 backward over 9 neighbours (at the border fewer; not counted).
-Case neighbourhood_case(bool backward) {
-  const double products = 2.0 * tokens * 9 * width;
-  return {backward ? "neighbourhood_attention_backward" : "neighbourhood_attention",
-          (backward ? 7.0 : 4.0) * tokens * width * 2, (backward ? 5 : 2) * products,
-          [=](std::int64_t b, DType t, Device d) {
-            const Tensor qkv = normal({b, tokens, 3 * width}, 1, t, d),
-                         dout = normal({b, tokens, width}, 2, t, d);
+Case neighbourhood_case(bool backward, const std::string& name = "", const Neighbourhood& n = {{8, 8}}) {
+  const std::int64_t all = n.tokens();
+  const double pairs = static_cast<double>(tokens * (9 + n.registers) + n.registers * all);
+  return {(backward ? "neighbourhood_attention_backward" : "neighbourhood_attention") + name,
+          (backward ? 7.0 : 4.0) * static_cast<double>(all) * width * 2,
+          (backward ? 5 : 2) * 2.0 * pairs * width, [=](std::int64_t b, DType t, Device d) {
+            const Tensor qkv = normal({b, all, 3 * width}, 1, t, d), dout = normal({b, all, width}, 2, t, d);
             Tensor out(backward ? qkv.shape() : dout.shape(), t, d);
             return Work{{out}, [=]() mutable {
                           if (backward)
-                            kernel::neighbourhood_attention_backward(out, dout, qkv, heads, {{8, 8}});
+                            kernel::neighbourhood_attention_backward(out, dout, qkv, heads, n);
                           else
-                            kernel::neighbourhood_attention(out, qkv, heads, {{8, 8}});
+                            kernel::neighbourhood_attention(out, qkv, heads, n);
                         }};
           }};
 }
@@ -247,6 +247,10 @@ std::vector<Case> all_cases() {
           layer_norm_backward_case(),
           neighbourhood_case(false),
           neighbourhood_case(true),
+          neighbourhood_case(false, "_dilated", {.grid = {8, 8}, .dilation = 2}),
+          neighbourhood_case(true, "_dilated", {.grid = {8, 8}, .dilation = 2}),
+          neighbourhood_case(false, "_registers", {.grid = {8, 8}, .registers = 4}),
+          neighbourhood_case(true, "_registers", {.grid = {8, 8}, .registers = 4}),
           attention_case(false),
           attention_case(true),
           quick_gelu_case(),

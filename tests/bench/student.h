@@ -10,6 +10,22 @@
 
 namespace vitral::bench {
 
+inline void set_fields(models::StudentConfig& config, const std::vector<std::string>& settings) {
+  for (const std::string& setting : settings) {
+    const std::size_t equals = std::min(setting.find('='), setting.size());
+    const auto& fields = models::student_fields();
+    const auto field = std::find_if(fields.begin(), fields.end(),
+                                    [&](const auto& f) { return f.name == setting.substr(0, equals); });
+    if (field == fields.end() || equals == setting.size())
+      throw CLI::ValidationError("--model", setting + " is no FIELD=VALUE of a student");
+    try {
+      with_yaml(setting.substr(equals + 1), [&](const YAML::Node& node) { field->read(node, config); });
+    } catch (const BadValue& bad) {
+      throw CLI::ValidationError("--model", field->name + " " + bad.text);
+    }
+  }
+}
+
 /// Options for the student's sizes (default: the real model's), the batch, the device and the precision.
 inline void add_options(CLI::App& app, train::Config& config) {
   config.train.device = "cpu";
@@ -23,7 +39,9 @@ inline void add_options(CLI::App& app, train::Config& config) {
   add("--width", config.model.width);
   add("--heads", config.model.heads);
   add("--layers", config.model.layers);
-  app.add_option("--attention", config.model.attention)->capture_default_str();
+  app.add_option_function<std::vector<std::string>>(
+      "--model", [&config](const std::vector<std::string>& settings) { set_fields(config.model, settings); },
+      "other fields of the model, FIELD=VALUE ...");
   app.add_option("--device", config.train.device)->capture_default_str();
   app.add_option("--precision", config.train.precision, "fp32, tf32 or bf16")
       ->capture_default_str()

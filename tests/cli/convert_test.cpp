@@ -122,7 +122,7 @@ TEST_F(Convert, OtherWeightsKeepTheirNamesAndTypes) {
   const std::string why = tiny + ": has no weights 'ln_post.weight'; these are not a student's weights; ";
   expect_failure(run({"convert", tiny, dir_ / "c.onnx"}), 2, why + "only a student can become an ONNX model");
   expect_failure(run({"convert", tiny, dir_ / "c.pt", "--window", "5"}), 2,
-                 why + "--attention, --window and --same-norm are for a student");
+                 why + "--attention, --window, --dilation, --position and --same-norm are for a student");
   EXPECT_FALSE(std::filesystem::exists(dir_ / "c.onnx"));
 }
 
@@ -147,8 +147,10 @@ TEST_F(Convert, WrongRequestsChangeNothing) {
   expect_failure(
       run({"convert", bare, dir_ / "none/a.pt"}), 2,
       dir_ / "none/a.pt" + ": cannot be created, there is no folder " + dir_ / "none" + "; create it first");
-  expect_failure(run({"convert", bare, out, "--force", "--window", "4"}), 2,
-                 "--window: must be an odd integer from 1 to 8191, not 4; see vitral --help");
+  expect_failure(
+      run({"convert", bare, out, "--force", "--window", "4"}), 2,
+      "--window: must be an odd integer from 1 to 8191, or a list of one for each layer, not 4; see "
+      "vitral --help");
   const std::string plain = dir_ / "plain.safetensors";
   expect_done(run({"convert", bare, plain, "--same-norm", "false"}));
   expect_failure(run({"convert", plain, out, "--force", "--same-norm", "true"}), 2,

@@ -46,8 +46,9 @@ TEST(CommandLine, OneLineAndStatus2) {
                  "--temperature: must be a number >= 1e-30, not nan" + help);
   expect_failure(run({"eval", weights, "a.h5", "--temperature", "1e-300"}), 2,
                  "--temperature: must be a number >= 1e-30, not 1e-300" + help);
-  expect_failure(run({"eval", weights, "a.h5", "--attention", "all"}), 2,
-                 "--attention: must be neighbourhood or full, not all" + help);
+  expect_failure(
+      run({"eval", weights, "a.h5", "--attention", "all"}), 2,
+      "--attention: must be neighbourhood or full, or a list of one for each layer, not all" + help);
   expect_failure(run({"embed", weights, "a.png"}), 2, "--output is required" + help);
   expect_failure(run({"info"}), 2, "file is required" + help);
   expect_failure(run({"pack"}), 2, "--output is required" + help);
@@ -334,8 +335,10 @@ TEST(OtherErrors, Files) {
   expect_failure(run({"eval", weights, dir.str()}), 2,
                  dir.str() + ": is a directory, an HDF5 file is needed");
   expect_failure(run({"eval", weights, text}), 2, text + ": is not an HDF5 file");
-  expect_failure(run({"eval", weights, dataset, "--window", "2"}), 2,
-                 "--window: must be an odd integer from 1 to 8191, not 2; see vitral --help");
+  expect_failure(
+      run({"eval", weights, dataset, "--window", "2"}), 2,
+      "--window: must be an odd integer from 1 to 8191, or a list of one for each layer, not 2; see "
+      "vitral --help");
 
   expect_failure(run({"info", none}), 2, none + ": no such file");
   const test::TempDir links;

@@ -60,6 +60,39 @@ TEST(Encoder, OverridesComeLast) {
   EXPECT_GT(*std::max_element(probs.begin(), probs.end()), 0.5);
 }
 
+// What leaves no trace in the tensors comes out of the metadata.
+TEST(Encoder, ReadsEverySwitchBack) {
+  const test::TempDir folder;
+  const std::string path = folder / "switched.safetensors";
+  StudentConfig c{.image_size = 16, .patch_size = 4, .width = 16, .layers = 2, .heads = 2};
+  c.attention = {"full", "neighbourhood"};
+  c.window = {3, 5};
+  c.dilation = {1, 2};
+  c.registers = 3;
+  for (const char* position : {"learned", "rope", "none"}) {
+    c.position = position;
+    const Student student(c, 1);
+    data::write_safetensors(path, student.state(), to_metadata(c));
+    EXPECT_EQ(Encoder::load(path).config(), c) << position;
+    const std::string other = c.position == "none" ? "rope" : "none";
+    EXPECT_EQ(Encoder::load(path, cpu, {{"position", other}, {"window", "3,7"}}).config().position, other);
+  }
+  EXPECT_EQ(
+      test::message_of([&] {
+        Encoder::load(path, cpu, {{"position", "learned"}});
+      }),
+      path + ": position learned needs the weights 'positional_embedding', which this file does not have");
+  EXPECT_EQ(test::message_of([&] {
+              Encoder::load(path, cpu, {{"window", "3,5,7"}});
+            }),
+            "student: window has 3 values, but layers is 2; give one for all, or 2");
+  auto metadata = to_metadata(c);
+  metadata["model.registers"] = "2";
+  data::write_safetensors(path, Student(c, 1).state(), metadata);
+  EXPECT_EQ(test::message_of([&] { Encoder::load(path); }),
+            path + ": metadata model.registers: is 2, but the tensors are those of 3; write the file again");
+}
+
 TEST(Encoder, RefusesEmbeddingsThatAreNotFinite) {
   const test::TempDir folder;
   const std::string path = folder / "diverged.safetensors";
@@ -110,7 +143,7 @@ TEST(Encoder, WhatDoesNotGiveAStudent) {
   EXPECT_EQ(test::message_of([] {
               Encoder::load("tests/golden/run_init.safetensors", cpu, {{"window", "4"}});
             }),
-            "window must be an odd integer from 1 to 8191, not 4");
+            "window must be an odd integer from 1 to 8191, or a list of one for each layer, not 4");
   EXPECT_EQ(test::message_of([] {
               Encoder::load("tests/golden/run_init.safetensors", cpu, {{"width", "4"}});
             }),

@@ -19,15 +19,22 @@ using test::message_of;
 using test::TempDir;
 
 // The operators that ONNX has in opset 17, as far as they are used.
-const std::set<std::string> standard{"Add",   "Div",      "LayerNormalization", "MatMul",  "Min",
-                                     "Mul",   "ReduceL2", "ReduceMean",         "Reshape", "Sigmoid",
-                                     "Slice", "Softmax",  "Transpose"};
+const std::set<std::string> standard{"Add",        "Concat",  "Div",      "LayerNormalization",
+                                     "MatMul",     "Min",     "Mul",      "ReduceL2",
+                                     "ReduceMean", "Reshape", "Sigmoid",  "Slice",
+                                     "Softmax",    "Sub",     "Transpose"};
 
 std::vector<models::StudentConfig> some_students() {
   models::StudentConfig masked = test::small_student(2), wide = masked, full = test::small_student(1, "full");
   wide.window = 5;
   full.same_norm = false;
-  return {masked, wide, full};
+  models::StudentConfig mixed = test::small_student(3);
+  mixed.attention = {"neighbourhood", "full", "neighbourhood"};
+  mixed.window = {3, 5, 5};
+  mixed.dilation = {2, 1, 1};
+  mixed.registers = 3;
+  mixed.position = "rope";
+  return {masked, wide, full, mixed};
 }
 
 TEST(OnnxExport, TheGraphIsWholeAndStandard) {
@@ -65,13 +72,15 @@ TEST(OnnxExport, TheGraphIsWholeAndStandard) {
       EXPECT_TRUE(known.insert(node.outputs[0]).second) << node.outputs[0];
     }
     for (const auto& output : s.outputs) EXPECT_TRUE(known.contains(output.name));
-    // The neighbourhood is one constant for all layers.
-    const std::int64_t n = config.tokens();
+    // Equal masks are one constant for all layers.
+    const std::int64_t n = config.tokens() + config.registers;
     EXPECT_EQ(std::count_if(s.constants.begin(), s.constants.end(),
                             [&](const auto& c) {
                               return c.dims == std::vector<data::OnnxDim>{n, n};
                             }),
-              config.attention == "neighbourhood" ? 1 : 0);
+              config.attention == "full"   ? 0
+              : config.attention.is_list() ? 2
+                                           : 1);
   }
 }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -172,6 +174,55 @@ TEST(Student, SizesAreInferredFromTheWeights) {
             "w.safetensors: has no weights 'conv1.weight'; these are not a student's weights");
 }
 
+TEST(Student, SwitchesOfAttentionChangeParametersOnlyWhereTheySay) {
+  StudentConfig c = tiny();
+  const auto state = [](const StudentConfig& config) {
+    std::map<std::string, std::vector<double>> out;
+    for (const auto& [name, tensor] : Student(config, 3).state()) out[name] = tensor.to_vector();
+    return out;
+  };
+  const auto plain = state(c);
+  c.dilation = 2;
+  EXPECT_EQ(state(c), plain);
+  c.registers = 3;
+  auto more = state(c);
+  ASSERT_EQ(more.at("registers").size(), 3U * static_cast<std::size_t>(c.internal_width()));
+  more.erase("registers");
+  EXPECT_EQ(more, plain);
+  for (const char* position : {"rope", "none"}) {
+    c.heads = 1;
+    c.position = "learned";
+    auto learned = state(c);
+    c.position = position;
+    EXPECT_EQ(learned.erase("positional_embedding"), 1U);
+    EXPECT_EQ(state(c), learned) << position;
+  }
+}
+
+// Under a mask of one layer a patch knows nothing of one far away, but for registers.
+TEST(Student, RegistersAreTheOnlyGlobalChannelUnderAMask) {
+  const auto touched = [](const StudentConfig& c) {
+    const Student student(c, 5);
+    Tensor images = Tensor::zeros({1, 3, c.image_size, c.image_size});
+    const Tensor before = student.forward(Variable(images.clone())).patches.value();
+    images.data<float>()[0] = 100;  // of the first patch
+    const Tensor after = student.forward(Variable(images)).patches.value();
+    std::set<std::int64_t> out;
+    for (std::int64_t i = 0; i < before.numel(); ++i)
+      if (before.data<float>()[i] != after.data<float>()[i]) out.insert(i / c.width);
+    return out;
+  };
+  StudentConfig c{.image_size = 16, .patch_size = 4, .width = 4, .layers = 2, .heads = 1};
+  EXPECT_EQ(touched(c), (std::set<std::int64_t>{0, 1, 2, 4, 5, 6, 8, 9, 10}));
+  c.dilation = 2;
+  EXPECT_EQ(touched(c), (std::set<std::int64_t>{0, 2, 8, 10}));
+  c.window = {1, 3};
+  c.position = "rope";
+  EXPECT_EQ(touched(c), (std::set<std::int64_t>{0, 2, 8, 10}));
+  c.registers = 1;
+  EXPECT_EQ(touched(c).size(), 16U);
+}
+
 TEST(StudentMetadata, HoldsTheArchitectureAndReadsBack) {
   StudentConfig c = tiny();
   c.attention = "full", c.window = 5, c.same_norm = false;
@@ -185,6 +236,14 @@ TEST(StudentMetadata, HoldsTheArchitectureAndReadsBack) {
                                                           {"model.window", "5"},
                                                           {"model.same_norm", "false"}}));
   metadata["format"] = "pt";
+  EXPECT_EQ(student_config_from_metadata(metadata, "m.safetensors"), c);
+  // What came later is told where it is used.
+  c.layers = 3, c.attention = {"full", "neighbourhood", "full"}, c.window = {3, 5, 3}, c.dilation = {1, 2, 1};
+  c.registers = 4, c.position = "none";
+  metadata = to_metadata(c);
+  EXPECT_EQ(metadata.size(), 11U);
+  EXPECT_EQ(metadata["model.attention"], "[full, neighbourhood, full]");
+  EXPECT_EQ(metadata["model.window"], "[3, 5, 3]");
   EXPECT_EQ(student_config_from_metadata(metadata, "m.safetensors"), c);
   EXPECT_EQ(student_config_from_metadata({{"format", "pt"}}, "m.safetensors"), std::nullopt);
 }
@@ -203,7 +262,8 @@ TEST(StudentMetadata, RejectsWhatIsNoStudent) {
   EXPECT_EQ(
       error("model.gears", "3"),
       "m.safetensors: metadata model.gears: unknown key; known are image_size, patch_size, width, layers, "
-      "heads, attention, window, same_norm: it was written by a newer vitral, or is damaged");
+      "heads, attention, window, dilation, registers, position, same_norm: it was written by a newer vitral, "
+      "or is damaged");
   EXPECT_EQ(error("model.width", "[1").substr(0, 53),
             "m.safetensors: metadata model.width: not valid YAML: ");
 }
@@ -229,9 +289,13 @@ TEST(Student, Errors) {
   EXPECT_EQ(with([](auto& c) { c.patch_size = 5; }), "student: patch_size 5 must divide image_size 12");
   EXPECT_EQ(with([](auto& c) { c.heads = 3; }), "student: heads 3 must divide width 4");
   EXPECT_EQ(with([](auto& c) { c.attention = "sparse"; }),
-            "student: attention must be neighbourhood or full, not sparse");
+            "student: attention must be neighbourhood or full, or a list of one for each layer, not sparse");
   EXPECT_EQ(with([](auto& c) { c.window = 4; }),
-            "student: window must be an odd integer from 1 to 8191, not 4");
+            "student: window must be an odd integer from 1 to 8191, or a list of one for each layer, not 4");
+  EXPECT_EQ(with([](auto& c) {
+              c.window = {3, 5};
+            }),
+            "student: window has 2 values, but layers is 1; give one for all, or 1");
   const Student student(tiny());
   EXPECT_EQ(message_of([&] {
               student.forward(Variable(Tensor::zeros({2, 3, 12, 16})));

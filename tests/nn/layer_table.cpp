@@ -74,12 +74,15 @@ std::vector<LayerRow> layer_table() {
       [](Random& r) { return made(make_unique<nn::PatchEmbedding>(3, 5, 2, r, true)); });
   add("PatchEmbedding", "", {2, 3, 4, 6}, {2, 6, 5}, {"weight [5, 3, 2, 2]"},
       [](Random& r) { return made(make_unique<nn::PatchEmbedding>(3, 5, 2, r)); });
-  add("Attention", "full", {2, 6, 4}, {2, 6, 4}, attention(4),
-      [](Random& r) { return made(make_unique<nn::Attention>(4, 2, full, r)); });
-  add("Attention", "neighbourhood", {2, 6, 4}, {2, 6, 4}, attention(4),
-      [](Random& r) { return made(make_unique<nn::Attention>(4, 2, neighbours, r)); });
-  add("Attention", "causal", {2, 6, 4}, {2, 6, 4}, attention(4),
-      [](Random& r) { return made(make_unique<nn::Attention>(4, 2, causal, r)); });
+  add("Attention", "full", {2, 6, 4}, {2, 6, 4}, attention(4), [](Random& r) {
+    return made(make_unique<nn::Attention>(nn::AttentionConfig{4, 2, full}, r));
+  });
+  add("Attention", "neighbourhood", {2, 6, 4}, {2, 6, 4}, attention(4), [](Random& r) {
+    return made(make_unique<nn::Attention>(nn::AttentionConfig{4, 2, neighbours}, r));
+  });
+  add("Attention", "causal", {2, 6, 4}, {2, 6, 4}, attention(4), [](Random& r) {
+    return made(make_unique<nn::Attention>(nn::AttentionConfig{4, 2, causal}, r));
+  });
   add("ResidualBlock", "", {2, 6, 4}, {2, 6, 4}, block(4),
       [](Random& r) { return made(make_unique<nn::ResidualBlock>(neighbourhood_block, r)); });
   add("Transformer", "", {2, 6, 4}, {2, 6, 4},

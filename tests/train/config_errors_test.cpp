@@ -53,7 +53,8 @@ const std::vector<Case>& cases() {
        {},
        "config.yaml:2: model.patchsize: unknown key; did you mean patch_size? valid keys of model: "
        "image_size, "
-       "patch_size, width, layers, heads, attention, window, same_norm, init_from"},
+       "patch_size, width, layers, heads, attention, window, dilation, registers, "
+       "position, same_norm, init_from"},
       {"\nlr: 0.1\n",
        {},
        "config.yaml:2: lr: unknown key; did you mean train.optimizer.lr? valid keys: model, data, teacher, "
@@ -98,10 +99,39 @@ const std::vector<Case>& cases() {
       {"model: {width: -1}\n", {}, "config.yaml:1: model.width: must be an integer from 1 to 65536, not -1"},
       {"model: {window: 4}\n",
        {},
-       "config.yaml:1: model.window: must be an odd integer from 1 to 8191, not 4"},
+       "config.yaml:1: model.window: must be an odd integer from 1 to 8191, or a list of one for each layer, "
+       "not 4"},
       {"model: {attention: global}\n",
        {},
-       "config.yaml:1: model.attention: must be neighbourhood or full, not global"},
+       "config.yaml:1: model.attention: must be neighbourhood or full, or a list of one for each layer, not "
+       "global"},
+      {"model: {window: [3, 4]}\n",
+       {},
+       "config.yaml:1: model.window: number 2 of the list must be an odd integer from 1 to 8191, not 4"},
+      {"model: {window: []}\n",
+       {},
+       "config.yaml:1: model.window: must be an odd integer from 1 to 8191, or a list of one for each layer, "
+       "not []"},
+      {"model: {attention: [full, [full]]}\n",
+       {},
+       "config.yaml:1: model.attention: number 2 of the list must be neighbourhood or full, not [full]"},
+      {"model:\n  window: [3, 5]\n",
+       {},
+       "config.yaml:2: model.window: has 2 values, but layers is 6; give one for all, or 6"},
+      {"model:\n  dilation: [1, 2]\n",
+       {"model.layers=3"},
+       "override model.layers=3: is 3, but dilation has 2 values; give one for all, or 3"},
+      {"model:\n  attention: full\n",
+       {"model.attention=full,neighbourhood"},
+       "override model.attention=full,neighbourhood: has 2 values, but layers is 6; give one for "
+       "all, "
+       "or 6"},
+      {"model: {registers: 65}\n",
+       {},
+       "config.yaml:1: model.registers: must be an integer from 0 to 64, not 65"},
+      {"model:\n  heads: 256\n  position: rope\n",
+       {},
+       "config.yaml:3: model.position: rope needs heads of 4 numbers, these have 3; take fewer heads"},
       {"model: {same_norm: 1}\n", {}, "config.yaml:1: model.same_norm: must be true or false, not 1"},
       {"model: {same_norm: yes}\n", {}, "config.yaml:1: model.same_norm: must be true or false, not yes"},
       {"model: {init_from: [a]}\n", {}, "config.yaml:1: model.init_from: must be null or a path, not [a]"},

@@ -180,6 +180,9 @@ TEST(Config, YamlHoldsEveryKeyInAReadableLayout) {
   heads: 16
   attention: neighbourhood
   window: 3
+  dilation: 1
+  registers: 0
+  position: learned
   same_norm: true
   init_from: null
 data:
