@@ -188,6 +188,7 @@ void Command::run(std::function<void()> work) {
     const int threads = cpu_threads();
     VITRAL_CHECK(threads <= most, "OMP_NUM_THREADS: must be an integer from 1 to {}, not {}", most, threads);
     try_threads(threads);
+    if (processes) prefer_gpu(local_rank());
     work();
   });
 }

@@ -4,11 +4,13 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <regex>
 #include <string_view>
@@ -147,6 +149,55 @@ std::vector<std::string> launcher(int count) {
   return words;
 }
 
+// The processes that the launcher has on this machine end together: each waits for the others before. One
+// that is still there long after another was stopped, or hangs, where its own thread cannot tell
+// (processes/mpi.cpp).
+class Stragglers {
+ public:
+  explicit Stragglers(pid_t launcher) : launcher_(launcher) {}
+
+  void look() {
+    const std::vector<pid_t> there = processes();
+    most_ = std::max(most_, there.size());
+    if (there.size() == most_) complete_ = Clock::now();
+    if (told_ || there.empty() || Clock::now() - complete_ < patience) return;
+    told_ = true;
+    for (const pid_t process : there) {
+      std::fprintf(
+          stderr,
+          "vitral: process %s has not ended %d s after another: it was stopped or hangs; all end, continue "
+          "with --resume auto\n",
+          rank_of(process).c_str(), static_cast<int>(patience.count()));
+      ::kill(process, SIGKILL);
+    }
+  }
+  bool told() const { return told_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::seconds patience{20};
+
+  std::vector<pid_t> processes() const {
+    std::ifstream file(fmt::format("/proc/{0}/task/{0}/children", launcher_));
+    std::vector<pid_t> out;
+    for (pid_t process = 0; file >> process;)
+      if (!rank_of(process).empty()) out.push_back(process);
+    return out;
+  }
+  static std::string rank_of(pid_t process) {
+    std::ifstream file(fmt::format("/proc/{}/environ", process), std::ios::binary);
+    constexpr std::string_view name = "OMPI_COMM_WORLD_RANK=";
+    for (std::string variable; std::getline(file, variable, '\0');)
+      if (variable.starts_with(name)) return variable.substr(name.size());
+    return "";
+  }
+
+  pid_t launcher_;
+  std::size_t most_ = 0;
+  Clock::time_point complete_;  // when all of them were last seen
+  bool told_ = false;
+};
+
 }  // namespace
 
 Group& processes() {
@@ -155,6 +206,13 @@ Group& processes() {
     opened = open_mpi();
   }
   return *opened;
+}
+
+int local_rank() {
+  for (const char* name :
+       {"OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID", "MPI_LOCALRANKID", "PMI_LOCAL_RANK"})
+    if (std::getenv(name)) return std::max(number_in(name), 0);
+  return 0;
 }
 
 std::string binding_problem(int threads) {
@@ -222,14 +280,17 @@ int start_processes(int count, const std::vector<std::string>& arguments) {
     ::close(from);
   });
   int status = 0, asked = 0;
-  while (::waitpid(child, &status, WNOHANG) == 0) {
+  Stragglers stragglers(child);
+  for (int turn = 1; ::waitpid(child, &status, WNOHANG) == 0; ++turn) {
+    if (turn % 50 == 0) stragglers.look();
     // mpirun ends a job on SIGTERM, but hands this one on.
     if (stop.requested() && asked++ == 0) ::kill(child, SIGUSR1);
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   reader.join();
   const int result = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  if (result > 128 && !told.said())  // of SIGUSR1, which it hands on, mpirun says nothing
+  if (result > 128 && !told.said() &&
+      !stragglers.told())  // of SIGUSR1, which it hands on, mpirun says nothing
     std::fprintf(stderr,
                  "vitral: one of the processes was ended by %s; all end, continue with --resume auto\n",
                  signal_name(result - 128).c_str());

@@ -10,6 +10,9 @@ namespace vitral {
 /// All processes of this job. MPI is loaded on the first call where a launcher started more than one, else
 /// this is alone(). UsageError: a build without MPI, or a launcher that does not speak to it.
 Group& processes();
+/// Which of this job's processes on this machine this is, from 0, as the launcher says: for what each takes
+/// its own of.
+int local_rank();
 /// What is wrong with the cores that the launcher left to this process, which computes with so many threads:
 /// a line for a warning, or "".
 std::string binding_problem(int threads);

@@ -41,6 +41,13 @@ struct Backend {
   void* (*end_capture)(int index, bool keep) = nullptr;  // keep: false throws the recording away
   void (*launch_graph)(void* graph, int index) = nullptr;
   void (*destroy_graph)(void* graph) = nullptr;
+
+  // Between processes; tensor/collective.h has the contract. Queued on `compute`.
+  std::string (*collective_id)() = nullptr;
+  void* (*open_collective)(int index, int rank, int size, const std::string& id) = nullptr;
+  void (*close_collective)(void* collective) = nullptr;
+  void (*all_to_all)(void* collective, void* to, const void* from, std::size_t bytes_each) = nullptr;
+  void (*all_gather)(void* collective, void* to, const void* from, std::size_t bytes_each) = nullptr;
 };
 
 /// UsageError for a device without a backend: "cuda: this vitral was built without CUDA; ...", or where a

@@ -1,6 +1,7 @@
 #include "tensor/device.h"
 
 #include <array>
+#include <atomic>
 #include <charconv>
 
 #include "base/error.h"
@@ -16,6 +17,8 @@ namespace {
 // Backends register themselves while statics are initialised, in an order that C++ leaves open: a static
 // Tensor may come before the one that its memory is from.
 constinit std::array<const Backend*, 2> backends{};
+
+std::atomic<int> preferred = 0;
 
 std::string why_no_cuda() {
   if (!has_backend(Device::Kind::cuda)) return "this vitral was built without CUDA";
@@ -42,15 +45,18 @@ const Backend& backend(Device::Kind kind) {
   return *b;
 }
 
+void prefer_gpu(int index) { preferred = index; }
+int preferred_gpu() { return preferred; }
+
 Device parse_device(std::string_view text, std::string* why_cpu) {
   if (text == "cpu") return cpu;
   const int gpus = has_backend(Device::Kind::cuda) ? backend(Device::Kind::cuda).device_count(nullptr) : 0;
   if (text == "auto") {
-    if (gpus > 0) return {Device::Kind::cuda, 0};
+    if (gpus > 0) return parse_device("cuda");
     if (why_cpu) *why_cpu = why_no_cuda();
     return cpu;
   }
-  int index = 0;
+  int index = gpus > 0 ? preferred % gpus : 0;
   bool valid = text == "cuda";
   if (text.starts_with("cuda:")) {
     const char* end = text.data() + text.size();
@@ -61,6 +67,7 @@ Device parse_device(std::string_view text, std::string* why_cpu) {
   if (gpus == 0)
     throw UsageError("device " + std::string(text) + ": " + why_no_cuda() + "; use --device cpu");
   VITRAL_CHECK(index < gpus, "device {}: this machine has {} GPU(s), numbered from 0", text, gpus);
+  preferred = index;
   return {Device::Kind::cuda, index};
 }
 

@@ -17,7 +17,13 @@ struct Device {
 
 inline constexpr Device cpu{};
 
-/// Parses cpu | cuda | cuda:N | auto. `auto` takes the first GPU, or the CPU where there is none.
+/// The GPU that this process means by `cuda`: 0, or of several processes on a machine each its own, modulo
+/// the number of GPUs. Pinned memory belongs to it.
+void prefer_gpu(int index);
+int preferred_gpu();
+
+/// Parses cpu | cuda | cuda:N | auto. `auto` takes the preferred GPU, or the CPU where there is none; a GPU
+/// that is named becomes the preferred one.
 /// Throws UsageError for an unknown name, and for cuda where this build or this machine has none. `why_cpu`,
 /// where given, is filled with the reason for which `auto` took the CPU.
 Device parse_device(std::string_view text, std::string* why_cpu = nullptr);

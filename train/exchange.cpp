@@ -10,19 +10,19 @@
 namespace vitral::train {
 namespace {
 
-// items[0] becomes the balanced sum over all of them, whose number is a power of two.
-template <class T, class Add>
-void tree_sum(std::span<T> items, Add&& add) {
-  for (std::size_t half = 1; half < items.size(); half *= 2)
-    for (std::size_t i = 0; i < items.size(); i += 2 * half) add(items[i], items[i + half]);
+constexpr std::int64_t alignment = 32;  // elements of the flat gradient: vector accesses and cache lines
+
+std::int64_t round_up(std::int64_t n, std::int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
 }
 
-void add_sums(SliceSums& to, const SliceSums& from) {
-  to.loss += from.loss;
-  for (std::size_t i = 0; i < to.terms.size(); ++i) to.terms[i] += from.terms[i];
-  to.images += from.images;
-  to.skipped += from.skipped;
-  to.signal = std::max(to.signal, from.signal);
+// Row 0 of x [R,...] becomes the balanced sum over all rows, whose number is a power of two.
+void tree_sum(const Tensor& x) {
+  for (std::int64_t half = 1; half < x.dim(0); half *= 2)
+    for (std::int64_t i = 0; i < x.dim(0); i += 2 * half) {
+      Tensor to = x.rows(i, i + 1);
+      kernel::add_to(to, x.rows(i + half, i + half + 1));
+    }
 }
 
 }  // namespace
@@ -49,33 +49,53 @@ std::int64_t slices_of(const TrainConfig& config, const Group& group) {
 
 Exchange::Exchange(Group& group, std::int64_t slices, const nn::Module& module)
     : group_(group), slices_(slices), parameters_(module.parameters()), gradients_(parameters_.size()) {
+  Device device;
   for (const auto& p : parameters_) {
+    device = p.value->device();
     VITRAL_CHECK(p.value->dtype() == DType::float32, "exchange: parameter {} is {}, must be float32", p.name,
                  p.value->dtype());
     offsets_.push_back(elements_);
-    elements_ += p.value->value().numel();
+    elements_ = round_up(elements_ + p.value->value().numel(), alignment);
+  }
+  elements_ = round_up(elements_, alignment * group.size());
+  defined_.resize(parameters_.size());
+  own_ = Tensor::zeros({own_slices(), slice_numbers}, DType::float64, device);
+  all_ = Tensor::zeros({slices, slice_numbers}, DType::float64, device);
+  sums_ = Tensor::zeros(all_.shape(), DType::float64, device);
+  if (!device.is_cpu() && !group.is_one()) {
+    const std::string id = group.is_first() ? Collective::make_id(device) : "";
+    collective_.emplace(device, group.rank(), group.size(), broadcast(group, id));
   }
 }
 
-void Exchange::add(const SliceSums& sums) {
-  if (sums_.empty() && !levels_.empty() && levels_.back().defined()) {  // of the step before
+void Exchange::add() {
+  if (levels_.size() == static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(own_slices()))) &&
+      levels_.back().defined()) {  // of the step before
     free_.push_back(std::move(levels_.back()));
     levels_.back() = {};
   }
-  const auto count = static_cast<std::int64_t>(parameters_.size()), size = std::int64_t{group_.size()};
-  const std::int64_t padded = (elements_ + count + size - 1) / size * size;
-  Tensor flat = free_.empty() ? Tensor({padded}, DType::float32) : std::move(free_.back());
-  if (!free_.empty()) free_.pop_back();
-  flat.rows(elements_, padded).fill(0);
+  Tensor flat;
+  if (free_.empty()) {
+    flat = Tensor::zeros({elements_}, DType::float32, own_.device());
+  } else {
+    flat = std::move(free_.back());
+    free_.pop_back();
+  }
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Tensor& gradient = parameters_[i].value->grad();
     const std::int64_t n = parameters_[i].value->value().numel();
     Tensor place = flat.rows(offsets_[i], offsets_[i] + n);
-    if (gradient.defined())
+    if (gradient.defined()) {
+      VITRAL_CHECK(
+          has_gradient_.empty() || has_gradient_[i],
+          "exchange: parameter {} has a gradient for the first time after the first step; with several "
+          "slices all have theirs from then on",
+          parameters_[i].name);
+      defined_[i] = 1;
       place.copy_from(gradient.reshape({n}));
-    else
+    } else {
       place.fill(0);
-    flat.data<float>()[elements_ + static_cast<std::int64_t>(i)] = gradient.defined() ? 1.0F : 0.0F;
+    }
   }
   // A binary counter: two subtrees of one size make one of the next.
   std::size_t level = 0;
@@ -87,51 +107,53 @@ void Exchange::add(const SliceSums& sums) {
   }
   if (level == levels_.size()) levels_.emplace_back();
   levels_[level] = std::move(flat);
-  sums_.push_back(sums);
 }
 
-SliceSums Exchange::reduce() {
-  const auto size = static_cast<std::size_t>(group_.size()), mine = static_cast<std::size_t>(slices_) / size;
-  VITRAL_CHECK(sums_.size() == mine, "exchange: {} slices were added, {} are this process's", sums_.size(),
-               mine);
-  Tensor total = levels_.back();
-  std::vector<SliceSums> all(static_cast<std::size_t>(slices_));
-  group_.all_gather(sums_.data(), all.data(), mine * sizeof(SliceSums));
-  sums_.clear();
-  double fastest = all.front().seconds, slowest = fastest;
-  for (std::size_t p = 0; p < size; ++p) {
-    double seconds = 0;
-    for (std::size_t k = 0; k < mine; ++k) seconds += all[p * mine + k].seconds;
-    fastest = p == 0 ? seconds : std::min(fastest, seconds);
-    slowest = p == 0 ? seconds : std::max(slowest, seconds);
-  }
-  tree_sum(std::span(all), add_sums);
-  all.front().seconds = slowest - fastest;
+// A process whose images all fail to decode does not know: the others tell, once one of them had some.
+void Exchange::settle() {
+  const std::size_t count = parameters_.size();
+  std::vector<unsigned char> all(count * static_cast<std::size_t>(group_.size()));
+  group_.all_gather(defined_.data(), all.data(), count);
+  std::vector<unsigned char> any(count);
+  for (std::size_t i = 0; i < all.size(); ++i) any[i % count] |= all[i];
+  if (std::find(any.begin(), any.end(), 1) != any.end()) has_gradient_ = std::move(any);
+}
 
-  if (size > 1) {
-    if (!received_.defined()) received_ = Tensor(total.shape(), DType::float32);
-    const std::int64_t piece = total.numel() / group_.size();
-    const auto bytes = static_cast<std::size_t>(piece) * sizeof(float);
-    group_.all_to_all(total.raw(), received_.raw(), bytes);
-    std::vector<Tensor> pieces;
-    for (std::int64_t p = 0; p < group_.size(); ++p)
-      pieces.push_back(received_.rows(p * piece, (p + 1) * piece));
-    tree_sum(std::span(pieces), [](Tensor& to, const Tensor& from) { kernel::add_to(to, from); });
-    group_.all_gather(pieces.front().raw(), total.raw(), bytes);
+void Exchange::all_to_all(Tensor& to, const Tensor& from) {
+  if (collective_) return collective_->all_to_all(to, from);
+  group_.all_to_all(from.raw(), to.raw(), from.bytes() / static_cast<std::size_t>(group_.size()));
+}
+
+void Exchange::all_gather(Tensor& to, const Tensor& from) {
+  if (collective_) return collective_->all_gather(to, from);
+  if (group_.is_one()) return to.copy_from(from);
+  group_.all_gather(from.raw(), to.raw(), from.bytes());
+}
+
+void Exchange::finish(Tensor& control) {
+  VITRAL_CHECK(
+      !levels_.empty() && levels_.back().defined() && std::int64_t{1} << (levels_.size() - 1) == own_slices(),
+      "exchange: finished before all of this process's {} slices were added", own_slices());
+  all_gather(all_, own_);
+  sums_.copy_from(all_);
+  tree_sum(sums_);
+  constexpr std::int64_t first = update_loss, last = update_slots;
+  control.rows(first, last).copy_from(sums_.reshape({sums_.numel()}).rows(first, last));
+  Tensor& total = levels_.back();
+  if (group_.size() > 1) {
+    if (!received_.defined())
+      received_ = Tensor({group_.size(), elements_ / group_.size()}, DType::float32, total.device());
+    all_to_all(received_, total);
+    tree_sum(received_);
+    all_gather(total, received_.rows(0, 1));
   }
+  if (!is_settled()) settle();
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const Tensor& value = parameters_[i].value->value();
-    const bool some = total.data<float>()[elements_ + static_cast<std::int64_t>(i)] > 0;
-    gradients_[i] =
-        some ? total.rows(offsets_[i], offsets_[i] + value.numel()).reshape(value.shape()) : Tensor();
+    gradients_[i] = is_settled() && has_gradient_[i]
+                        ? total.rows(offsets_[i], offsets_[i] + value.numel()).reshape(value.shape())
+                        : Tensor();
   }
-  return all.front();
-}
-
-void Exchange::scale(double factor) {
-  if (factor == 1) return;
-  Tensor elements = levels_.back().rows(0, elements_);
-  kernel::affine(elements, elements, factor, 0);
 }
 
 }  // namespace vitral::train

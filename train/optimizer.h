@@ -49,6 +49,9 @@ class Optimizer {
   /// float64 [1] on the module's device: the learning rate of the next update.
   Tensor lr() const { return control_.rows(update_lr, update_lr + 1); }
   void begin();
+  /// float64 [update_slots]: what begin() has cleared but for the learning rate, for who knows more to begin
+  /// with (images that were planned), or goes on with what came of others.
+  Tensor& control() { return control_; }
   void add_loss(const Tensor& loss, double weight);
   /// Term `i` of the loss, below max_terms: summed up for result(), no more.
   void add_term(int i, const Tensor& value, double weight);

@@ -5,7 +5,10 @@
 
 namespace vitral::train {
 
-Device choose_device(const TrainConfig& config, std::string& note) {
+Device choose_device(const TrainConfig& config, std::string& note, const Group& group) {
+  VITRAL_CHECK(group.is_one() || !config.device.starts_with("cuda:"),
+               "train.device: {} cannot be that of {} processes, each has its own; set cuda or auto",
+               config.device, group.size());
   std::string why;
   const Device device = parse_device(config.device, &why);
   if (!why.empty()) note = "train.device auto: training on the CPU, " + why;

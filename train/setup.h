@@ -12,7 +12,7 @@ namespace vitral::train {
 
 /// train.device. UsageError where it is not there, and where the CPU is asked for a precision that it does
 /// not have. `note` says in one line why `auto` took the CPU, else it stays empty.
-Device choose_device(const TrainConfig& config, std::string& note);
+Device choose_device(const TrainConfig& config, std::string& note, const Group& group = alone());
 
 /// Files with the targets that the objective wants, or any where a teacher is in the loop; else UsageError.
 data::Dataset open_training_data(const std::vector<std::string>& paths, const Config& config,

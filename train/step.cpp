@@ -1,7 +1,6 @@
 #include "train/step.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
 
@@ -32,14 +31,20 @@ TrainStep::Slot::Slot(Device device)
       done(device) {}
 
 TrainStep::TrainStep(models::Objective& objective, const TrainConfig& config, Device device, Group& group)
-    : objective_(objective), config_(config), device_(device), slots_{Slot(device), Slot(device)} {
+    : objective_(objective),
+      config_(config),
+      device_(device),
+      is_first_process_(group.is_first()),
+      slots_{Slot(device), Slot(device)} {
   nn::Module& model = objective.model();
   model.to(device);
   optimizer_ = make_optimizer(config.optimizer, model);
   if (const std::int64_t slices = slices_of(config, group); slices > 1) {
-    VITRAL_CHECK(device.is_cpu(), "train.slices: {} slices train on CPUs; set train.device=cpu, or one slice",
-                 slices);
     exchange_.emplace(group, slices, model);
+    for (Slot& slot : slots_) {
+      slot.own = Tensor::pinned({exchange_->own_slices(), slice_numbers}, DType::float64);
+      slot.all = Tensor::pinned({slices, slice_numbers}, DType::float64);
+    }
   }
   // A graph wants the same addresses at every launch.
   if (Graph::supported(device)) pool_.emplace(device);
@@ -75,7 +80,7 @@ void TrainStep::upload(Slot& slot, const data::Inputs& inputs) {
   // A graph goes on reading where it was recorded; what comes is new and runs by itself first.
   const auto replace = [&](Tensor& to, Tensor by) {
     to = std::move(by);
-    if (slot.graph) last_batch_ = 0;
+    if (slot.graph) last_ends_.clear();
     slot.drop_graph();
   };
   const auto copy = [&](Tensor& to, const Tensor& from) {
@@ -132,9 +137,13 @@ UpdateOptions TrainStep::update_options() const {
           .average_weight = 1 - config_.ema.value_or(0)};
 }
 
-void TrainStep::compute(Slot& slot, std::int64_t batch, std::int64_t micro) {
+void TrainStep::copy_lr(const Slot& slot) {
   Tensor lr = optimizer_->lr();
   copy_async(lr, slot.lr, Queue::compute);
+}
+
+void TrainStep::compute(Slot& slot, std::int64_t batch, std::int64_t micro) {
+  copy_lr(slot);
   optimizer_->begin();
   objective_.model().zero_grad();
   add_gradients(slot, 0, batch, micro, batch, 0);
@@ -143,58 +152,86 @@ void TrainStep::compute(Slot& slot, std::int64_t batch, std::int64_t micro) {
   copy_async(slot.result, optimizer_->result(), Queue::compute);
 }
 
+// All of it is queued: what a slice brings is put together where the gradients are.
 void TrainStep::compute_slices(Slot& slot, const StepPart& part) {
-  Tensor lr = optimizer_->lr();
-  lr.copy_from(slot.lr);
-  double* control = optimizer_->result().data<double>();
+  copy_lr(slot);
+  Tensor control = optimizer_->control().rows(update_loss, update_slots);
   const std::int64_t micro = config_.batch_size / config_.accumulate;
   std::int64_t begin = 0;
-  for (std::size_t k = 0; k < part.slice_ends.size(); ++k) {
-    const std::int64_t end = part.slice_ends[k];
-    const auto start = std::chrono::steady_clock::now();
-    optimizer_->begin();
+  for (std::int64_t k = 0; k < exchange_->own_slices(); ++k) {
+    const std::int64_t end = part.slice_ends[static_cast<std::size_t>(k)];
+    Tensor numbers = exchange_->numbers(k), step = numbers.rows(update_loss, update_slots);
+    copy_async(numbers, slot.own.rows(k, k + 1).reshape(numbers.shape()), Queue::compute);
+    kernel::add_time(numbers, slice_seconds, -1);
+    control.copy_from(step);
     objective_.model().zero_grad();
-    if (!part.poisoned)
+    if (end > begin && !part.poisoned)
       add_gradients(slot, begin, end, micro, part.planned, exchange_->first_sample(part.planned, k));
-    SliceSums sums{.loss = part.poisoned ? std::numeric_limits<double>::quiet_NaN() : control[update_loss],
-                   .images = static_cast<double>(end - begin),
-                   .signal = static_cast<double>(part.signal)};
-    std::copy_n(control + update_terms, sums.terms.size(), sums.terms.begin());
-    if (k == 0) sums.skipped = static_cast<double>(part.skipped);
-    sums.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    exchange_->add(sums);
+    step.copy_from(control);
+    kernel::add_time(numbers, slice_seconds, 1);
+    exchange_->add();
     begin = end;
   }
   objective_.model().zero_grad();
-  // Losses and gradients were divided by the planned images: which did not decode is known only now.
-  double factor = 1;
-  const SliceSums all = exchange_->finish(
-      [&](double images) { return factor = images > 0 ? static_cast<double>(part.planned) / images : 1; });
-  optimizer_->begin();
-  control[update_loss] = factor * all.loss;
-  for (std::size_t i = 0; i < all.terms.size(); ++i) control[update_terms + i] = factor * all.terms[i];
-  slot.counts.images = static_cast<std::int64_t>(all.images);
-  slot.counts.skipped_samples = static_cast<std::int64_t>(all.skipped);
-  slot.counts.signal = static_cast<int>(all.signal);
-  slot.counts.wait = all.seconds;
-  if (slot.counts.images > 0) {
-    UpdateOptions options = update_options();
-    options.gradients = exchange_->gradients();
-    optimizer_->update(options);
-  } else {
-    control[update_scale] = 0;
+  exchange_->finish(optimizer_->control());
+  UpdateOptions options = update_options();
+  options.gradients = exchange_->gradients();
+  optimizer_->update(options);
+  copy_async(slot.result, optimizer_->result(), Queue::compute);
+  copy_async(slot.all, exchange_->all_numbers(), Queue::compute);
+}
+
+void TrainStep::begin(Slot& slot, const data::Inputs& inputs, double lr, std::int64_t step) {
+  upload(slot, inputs);
+  slot.step = step;
+  *slot.lr.data<double>() = lr;
+}
+
+// The first step of a size runs as it comes: whatever is made only once is made there.
+void TrainStep::run_or_replay(Slot& slot, const std::vector<std::int64_t>& ends, bool may_replay,
+                              const std::function<void()>& work) {
+  std::optional<MemoryPool::Use> use;
+  if (pool_) use.emplace(*pool_);
+  const bool graphs = pool_ && may_replay && !current_profile;  // a profile tells kernels apart
+  const bool larger = slot.graph_ends.empty() || ends.back() > slot.graph_ends.back();
+  if (graphs && larger && ends == last_ends_) {
+    slot.graph.emplace(device_, work);
+    slot.graph_ends = ends;
   }
-  slot.result.copy_from(optimizer_->result());
+  if (graphs && ends == slot.graph_ends) {
+    slot.graph->launch();
+  } else {
+    work();
+    last_ends_ = ends;
+  }
+  slot.done.record(Queue::compute);
+  ++submitted_;
 }
 
 void TrainStep::submit(const data::Inputs& inputs, const StepPart& part, double lr, std::int64_t step) {
-  VITRAL_CHECK(exchange_ && pending() == 0,
-               "train step: a part of a step needs slices, and no other pending");
-  Slot& slot = slots_[submitted_++ % max_pending];
-  slot.inputs = inputs;
-  slot.step = step;
-  *slot.lr.data<double>() = lr;
-  compute_slices(slot, part);
+  VITRAL_CHECK(exchange_ && pending() < max_pending,
+               "train step: a part of a step needs slices, and fewer than {} pending", max_pending);
+  Slot& slot = slots_[submitted_ % max_pending];
+  begin(slot, inputs, lr, step);
+  // Losses and gradients are divided by the planned images: which did not decode, all know only in the end.
+  slot.own.fill(0);
+  std::int64_t first = 0;
+  bool each_has_images = true;
+  for (std::int64_t k = 0; k < exchange_->own_slices(); ++k) {
+    const std::int64_t end = part.slice_ends[static_cast<std::size_t>(k)];
+    double* numbers = slot.own.data<double>() + k * slice_numbers;
+    numbers[update_images] = static_cast<double>(end - first);
+    numbers[slice_signal] = static_cast<double>(part.signal);
+    if (part.poisoned) numbers[update_loss] = std::numeric_limits<double>::quiet_NaN();
+    each_has_images = each_has_images && end > first;
+    first = end;
+  }
+  slot.own.data<double>()[slice_skipped] = static_cast<double>(part.skipped);
+  if (is_first_process_) slot.own.data<double>()[update_planned] = static_cast<double>(part.planned);
+  // A graph holds what was planned, and computes each slice.
+  const bool may_replay =
+      exchange_->is_settled() && each_has_images && !part.poisoned && part.planned == config_.batch_size;
+  run_or_replay(slot, part.slice_ends, may_replay, [&] { compute_slices(slot, part); });
 }
 
 void TrainStep::submit(const data::Inputs& inputs, double lr, std::int64_t step) {
@@ -202,29 +239,35 @@ void TrainStep::submit(const data::Inputs& inputs, double lr, std::int64_t step)
   Slot& slot = slots_[submitted_ % max_pending];
   const std::int64_t batch = inputs.images.dim(0);
   const std::int64_t micro = config_.batch_size / config_.accumulate;
-  upload(slot, inputs);
-  slot.counts.images = batch;
-  slot.step = step;
-  *slot.lr.data<double>() = lr;
-  {
-    std::optional<MemoryPool::Use> use;
-    if (pool_) use.emplace(*pool_);
-    const bool graphs = pool_ && !current_profile;  // a profile tells kernels apart
-    // The first step of a size runs as it comes: whatever is made only once is made there.
-    if (graphs && batch > slot.graph_batch && batch == last_batch_) {
-      slot.graph.emplace(device_, [&] { compute(slot, batch, micro); });
-      slot.graph_batch = batch;
-    }
-    if (graphs && batch == slot.graph_batch) {
-      slot.graph->launch();
-    } else {
-      compute(slot, batch, batch < slot.graph_batch ? std::min(micro, piece) : micro);
-      last_batch_ = batch;
-    }
-  }
-  slot.done.record(Queue::compute);
-  ++submitted_;
+  begin(slot, inputs, lr, step);
+  slot.images = batch;
+  const bool smaller = !slot.graph_ends.empty() && batch < slot.graph_ends.back();
+  run_or_replay(slot, {batch}, true, [&] { compute(slot, batch, smaller ? std::min(micro, piece) : micro); });
 }
+
+namespace {
+
+// The sums over all slices, as the host wants them; numbers: [slices,slice_numbers], in the order of the
+// processes.
+void add_numbers(StepResult& result, const Tensor& numbers, std::int64_t own_slices) {
+  double fastest = std::numeric_limits<double>::infinity(), slowest = 0, seconds = 0, images = 0, skipped = 0;
+  for (std::int64_t k = 0; k < numbers.dim(0); ++k) {
+    const double* of = numbers.data<double>() + k * slice_numbers;
+    images += of[update_images];
+    skipped += of[slice_skipped];
+    result.signal = std::max(result.signal, static_cast<int>(of[slice_signal]));
+    seconds += of[slice_seconds];
+    if ((k + 1) % own_slices != 0) continue;
+    fastest = std::min(fastest, seconds);
+    slowest = std::max(slowest, seconds);
+    seconds = 0;
+  }
+  result.images = static_cast<std::int64_t>(images);
+  result.skipped_samples = static_cast<std::int64_t>(skipped);
+  result.wait = slowest - fastest;
+}
+
+}  // namespace
 
 StepResult TrainStep::take() {
   VITRAL_CHECK(pending() > 0, "train step: none is pending");
@@ -234,7 +277,9 @@ StepResult TrainStep::take() {
   slot.host = {};
   if (device_.is_cpu()) slot.inputs = {};  // the batch itself, see upload()
   const double* r = slot.result.data<double>();
-  StepResult result = slot.counts;
+  StepResult result;
+  result.images = slot.images;
+  if (exchange_) add_numbers(result, slot.all, exchange_->own_slices());
   result.loss = r[update_loss];
   result.gradient_norm = std::isfinite(result.loss) ? std::sqrt(r[update_squares]) : result.loss;
   result.skipped = result.images > 0 && r[update_scale] == 0;
@@ -268,7 +313,7 @@ void TrainStep::load(const data::NamedTensors& weights, const data::NamedTensors
                "{}: was written {} train.ema, this configuration is {} it; set it alike", where,
                raw.empty() ? "without" : "with", raw.empty() ? "with" : "without");
   for (Slot& slot : slots_) slot.drop_graph();  // moments come to lie elsewhere
-  last_batch_ = 0;  // those that are missing are made once: not while a graph is recorded
+  last_ends_.clear();  // those that are missing are made once: not while a graph is recorded
   const data::NamedTensors before = objective_.model().state();
   data::NamedTensors backup;
   for (const auto& [name, tensor] : before) backup.emplace_back(name, tensor.clone());

@@ -5,6 +5,7 @@
 // from the second of its size on as one recorded graph. take() waits for the oldest.
 #pragma once
 #include <array>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -58,7 +59,7 @@ class TrainStep {
   /// Pinned tensors (Tensor::pinned) are copied to a GPU straight from where they are; they must not change
   /// until the step was taken. `step`: how many the run has done before, for ForwardContext.
   void submit(const data::Inputs& inputs, double lr, std::int64_t step = 0);
-  /// The same with several slices; all processes do it.
+  /// The same with several slices; all processes do it. The images of a slice lie together.
   void submit(const data::Inputs& inputs, const StepPart& part, double lr, std::int64_t step);
   bool has_slices() const { return exchange_.has_value(); }
   /// Steps that were submitted and not taken.
@@ -101,14 +102,17 @@ class TrainStep {
     data::Inputs inputs;  // on the device, with room for the largest batch so far
     std::int64_t step = 0;
     Tensor lr, result;  // pinned float64 [1], [update_slots]
-    StepResult counts;  // what of it was known when it was submitted
+    Tensor own,
+        all;  // with slices, pinned float64 [K,slice_numbers]: of this process's to begin with; of all
+    std::int64_t images = 0;  // where there are no slices
     Event copied, done;
     std::optional<Graph> graph;
-    std::int64_t graph_batch = 0;  // that it was recorded for; 0: there is none
+    std::vector<std::int64_t>
+        graph_ends;  // that it was recorded for: of each slice, or of the batch; empty: none
 
     void drop_graph() {
       graph.reset();
-      graph_batch = 0;
+      graph_ends.clear();
     }
   };
 
@@ -116,6 +120,10 @@ class TrainStep {
   void add_terms(const std::vector<models::Term>& terms, double weight);
   void add_gradients(Slot& slot, std::int64_t begin, std::int64_t end, std::int64_t micro,
                      std::int64_t divisor, std::int64_t first_sample);
+  void copy_lr(const Slot& slot);
+  void begin(Slot& slot, const data::Inputs& inputs, double lr, std::int64_t step);
+  void run_or_replay(Slot& slot, const std::vector<std::int64_t>& ends, bool may_replay,
+                     const std::function<void()>& work);
   void compute(Slot& slot, std::int64_t batch, std::int64_t micro);
   void compute_slices(Slot& slot, const StepPart& part);
   UpdateOptions update_options() const;
@@ -124,6 +132,7 @@ class TrainStep {
   models::Objective& objective_;
   const TrainConfig& config_;
   Device device_;
+  bool is_first_process_;
   DType dtype_ = DType::float32;
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<Exchange> exchange_;
@@ -132,7 +141,7 @@ class TrainStep {
   std::optional<MemoryPool> pool_;  // of all that a step allocates, where there are graphs
   std::array<Slot, max_pending> slots_;
   std::size_t submitted_ = 0, taken_ = 0;
-  std::int64_t last_batch_ = 0;  // that ran without a graph
+  std::vector<std::int64_t> last_ends_;  // of the step that last ran without a graph
 };
 
 }  // namespace vitral::train

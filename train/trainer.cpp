@@ -102,7 +102,7 @@ Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profil
     : group_(group),
       config_(config),
       profile_(profile),
-      device_(choose_device(config.train, device_note_)),
+      device_(choose_device(config.train, device_note_, group)),
       objective_(make_objective(config)),
       data_(open_training_data(config.data.train, config, *objective_)),
       val_data_(config.data.val.empty()

@@ -170,9 +170,8 @@ void complete_change(const std::string& path) {
   sync(file, path);
   for (const auto& b : change.blocks)
     if (read_some(file, b.at, b.now.size(), path) != b.now) not_what_was_written(path);
-  const std::string folder = std::filesystem::path(path).parent_path().string();
   if (::unlink(change_of(path).c_str()) != 0) fail(change_of(path));
-  sync_folder(folder.empty() ? "." : folder);
+  sync_name(path);
 }
 
 void change_in_place(const std::string& path, const std::string& changed,

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tensor/backend.h"
+#include "tensor/cuda/collective.h"
 #include "tensor/cuda/launch.h"
 
 namespace vitral {
@@ -17,8 +18,9 @@ struct Context {
 };
 
 // The thread's current device, which every change must go through: CUDA is asked only where it changes.
+thread_local int current = -1;
+
 cudaError_t make_current(int index) {
-  thread_local int current = -1;
   if (current == index) return cudaSuccess;
   const cudaError_t status = cudaSetDevice(index);
   current = status == cudaSuccess ? index : -1;
@@ -135,7 +137,9 @@ std::string name(int index) {
   return properties.name;
 }
 
+// A thread that has no device yet would make it with a context on GPU 0, which may be another process's.
 void* allocate_pinned(std::size_t bytes) {
+  if (current < 0) check(make_current(preferred_gpu()), "allocate_pinned");
   void* data = nullptr;
   const cudaError_t status = cudaHostAlloc(&data, bytes, cudaHostAllocPortable);
   if (status == cudaErrorMemoryAllocation) {
@@ -146,7 +150,9 @@ void* allocate_pinned(std::size_t bytes) {
   return data;
 }
 
-void release_pinned(void* data) { cudaFreeHost(data); }
+void release_pinned(void* data) {
+  if (current >= 0 || make_current(preferred_gpu()) == cudaSuccess) cudaFreeHost(data);
+}
 
 void copy_async(void* to, const void* from, std::size_t bytes, int index, Queue queue) {
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream({Device::Kind::cuda, index}, queue)),
@@ -243,7 +249,12 @@ constexpr Backend cuda_backend{.allocate = allocate,
                                .begin_capture = begin_capture,
                                .end_capture = end_capture,
                                .launch_graph = launch_graph,
-                               .destroy_graph = destroy_graph};
+                               .destroy_graph = destroy_graph,
+                               .collective_id = collective_id,
+                               .open_collective = open_collective,
+                               .close_collective = close_collective,
+                               .all_to_all = all_to_all,
+                               .all_gather = all_gather};
 const bool registered = register_backend(Device::Kind::cuda, cuda_backend);
 
 }  // namespace

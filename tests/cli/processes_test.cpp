@@ -1,13 +1,10 @@
 // `vitral train` on several processes: the same bits as on one, and an end for all when one of them ends.
-#include <csignal>
-#include <filesystem>
-#include <fstream>
+#include "tests/cli/processes.h"
 
-#include <fmt/format.h>
+#include <csignal>
 
 #include "data/dataset_writer.h"
 #include "data/images/image.h"
-#include "tests/cli/small_run.h"
 #include "tests/models/tiny_clip.h"
 
 namespace vitral {
@@ -18,58 +15,14 @@ using test::expect_done;
 using test::expect_failure;
 using test::expect_same_run;
 using test::latest;
+using test::process_of;
+using test::Processes;
 using test::Program;
 using test::Result;
 using test::run;
 using test::SmallRun;
+using test::train;
 using test::wait_for;
-
-bool in_path(const std::string& program) {
-  std::istringstream folders(std::getenv("PATH"));
-  for (std::string folder; std::getline(folders, folder, ':');)
-    if (::access((folder + "/" + program).c_str(), X_OK) == 0) return true;
-  return false;
-}
-
-class Processes : public ::testing::Test {
- protected:
-  void SetUp() override {
-    if (!in_path("mpirun")) GTEST_SKIP() << "no mpirun here (openmpi-bin)";
-    const auto module =
-        std::filesystem::path(std::getenv("VITRAL_PROGRAM")).parent_path() / "../libvitral_mpi.so";
-    if (!std::filesystem::exists(module)) GTEST_SKIP() << "built without MPI (libopenmpi-dev)";
-    ::setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
-    ::setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
-    // Open MPI keeps what it has until the end.
-    const char* asan = std::getenv("ASAN_OPTIONS");
-    ::setenv("ASAN_OPTIONS", (std::string(asan ? asan : "") + ":detect_leaks=0").c_str(), 1);
-  }
-};
-
-// Of a job that `vitral train --processes` started: the process with this rank, 0 where there is none.
-pid_t process_of(const Program& program, int rank) {
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    const std::string name = entry.path().filename();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    const auto parent_of = [](const std::string& pid) {
-      std::ifstream file("/proc/" + pid + "/stat");
-      std::string text;
-      std::getline(file, text);
-      const auto end = text.rfind(')');  // of the program's name
-      return end == std::string::npos ? 0 : std::atoi(text.c_str() + end + 3);
-    };
-    if (parent_of(std::to_string(parent_of(name))) != program.id()) continue;
-    std::ifstream file("/proc/" + name + "/environ", std::ios::binary);
-    for (std::string variable; std::getline(file, variable, '\0');)
-      if (variable == fmt::format("OMPI_COMM_WORLD_RANK={}", rank)) return std::atoi(name.c_str());
-  }
-  return 0;
-}
-
-Result train(const SmallRun& data, const std::string& output, int processes, Program::Arguments more) {
-  more.insert(more.end(), {"train.output=" + data.output(output), fmt::format("--processes={}", processes)});
-  return data(more);
-}
 
 // 22 images in batches of 8: the last one is cut unevenly.
 TEST_F(Processes, TheSameBitsOnOneTwoAndFour) {
@@ -439,6 +392,15 @@ TEST(Launchers, ThatCannotBeUsed) {
   expect_failure(with("PATH", "/no/such", {"--processes=2"}), 2,
                  "--processes: mpirun: No such file or directory; install openmpi-bin");
   expect_done(with("OMPI_COMM_WORLD_SIZE", "1", {"train.max_steps=1"}));
+}
+
+TEST_F(Processes, EachHasAGpuOfItsOwn) {
+  const SmallRun data;
+  const Result r = train(data, "two", 2, {"train.device=cuda:1"});
+  EXPECT_EQ(r.status, 2);
+  EXPECT_EQ(r.err,
+            "vitral: process 0 of 2: train.device: cuda:1 cannot be that of 2 processes, each has its own; "
+            "set cuda or auto\n");
 }
 
 }  // namespace

@@ -53,7 +53,12 @@ class Kill : public Kind {
     }
     const Result r = c.run(command);
     c.tried += r.killed();
-    if (!r.killed()) c.expect(r.status == 0, "a command that is not killed in time ends with 0", r.err);
+    if (r.killed()) return r;
+    // The chosen call may be that of a child (data/hdf5/file.h), whose end the command tells.
+    if (!command.fault.empty() && r.status == 1)
+      c.expect_one_line(r);
+    else
+      c.expect(r.status == 0, "a command that is not killed in time ends with 0", r.err);
     return r;
   }
 

@@ -129,5 +129,32 @@ TEST(AdamW, SquaresCoverAllParametersAndShowNonFiniteValues) {
   EXPECT_EQ(m.used.value().to_vector(), before);
 }
 
+// Where it turns out later that fewer images count than losses and gradients were divided by.
+TEST(AdamW, ImagesThatDidNotCount) {
+  for (const auto& [images, clip_norm, scale] :
+       {std::tuple{2.0, 0.0, 2.0}, {4.0, 0.0, 1.0}, {0.0, 0.0, 0.0}, {2.0, 1.0, 2 / (10 + 1e-6)}}) {
+    Two m;
+    AdamW optimizer(m, {});
+    sum(add(sum(affine(m.used, 0)), sum(affine(m.unused, 0)))).backward();
+    Tensor gradient = m.used.grad();
+    gradient.copy_from(Tensor::from(std::vector<double>{3, 4, 0}, {3}).cast(gradient.dtype()));
+    optimizer.lr().fill(0.1);
+    optimizer.begin();
+    optimizer.add_loss(Tensor::full({1}, 0.5), 1);
+    optimizer.add_term(0, Tensor::full({1}, 0.25), 1);
+    optimizer.control().data<double>()[update_planned] = 4;
+    optimizer.control().data<double>()[update_images] = images;
+    const auto before = m.used.value().to_vector();
+    optimizer.update({.clip_norm = clip_norm});
+    const auto control = optimizer.result().to_vector();
+    const double factor = images > 0 ? 4 / images : 1;
+    EXPECT_EQ(control[update_loss], 0.5 * factor);
+    EXPECT_EQ(control[update_terms], 0.25 * factor);
+    EXPECT_EQ(control[update_squares], 25 * factor * factor);
+    EXPECT_DOUBLE_EQ(control[update_scale], scale);
+    EXPECT_EQ(m.used.value().to_vector() == before, images == 0);
+  }
+}
+
 }  // namespace
 }  // namespace vitral::train

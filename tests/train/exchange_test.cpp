@@ -109,6 +109,12 @@ std::vector<float> expected(std::int64_t step, std::int64_t slices) {
   });
 }
 
+// What a slice brings, as TrainStep writes it.
+void set(Tensor numbers, const std::vector<std::pair<int, double>>& values) {
+  numbers.fill(0);
+  for (const auto& [slot, value] : values) numbers.data<double>()[slot] = value;
+}
+
 TEST(Exchange, TheSameTreeForAnyNumberOfProcesses) {
   const std::int64_t slices = 8;
   for (const int processes : {1, 2, 4, 8}) {
@@ -117,30 +123,38 @@ TEST(Exchange, TheSameTreeForAnyNumberOfProcesses) {
       Random random(1);
       nn::Linear layer(in, out, random);
       Exchange exchange(group, slices, layer);
+      ASSERT_EQ(exchange.own_slices(), slices / processes);
+      Tensor control = Tensor::zeros({update_slots}, DType::float64);
+      control.fill(-1);
       for (std::int64_t step = 0; step < 3; ++step) {
-        for (std::int64_t k = group.rank() * slices / processes; k < (group.rank() + 1) * slices / processes;
-             ++k) {
+        for (std::int64_t own = 0; own < exchange.own_slices(); ++own) {
+          const std::int64_t k = group.rank() * exchange.own_slices() + own;
           gradient_of(layer, step, k);
-          exchange.add({.loss = 0.1 * static_cast<double>(k + 1),
-                        .terms = {1.0 / static_cast<double>(k + 3)},
-                        .images = 2,
-                        .skipped = k == 5 ? 1.0 : 0.0,
-                        .signal = k == 3 && step == 1 ? 15.0 : 0.0,
-                        .seconds = k == 7 ? 0.5 : 0.25});
+          set(exchange.numbers(own), {{update_loss, 0.1 * static_cast<double>(k + 1)},
+                                      {update_terms, 1.0 / static_cast<double>(k + 3)},
+                                      {update_images, 2},
+                                      {slice_skipped, k == 5 ? 1 : 0},
+                                      {slice_signal, k == 3 && step == 1 ? 15 : 0}});
+          exchange.add();
         }
-        const SliceSums sums = exchange.finish([](double images) { return images == 16 ? 1 : 0; });
+        exchange.finish(control);
         std::vector<double> losses, terms;
         for (std::int64_t k = 0; k < slices; ++k) {
           losses.push_back(0.1 * static_cast<double>(k + 1));
           terms.push_back(1.0 / static_cast<double>(k + 3));
         }
         constexpr auto plus = [](double a, double b) { return a + b; };
-        EXPECT_EQ(sums.loss, tree<double>(losses, plus));
-        EXPECT_EQ(sums.terms[0], tree<double>(terms, plus));
-        EXPECT_EQ(sums.images, 16);
-        EXPECT_EQ(sums.skipped, 1);
-        EXPECT_EQ(sums.signal, step == 1 ? 15 : 0);
-        EXPECT_EQ(sums.seconds, processes == 1 ? 0 : 0.25);
+        const double* c = control.data<double>();
+        EXPECT_EQ(c[update_lr], -1);  // is not exchanged
+        EXPECT_EQ(c[update_loss], tree<double>(losses, plus));
+        EXPECT_EQ(c[update_terms], tree<double>(terms, plus));
+        EXPECT_EQ(c[update_images], 16);
+        const double* all = exchange.all_numbers().data<double>();
+        for (std::int64_t k = 0; k < slices; ++k) {
+          EXPECT_EQ(all[k * slice_numbers + update_loss], losses[static_cast<std::size_t>(k)]);
+          EXPECT_EQ(all[k * slice_numbers + slice_skipped], k == 5 ? 1 : 0);
+          EXPECT_EQ(all[k * slice_numbers + slice_signal], k == 3 && step == 1 ? 15 : 0);
+        }
         std::vector<float> got;
         for (const Tensor& g : exchange.gradients()) {
           const float* p = g.data<float>();
@@ -152,35 +166,32 @@ TEST(Exchange, TheSameTreeForAnyNumberOfProcesses) {
   }
 }
 
-TEST(Exchange, TheDivisorIsWhatCountedEverywhere) {
-  Threads(2).run([&](Group& group) {
-    Random random(1);
-    nn::Linear layer(in, out, random);
-    Exchange exchange(group, 2, layer);
-    gradient_of(layer, 0, group.rank());
-    exchange.add({.images = group.rank() == 0 ? 2.0 : 1.0});
-    exchange.finish([](double images) { return 4 / images; });
-    const auto whole = expected(0, 2);
-    EXPECT_EQ(exchange.gradients()[0].data<float>()[0], whole[0] * static_cast<float>(4.0 / 3.0));
-  });
-}
-
-// A slice without images has no gradients; a parameter that none of them reached has none in the end.
+// A slice without images has no gradients; a parameter that none of them reached has none in the end. Who had
+// no images hears it from the others.
 TEST(Exchange, SlicesWithoutGradients) {
   Threads(2).run([&](Group& group) {
     Random random(1);
     nn::Linear layer(in, out, random);
     Exchange exchange(group, 2, layer);
-    layer.zero_grad();
-    if (group.rank() == 1) {
-      const Variable y = linear(Variable(input_of(0, 1)), layer.weight, Variable(Tensor::zeros({out})));
-      sum(y).backward();
+    Tensor control = Tensor::zeros({update_slots}, DType::float64);
+    for (int step = 0; step < 3; ++step) {
+      layer.zero_grad();
+      if (step > 0 && group.rank() == 1) {
+        const Variable y = linear(Variable(input_of(0, 1)), layer.weight, Variable(Tensor::zeros({out})));
+        sum(y).backward();
+      }
+      set(exchange.numbers(0), {});
+      exchange.add();
+      exchange.finish(control);
+      EXPECT_EQ(exchange.is_settled(), step > 0);
+      const auto names = layer.parameters();
+      for (std::size_t i = 0; i < names.size(); ++i)
+        EXPECT_EQ(exchange.gradients()[i].defined(), step > 0 && names[i].name == "weight") << names[i].name;
     }
-    exchange.add({.images = group.rank() == 1 ? 2.0 : 0.0});
-    exchange.finish([](double) { return 1; });
-    const auto names = layer.parameters();
-    for (std::size_t i = 0; i < names.size(); ++i)
-      EXPECT_EQ(exchange.gradients()[i].defined(), names[i].name == "weight") << names[i].name;
+    gradient_of(layer, 0, 0);
+    EXPECT_EQ(message_of([&] { exchange.add(); }),
+              "exchange: parameter bias has a gradient for the first time after the first step; with several "
+              "slices all have theirs from then on");
   });
 }
 

@@ -16,6 +16,7 @@ constexpr DType single = DType::float32, twice = DType::float64;
 struct Options {
   bool average = true, copy = true;
   std::int64_t offset = 0;
+  double planned = 0, images = 0;
 };
 
 class Optimizer {
@@ -23,6 +24,8 @@ class Optimizer {
   Optimizer(Device device, const std::vector<Parameter>& parameters, Options options = {})
       : control(Tensor::zeros({update_slots}, DType::float64, device)) {
     control.rows(update_lr, update_lr + 1).fill(3e-3);
+    control.rows(update_planned, update_planned + 1).fill(options.planned);
+    control.rows(update_images, update_images + 1).fill(options.images);
     std::vector<std::int64_t> counts;
     for (std::size_t i = 0; i < parameters.size(); ++i) {
       const auto slot = static_cast<std::int64_t>(i);
@@ -120,6 +123,9 @@ TEST(AdamWOnCuda, AgreesWithTheCpu) {
     for (const bool copy : {false, true})
       for (const std::int64_t offset : {0, 1, 4}) check(parameters, {average, copy, offset}, 1, 2);
   for (const double clip_norm : {0.0, 1e9}) check(parameters, {}, clip_norm, 2);
+  for (const double images : {0.0, 3.0, 8.0})
+    for (const double clip_norm : {0.0, 1.0})
+      check(parameters, {.planned = 8, .images = images}, clip_norm, 1);
 }
 
 TEST(AdamWOnCuda, AnyNumberOfTensors) {

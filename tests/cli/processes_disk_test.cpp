@@ -1,0 +1,42 @@
+// A disk that is full where the first of several processes writes.
+#include "tests/cli/processes.h"
+
+namespace vitral {
+namespace {
+
+using test::bytes_of_file;
+using test::latest;
+using test::Processes;
+using test::SmallRun;
+using test::train;
+
+TEST_F(Processes, AFullDiskEndsAllAndLosesNoCheckpoint) {
+  const SmallRun data;
+  test::expect_done(train(data, "whole", 1, {"train.slices=2", "train.checkpoint_every=2"}));
+  std::uintmax_t bytes = 0;
+  for (const auto& file : std::filesystem::directory_iterator(latest(data.output("whole"))))
+    bytes += file.file_size();
+  // Room for one checkpoint, and not for the second beside it.
+  const std::string disk = data / "disk", left = data / "left", said = data / "said";
+  std::filesystem::create_directory(disk);
+  const std::string job = fmt::format(
+      "mount -t tmpfs -o size={}k none {} || exit 77; {} train {} train.slices=2 train.checkpoint_every=2 "
+      "train.output={}/run --processes=2 2>{}; status=$?; cp -r {}/run {}; exit $status",
+      bytes * 8 / 5 / 1024, disk, std::getenv("VITRAL_PROGRAM"), data.config(), disk, said, disk, left);
+  const int status = std::system(fmt::format("unshare -rm sh -c '{}' || exit $?", job).c_str());
+  if (WEXITSTATUS(status) == 77 || !std::filesystem::exists(said)) GTEST_SKIP() << "no namespaces here";
+  const std::string text = bytes_of_file(said);
+  EXPECT_EQ(WEXITSTATUS(status), 1) << text;
+  EXPECT_NE(text.find("cannot write: No space left on device; free some space and run it again"),
+            std::string::npos)
+      << text;
+  const std::string name = std::filesystem::path(latest(left)).filename();
+  EXPECT_EQ(name, "step-000000002");
+  // It goes on elsewhere, with one process, as if nothing had been.
+  test::expect_done(
+      train(data, "left", 1, {"train.slices=2", "train.checkpoint_every=2", "--resume", "auto"}));
+  test::expect_same_run(data.output("whole"), left);
+}
+
+}  // namespace
+}  // namespace vitral
