@@ -1,6 +1,7 @@
 #include "data/dataset.h"
 
 #include <algorithm>
+#include <map>
 
 #include "base/hash.h"
 #include "base/text.h"
@@ -29,13 +30,17 @@ Dataset Dataset::open(const std::vector<std::string>& paths, const DatasetNames&
     d.files_.push_back(file);
     d.begin_.push_back(d.begin_.back() + file->size);
   }
+  d.place_concepts();
   return d;
 }
 
-const DatasetFile& Dataset::locate(std::int64_t& i) const {
+std::size_t Dataset::file_of(std::int64_t i) const {
   VITRAL_CHECK(i >= 0 && i < size(), "{}: image {} is out of range, there are {}", paths_.front(), i, size());
-  const auto after = std::upper_bound(begin_.begin(), begin_.end(), i);
-  const auto k = static_cast<std::size_t>(after - begin_.begin()) - 1;
+  return static_cast<std::size_t>(std::upper_bound(begin_.begin(), begin_.end(), i) - begin_.begin()) - 1;
+}
+
+const DatasetFile& Dataset::locate(std::int64_t& i) const {
+  const std::size_t k = file_of(i);
   i -= begin_[k];
   return *files_[k];
 }
@@ -146,57 +151,100 @@ std::string Dataset::name(std::int64_t i) const {
 
 bool Dataset::has_name(std::int64_t i) const { return !locate(i).names.empty(); }
 
+void Dataset::place_concepts() {
+  std::map<std::string, std::vector<std::pair<const float*, std::int64_t>>> known;  // embedding and place
+  std::int64_t count = 0;
+  for (const auto& file : files_) {
+    auto& places = places_.emplace_back();
+    if (!file->concepts) continue;
+    const Concepts& c = *file->concepts;
+    const std::int64_t width = c.embeddings.defined() ? c.embeddings.dim(1) : 0;
+    for (std::size_t k = 0; k < c.names.size(); ++k) {
+      const float* own =
+          width > 0 ? c.embeddings.data<float>() + static_cast<std::int64_t>(k) * width : nullptr;
+      auto& same = known[c.names[k]];
+      const auto found = std::find_if(same.begin(), same.end(), [&](const auto& other) {
+        return own && other.first ? std::equal(own, own + width, other.first) : own == other.first;
+      });
+      places.push_back(found == same.end() ? count : found->second);
+      if (found == same.end()) same.emplace_back(own, count++);
+    }
+  }
+}
+
 std::optional<Concepts> Dataset::concepts() const {
   std::optional<Concepts> all;
-  std::int64_t objects = 0;
-  for (const auto& file : files_)
-    if (file->concepts) objects += static_cast<std::int64_t>(file->concepts->image.size());
+  std::int64_t objects = 0, width = 0, count = 0;
   for (std::size_t k = 0; k < files_.size(); ++k) {
     if (!files_[k]->concepts) continue;
     const Concepts& c = *files_[k]->concepts;
+    const std::int64_t own = c.embeddings.defined() ? c.embeddings.dim(1) : 0;
     if (!all) {
-      all = Concepts{c.names, c.embeddings, {}, {}, Tensor({objects, 4})};
-      objects = 0;
+      all.emplace();
+      width = own;
     }
-    if (c.embeddings.defined() != all->embeddings.defined())
+    if ((own > 0) != (width > 0))
       throw_error<UsageError>(
           "{}: of these files some have /concepts/embeddings and some have not; write all", files_[k]->path);
-    if (!c.embeddings.defined()) {  // the same name is the same concept
-      std::vector<std::int64_t> place;
-      for (const auto& name : c.names) {
-        const auto known = std::find(all->names.begin(), all->names.end(), name);
-        place.push_back(known - all->names.begin());
-        if (known == all->names.end()) all->names.push_back(name);
-      }
-      for (auto index : c.concept_index) all->concept_index.push_back(place[static_cast<std::size_t>(index)]);
-      for (auto image : c.image) all->image.push_back(begin_[k] + image);
-      all->boxes.rows(objects, objects + c.boxes.dim(0)).copy_from(c.boxes);
-      objects += c.boxes.dim(0);
-      continue;
-    }
-    if (c.embeddings.dim(1) != all->embeddings.dim(1))
+    if (own != width)
       throw_error<UsageError>("{}: /concepts/embeddings has width {}, another file has {}", files_[k]->path,
-                              c.embeddings.dim(1), all->embeddings.dim(1));
-    const auto known = static_cast<std::int64_t>(all->names.size());
-    std::int64_t shift = 0;
-    const bool shared = c.names == all->names && std::equal(c.embeddings.data<float>(),
-                                                            c.embeddings.data<float>() + c.embeddings.numel(),
-                                                            all->embeddings.data<float>());
-    if (!shared) {
-      shift = known;
-      Tensor grown({known + static_cast<std::int64_t>(c.names.size()), c.embeddings.dim(1)});
-      grown.rows(0, known).copy_from(all->embeddings);
-      grown.rows(known, grown.dim(0)).copy_from(c.embeddings);
-      all->embeddings = grown;
-      all->names.insert(all->names.end(), c.names.begin(), c.names.end());
+                              own, width);
+    objects += static_cast<std::int64_t>(c.image.size());
+    for (const auto place : places_[k]) count = std::max(count, place + 1);
+  }
+  if (!all) return all;
+  all->names.resize(static_cast<std::size_t>(count));
+  if (width > 0) all->embeddings = Tensor({count, width});
+  all->boxes = Tensor({objects, 4});
+  objects = 0;
+  for (std::size_t k = 0; k < files_.size(); ++k) {
+    if (!files_[k]->concepts) continue;
+    const Concepts& c = *files_[k]->concepts;
+    for (std::size_t j = 0; j < c.names.size(); ++j) {
+      const std::int64_t place = places_[k][j], row = static_cast<std::int64_t>(j);
+      all->names[static_cast<std::size_t>(place)] = c.names[j];
+      if (width > 0) all->embeddings.rows(place, place + 1).copy_from(c.embeddings.rows(row, row + 1));
     }
-    for (auto image : c.image) all->image.push_back(begin_[k] + image);
-    for (auto index : c.concept_index) all->concept_index.push_back(shift + index);
-    const std::int64_t count = c.boxes.dim(0);
-    all->boxes.rows(objects, objects + count).copy_from(c.boxes);
-    objects += count;
+    for (const auto image : c.image) all->image.push_back(begin_[k] + image);
+    for (const auto index : c.concept_index)
+      all->concept_index.push_back(places_[k][static_cast<std::size_t>(index)]);
+    const std::int64_t end = objects + c.boxes.dim(0);
+    all->boxes.rows(objects, end).copy_from(c.boxes);
+    for (const auto member : {&Concepts::difficult, &Concepts::crowd}) {
+      auto& flags = (*all).*member;
+      if ((c.*member).empty() && flags.empty()) continue;
+      flags.resize(static_cast<std::size_t>(objects));
+      flags.insert(flags.end(), (c.*member).begin(), (c.*member).end());
+      flags.resize(static_cast<std::size_t>(end));
+    }
+    objects = end;
   }
   return all;
+}
+
+bool Dataset::has_masks() const {
+  return std::any_of(files_.begin(), files_.end(), [](const auto& file) { return file->masks.has_value(); });
+}
+
+LabelMap Dataset::labels(std::int64_t i) const {
+  const std::size_t k = file_of(i);
+  if (!files_[k]->masks) return {};
+  LabelMap map = files_[k]->masks->read(i - begin_[k]);
+  for (std::uint16_t& label : map.labels) {
+    if (label == LabelMap::none || label == LabelMap::ignore) continue;
+    const std::int64_t place = places_[k][label - std::size_t{1}];
+    if (place >= LabelMap::most_concepts)
+      throw_error<UsageError>("{}: with the files before it there are more than {} concepts", files_[k]->path,
+                              LabelMap::most_concepts);
+    label = static_cast<std::uint16_t>(place + 1);
+  }
+  return map;
+}
+
+std::optional<Dataset::Size> Dataset::original_size(std::int64_t i) const {
+  const std::size_t k = file_of(i);
+  const auto& sizes = files_[k]->original_sizes;
+  return sizes.empty() ? plain_size(i) : sizes[static_cast<std::size_t>(i - begin_[k])];
 }
 
 const std::string& Dataset::file(std::int64_t i) const { return locate(i).path; }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "data/images/image.h"
+#include "data/masks.h"
 #include "tensor/tensor.h"
 
 namespace vitral::data {
@@ -26,6 +27,8 @@ struct Concepts {
   std::vector<std::int64_t> image;          // [M] the image that shows object m
   std::vector<std::int64_t> concept_index;  // [M] which concept it is
   Tensor boxes;  // float32 [M,4]: x0, y0, x1, y1 in 0..1, origin top left; may be [0,4]
+  std::vector<std::uint8_t> difficult = {};  // [M] 1: marked as hard to see (VOC); or empty: none is
+  std::vector<std::uint8_t> crowd = {};      // [M] 1: one box around many (COCO's iscrowd); or empty: none is
 };
 
 /// Where the datasets of a file lie that has other names for them, groups and all ("/train/x", or "train/x").
@@ -94,8 +97,16 @@ class Dataset {
   /// Whether that name is stored, and not made of number and file.
   bool has_name(std::int64_t i) const;
   /// Of all files together, `image` counted over the whole dataset; nullopt where no file has /concepts.
-  /// Files with the same concepts share them.
+  /// Concepts with the same name and the same embedding, or none, are one.
   std::optional<Concepts> concepts() const;
+  /// Whether a file has /masks.
+  bool has_masks() const;
+  /// What each pixel of image i shows, its concepts counted as in concepts(); 0 x 0 where nothing is known of
+  /// it. Error: a label that is none.
+  LabelMap labels(std::int64_t i) const;
+  /// H and W that image i had before it was stretched, where that is stored (/image_sizes); else that of its
+  /// pixels; nullopt where it is encoded.
+  std::optional<Size> original_size(std::int64_t i) const;
 
   /// The file that holds sample i.
   const std::string& file(std::int64_t i) const;
@@ -114,10 +125,13 @@ class Dataset {
   Dataset() = default;
   /// The file of sample i; turns i into its row. UsageError out of range.
   const DatasetFile& locate(std::int64_t& i) const;
+  std::size_t file_of(std::int64_t i) const;
+  void place_concepts();
 
   std::vector<std::string> paths_;
   std::vector<std::shared_ptr<const DatasetFile>> files_;
-  std::vector<std::int64_t> begin_{0};  // first sample of each file, then size()
+  std::vector<std::int64_t> begin_{0};             // first sample of each file, then size()
+  std::vector<std::vector<std::int64_t>> places_;  // of the concepts of each file among those of all
   std::int64_t width_ = 0;
   Exif exif_ = Exif::apply;
   bool exif_of_all_ = false;

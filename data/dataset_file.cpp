@@ -77,7 +77,13 @@ DatasetFile::DatasetFile(const std::string& path_, const DatasetNames& names_)
   if (has_embeddings) check_embeddings(*file);
   read_names(*file, *bytes);
   read_concepts(*file, *bytes);
+  read_original_sizes(*file);
   if (!of_files) plain.emplace(file, bytes, images_name);
+  if (file->has("/masks")) {
+    std::optional<Shape> pixels;
+    if (plain) pixels = Shape{plain->shape()[1], plain->shape()[2]};
+    masks.emplace(file, bytes, size, static_cast<std::int64_t>(concepts->names.size()), pixels);
+  }
   if (has_embeddings) embeddings.emplace(file, bytes, embeddings_name);
 }
 
@@ -183,8 +189,35 @@ void DatasetFile::require_embeddings() const {
                           hint.empty() ? "; write them with vitral teach" : hint);
 }
 
+std::vector<std::uint8_t> DatasetFile::read_flags(const H5File& file, const char* name,
+                                                  std::size_t count) const {
+  if (!file.has(name)) return {};
+  const auto values = read_indices(file, name, 2, "values, 0 and 1");
+  if (values.size() != count)
+    throw_error<UsageError>("{}: {} is [{}] but there are {} objects; write 0 or 1 for each", path, name,
+                            values.size(), count);
+  return {values.begin(), values.end()};
+}
+
+void DatasetFile::read_original_sizes(const H5File& file) {
+  if (!file.has("/image_sizes")) return;
+  const Shape expected{size, 2};
+  if (file.shape("/image_sizes") != expected)
+    throw_error<UsageError>(
+        "{}: /image_sizes is {} but there are {} images; height and width of each, {}, are needed", path,
+        file.shape("/image_sizes"), size, expected);
+  const auto values = file.read_uint64("/image_sizes");
+  for (std::size_t i = 0; i + 1 < values.size(); i += 2) {
+    if (values[i] < 1 || values[i + 1] < 1 || values[i] > max_pixels || values[i + 1] > max_pixels)
+      throw_error<UsageError>("{}: /image_sizes row {} is {} x {}; an image has pixels", path, i / 2,
+                              values[i], values[i + 1]);
+    original_sizes.push_back(
+        {static_cast<std::int64_t>(values[i]), static_cast<std::int64_t>(values[i + 1])});
+  }
+}
+
 void DatasetFile::read_concepts(const H5File& file, const InputFile& bytes) {
-  if (!file.has("/concepts") && !file.has("/objects")) return;
+  if (!file.has("/concepts") && !file.has("/objects") && !file.has("/masks")) return;
   if (!file.has("/concepts/names"))
     throw_error<UsageError>("{}: labelled regions need /concepts/names, which is missing", path);
   Concepts c;
@@ -213,6 +246,8 @@ void DatasetFile::read_concepts(const H5File& file, const InputFile& bytes) {
         throw_error<UsageError>(
             "{}: /objects/box row {} is ({}, {}, {}, {}); x0 <= x1 and y0 <= y1 in 0..1 are needed", path, m,
             b[0], b[1], b[2], b[3]);
+    c.difficult = read_flags(file, "/objects/difficult", c.image.size());
+    c.crowd = read_flags(file, "/objects/crowd", c.image.size());
   }
   concepts = std::move(c);
 }
@@ -251,6 +286,12 @@ std::string DatasetFile::description() const {
   if (concepts)
     line("concepts: {}{}, {} labelled objects", concepts->names.size(),
          concepts->embeddings.defined() ? "" : " names alone", concepts->image.size());
+  const auto marked = [](const std::vector<std::uint8_t>& flags) {
+    return std::count(flags.begin(), flags.end(), 1);
+  };
+  if (concepts && !(concepts->difficult.empty() && concepts->crowd.empty()))
+    line("objects: {} difficult, {} crowds", marked(concepts->difficult), marked(concepts->crowd));
+  if (masks) line("masks: {}", masks->description());
   return text;
 }
 

@@ -26,6 +26,8 @@ class DatasetFile {
   std::vector<std::uint64_t> view_seeds;  // [N,V]
   std::vector<std::string> names;         // [N] or none
   std::optional<Concepts> concepts;
+  std::optional<MaskReader> masks;
+  std::vector<Dataset::Size> original_sizes;  // [N], or none
   std::optional<std::string> teacher, transform, stored;
   std::optional<Exif> exif;  // how the embeddings were made; none without embeddings
   int view_size = 0;         // pixels a side of the views, 0: not stored
@@ -42,6 +44,8 @@ class DatasetFile {
   void check_embeddings(const H5File& file);
   void read_names(const H5File& file, const InputFile& bytes);
   void read_concepts(const H5File& file, const InputFile& bytes);
+  std::vector<std::uint8_t> read_flags(const H5File& file, const char* name, std::size_t count) const;
+  void read_original_sizes(const H5File& file);
   Tensor read_concept_embeddings(const H5File& file, std::int64_t count) const;
 };
 

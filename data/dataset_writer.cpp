@@ -31,6 +31,9 @@ struct DatasetWriter::State {
   std::vector<std::string> names, captions;
   std::int64_t width = 0;
   std::optional<Concepts> concepts;
+  std::optional<MaskWriter> masks;
+  std::int64_t masked = 0;
+  std::vector<std::uint64_t> original_sizes;
   bool finished = false;
 };
 
@@ -105,6 +108,24 @@ void DatasetWriter::add_caption(const std::string& caption) {
 
 void DatasetWriter::set_concepts(const Concepts& concepts) { state_->concepts = concepts; }
 
+void DatasetWriter::add_labels(const LabelMap& labels) {
+  State& s = *state_;
+  if (!s.masks) {
+    std::optional<Shape> pixels;
+    if (s.size) pixels = Shape{s.size->height, s.size->width};
+    s.masks.emplace(s.file, pixels);
+  }
+  VITRAL_CHECK(++s.masked == s.count, "dataset writer: {} label maps for {} images; add one to each",
+               s.masked, s.count);
+  s.masks->add(labels);
+}
+
+void DatasetWriter::add_original_size(Size size) {
+  State& s = *state_;
+  s.original_sizes.push_back(static_cast<std::uint64_t>(size.height));
+  s.original_sizes.push_back(static_cast<std::uint64_t>(size.width));
+}
+
 void DatasetWriter::set_attribute(const std::string& name, const std::string& value) {
   state_->file.set_attribute(name, value);
 }
@@ -126,7 +147,16 @@ void DatasetWriter::finish() {
     s.file.write("/objects/image", Tensor::from(s.concepts->image, {objects}));
     s.file.write("/objects/concept", Tensor::from(s.concepts->concept_index, {objects}));
     s.file.write("/objects/box", s.concepts->boxes);
+    const auto flags = [&](const char* name, const std::vector<std::uint8_t>& values) {
+      if (!values.empty()) s.file.write(name, Tensor::from(values, {objects}));
+    };
+    flags("/objects/difficult", s.concepts->difficult);
+    flags("/objects/crowd", s.concepts->crowd);
   }
+  if (s.masks) s.masks->finish();
+  if (!s.original_sizes.empty())
+    s.file.write_uint64("/image_sizes", s.original_sizes,
+                        {static_cast<std::int64_t>(s.original_sizes.size()) / 2, 2});
   s.file.close();
   s.output.share();
   // What does not fit together is refused here, not by the reader.

@@ -40,6 +40,11 @@ class DatasetWriter {
   /// Of the image that was added last; "" for none. /captions is written where there is any.
   void add_caption(const std::string& caption);
   void set_concepts(const Concepts& concepts);
+  /// Of the image that was added last, at the size of its pixels; an empty one says that nothing is known of
+  /// it. Label maps: for all images or for none.
+  void add_labels(const LabelMap& labels);
+  /// That the image which was added last had before it was stretched. For all images or for none.
+  void add_original_size(Size size);
   /// Attribute on /: teacher, transform.
   void set_attribute(const std::string& name, const std::string& value);
 

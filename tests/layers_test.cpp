@@ -23,7 +23,7 @@ Folders operator+(Folders a, const Folders& b) {
 
 // Who computes (tensor/cpu, tensor/cuda) is nobody's business above the contracts in tensor/ops.
 const Folders tensors{"base", "base/files", "tensor", "tensor/ops"};
-const Folders rooms_of_data{"data/hdf5", "data/images", "data/text", "data/weights"};
+const Folders rooms_of_data{"data/annotations", "data/hdf5", "data/images", "data/text", "data/weights"};
 const Folders networks = tensors + Folders{"autograd", "nn"};
 const Folders models = networks + rooms_of_data + Folders{"data", "models"};
 
@@ -39,6 +39,7 @@ const std::map<std::string, Folders> may_include{
     {"autograd", tensors},
     {"nn", networks},
     {"data", tensors + rooms_of_data},
+    {"data/annotations", tensors + Folders{"data/images"}},
     {"data/hdf5", tensors + Folders{"base/process"}},
     {"data/images", tensors},
     {"data/text", tensors},

@@ -321,5 +321,13 @@ void H5File::append(const std::string& name, const Tensor& rows) {
   ask<&L::append>(static_cast<double>(rows.bytes()), name, rows);
   ledger_->add(name, rows.raw(), rows.bytes());
 }
+void H5File::create_growing_uint16(const std::string& name, const Shape& row, std::int64_t chunk_rows) {
+  ask<&L::create_growing_uint16>(0, name, row, chunk_rows);
+}
+void H5File::append_uint16(const std::string& name, const std::vector<std::uint16_t>& rows) {
+  const std::size_t bytes = rows.size() * sizeof(std::uint16_t);
+  ask<&L::append_uint16>(static_cast<double>(bytes), name, rows);
+  ledger_->add(name, rows.data(), bytes);
+}
 
 }  // namespace vitral::data

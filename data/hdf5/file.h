@@ -115,6 +115,9 @@ class H5File {
   /// An empty dataset [0, row...] that grows by append(); chunked by `chunk_rows` rows.
   void create_growing(const std::string& name, const Shape& row, DType dtype, std::int64_t chunk_rows);
   void append(const std::string& name, const Tensor& rows);
+  /// The same for unsigned numbers of 16 bits, which no tensor holds; whole rows, one after the other.
+  void create_growing_uint16(const std::string& name, const Shape& row, std::int64_t chunk_rows);
+  void append_uint16(const std::string& name, const std::vector<std::uint16_t>& rows);
 
  private:
   struct State;

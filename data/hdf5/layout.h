@@ -19,6 +19,7 @@ struct H5Layout {
   std::vector<std::uint64_t> most;  // that it may grow to
   std::optional<DType> dtype;       // as H5File::dtype()
   bool native = false;              // its numbers are stored as this machine has them in memory
+  bool uint16 = false;              // unsigned, of 16 bits, as this machine has them (dtype: int64)
   bool text = false;                // strings, of fixed or variable length
   bool variable = false;            // each element is a reference into the global heap
   bool files = false;               // variable-length bytes [N]
@@ -41,8 +42,9 @@ struct H5Layout {
     return bytes;
   }
   auto fields() {
-    return std::tie(shape, most, dtype, native, text, variable, files, element_bytes, contiguous, chunked,
-                    compact, offset, chunk, filters, missing_filter, object_header, format, tree_rank);
+    return std::tie(shape, most, dtype, native, uint16, text, variable, files, element_bytes, contiguous,
+                    chunked, compact, offset, chunk, filters, missing_filter, object_header, format,
+                    tree_rank);
   }
 };
 

@@ -198,6 +198,7 @@ H5Layout H5Library::layout(const std::string& name) const {
   out.most.assign(dims, dims + out.shape.rank());
   out.dtype = dtype_of_type(type);
   out.native = is_native(type, out.dtype);
+  out.uint16 = H5Tequal(type, H5T_NATIVE_UINT16) > 0;
   out.text = H5Tget_class(type) == H5T_STRING;
   // Stored as a reference; H5Tget_size() would be that of hvl_t.
   out.variable = H5Tget_class(type) == H5T_VLEN || H5Tis_variable_str(type) > 0;

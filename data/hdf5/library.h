@@ -56,10 +56,14 @@ class H5Library {
   void remove(const std::string& name);
   void rename(const std::string& from, const std::string& to);
   void create_growing(const std::string& name, const Shape& row, DType dtype, std::int64_t chunk_rows);
+  void create_growing_uint16(const std::string& name, const Shape& row, std::int64_t chunk_rows);
   void append(const std::string& name, const Tensor& rows);
+  void append_uint16(const std::string& name, const std::vector<std::uint16_t>& rows);
   void close();
 
  private:
+  void create_growing_of(hid_t type, const std::string& name, const Shape& row, std::int64_t chunk_rows);
+  void append_of(hid_t type, const std::string& name, std::int64_t rows, const void* values);
   [[noreturn]] void fail(const std::string& what) const;
   [[noreturn]] void cannot_be_read(const std::string& what) const;
   Handle open_any(const std::string& name) const;

@@ -136,6 +136,27 @@ void H5Library::set_attribute(const std::string& name, const std::string& value,
 
 void H5Library::create_growing(const std::string& name, const Shape& row, DType dtype,
                                std::int64_t chunk_rows) {
+  create_growing_of(memory_type(dtype), name, row, chunk_rows);
+}
+
+void H5Library::create_growing_uint16(const std::string& name, const Shape& row, std::int64_t chunk_rows) {
+  create_growing_of(H5T_NATIVE_UINT16, name, row, chunk_rows);
+}
+
+void H5Library::append(const std::string& name, const Tensor& rows) {
+  append_of(memory_type(rows.dtype()), name, rows.dim(0), rows.raw());
+}
+
+void H5Library::append_uint16(const std::string& name, const std::vector<std::uint16_t>& rows) {
+  const Shape shape = layout(name).shape;
+  const std::int64_t row = shape.product(1, shape.rank());
+  const auto count = static_cast<std::int64_t>(rows.size());
+  VITRAL_CHECK(row > 0 && count % row == 0, "hdf5: {} values are no rows of {}", count, shape);
+  append_of(H5T_NATIVE_UINT16, name, count / row, rows.data());
+}
+
+void H5Library::create_growing_of(hid_t type, const std::string& name, const Shape& row,
+                                  std::int64_t chunk_rows) {
   std::vector<hsize_t> dims{0}, most{H5S_UNLIMITED}, chunk{static_cast<hsize_t>(chunk_rows)};
   for (auto d : row) {
     dims.push_back(static_cast<hsize_t>(d));
@@ -145,14 +166,15 @@ void H5Library::create_growing(const std::string& name, const Shape& row, DType 
   const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), most.data()), H5Sclose);
   const Handle creation = dataset_creation();
   H5Pset_chunk(creation, static_cast<int>(chunk.size()), chunk.data());
-  Handle dataset = create_dataset(file_, name, memory_type(dtype), space, creation);
+  Handle dataset = create_dataset(file_, name, type, space, creation);
   if (dataset < 0 || !dataset.close()) fail(name + " cannot be created");
 }
 
-void H5Library::append(const std::string& name, const Tensor& rows) {
+void H5Library::append_of(hid_t type, const std::string& name, std::int64_t rows, const void* values) {
   Handle dataset(H5Dopen2(file_, name.c_str(), H5P_DEFAULT), H5Dclose);
   auto size = extents(layout(name).shape);
-  auto count = extents(rows.shape());
+  auto count = size;
+  count[0] = static_cast<hsize_t>(rows);
   std::vector<hsize_t> start(count.size(), 0);
   start[0] = size[0];
   size[0] += count[0];
@@ -160,7 +182,7 @@ void H5Library::append(const std::string& name, const Tensor& rows) {
   const Handle target(H5Dget_space(dataset), H5Sclose);
   H5Sselect_hyperslab(target, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
   const Handle source(H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr), H5Sclose);
-  if (!write_through(dataset, memory_type(rows.dtype()), source, target, rows.raw()) || !dataset.close())
+  if (!write_through(dataset, type, source, target, values) || !dataset.close())
     fail(name + " cannot be written");
 }
 
