@@ -29,6 +29,9 @@ void print_summary(const data::PackOptions& options, const data::PackSummary& su
     std::printf("%s: %lld images\n", options.output.c_str(), static_cast<long long>(summary.train));
     if (!options.val_output.empty())
       std::printf("%s: %lld images\n", options.val_output.c_str(), static_cast<long long>(summary.val));
+    if (options.annotations.given())
+      std::printf("%lld concepts, %lld objects, %lld masks\n", static_cast<long long>(summary.concepts),
+                  static_cast<long long>(summary.objects), static_cast<long long>(summary.masks));
     return;
   }
   nlohmann::json out = {{"output", options.output},
@@ -40,7 +43,42 @@ void print_summary(const data::PackOptions& options, const data::PackSummary& su
     out["val_output"] = options.val_output;
     out["val_images"] = summary.val;
   }
+  if (options.annotations.given()) {
+    out["concepts"] = summary.concepts;
+    out["objects"] = summary.objects;
+    out["masks"] = summary.masks;
+  }
   print_json(out);
+}
+
+void add_annotations(Command& command, data::AnnotationOptions& to) {
+  command
+      .option(
+          "--voc", to.voc,
+          "a folder as Pascal VOC's, instead of IMAGES: JPEGImages, Annotations (boxes), SegmentationClass "
+          "(masks)")
+      .type_name("DIR");
+  command.option("--split", to.split, "of --voc: a list of its images, as ImageSets/Segmentation/val.txt")
+      .type_name("FILE");
+  command.option("--coco", to.coco, "an instances file of COCO, instead of IMAGES: boxes and masks")
+      .type_name("FILE");
+  command.option("--images", to.images, "of --coco: the folder of its images").type_name("DIR");
+  command
+      .option("--label-maps", to.label_maps,
+              "a folder with a PNG of class numbers for each image, called as it is: ADE20K, Pascal Context, "
+              "COCO-Stuff, Cityscapes")
+      .type_name("DIR");
+  command
+      .option("--classes", to.classes,
+              "of --label-maps, and of a --voc with other classes: their names, one a line; a,b are two "
+              "names of one")
+      .type_name("FILE");
+  command
+      .option("--ignore", to.ignore,
+              "of --label-maps: a value of pixels that are not known (repeatable); default 255")
+      .type_name("V")
+      .takes_one_each_time();
+  command.flag("--zero-is-class", to.zero_is_class, "of --label-maps: 0 is the first class, not 1");
 }
 
 }  // namespace
@@ -64,6 +102,7 @@ void add_pack(Program& program) {
               "a file that names images, folders and archives, one a line, or ended by NUL bytes; -: "
               "standard input")
       .type_name("FILE");
+  add_annotations(command, args->pack.annotations);
   command.option("-o,--output", args->pack.output, "the dataset file to write").required();
   const Option size =
       command.option("--size", args->pack.size, "store pixels, stretched to SIZE x SIZE").shows_default();
@@ -97,7 +136,10 @@ void add_pack(Program& program) {
     const data::PackSummary summary = data::pack(options);
     report_skipped(summary.skipped, summary.found);
     report_left_out(summary.left_out);
-    if (summary.found == 0) throw_error("pack: there are no images in {}", options.inputs.front());
+    if (summary.found == 0)
+      throw_error("pack: there are no images in {}", options.inputs.empty()
+                                                         ? options.annotations.voc + options.annotations.coco
+                                                         : options.inputs.front());
     if (!summary.written)
       throw_error("{}: nothing was written, no image is left for it: {} of {} cannot be packed",
                   summary.train == 0 ? options.output : options.val_output, summary.skipped.size(),

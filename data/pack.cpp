@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "data/archive.h"
 #include "data/dataset_writer.h"
+#include "data/images/codec.h"
 #include "data/images/resize.h"
 
 namespace vitral::data {
@@ -89,7 +90,13 @@ bool goes_to_validation(const PackOptions& options, const std::string& name) {
 }
 
 void check(const PackOptions& o) {
-  VITRAL_CHECK(!o.inputs.empty(),
+  check_annotation_options(o.annotations);
+  VITRAL_CHECK(!o.annotations.name_images() || o.inputs.empty(),
+               "pack: {} names its images itself; leave {} out, or take some with --limit",
+               o.annotations.voc.empty() ? "--coco" : "--voc", o.inputs.empty() ? "" : o.inputs.front());
+  VITRAL_CHECK(!o.annotations.given() || !o.scaled_decode,
+               "--scaled-decode: annotations count the pixels of whole images; leave it out");
+  VITRAL_CHECK(!o.inputs.empty() || o.annotations.name_images(),
                "pack: no images given; name folders, files or archives, or a list of them with --list");
   VITRAL_CHECK(!o.output.empty(), "pack: no output file given");
   VITRAL_CHECK(o.size >= 1 && o.size <= 16384, "--size {}: must be in 1..16384", o.size);
@@ -110,7 +117,39 @@ void check(const PackOptions& o) {
 struct Packed {
   std::vector<std::uint8_t> file;  // encoded
   Tensor image;                    // plain
+  AnnotatedImages::Notes notes;
   std::string problem;
+};
+
+// One dataset file with the objects of its images.
+struct Output {
+  Output(const std::string& path, const PackOptions& options, const AnnotatedImages* annotations)
+      : writer(path,
+               options.encoded ? std::nullopt : std::optional(Dataset::Size{options.size, options.size})) {
+    if (annotations) objects.emplace(*annotations);
+    if (!options.encoded) writer.set_attribute("stored", fmt::format("stretched to {0}x{0}", options.size));
+  }
+
+  void add(const Packed& packed, const ImageFile& file, bool has_masks) {
+    if (packed.image.defined())
+      writer.add_image(packed.image, file.name);
+    else
+      writer.add_encoded(packed.file, file.name);
+    writer.add_caption(file.caption);
+    if (!objects) return;
+    objects->add(writer.size() - 1, packed.notes);
+    if (packed.image.defined()) writer.add_original_size(packed.notes.size);
+    if (has_masks) writer.add_labels(packed.notes.labels);
+    masks += packed.notes.labels.empty() ? 0 : 1;
+  }
+  void finish() {
+    if (objects) writer.set_concepts(objects->concepts());
+    writer.finish();
+  }
+
+  DatasetWriter writer;
+  std::optional<AnnotatedImages::Objects> objects;
+  std::int64_t masks = 0;
 };
 
 std::vector<std::uint8_t> read_whole(const ImageFile& source) {
@@ -122,22 +161,34 @@ std::vector<std::uint8_t> read_whole(const ImageFile& source) {
 }
 
 Packed load(const ImageFile& source, std::map<std::string, ArchiveReader>& archives,
-            const PackOptions& options) {
+            const AnnotatedImages* annotations, const PackOptions& options) {
   Packed packed;
+  Dataset::Size size;
+  int orientation = 1;
   try {
     if (!source.problem.empty()) throw_error("{}", source.problem);
     packed.file = source.position < 0 ? read_whole(source) : archives.at(source.path).read(source.position);
     const bool scaled = options.scaled_decode && !options.encoded;
-    const Tensor image =
-        decode_image(packed.file, source.name,
-                     {.min_side = scaled ? min_side_for(options.size) : 0, .exif = options.exif});
-    if (options.encoded) return packed;
-    packed.image = resize(image, options.size, options.size, Filter::bilinear);
-    packed.file = {};
+    const Decoded decoded =
+        decode_as_stored(packed.file, source.name, scaled ? min_side_for(options.size) : 0);
+    size = {decoded.pixels.dim(0), decoded.pixels.dim(1)};
+    orientation = decoded.orientation;
+    if (!options.encoded) {
+      const bool turn = options.exif == Exif::apply;
+      packed.image = resize(turn ? upright(decoded.pixels, orientation) : decoded.pixels, options.size,
+                            options.size, Filter::bilinear);
+      packed.file = {};
+    }
   } catch (const ReadError&) {
     throw;
   } catch (const Error& e) {
     packed.problem = one_line(e.what());
+    return packed;
+  }
+  if (annotations) {
+    std::optional<Dataset::Size> stored;
+    if (!options.encoded) stored = Dataset::Size{options.size, options.size};
+    packed.notes = annotations->notes_of(source.name, size, orientation, options.exif, stored);
   }
   return packed;
 }
@@ -147,7 +198,13 @@ Packed load(const ImageFile& source, std::map<std::string, ArchiveReader>& archi
 PackSummary pack(const PackOptions& options) {
   check(options);
   PackSummary summary;
-  std::vector<ImageFile> files = limited(list_sources(options.inputs, summary.left_out), options);
+  std::optional<AnnotatedImages> annotations;
+  if (options.annotations.given()) annotations.emplace(options.annotations);
+  std::vector<ImageFile> files =
+      limited(options.annotations.name_images() ? annotations->files()
+                                                : list_sources(options.inputs, summary.left_out),
+              options);
+  if (annotations) annotations->choose(files);
   std::map<std::string, ArchiveReader> archives = readers_of(files);
   summary.found = static_cast<std::int64_t>(files.size());
   if (files.empty()) return summary;
@@ -160,37 +217,30 @@ PackSummary pack(const PackOptions& options) {
     throw_error<UsageError>("--val {}: puts {} of {} images into --val-out; choose another fraction",
                             options.val_fraction, chosen, summary.found);
 
-  std::optional<Dataset::Size> size;
-  if (!options.encoded) size = Dataset::Size{options.size, options.size};
-  DatasetWriter train(options.output, size);
-  std::optional<DatasetWriter> val;
-  if (split) val.emplace(options.val_output, size);
-  if (size) {
-    const std::string stored = fmt::format("stretched to {0}x{0}", options.size);
-    train.set_attribute("stored", stored);
-    if (val) val->set_attribute("stored", stored);
-  }
+  const AnnotatedImages* noted = annotations ? &*annotations : nullptr;
+  Output train(options.output, options, noted);
+  std::optional<Output> val;
+  if (split) val.emplace(options.val_output, options, noted);
   const int cores = std::max(static_cast<int>(std::thread::hardware_concurrency()), 1);
   const int workers = options.workers > 0 ? options.workers : cores;
   parallel_ordered(
       summary.found, workers, std::int64_t{4} * workers,
-      [&](std::int64_t i) { return load(files[static_cast<std::size_t>(i)], archives, options); },
+      [&](std::int64_t i) { return load(files[static_cast<std::size_t>(i)], archives, noted, options); },
       [&](std::int64_t i, const Packed& packed) {
         const auto k = static_cast<std::size_t>(i);
-        if (!packed.problem.empty()) {
+        if (packed.problem.empty())
+          (validation[k] ? *val : train).add(packed, files[k], noted && noted->has_masks());
+        else
           summary.skipped.push_back({files[k].name, packed.problem});
-        } else {
-          DatasetWriter& writer = validation[k] ? *val : train;
-          if (options.encoded)
-            writer.add_encoded(packed.file, files[k].name);
-          else
-            writer.add_image(packed.image, files[k].name);
-          writer.add_caption(files[k].caption);
-        }
         if (options.progress) options.progress(i + 1, summary.found);
       });
-  summary.train = train.size();
-  summary.val = val ? val->size() : 0;
+  summary.train = train.writer.size();
+  summary.val = val ? val->writer.size() : 0;
+  if (noted) {
+    summary.concepts = static_cast<std::int64_t>(noted->concepts().size());
+    summary.objects = train.objects->count() + (val ? val->objects->count() : 0);
+    summary.masks = train.masks + (val ? val->masks : 0);
+  }
   if (summary.train == 0 || (split && summary.val == 0)) return summary;
   if (val) val->finish();
   train.finish();

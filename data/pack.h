@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/annotated_images.h"
 #include "data/image_files.h"
 #include "data/images/image.h"
 
@@ -14,6 +15,7 @@ namespace vitral::data {
 
 struct PackOptions {
   std::vector<std::string> inputs;  // folders and files, see list_images(), and archives, see data/archive.h
+  AnnotationOptions annotations;    // what is noted of the images, or of images of their own
   std::string output;
   int size =
       300;  // stretched to size x size (bilinear, as Pillow) and stored plain; attribute `stored` says so
@@ -38,11 +40,14 @@ struct PackSummary {
   bool written = false;                        // false: an output would have had no image
   LeftOut left_out;                            // in folders, no images
   std::vector<SkippedFile> skipped;            // did not decode, or folders not searched; never replaced
+  // With annotations, of both outputs together:
+  std::int64_t concepts = 0, objects = 0, masks = 0;
 };
 
 /// Writes the datasets; outputs appear whole or not at all, and none where one would be empty.
 /// UsageError: options that do not fit, a pattern that matches nothing, an output that exists without
-/// `force`; Error: the disk is full.
+/// `force`, annotations of images that are not there; Error: the disk is full, annotations that do not fit
+/// their images.
 PackSummary pack(const PackOptions& options);
 
 }  // namespace vitral::data

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "tensor/tensor.h"
 
@@ -38,6 +39,9 @@ inline bool holds(Bytes bytes, std::size_t at, std::string_view text) {
   return bytes.size() >= at + text.size() && std::memcmp(bytes.data() + at, text.data(), text.size()) == 0;
 }
 
+/// decode_image() before the picture is turned.
+Decoded decode_as_stored(Bytes bytes, const std::string& name, std::int64_t min_side = 0);
+
 /// Pillow's conversion (9.4 Convert.c, cmyk2rgb); `ink` counts what is left of the white: inverted CMYK.
 void cmyk_to_rgb(std::uint8_t* rgb, const std::uint8_t* ink, std::int64_t pixels);
 
@@ -49,7 +53,15 @@ void check_image_size(const std::string& name, const char* format, std::int64_t 
 /// The orientation in an Exif block (a TIFF header and its first directory, with or without "Exif\0\0" before
 /// it); 1 where it tells none or is damaged.
 int exif_orientation(Bytes block);
-/// The picture as its viewers see it (Exif 2.3, tag 274): 2, 4 mirrored, 3 by half a turn, 5 to 8 transposed.
+/// What an orientation (Exif 2.3, tag 274) does to a picture: it is mirrored, then its rows become columns.
+struct Turning {
+  bool mirrors_x = false, mirrors_y = false, transposes = false;
+};
+Turning turning_of(int orientation);
+/// The picture as its viewers see it.
 Tensor upright(const Tensor& image, int orientation);
+/// The same for a number a pixel, [height,width].
+std::vector<std::uint16_t> upright(const std::vector<std::uint16_t>& values, std::int64_t height,
+                                   std::int64_t width, int orientation);
 
 }  // namespace vitral::data

@@ -83,19 +83,23 @@ bool has_image_suffix(const std::string& path) {
                      [&](const Codec& codec) { return has_suffix(path, codec.suffixes); });
 }
 
-Tensor decode_image(Bytes bytes, const std::string& name, const Decoding& decoding) {
+Decoded decode_as_stored(Bytes bytes, const std::string& name, std::int64_t min_side) {
   if (bytes.empty()) throw_error("{}: empty, not an image", name);
   const Codec* codec = codec_of(bytes);
   if (!codec) throw_error("{}: not an image of a known format", name);
   try {
-    const Decoded decoded = codec->decode(bytes, name, decoding.min_side);
-    return decoding.exif == Exif::apply ? upright(decoded.pixels, decoded.orientation) : decoded.pixels;
+    return codec->decode(bytes, name, min_side);
   } catch (const ReadError&) {
     throw;
   } catch (const Error&) {  // which decoders say, too, that get no memory
     if (memory_is_short()) throw_error<ReadError>("{}: cannot be decoded, memory is used up", name);
     throw;
   }
+}
+
+Tensor decode_image(Bytes bytes, const std::string& name, const Decoding& decoding) {
+  const Decoded decoded = decode_as_stored(bytes, name, decoding.min_side);
+  return decoding.exif == Exif::apply ? upright(decoded.pixels, decoded.orientation) : decoded.pixels;
 }
 
 Tensor read_image(const std::string& path, const Decoding& decoding) {

@@ -47,22 +47,46 @@ int exif_orientation(Bytes block) {
   return 1;
 }
 
+Turning turning_of(int orientation) {
+  const int o = orientation;
+  return {o == 2 || o == 3 || o == 7 || o == 8, o == 3 || o == 4 || o == 6 || o == 7, o >= 5 && o <= 8};
+}
+
+namespace {
+
+template <std::size_t bytes>  // of an element
+void turn(const void* from, void* to, std::int64_t height, std::int64_t width, const Turning& turning) {
+  // Where the walk over the result begins in the image, and its steps, in elements.
+  const std::int64_t x_step = turning.mirrors_x ? -1 : 1, y_step = turning.mirrors_y ? -width : width;
+  const std::int64_t start =
+      (turning.mirrors_x ? width - 1 : 0) + (turning.mirrors_y ? (height - 1) * width : 0);
+  const std::int64_t row_step = turning.transposes ? x_step : y_step,
+                     column_step = turning.transposes ? y_step : x_step;
+  const auto* source = static_cast<const char*>(from);
+  auto* target = static_cast<char*>(to);
+  const std::int64_t rows = turning.transposes ? width : height, columns = height * width / rows;
+  for (std::int64_t y = 0; y < rows; ++y)
+    for (std::int64_t x = 0; x < columns; ++x, target += bytes)
+      std::memcpy(target,
+                  source + static_cast<std::int64_t>(bytes) * (start + y * row_step + x * column_step),
+                  bytes);
+}
+
+}  // namespace
+
 Tensor upright(const Tensor& image, int orientation) {
   if (orientation <= 1 || orientation > 8) return image;
   const std::int64_t height = image.dim(0), width = image.dim(1);
-  const bool transposed = orientation >= 5;
-  // Where the walk over the result begins in the image, and its steps, in pixels.
-  const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-  const bool from_below = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-  const std::int64_t x_step = from_right ? -1 : 1, y_step = from_below ? -width : width;
-  const std::int64_t start = (from_right ? width - 1 : 0) + (from_below ? (height - 1) * width : 0);
-  const std::int64_t row_step = transposed ? x_step : y_step, column_step = transposed ? y_step : x_step;
-  Tensor out(transposed ? Shape{width, height, 3} : Shape{height, width, 3}, DType::uint8);
-  const auto* from = image.data<std::uint8_t>() + 3 * start;
-  auto* to = out.data<std::uint8_t>();
-  for (std::int64_t y = 0; y < out.dim(0); ++y)
-    for (std::int64_t x = 0; x < out.dim(1); ++x, to += 3)
-      std::memcpy(to, from + 3 * (y * row_step + x * column_step), 3);
+  const Turning turning = turning_of(orientation);
+  Tensor out(turning.transposes ? Shape{width, height, 3} : Shape{height, width, 3}, DType::uint8);
+  turn<3>(image.raw(), out.raw(), height, width, turning);
+  return out;
+}
+
+std::vector<std::uint16_t> upright(const std::vector<std::uint16_t>& values, std::int64_t height,
+                                   std::int64_t width, int orientation) {
+  std::vector<std::uint16_t> out(values.size());
+  if (!out.empty()) turn<2>(values.data(), out.data(), height, width, turning_of(orientation));
   return out;
 }
 

@@ -10,6 +10,7 @@
 
 #include "data/images/codec.h"
 #include "data/images/image.h"
+#include "data/images/png_samples.h"
 
 namespace vitral::data {
 namespace {
@@ -97,6 +98,61 @@ Palette palette_of(const Parts& parts, int depth) {
   return palette;
 }
 
+int channels_of(int color_type) {
+  switch (color_type) {
+    case SPNG_COLOR_TYPE_TRUECOLOR:
+      return 3;
+    case SPNG_COLOR_TYPE_GRAYSCALE_ALPHA:
+      return 2;
+    case SPNG_COLOR_TYPE_TRUECOLOR_ALPHA:
+      return 4;
+    default:
+      return 1;
+  }
+}
+
+// Sample x of a row of one channel and at most 8 bits.
+unsigned shallow_sample(const std::uint8_t* row, std::size_t x, unsigned depth) {
+  const std::size_t bit = x * depth;
+  return row[bit / 8] >> (8 - depth - bit % 8) & ((1U << depth) - 1);
+}
+
+// A file whose header has been read and found possible.
+struct Opened {
+  Parts parts;
+  Context context;
+  spng_ihdr header{};
+  const std::string& name;
+
+  Opened(Bytes bytes, const std::string& called)
+      : parts(bytes, called), context(spng_ctx_new(0)), name(called) {
+    if (!context) throw_error("{}: out of memory", name);
+    check(spng_set_png_buffer(context.get(), parts.file.data(), parts.file.size()));
+    check(spng_get_ihdr(context.get(), &header));
+    // deflate unfolds a byte to at most 1,032.
+    const std::int64_t bits = std::int64_t{channels_of(header.color_type)} * header.bit_depth;
+    check_image_size(name, "PNG", header.width, header.height,
+                     static_cast<std::int64_t>(bytes.size()) * 1032 * 8 / bits);
+    if (parts.is_cut_off) throw_error("{}: corrupt PNG: the file ends early", name);
+  }
+
+  void check(int error) const {
+    if (error) throw_error("{}: corrupt PNG: {}", name, spng_strerror(error));
+  }
+  bool is_shallow() const { return header.bit_depth <= 8 && channels_of(header.color_type) == 1; }
+  void decode(void* to, std::size_t bytes) const {
+    check(spng_decode_image(context.get(), to, bytes, SPNG_FMT_PNG, 0));
+  }
+  // As they stand in the file, 16 bits in host order.
+  std::vector<std::uint8_t> samples() const {
+    std::size_t size = 0;
+    check(spng_decoded_image_size(context.get(), SPNG_FMT_PNG, &size));
+    std::vector<std::uint8_t> out(size);
+    decode(out.data(), size);
+    return out;
+  }
+};
+
 // One row of samples as they stand in the file (16 bits in host order) to RGB.
 class RowConverter {
  public:
@@ -106,10 +162,8 @@ class RowConverter {
     const int channels = channels_of(header_.color_type);
     const std::uint32_t width = header_.width;
     if (channels == 1 && header_.bit_depth <= 8) {
-      const unsigned depth = header_.bit_depth, mask = (1U << depth) - 1;
       for (std::size_t x = 0; x < width; ++x) {
-        const std::size_t bit = x * depth;
-        const auto& color = palette_[row[bit / 8] >> (8 - depth - bit % 8) & mask];
+        const auto& color = palette_[shallow_sample(row, x, header_.bit_depth)];
         std::copy(color.begin(), color.end(), rgb + 3 * x);
       }
       return;
@@ -120,19 +174,6 @@ class RowConverter {
       rgb[3 * x] = sample(row, i + first);
       rgb[3 * x + 1] = sample(row, i + second);
       rgb[3 * x + 2] = sample(row, i + third);
-    }
-  }
-
-  static int channels_of(int color_type) {
-    switch (color_type) {
-      case SPNG_COLOR_TYPE_TRUECOLOR:
-        return 3;
-      case SPNG_COLOR_TYPE_GRAYSCALE_ALPHA:
-        return 2;
-      case SPNG_COLOR_TYPE_TRUECOLOR_ALPHA:
-        return 4;
-      default:
-        return 1;
     }
   }
 
@@ -159,37 +200,41 @@ bool is_png(Bytes bytes) {
 }
 
 Decoded decode_png(Bytes bytes, const std::string& name, std::int64_t /*min_side*/) {
-  const Parts parts(bytes, name);
-  const Context context(spng_ctx_new(0));
-  if (!context) throw_error("{}: out of memory", name);
-  const auto check = [&](int error) {
-    if (error) throw_error("{}: corrupt PNG: {}", name, spng_strerror(error));
-  };
-  spng_ihdr header{};
-  check(spng_set_png_buffer(context.get(), parts.file.data(), parts.file.size()));
-  check(spng_get_ihdr(context.get(), &header));
-  // deflate unfolds a byte to at most 1,032.
-  const std::int64_t bits = std::int64_t{RowConverter::channels_of(header.color_type)} * header.bit_depth;
-  check_image_size(name, "PNG", header.width, header.height,
-                   static_cast<std::int64_t>(bytes.size()) * 1032 * 8 / bits);
-  if (parts.is_cut_off) throw_error("{}: corrupt PNG: the file ends early", name);
-
-  Decoded out{Tensor({header.height, header.width, 3}, DType::uint8), exif_orientation(parts.exif)};
+  const Opened file(bytes, name);
+  const spng_ihdr& header = file.header;
+  Decoded out{Tensor({header.height, header.width, 3}, DType::uint8), exif_orientation(file.parts.exif)};
   auto* rgb = out.pixels.data<std::uint8_t>();
   if (header.color_type == SPNG_COLOR_TYPE_TRUECOLOR && header.bit_depth == 8) {
-    check(spng_decode_image(context.get(), rgb, out.pixels.bytes(), SPNG_FMT_PNG, 0));
-  } else {
-    Palette palette{};
-    if (header.bit_depth <= 8 && RowConverter::channels_of(header.color_type) == 1)
-      palette = palette_of(parts, header.bit_depth);
-    std::size_t size = 0;
-    check(spng_decoded_image_size(context.get(), SPNG_FMT_PNG, &size));
-    std::vector<std::uint8_t> samples(size);
-    check(spng_decode_image(context.get(), samples.data(), size, SPNG_FMT_PNG, 0));
-    const RowConverter convert_row(header, palette);
-    const std::size_t stride = size / header.height;
-    for (std::size_t y = 0; y < header.height; ++y)
-      convert_row(rgb + y * header.width * 3, samples.data() + y * stride);
+    file.decode(rgb, out.pixels.bytes());
+    return out;
+  }
+  Palette palette{};
+  if (file.is_shallow()) palette = palette_of(file.parts, header.bit_depth);
+  const std::vector<std::uint8_t> samples = file.samples();
+  const RowConverter convert_row(header, palette);
+  const std::size_t stride = samples.size() / header.height;
+  for (std::size_t y = 0; y < header.height; ++y)
+    convert_row(rgb + y * header.width * 3, samples.data() + y * stride);
+  return out;
+}
+
+PngSamples decode_png_samples(Bytes bytes, const std::string& name) {
+  if (!is_png(bytes)) throw_error("{}: is no PNG; class numbers are read from PNG", name);
+  const Opened file(bytes, name);
+  const std::size_t height = file.header.height, width = file.header.width, depth = file.header.bit_depth;
+  if (file.header.color_type != SPNG_COLOR_TYPE_GRAYSCALE)  // palettes are read as grey
+    throw_error("{}: holds colours; class numbers are one channel, grey or of a palette", name);
+  PngSamples out{file.header.height, file.header.width, std::vector<std::uint16_t>(height * width)};
+  const std::vector<std::uint8_t> samples = file.samples();
+  const std::size_t stride = samples.size() / height;
+  for (std::size_t y = 0; y < height; ++y) {
+    const std::uint8_t* row = samples.data() + y * stride;
+    std::uint16_t* to = out.values.data() + y * width;
+    if (depth == 16)
+      std::memcpy(to, row, 2 * width);
+    else
+      for (std::size_t x = 0; x < width; ++x)
+        to[x] = static_cast<std::uint16_t>(shallow_sample(row, x, static_cast<unsigned>(depth)));
   }
   return out;
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "data/images/codec.h"
+#include "data/images/png_samples.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -21,6 +22,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
         data::looks_like_image(bytes);
         data::decode_image(bytes, "image");
         data::decode_image(bytes, "image", {.min_side = 1});
+        if (data::is_png(bytes)) data::decode_png_samples(bytes, "image");
       },
       pixels * 16);
   return 0;

@@ -98,6 +98,16 @@ void images() {
   }
 }
 
+void annotations() {
+  const std::string folder_of = "tests/golden/annotations/";
+  put("coco", "small", file(folder_of + "coco/instances.json"));
+  for (const char* name : {"2007_000001", "2007_000002", "2007_000003"})
+    put("voc", name, file(folder_of + "voc/Annotations/" + name + ".xml"));
+  for (const char* name :
+       {"voc/SegmentationClass/2007_000001", "ade/annotations/val/1", "ade/annotations/val/2"})
+    put("image", "labels_" + fs::path(name).stem().string(), file(folder_of + name + ".png"));
+}
+
 void configurations() {
   put("yaml", "default", to_yaml(train::Config{}));
   for (const auto& entry : fs::directory_iterator("configs"))
@@ -216,6 +226,7 @@ int main(int argc, char** argv) {
     weights();
     onnx();
     images();
+    annotations();
     configurations();
     datasets();
     chunk_indexes();
