@@ -1,4 +1,5 @@
 // Weights go from any kind of file into any other, and stay what they are.
+#include <nlohmann/json.hpp>
 #include <sys/resource.h>
 
 #include "data/weights/onnx_file.h"
@@ -75,6 +76,29 @@ TEST_F(Convert, AConfigurationIsWrittenWhereThereWasNone) {
     expected.same_norm = false;
     EXPECT_EQ(config_of({"--attention", "full", "--same-norm", "false"}, name), expected);
   }
+}
+
+// What came after the first files stands in them where it is used, and goes where a flag takes it back.
+TEST_F(Convert, SwitchesOfAttentionGoAlong) {
+  const SmallRun small;
+  expect_done(small({"train.max_steps=1", "model.layers=2", "model.attention=full,neighbourhood",
+                     "model.dilation=2", "model.registers=3", "model.position=rope"}));
+  const std::string trained = small.output("run"), plain = dir_ / "plain.safetensors";
+  const auto before = data::read_weights(trained).metadata;
+  EXPECT_EQ(before.at("model.attention"), "[full, neighbourhood]");
+  EXPECT_EQ(before.at("model.dilation"), "2");
+  EXPECT_EQ(before.at("model.registers"), "3");
+  EXPECT_EQ(before.at("model.position"), "rope");
+  expect_done(run({"convert", trained, plain, "--dilation", "1", "--window", "3,5"}));
+  const auto after = data::read_weights(plain).metadata;
+  EXPECT_FALSE(after.contains("model.dilation"));
+  EXPECT_EQ(after.at("model.window"), "[3, 5]");
+  const test::Result info = run({"info", plain, "--json"});
+  expect_done(info);
+  const auto model = nlohmann::json::parse(info.out)["model"];
+  EXPECT_EQ(model["attention"], (nlohmann::json{"full", "neighbourhood"}));
+  EXPECT_EQ(model["window"], (nlohmann::json{3, 5}));
+  EXPECT_EQ(model["registers"], 3);
 }
 
 TEST_F(Convert, HalfPrecisionWorksInEveryCommand) {

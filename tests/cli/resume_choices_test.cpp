@@ -53,6 +53,20 @@ TEST(ResumeChoices, AnotherModelIsNamed) {
   refused("model.layers", "1", "2");
   refused("model.attention", "neighbourhood", "full");
   refused("model.window", "3", "5");
+  refused("model.dilation", "1", "2");
+  refused("model.position", "learned", "none");
+}
+
+// What metadata leave out at its default is compared all the same, from either side.
+TEST(ResumeChoices, AnAddedKeyIsCompared) {
+  const SmallRun small;
+  test::expect_done(small({"model.dilation=2"}));
+  test::expect_failure(
+      small({"--resume", "auto"}), 2,
+      test::latest(small.output("run")) +
+          ": was trained with model.dilation=2, this configuration has 1; set it alike, or start a new run "
+          "with model.init_from");
+  test::expect_done(small({"--resume", "auto", "model.dilation=2"}));
 }
 
 // A file that was written before a key was there means the key's default.

@@ -51,20 +51,20 @@ VITRAL_CLONES void add(C* __restrict y, const C* __restrict w, std::int64_t stri
     }
 }
 
-// Eight numbers of a register at a time: the sums of eight vectors are one after a transposition. The last
-// eight overlap those before where a head is no whole number of them.
+// Eight numbers at a time, which stay near for all registers: the sums of eight vectors are one after a
+// transposition. The last eight overlap those before where a head is no whole number of them.
 template <class C>
 VITRAL_CLONES void sums_over_grid(C* __restrict out, const C* __restrict w, std::int64_t stride,
                                   const C* __restrict x, NeighbourhoodLayout l) {
   x += l.first;
-  for (std::int64_t r = 0; r < l.registers; ++r, out += l.size, w += stride) {
-    std::int64_t done = 0;
-    for (; l.size >= lanes && done < l.size; done += lanes) {
-      const std::int64_t d = std::min(done, l.size - lanes);
+  std::int64_t done = 0;
+  for (; l.size >= lanes && done < l.size; done += lanes) {
+    const std::int64_t d = std::min(done, l.size - lanes);
+    for (std::int64_t r = 0; r < l.registers; ++r) {
       Vector<C> sums[lanes] = {}, weights, numbers;
       for (std::int64_t row = 0; row < l.rows; ++row)
         for (std::int64_t c = 0; c < l.width; c += lanes) {
-          load_vector(weights, w + row * l.width + c);
+          load_vector(weights, w + r * stride + row * l.width + c);
           for (int k = 0; k < lanes; ++k) {
             load_vector(numbers, x + (row * l.size + d + k) * l.pitch + c);
             sums[k] += weights * numbers;
@@ -72,24 +72,40 @@ VITRAL_CLONES void sums_over_grid(C* __restrict out, const C* __restrict w, std:
         }
       transpose<C>(sums);
       for (int k = 1; k < lanes; ++k) sums[0] += sums[k];
-      store_vector(out + d, sums[0]);
+      store_vector(out + r * l.size + d, sums[0]);
     }
-    for (; done < l.size; ++done) {
+  }
+  for (; done < l.size; ++done)
+    for (std::int64_t r = 0; r < l.registers; ++r) {
       C sum = 0;
       for (std::int64_t row = 0; row < l.rows; ++row)
         for (std::int64_t c = 0; c < l.columns; ++c)
-          sum += w[row * l.width + c] * x[(row * l.size + done) * l.pitch + c];
-      out[done] = sum;
+          sum += w[r * stride + row * l.width + c] * x[(row * l.size + done) * l.pitch + c];
+      out[r * l.size + done] = sum;
     }
-  }
 }
 
-// out[r] += sum_j w(r, j) b[j] of registers r and j.
-template <class C, class F>
-void add_between(C* out, const C* b, const NeighbourhoodLayout& l, const F& w) {
+// Between the registers themselves: w[r, j] = a[r] . b[j].
+template <class C>
+VITRAL_CLONES void dots_between(C* __restrict w, const C* __restrict a, const C* __restrict b,
+                                NeighbourhoodLayout l) {
+  for (std::int64_t r = 0; r < l.registers; ++r)
+    for (std::int64_t j = 0; j < l.registers; ++j) {
+      C sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (std::int64_t d = 0; d < l.size; ++d) sum += a[r * l.size + d] * b[j * l.size + d];
+      w[r * l.all() + j] = sum;
+    }
+}
+
+// out[r] += sum_j w b[j], the weights of j `step` numbers apart, those of r `row`.
+template <class C>
+VITRAL_CLONES void add_between(C* __restrict out, const C* __restrict w, std::int64_t row, std::int64_t step,
+                               const C* __restrict b, NeighbourhoodLayout l) {
   for (std::int64_t r = 0; r < l.registers; ++r)
     for (std::int64_t j = 0; j < l.registers; ++j)
-      for (std::int64_t d = 0; d < l.size; ++d) out[r * l.size + d] += w(r, j) * b[j * l.size + d];
+      for (std::int64_t d = 0; d < l.size; ++d)
+        out[r * l.size + d] += w[r * row + j * step] * b[j * l.size + d];
 }
 
 }  // namespace
@@ -112,12 +128,7 @@ void gather(C* out, const C* w, std::int64_t stride, const C* x, const Neighbour
 template <class C>
 void dot_all(C* w, const C* x, const C* b, const C* a, const NeighbourhoodLayout& l) {
   dots(w, l.all(), x, a, l);
-  for (std::int64_t r = 0; r < l.registers; ++r)
-    for (std::int64_t j = 0; j < l.registers; ++j) {
-      C sum = 0;
-      for (std::int64_t d = 0; d < l.size; ++d) sum += a[r * l.size + d] * b[j * l.size + d];
-      w[r * l.all() + l.span + j] = sum;
-    }
+  dots_between(w + l.span, a, b, l);
 }
 
 template <class C>
@@ -136,12 +147,12 @@ void softmax_all_backward(C* dp, const C* p, const NeighbourhoodLayout& l) {
 template <class C>
 void gather_all(C* out, const C* w, const C* x, const C* b, const NeighbourhoodLayout& l) {
   sums_over_grid(out, w, l.all(), x, l);
-  add_between(out, b, l, [&](std::int64_t r, std::int64_t j) { return w[r * l.all() + l.span + j]; });
+  add_between(out, w + l.span, l.all(), 1, b, l);
 }
 
 template <class C>
 void add_from_registers(C* out, const C* w, const C* a, const NeighbourhoodLayout& l) {
-  add_between(out, a, l, [&](std::int64_t r, std::int64_t j) { return w[j * l.all() + l.span + r]; });
+  add_between(out, w + l.span, 1, l.all(), a, l);
 }
 
 #define INSTANTIATE(C)                                                                           \
