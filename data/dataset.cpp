@@ -114,8 +114,9 @@ std::string Dataset::exif_note() const {
   for (const auto& file : files_)
     if (file->encoded && !exif_of_all_ && file->exif.value_or(exif_) != exif_)
       return fmt::format(
-          "{}: its embeddings are of images with their Exif orientation {}, so that is how they are decoded",
-          file->path, exif_ == Exif::apply ? "ignored" : "applied");
+          "{}: its {} are of images with their Exif orientation {}, so that is how they are decoded",
+          file->path, file->embeddings ? "embeddings" : "annotations",
+          exif_ == Exif::apply ? "ignored" : "applied");
   return "";
 }
 

@@ -128,6 +128,8 @@ struct Output {
                options.encoded ? std::nullopt : std::optional(Dataset::Size{options.size, options.size})) {
     if (annotations) objects.emplace(*annotations);
     if (!options.encoded) writer.set_attribute("stored", fmt::format("stretched to {0}x{0}", options.size));
+    // What is noted is turned as the pictures are.
+    if (options.encoded && annotations) writer.set_attribute("exif", name(Exif::apply));
   }
 
   void add(const Packed& packed, const ImageFile& file, bool has_masks) {

@@ -50,7 +50,7 @@ TEST(PackAnnotations, Voc) {
   EXPECT_EQ(s.concepts, 20);
   EXPECT_EQ(s.objects, 3);
   EXPECT_EQ(s.masks, 2);
-  const Dataset d = Dataset::open(o.output);
+  Dataset d = Dataset::open(o.output);
   EXPECT_EQ(d.name(3), "2007_000004.jpg");  // nothing is noted of it, it stays
   const Concepts c = d.concepts().value();
   EXPECT_EQ(c.names[14], "person");
@@ -76,7 +76,12 @@ TEST(PackAnnotations, Voc) {
   const LabelMap turned = d.labels(2);
   EXPECT_EQ(turned.height, 12);
   EXPECT_EQ(turned.width, 8);
+  d.set_exif(Exif::ignore);  // boxes and masks are of the picture upright
   EXPECT_EQ(d.image(2).dim(0), 12);
+  EXPECT_EQ(d.exif_note(),
+            o.output +
+                ": its annotations are of images with their Exif orientation applied, so that is "
+                "how they are decoded");
   expected.clear();
   for (int y = 0; y < 12; ++y)
     for (int x = 0; x < 8; ++x) expected.push_back(y >= 9 && x >= 6 ? 8 : y == 0 && x == 0 ? ignore : 0);
