@@ -196,13 +196,14 @@ struct OneOrList {
     }
     T value{};
     if (!kind.read(node, value)) return false;
-    field = std::move(value);
+    field = value;
     return true;
   }
   template <class T>
   std::string write(const OneOrEach<T>& field) const {
     if (!field.is_list()) return kind.write(field.values()[0]);
     std::vector<std::string> texts;
+    texts.reserve(field.values().size());
     for (const T& value : field.values()) texts.push_back(kind.write(value));
     return fmt::format("[{}]", fmt::join(texts, ", "));
   }

@@ -43,7 +43,7 @@ class OneOrEach {
   OneOrEach() : values_(1) {}
   // Not explicit: where one value is enough, it is given as it is.
   template <std::convertible_to<T> U>
-  OneOrEach(U&& one) : values_{static_cast<T>(std::forward<U>(one))} {}
+  OneOrEach(const U& one) : values_{static_cast<T>(one)} {}
   OneOrEach(std::initializer_list<T> each) : values_(each), is_list_(true) {}
   explicit OneOrEach(std::vector<T> each) : values_(std::move(each)), is_list_(true) {}
 
