@@ -78,7 +78,7 @@ void check_annotation_options(const AnnotationOptions& o) {
 AnnotatedImages::AnnotatedImages(const AnnotationOptions& options) : options_(options) {
   if (!options_.voc.empty()) annotations_ = read_voc(options_.voc, options_.split, options_.classes);
   if (!options_.coco.empty()) {
-    if (!std::filesystem::is_directory(options_.images))
+    if (!std::filesystem::is_directory(file_status(options_.images)))
       throw_error<UsageError>("--images {}: is no folder", options_.images);
     coco_.emplace(options_.coco);
     annotations_ = read_coco(*coco_);
@@ -122,7 +122,7 @@ void AnnotatedImages::choose(const std::vector<ImageFile>& files) {
   for (std::size_t k = 0; k < images.size(); ++k) place_.emplace(images[k].name, k);
   if (coco_)
     for (const ImageFile& file : files)
-      if (!std::filesystem::exists(file.path))
+      if (!std::filesystem::exists(file_status(file.path)))
         throw_error<UsageError>(
             "{}: names {}, which is not in {}; give the folder of its images, or take some by "
             "--limit",
@@ -137,25 +137,22 @@ AnnotatedImages::Notes AnnotatedImages::notes_of(const std::string& name, Size p
   AnnotatedImage image = *notes.image;
   Size noted{image.height, image.width};
   if (image.height == 0 || image.width == 0) noted = pixels;
-  if (!image.objects.empty()) {
-    const int left = orientation_left(image.source, noted, name, pixels, orientation, exif);
-    clip_boxes(image, noted.height, noted.width);
-    for (const AnnotatedObject& object : image.objects)
-      notes.boxes.push_back(turned_box(object.box, noted, left));
-  }
-  if (!has_masks()) return notes;
+  int left = orientation_left(image.source, noted, name, pixels, orientation, exif);
+  clip_boxes(image, noted.height, noted.width);
+  for (const AnnotatedObject& object : image.objects)
+    notes.boxes.push_back(turned_box(object.box, noted, left));
   if (!image.label_map.empty()) {
     notes.labels = read_label_map(image.label_map, annotations_.numbers);
     noted = {notes.labels.height, notes.labels.width};
-  } else if (coco_) {
+    left = orientation_left(image.label_map, noted, name, pixels, orientation, exif);
+  } else if (coco_ && has_masks()) {
     std::vector<Region> regions;
     for (const AnnotatedObject& object : image.objects) regions.push_back(read_coco_region(*coco_, object));
     notes.labels = paint_objects(image, regions, noted.height, noted.width);
   } else {
     return notes;
   }
-  const std::string& source = image.label_map.empty() ? image.source : image.label_map;
-  if (const int left = orientation_left(source, noted, name, pixels, orientation, exif); left > 1) {
+  if (left > 1) {
     notes.labels.labels = upright(notes.labels.labels, noted.height, noted.width, left);
     notes.labels.height = notes.size.height;
     notes.labels.width = notes.size.width;

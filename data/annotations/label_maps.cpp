@@ -75,7 +75,7 @@ std::vector<std::string> read_class_names(const std::string& path) {
 
 LabelMapFolder::LabelMapFolder(const std::string& folder) {
   std::error_code why;
-  if (!fs::is_directory(folder, why))
+  if (!fs::is_directory(file_status(folder)))
     throw_error<UsageError>("{}: is no folder; --label-maps names one", folder);
   for (fs::recursive_directory_iterator entry(folder, fs::directory_options::follow_directory_symlink, why),
        end;
@@ -89,7 +89,8 @@ LabelMapFolder::LabelMapFolder(const std::string& folder) {
     std::string stem = stem_of(map.place);
     maps_.emplace(std::move(stem), std::move(map));
   }
-  if (why) throw_error<ReadError>("{}: cannot be searched: {}; check its permissions", folder, why.message());
+  if (why)
+    throw_error<UsageError>("{}: cannot be searched: {}; check its permissions", folder, why.message());
   if (maps_.empty())
     throw_error<UsageError>("{}: holds no PNG; --label-maps names a folder of class numbers", folder);
 }

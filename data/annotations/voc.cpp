@@ -29,6 +29,8 @@ constexpr std::array voc_classes{"aeroplane",   "bicycle", "bird",  "boat",     
                                  "diningtable", "dog",     "horse", "motorbike", "person",
                                  "pottedplant", "sheep",   "sofa",  "train",     "tvmonitor"};
 
+bool is_folder(const fs::path& path) { return fs::is_directory(file_status(path.string())); }
+
 // The files of a folder by the stem of their names.
 std::map<std::string, std::string> by_stem(const fs::path& folder, bool (*takes)(const std::string& path)) {
   std::map<std::string, std::string> files;
@@ -42,8 +44,8 @@ std::map<std::string, std::string> by_stem(const fs::path& folder, bool (*takes)
                               std::max(place->second, path));
   }
   if (why)
-    throw_error<ReadError>("{}: cannot be searched: {}; check its permissions", folder.string(),
-                           why.message());
+    throw_error<UsageError>("{}: cannot be searched: {}; check its permissions", folder.string(),
+                            why.message());
   return files;
 }
 
@@ -103,11 +105,10 @@ void read_voc_xml(std::string_view xml, const std::string& name, const std::vect
 
 Annotations read_voc(const std::string& folder, const std::string& split, const std::string& classes) {
   const fs::path root(folder);
-  if (!fs::is_directory(root / "JPEGImages"))
+  if (!is_folder(root / "JPEGImages"))
     throw_error<UsageError>("{}: has no folder JPEGImages; name the one that holds it, as VOCdevkit/VOC2012",
                             folder);
-  const bool boxes = fs::is_directory(root / "Annotations"),
-             masks = fs::is_directory(root / "SegmentationClass");
+  const bool boxes = is_folder(root / "Annotations"), masks = is_folder(root / "SegmentationClass");
   if (!boxes && !masks)
     throw_error<UsageError>(
         "{}: has neither Annotations nor SegmentationClass; without them, pack {}/JPEGImages", folder,
@@ -121,10 +122,11 @@ Annotations read_voc(const std::string& folder, const std::string& split, const 
   out.has_boxes = out.marks_difficult = boxes;
   out.has_masks = masks;
   const auto is_image = [](const std::string& path) { return has_image_suffix(path); };
-  const auto any = [](const std::string&) { return true; };
+  const auto is_xml = [](const std::string& path) { return path.ends_with(".xml"); };
+  const auto is_map = [](const std::string& path) { return path.ends_with(".png"); };
   const auto images = by_stem(root / "JPEGImages", is_image);
-  const auto notes = boxes ? by_stem(root / "Annotations", any) : decltype(images){};
-  const auto maps = masks ? by_stem(root / "SegmentationClass", any) : decltype(images){};
+  const auto notes = boxes ? by_stem(root / "Annotations", is_xml) : decltype(images){};
+  const auto maps = masks ? by_stem(root / "SegmentationClass", is_map) : decltype(images){};
   const auto add = [&](const std::string& stem, const std::string& path) {
     AnnotatedImage& image = out.images.emplace_back();
     image.path = path;

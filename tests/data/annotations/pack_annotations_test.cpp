@@ -273,6 +273,24 @@ TEST(PackAnnotationsErrors, SizesThatDoNotFit) {
   EXPECT_EQ(Dataset::open(o.output).size(), 4);  // of before
 }
 
+// Memory is asked for by what the image has, not by what is said of it.
+TEST(PackAnnotationsErrors, AnImageThatIsSaidToBeHuge) {
+  const TempDir dir;
+  fs::copy(golden + "coco", dir / "coco", fs::copy_options::recursive);
+  const std::string path = dir / "coco/instances.json";
+  std::string json = test::bytes_of_file(path);
+  const std::string was = R"("file_name": "three.jpg", "width": 6, "height": 6)";
+  json.replace(json.find(was), was.size(),
+               R"("file_name": "three.jpg", "width": 2000000000, "height": 2000000000)");
+  put_file(path, std::string_view(json));
+  PackOptions o = options(dir);
+  o.annotations = {.coco = path, .images = dir / "coco/images"};
+  EXPECT_EQ(message_of([&] { pack(o); }), path +
+                                              ": is of 2000000000 x 2000000000 pixels but three.jpg has 6 x "
+                                              "6; give the images that it was made of");
+  EXPECT_FALSE(fs::exists(o.output));
+}
+
 TEST(PackAnnotationsErrors, LabelMapsOfOtherImages) {
   const TempDir dir;
   PackOptions o = options(dir);
