@@ -47,6 +47,16 @@ SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variab
   return {sum, composed::layer_norm(sum, weight, bias, eps)};
 }
 
+Variable rms_norm(const Variable& x, const Variable& weight, double eps) {
+  const Variable rows = rows_of(x), root = sqrt(affine(column(mean(square(rows), 1)), 1, eps));
+  return reshape(mul(div(rows, root), weight), x.shape());
+}
+
+SumAndNorm add_rms_norm(const Variable& x, const Variable& delta, const Variable& weight, double eps) {
+  const Variable sum = add(x, delta);
+  return {sum, composed::rms_norm(sum, weight, eps)};
+}
+
 Variable l2_normalize(const Variable& x) {
   const Variable rows = rows_of(x);
   return reshape(div(rows, column(sqrt(vitral::sum(square(rows), 1)))), x.shape());
@@ -122,20 +132,27 @@ void check_patch_pooling(const Variable& x, const Variable& scale, std::int64_t 
                temperature);
 }
 
-PooledPatches patch_pooling(const Variable& x, const Variable& scale, std::int64_t heads,
+Variable same_norm(const Variable& e, const Variable& scale) {
+  if (!scale.defined()) return e;
+  const Variable ten(Tensor::full({1}, 10, e.dtype(), e.device()));
+  return mul(vitral::l2_normalize(e), minimum(cast(scale, e.dtype()), ten));
+}
+
+Variable convex_sum(const Variable& probs, const Variable& e) {
+  return reshape(matmul(probs, e), {e.dim(0), e.dim(2)});
+}
+
+PooledPatches patch_pooling(const Variable& given, const Variable& scale, std::int64_t heads,
                             double temperature) {
-  check_patch_pooling(x, scale, heads, temperature);
+  check_patch_pooling(given, scale, heads, temperature);
+  const Variable x = given.dtype() == DType::bfloat16 ? cast(given, DType::float32) : given;
   const std::int64_t b = x.dim(0), n = x.dim(1), d = x.dim(2) / heads - 1, w = heads * d;
   const Variable split = reshape(x, {b, n, heads, d + 1});
   const Variable logits = mean(reshape(slice(split, 3, d, d + 1), {b, n, heads}), 2);  // [B,N]
   PooledPatches out;
-  out.patches = reshape(slice(split, 3, 0, d), {b, n, w});
-  if (scale.defined()) {
-    const Variable ten(Tensor::full({1}, 10, scale.dtype(), scale.device()));
-    out.patches = mul(vitral::l2_normalize(out.patches), minimum(scale, ten));
-  }
+  out.patches = same_norm(reshape(slice(split, 3, 0, d), {b, n, w}), scale);
   out.probs = vitral::softmax(affine(logits, 1 / temperature));
-  out.embedding = reshape(matmul(reshape(out.probs, {b, 1, n}), out.patches), {b, w});
+  out.embedding = convex_sum(reshape(out.probs, {b, 1, n}), out.patches);
   return out;
 }
 

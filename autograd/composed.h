@@ -15,6 +15,8 @@ Variable activation_linear(Variable (*f)(const Variable&), const Variable& h, co
 Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps = 1e-5);
 SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variable& weight,
                           const Variable& bias, double eps = 1e-5);
+Variable rms_norm(const Variable& x, const Variable& weight, double eps = 1e-6);
+SumAndNorm add_rms_norm(const Variable& x, const Variable& delta, const Variable& weight, double eps = 1e-6);
 Variable l2_normalize(const Variable& x);
 Variable append_tokens(const Variable& x, const Variable& tokens);
 Variable softmax(const Variable& x);
@@ -27,7 +29,11 @@ Variable attention(const Variable& qkv, std::int64_t heads, const Variable& mask
 Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, const Neighbourhood& n);
 Variable rope(const Variable& qkv, std::int64_t heads, const TokenGrid& grid);
 
-/// All that the student's head computes, each with its gradient.
+/// e [B,N,W] / |e| * min(scale, 10) for a scale [1]; e itself where that is undefined.
+Variable same_norm(const Variable& e, const Variable& scale);
+/// [B,W] = sum_n probs_n e_n;  probs [B,1,N], e [B,N,W].
+Variable convex_sum(const Variable& probs, const Variable& e);
+/// All that the student's head computes, each with its gradient; float32 for a bfloat16 x.
 struct PooledPatches {
   Variable embedding;  // [B,W] = sum_n probs_n patches_n
   Variable probs;      // [B,N]

@@ -1,4 +1,6 @@
+#include "autograd/composed.h"
 #include "autograd/ops.h"
+#include "autograd/trace.h"
 #include "tensor/ops/binary.h"
 #include "tensor/ops/l2_normalize.h"
 #include "tensor/ops/layer_norm.h"
@@ -9,19 +11,45 @@ namespace vitral {
 
 namespace {
 
-void check_layer_norm(const char* operation, const Variable& x, const Variable& weight,
-                      const Variable& bias) {
+// layer_norm and rms_norm, which has no bias: undefined here.
+struct Norm {
+  const char *name, *add_name;
+  const NormKernel& forward;
+  const AddNormKernel& add;
+  const NormApplyKernel& apply;
+  const NormBackwardKernel& backward;
+  bool centred;
+};
+constexpr Norm layer{"layer_norm",
+                     "add_layer_norm",
+                     kernel::layer_norm,
+                     kernel::add_layer_norm,
+                     kernel::layer_norm_apply,
+                     kernel::layer_norm_backward,
+                     true};
+constexpr Norm rms{"rms_norm",
+                   "add_rms_norm",
+                   kernel::rms_norm,
+                   kernel::add_rms_norm,
+                   kernel::rms_norm_apply,
+                   kernel::rms_norm_backward,
+                   false};
+
+void check_norm(const char* operation, const Norm& norm, const Variable& x, const Variable& weight,
+                const Variable& bias) {
   check_weights(operation, x, {&weight, &bias});
   VITRAL_CHECK(x.rank() >= 1 && weight.shape() == Shape{x.dim(-1)},
                "{}: weight {} must match last dim of x {}", operation, weight.shape(), x.shape());
+  if (!norm.centred) return;
   VITRAL_CHECK(bias.shape() == weight.shape(), "{}: bias {} must match weight {}", operation, bias.shape(),
                weight.shape());
   check_inputs(operation, {&weight, &bias});
 }
 
 struct Normalized {
-  Normalized(const Variable& x, const Variable& weight)
-      : y(x.shape(), x.dtype(), x.device()), rows{statistic(x, weight), statistic(x, weight)} {}
+  Normalized(const Norm& norm, const Variable& x, const Variable& weight)
+      : y(x.shape(), x.dtype(), x.device()),
+        rows{norm.centred ? statistic(x, weight) : Tensor(), statistic(x, weight)} {}
   static Tensor statistic(const Variable& x, const Variable& weight) {
     return Tensor({x.shape().product(0, x.rank() - 1)}, weight.dtype(), x.device());
   }
@@ -29,54 +57,56 @@ struct Normalized {
   RowStatistics rows;
 };
 
-// The node of y = layer_norm(x), computed already.
-Variable layer_norm_result(Normalized n, const Variable& x, const Variable& weight, const Variable& bias,
-                           double eps) {
+// The node of y = norm(x), computed already.
+Variable norm_result(const Norm& norm, Normalized n, const Variable& x, const Variable& weight,
+                     const Variable& bias, double eps) {
   const Saved kx(x), kw(weight), kb(bias);
+  std::vector<Variable> inputs{x, weight};
+  if (norm.centred) inputs.push_back(bias);
   return make_result(
-      {"layer_norm", {{"eps", eps}}}, std::move(n.y), {x, weight, bias},
-      [kx, kw, rows = n.rows](const Tensor& dy, Gradients& gradients) {
+      {norm.name, {{"eps", eps}}}, std::move(n.y), std::move(inputs),
+      [&norm, kx, kw, rows = n.rows](const Tensor& dy, Gradients& gradients) {
         const Tensor vx = kx.get(), vw = kw.get();
-        Tensor dw(vw.shape(), vw.dtype(), vw.device()), db(vw.shape(), vw.dtype(), vw.device());
+        Tensor dw(vw.shape(), vw.dtype(), vw.device()), db;
+        if (norm.centred) db = Tensor(vw.shape(), vw.dtype(), vw.device());
         // In a residual block x has got a gradient from behind the block already, to which this adds its own
         // in the same pass and memory.
         gradients.accumulate<0>([&](Tensor& dx, bool add) {
-          if (!dx.defined()) dx = Tensor(vx.shape(), vx.dtype(), vx.device());  // the kernel makes all three
-          kernel::layer_norm_backward(dx, dw, db, dy, vx, vw, rows, add);
+          if (!dx.defined()) dx = Tensor(vx.shape(), vx.dtype(), vx.device());  // the kernel makes all
+          norm.backward(dx, dw, db, dy, vx, vw, rows, add);
         });
         gradients.add(1, std::move(dw));
-        gradients.add(2, std::move(db));
+        if (norm.centred) gradients.add(2, std::move(db));
       },
-      [kx, kw, kb, rows = n.rows] {
+      [&norm, kx, kw, kb, rows = n.rows] {
         const Tensor vx = kx.get();
         Tensor again(vx.shape(), vx.dtype(), vx.device());
-        kernel::layer_norm_apply(again, vx, kw.get(), kb.get(), rows);
+        norm.apply(again, vx, kw.get(), kb.get(), rows);
         return again;
       });
 }
 
-}  // namespace
-
-Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps) {
-  check_layer_norm("layer_norm", x, weight, bias);
-  Normalized n(x, weight);
-  kernel::layer_norm(n.y, n.rows, x.value(), weight.value(), bias.value(), eps);
-  return layer_norm_result(std::move(n), x, weight, bias, eps);
+Variable normalize(const Norm& norm, const Variable& x, const Variable& weight, const Variable& bias,
+                   double eps) {
+  check_norm(norm.name, norm, x, weight, bias);
+  Normalized n(norm, x, weight);
+  norm.forward(n.y, n.rows, x.value(), weight.value(), bias.value(), eps);
+  return norm_result(norm, std::move(n), x, weight, bias, eps);
 }
 
-SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variable& weight,
-                          const Variable& bias, double eps) {
-  check_layer_norm("add_layer_norm", x, weight, bias);
-  check_weights("add_layer_norm", x, {&delta});
+SumAndNorm add_and_normalize(const Norm& norm, const Variable& x, const Variable& delta,
+                             const Variable& weight, const Variable& bias, double eps) {
+  check_norm(norm.add_name, norm, x, weight, bias);
+  check_weights(norm.add_name, x, {&delta});
   const Shape& shape = x.shape();
   bool fits = delta.rank() >= 1 && delta.rank() <= x.rank();
   for (int i = 1; fits && i <= delta.rank(); ++i) fits = delta.dim(-i) == x.dim(-i);
-  VITRAL_CHECK(fits, "add_layer_norm: delta {} must be the last dimensions of x {}", delta.shape(), shape);
+  VITRAL_CHECK(fits, "{}: delta {} must be the last dimensions of x {}", norm.add_name, delta.shape(), shape);
   const std::int64_t width = x.dim(-1);
-  Normalized n(x, weight);
+  Normalized n(norm, x, weight);
   Tensor sum(shape, x.dtype(), x.device());
-  kernel::add_layer_norm(sum, n.y, n.rows, x.value().reshape({-1, width}), delta.value().reshape({-1, width}),
-                         weight.value(), bias.value(), eps);
+  norm.add(sum, n.y, n.rows, x.value().reshape({-1, width}), delta.value().reshape({-1, width}),
+           weight.value(), bias.value(), eps);
   SumAndNorm out;
   out.sum =
       make_result("add", std::move(sum), {x, delta},
@@ -89,8 +119,29 @@ SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variab
                     kernel::sum_axis(g, dy, {1, outer, inner}, 1);
                     gradients.add(1, std::move(g));
                   });
-  out.norm = layer_norm_result(std::move(n), out.sum, weight, bias, eps);
+  out.norm = norm_result(norm, std::move(n), out.sum, weight, bias, eps);
   return out;
+}
+
+}  // namespace
+
+Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps) {
+  return normalize(layer, x, weight, bias, eps);
+}
+
+SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variable& weight,
+                          const Variable& bias, double eps) {
+  return add_and_normalize(layer, x, delta, weight, bias, eps);
+}
+
+Variable rms_norm(const Variable& x, const Variable& weight, double eps) {
+  if (Trace::active()) return composed::rms_norm(x, weight, eps);
+  return normalize(rms, x, weight, {}, eps);
+}
+
+SumAndNorm add_rms_norm(const Variable& x, const Variable& delta, const Variable& weight, double eps) {
+  if (Trace::active()) return composed::add_rms_norm(x, delta, weight, eps);
+  return add_and_normalize(rms, x, delta, weight, {}, eps);
 }
 
 Variable l2_normalize(const Variable& x) {

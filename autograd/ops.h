@@ -8,6 +8,7 @@
 #include "autograd/variable.h"
 #include "autograd/weight.h"
 #include "tensor/ops/attention.h"
+#include "tensor/ops/drop_path.h"
 #include "tensor/ops/pointwise.h"
 
 namespace vitral {
@@ -39,6 +40,8 @@ Variable slice(const Variable& x, int axis, std::int64_t begin, std::int64_t end
 Variable concat(const std::vector<Variable>& parts, int axis);
 /// The same tokens [R,W] behind those of every image, x [B,N,W]  ->  [B,N+R,W].
 Variable append_tokens(const Variable& x, const Variable& tokens);
+/// The same numbers in another floating dtype; x itself where it has it.
+Variable cast(const Variable& x, DType dtype);
 
 // --- reductions ---
 /// All elements to [1].
@@ -65,6 +68,8 @@ Variable activation_linear(const Variable& h, const Weight& weight, const Weight
 /// Over the last dimension W: x [...,W], weight and bias [W]  ->  [...,W]. tensor/ops/layer_norm.h has the
 /// formula.
 Variable layer_norm(const Variable& x, const Variable& weight, const Variable& bias, double eps = 1e-5);
+/// The same without mean and bias: x / sqrt(mean(x^2) + eps) weight.
+Variable rms_norm(const Variable& x, const Variable& weight, double eps = 1e-6);
 struct SumAndNorm {
   Variable sum, norm;
 };
@@ -72,12 +77,19 @@ struct SumAndNorm {
 /// residual block. delta has the last dimensions of x, as many as it has.
 SumAndNorm add_layer_norm(const Variable& x, const Variable& delta, const Variable& weight,
                           const Variable& bias, double eps = 1e-5);
+/// The same with rms_norm.
+SumAndNorm add_rms_norm(const Variable& x, const Variable& delta, const Variable& weight, double eps = 1e-6);
 /// x / |x| over the last dimension, without epsilon.
 Variable l2_normalize(const Variable& x);
 /// Softmax over the last dimension.
 Variable softmax(const Variable& x);
 /// log sum exp(x) over the last dimension, which must not be empty: x [...,W] -> [...].
 Variable logsumexp(const Variable& x);
+
+// --- regularisation ---
+/// Stochastic depth (tensor/ops/drop_path.h): samples of x [B,...] become zero with probability `rate`, the
+/// others are multiplied by 1 / (1 - rate).
+Variable drop_path(const Variable& x, double rate, const SampleDraws& draws);
 
 // --- attention (tensor/ops/attention.h): qkv [B,N,3 H D]  ->  [B,N,H D] ---
 Variable attention(const Variable& qkv, std::int64_t heads);

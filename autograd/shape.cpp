@@ -131,4 +131,14 @@ Variable append_tokens(const Variable& x, const Variable& tokens) {
                      });
 }
 
+Variable cast(const Variable& x, DType dtype) {
+  check_input("cast", x);
+  if (x.dtype() == dtype) return x;
+  Variable y = make_result(
+      "cast", x.value().cast(dtype), {x},
+      [given = x.dtype()](const Tensor& dy, Gradients& gradients) { gradients.add(0, dy.cast(given)); });
+  check_input("cast", y);
+  return y;
+}
+
 }  // namespace vitral

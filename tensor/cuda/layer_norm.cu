@@ -1,10 +1,10 @@
-// Layer normalisation: one warp per row, which it keeps in registers from the statistics to the result
-// (row_packs.h). Rows that are too long for that, or no multiple of four numbers, are read again for each
-// pass, from the caches.
+// layer_norm, and rms_norm, which is the same but for mean and bias (`centred` is with them): one warp per
+// row, which it keeps in registers from the statistics to the result (row_packs.h). Rows that are too long
+// for that, or no multiple of four numbers, are read again for each pass, from the caches.
 //
 // Backward: a warp walks over many rows and keeps its columns' sums for dweight and dbias in registers; the
-// sums of a block's warps meet in shared memory, those of the blocks [blocks,2,W] in a second small kernel,
-// always in the same order.
+// sums of a block's warps meet in shared memory, those of the blocks [blocks,2,W] (rms_norm: [blocks,1,W]) in
+// a second small kernel, always in the same order.
 //
 // Bound by memory, by the prediction of docs/performance.md.
 #include <algorithm>
@@ -34,19 +34,25 @@ struct Statistics {
 /// for_each(f) calls f with each number of this lane. The mean from the first pass is off by its rounding,
 /// which rstd would magnify where a row hardly varies; what is left of the row's mean takes that away again,
 /// from the mean and from the sum of squares.
-template <class A, class ForEach>
+template <bool centred, class A, class ForEach>
 __device__ __forceinline__ Statistics<A> statistics(A per_width, A eps, ForEach&& for_each) {
-  A total = 0, rest = 0, squares = 0;
-  for_each([&](A x) { total += x; });
-  const A mean = warp_sum(total) * per_width;
-  for_each([&](A x) {
-    const A d = x - mean;
-    rest += d;
-    squares += d * d;
-  });
-  rest = warp_sum(rest) * per_width;
-  const A var = warp_sum(squares) * per_width - rest * rest;
-  return {mean + rest, A(1) / std::sqrt((var < A(0) ? A(0) : var) + eps)};
+  A squares = 0;
+  if constexpr (centred) {
+    A total = 0, rest = 0;
+    for_each([&](A x) { total += x; });
+    const A mean = warp_sum(total) * per_width;
+    for_each([&](A x) {
+      const A d = x - mean;
+      rest += d;
+      squares += d * d;
+    });
+    rest = warp_sum(rest) * per_width;
+    const A var = warp_sum(squares) * per_width - rest * rest;
+    return {mean + rest, A(1) / std::sqrt((var < A(0) ? A(0) : var) + eps)};
+  } else {
+    for_each([&](A x) { squares += x * x; });
+    return {0, A(1) / std::sqrt(warp_sum(squares) * per_width + eps)};
+  }
 }
 
 /// One expression, and its rounding written out, for all kernels: recomputation must give the same bits.
@@ -59,7 +65,7 @@ __device__ __forceinline__ T normalized(A x, const Statistics<A>& s, A weight, A
 
 enum class Mode { plain, add, saved };
 
-template <class T, class S, class D>
+template <bool centred, class T, class S, class D>
 struct Forward {
   T *y, *sum;
   S *mean, *rstd;
@@ -79,18 +85,18 @@ struct Forward {
       const Statistics<acc_t<T>> s = make();
       const S m = store<S>(s.mean), r = store<S>(s.rstd);
       if (threadIdx.x % warp_size == 0) {
-        mean[row] = m;
+        if constexpr (centred) mean[row] = m;
         rstd[row] = r;
       }
       return {load(m), load(r)};
     } else {
-      return {load(mean[row]), load(rstd[row])};
+      return {centred ? load(mean[row]) : acc_t<T>(0), load(rstd[row])};
     }
   }
 };
 
-template <class T, class S, class D, Mode mode, int packs>
-__global__ void __launch_bounds__(threads) short_rows(const Forward<T, S, D> a) {
+template <bool centred, class T, class S, class D, Mode mode, int packs>
+__global__ void __launch_bounds__(threads) short_rows(const Forward<centred, T, S, D> a) {
   using A = acc_t<T>;
   const int row = static_cast<int>(blockIdx.x * warps + threadIdx.x / warp_size);
   if (row >= a.rows) return;
@@ -122,13 +128,13 @@ __global__ void __launch_bounds__(threads) short_rows(const Forward<T, S, D> a) 
     });
   };
   const auto s =
-      a.template row_statistics<mode>(row, [&] { return statistics(a.per_width, a.eps, for_each); });
+      a.template row_statistics<mode>(row, [&] { return statistics<centred>(a.per_width, a.eps, for_each); });
   T* out = a.y + begin;
-  const S *weight = a.weight + cuda::lane_column(), *bias = a.bias + cuda::lane_column();
+  const int column = cuda::lane_column();
   cuda::for_packs<packs>(a.width, [&](int p, int at) {
-    A w[pack], b[pack];
-    cuda::read_pack(w, weight + at);
-    cuda::read_pack(b, bias + at);
+    A w[pack], b[pack] = {};
+    cuda::read_pack(w, a.weight + column + at);
+    if constexpr (centred) cuda::read_pack(b, a.bias + column + at);
     cuda::Pack<T, pack> y;
 #pragma unroll
     for (int i = 0; i < pack; ++i) y.v[i] = normalized<T>(v[p][i], s, w[i], b[i]);
@@ -136,8 +142,9 @@ __global__ void __launch_bounds__(threads) short_rows(const Forward<T, S, D> a) 
   });
 }
 
-template <class T, class S, class D, Mode mode>
-__global__ void __launch_bounds__(threads) long_rows(const Forward<T, S, D> a) {
+template <bool centred, class T, class S, class D, Mode mode>
+__global__ void __launch_bounds__(threads) long_rows(const Forward<centred, T, S, D> a) {
+  using A = acc_t<T>;
   const int row = static_cast<int>(blockIdx.x * warps + threadIdx.x / warp_size);
   const int lane = static_cast<int>(threadIdx.x) % warp_size;
   if (row >= a.rows) return;
@@ -154,29 +161,37 @@ __global__ void __launch_bounds__(threads) long_rows(const Forward<T, S, D> a) {
     for (int c = lane; c < a.width; c += warp_size) f(load(x[c]));
   };
   const auto s =
-      a.template row_statistics<mode>(row, [&] { return statistics(a.per_width, a.eps, for_each); });
+      a.template row_statistics<mode>(row, [&] { return statistics<centred>(a.per_width, a.eps, for_each); });
   for (int c = lane; c < a.width; c += warp_size)
-    a.y[begin + c] = normalized<T>(load(x[c]), s, load(a.weight[c]), load(a.bias[c]));
+    a.y[begin + c] = normalized<T>(load(x[c]), s, load(a.weight[c]), centred ? load(a.bias[c]) : A(0));
 }
 
 // --- backward ---
 
-template <class T, class S>
+template <bool centred, class T, class S>
 struct Backward {
+  static constexpr int sums = centred ? 2 : 1;
   T* dx;
   const T *dy, *x;
   const S *weight, *mean, *rstd;
-  acc_t<T>* partial;  // [blocks,2,W]: sums for dweight, dbias
+  acc_t<T>* partial;  // [blocks,sums,W]: for dweight and, with mean and bias, for dbias
   int rows, width;
   acc_t<T> per_width;
   bool add;  // to what dx holds
+
+  __device__ acc_t<T> mean_of(int row) const {
+    if constexpr (centred)
+      return load(mean[row]);
+    else
+      return 0;
+  }
 };
 
-/// The block's part of `partial` from the sums [2,W] of each of its warps.
+/// The block's part of `partial` from the `count` sums of each of its warps.
 template <class A>
-__device__ __forceinline__ void add_warps(A* partial, const A* sums, int width) {
+__device__ __forceinline__ void add_warps(A* partial, const A* sums, int count) {
   __syncthreads();
-  const int count = 2 * width, block_warps = static_cast<int>(blockDim.x) / warp_size;
+  const int block_warps = static_cast<int>(blockDim.x) / warp_size;
   A* out = partial + static_cast<std::int64_t>(blockIdx.x) * count;
   for (int c = static_cast<int>(threadIdx.x); c < count; c += static_cast<int>(blockDim.x)) {
     A total = 0;
@@ -186,9 +201,9 @@ __device__ __forceinline__ void add_warps(A* partial, const A* sums, int width) 
 }
 
 // Lanes that lie behind the row work on zeros.
-template <class T, class S, int packs>
+template <bool centred, class T, class S, int packs>
 __global__ void __launch_bounds__(threads, packs * sizeof(T) <= 10 ? 2 : 1)
-    backward_short_rows(const Backward<T, S> a) {
+    backward_short_rows(const Backward<centred, T, S> a) {
   using A = acc_t<T>;
   const int warp = static_cast<int>(threadIdx.x) / warp_size;
   A sum_w[packs][pack] = {}, sum_b[packs][pack] = {};
@@ -202,7 +217,7 @@ __global__ void __launch_bounds__(threads, packs * sizeof(T) <= 10 ? 2 : 1)
       raw_dy[p].read(a.dy + begin + at);
       if (a.add) raw_residual[p].read(a.dx + begin + at);
     });
-    const A mean = load(a.mean[row]), rstd = load(a.rstd[row]);
+    const A mean = a.mean_of(row), rstd = load(a.rstd[row]);
 
     A xhat[packs][pack], g[packs][pack], mean_g = 0, mean_gx = 0;
 #pragma unroll
@@ -220,12 +235,14 @@ __global__ void __launch_bounds__(threads, packs * sizeof(T) <= 10 ? 2 : 1)
         xhat[p][i] = h;
         g[p][i] = d * weight[i];
         sum_w[p][i] += d * h;
-        sum_b[p][i] += d;
-        mean_g += g[p][i];
+        if constexpr (centred) {
+          sum_b[p][i] += d;
+          mean_g += g[p][i];
+        }
         mean_gx += g[p][i] * h;
       }
     }
-    mean_g = warp_sum(mean_g) * a.per_width;
+    if constexpr (centred) mean_g = warp_sum(mean_g) * a.per_width;
     mean_gx = warp_sum(mean_gx) * a.per_width;
     T* out = a.dx + begin;
     cuda::for_packs<packs>(a.width, [&](int p, int at) {
@@ -239,43 +256,47 @@ __global__ void __launch_bounds__(threads, packs * sizeof(T) <= 10 ? 2 : 1)
     });
   }
 
-  A* sums = cuda::shared_memory<A>() + warp * 2 * a.width + cuda::lane_column();  // [warps,2,W]
+  A* sums = cuda::shared_memory<A>() + warp * a.sums * a.width + cuda::lane_column();  // [warps,sums,W]
   cuda::for_packs<packs>(a.width, [&](int p, int at) {
 #pragma unroll
     for (int i = 0; i < pack; ++i) {
       sums[at + i] = sum_w[p][i];
-      sums[a.width + at + i] = sum_b[p][i];
+      if constexpr (centred) sums[a.width + at + i] = sum_b[p][i];
     }
   });
-  add_warps(a.partial, cuda::shared_memory<A>(), a.width);
+  add_warps(a.partial, cuda::shared_memory<A>(), a.sums * a.width);
 }
 
-/// Each lane owns its columns' sums, in shared memory [warps,2,W], or where not even those of one warp have
-/// room there, in `partial` (blocks are then of one warp).
-template <class T, class S>
-__global__ void __launch_bounds__(threads) backward_long_rows(const Backward<T, S> a, bool in_shared) {
+/// Each lane owns its columns' sums, in shared memory [warps,sums,W], or where not even those of one warp
+/// have room there, in `partial` (blocks are then of one warp).
+template <bool centred, class T, class S>
+__global__ void __launch_bounds__(threads)
+    backward_long_rows(const Backward<centred, T, S> a, bool in_shared) {
   using A = acc_t<T>;
   const int block_warps = static_cast<int>(blockDim.x) / warp_size;
   const int warp = static_cast<int>(threadIdx.x) / warp_size,
             lane = static_cast<int>(threadIdx.x) % warp_size;
-  A* sum_w = in_shared ? cuda::shared_memory<A>() + warp * 2 * a.width
-                       : a.partial + static_cast<std::int64_t>(blockIdx.x) * 2 * a.width;
-  A* sum_b = sum_w + a.width;
+  const int count = a.sums * a.width;
+  A* sum_w = in_shared ? cuda::shared_memory<A>() + warp * count
+                       : a.partial + static_cast<std::int64_t>(blockIdx.x) * count;
+  A* sum_b = sum_w + count - a.width;  // the same without dbias
   for (int c = lane; c < a.width; c += warp_size) sum_w[c] = sum_b[c] = 0;
 
   for (int row = static_cast<int>(blockIdx.x) * block_warps + warp; row < a.rows;
        row += static_cast<int>(gridDim.x) * block_warps) {
     const std::int64_t begin = static_cast<std::int64_t>(row) * a.width;
-    const A mean = load(a.mean[row]), rstd = load(a.rstd[row]);
+    const A mean = a.mean_of(row), rstd = load(a.rstd[row]);
     A mean_g = 0, mean_gx = 0;
     for (int c = lane; c < a.width; c += warp_size) {
       const A d = load(a.dy[begin + c]), h = (load(a.x[begin + c]) - mean) * rstd, g = d * load(a.weight[c]);
       sum_w[c] += d * h;
-      sum_b[c] += d;
-      mean_g += g;
+      if constexpr (centred) {
+        sum_b[c] += d;
+        mean_g += g;
+      }
       mean_gx += g * h;
     }
-    mean_g = warp_sum(mean_g) * a.per_width;
+    if constexpr (centred) mean_g = warp_sum(mean_g) * a.per_width;
     mean_gx = warp_sum(mean_gx) * a.per_width;
     for (int c = lane; c < a.width; c += warp_size) {
       const A h = (load(a.x[begin + c]) - mean) * rstd, g = load(a.dy[begin + c]) * load(a.weight[c]);
@@ -283,7 +304,7 @@ __global__ void __launch_bounds__(threads) backward_long_rows(const Backward<T, 
       a.dx[begin + c] = store<T>(a.add ? load(a.dx[begin + c]) + d : d);
     }
   }
-  if (in_shared) add_warps(a.partial, cuda::shared_memory<A>(), a.width);
+  if (in_shared) add_warps(a.partial, cuda::shared_memory<A>(), count);
 }
 
 constexpr int groups = 16;
@@ -291,18 +312,18 @@ constexpr int groups = 16;
 /// dweight and dbias from `partial`: 32 columns a block, their blocks dealt to `groups` warps.
 template <class S, class A>
 __global__ void __launch_bounds__(groups* warp_size)
-    add_blocks(S* dweight, S* dbias, const A* partial, int blocks, int width) {
+    add_blocks(S* dweight, S* dbias, const A* partial, int blocks, int count, int width) {
   __shared__ A sums[groups][warp_size];
   const int group = static_cast<int>(threadIdx.x) / warp_size,
             lane = static_cast<int>(threadIdx.x) % warp_size;
   const int column = static_cast<int>(blockIdx.x) * warp_size + lane;
   A total = 0;
-  if (column < 2 * width)
+  if (column < count)
     for (int b = group; b < blocks; b += groups)
-      total += partial[static_cast<std::int64_t>(b) * 2 * width + column];
+      total += partial[static_cast<std::int64_t>(b) * count + column];
   sums[group][lane] = total;
   __syncthreads();
-  if (group != 0 || column >= 2 * width) return;
+  if (group != 0 || column >= count) return;
   for (int i = 1; i < groups; ++i) total += sums[i][lane];
   (column < width ? dweight[column] : dbias[column - width]) = store<S>(total);
 }
@@ -315,34 +336,35 @@ int checked(const char* operation, std::int64_t size) {
   return static_cast<int>(size);
 }
 
-template <Mode mode, class T, class S, class D>
-void launch_forward(const char* operation, Device device, const Forward<T, S, D>& a) {
+template <Mode mode, bool centred, class T, class S, class D>
+void launch_forward(const char* operation, Device device, const Forward<centred, T, S, D>& a) {
   const bool aligned = cuda::aligned_rows<T>(a.width, pack, a.y, a.sum, a.x) &&
                        cuda::aligned_rows<D>(a.width, pack, a.delta) &&
                        cuda::aligned_rows<S>(a.width, pack, a.weight, a.bias);
   const cuda::Launch where(operation, device, cuda::blocks_for(a.rows, warps), threads);
   cuda::dispatch_packs(a.width, aligned, [&]<int packs>(std::integral_constant<int, packs>) {
     if constexpr (packs == 0)
-      cuda::launch(where, long_rows<T, S, D, mode>, a);
+      cuda::launch(where, long_rows<centred, T, S, D, mode>, a);
     else
-      cuda::launch(where, short_rows<T, S, D, mode, packs>, a);
+      cuda::launch(where, short_rows<centred, T, S, D, mode, packs>, a);
   });
 }
 
 /// sum and delta are undefined where they have no part.
-template <Mode mode>
+template <Mode mode, bool centred>
 void run_forward(const char* operation, const Tensor& sum, const Tensor& y, const RowStatistics& saved,
                  const Tensor& x, const Tensor& delta, const Tensor& weight, const Tensor& bias, double eps) {
-  const int rows = checked(operation, saved.mean.numel()), width = checked(operation, weight.numel());
+  const int rows = checked(operation, saved.rstd.numel()), width = checked(operation, weight.numel());
   cuda::dispatch_weighted(operation, x, weight, [&]<class T, class S>(T, S) {
     const auto launch_with = [&]<class D>(D) {
       using A = acc_t<T>;
       const auto delta_rows = width > 0 ? static_cast<int>(delta.numel() / width) : rows;
-      launch_forward<mode>(operation, x.device(),
-                           Forward<T, S, D>{cuda::data<T>(y), cuda::data<T>(sum), cuda::data<S>(saved.mean),
-                                            cuda::data<S>(saved.rstd), cuda::data<T>(x), cuda::data<D>(delta),
-                                            cuda::data<S>(weight), cuda::data<S>(bias), rows, delta_rows,
-                                            width, static_cast<A>(1.0 / width), static_cast<A>(eps)});
+      launch_forward<mode>(
+          operation, x.device(),
+          Forward<centred, T, S, D>{cuda::data<T>(y), cuda::data<T>(sum), cuda::data<S>(saved.mean),
+                                    cuda::data<S>(saved.rstd), cuda::data<T>(x), cuda::data<D>(delta),
+                                    cuda::data<S>(weight), cuda::data<S>(bias), rows, delta_rows, width,
+                                    static_cast<A>(1.0 / width), static_cast<A>(eps)});
     };
     if (!delta.defined() || delta.dtype() == x.dtype()) return launch_with(T{});
     VITRAL_CHECK(delta.dtype() == weight.dtype(), "{}: delta {} must have the dtype of x {} or of weight {}",
@@ -351,32 +373,39 @@ void run_forward(const char* operation, const Tensor& sum, const Tensor& y, cons
   });
 }
 
+template <bool centred>
 void forward(Tensor& y, const RowStatistics& saved, const Tensor& x, const Tensor& weight, const Tensor& bias,
              double eps) {
-  run_forward<Mode::plain>("layer_norm", {}, y, saved, x, {}, weight, bias, eps);
+  const char* operation = centred ? "layer_norm" : "rms_norm";
+  run_forward<Mode::plain, centred>(operation, {}, y, saved, x, {}, weight, bias, eps);
 }
 
+template <bool centred>
 void add_forward(Tensor& sum, Tensor& y, const RowStatistics& saved, const Tensor& x, const Tensor& delta,
                  const Tensor& weight, const Tensor& bias, double eps) {
-  run_forward<Mode::add>("add_layer_norm", sum, y, saved, x, delta, weight, bias, eps);
+  const char* operation = centred ? "add_layer_norm" : "add_rms_norm";
+  run_forward<Mode::add, centred>(operation, sum, y, saved, x, delta, weight, bias, eps);
 }
 
+template <bool centred>
 void apply(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias, const RowStatistics& saved) {
-  run_forward<Mode::saved>("layer_norm_apply", {}, y, saved, x, {}, weight, bias, 0);
+  const char* operation = centred ? "layer_norm_apply" : "rms_norm_apply";
+  run_forward<Mode::saved, centred>(operation, {}, y, saved, x, {}, weight, bias, 0);
 }
 
-template <class T, class S>
-void launch_backward(Device device, Backward<T, S> a, Tensor& dweight, Tensor& dbias) {
+template <bool centred, class T, class S>
+void launch_backward(const char* operation, Device device, Backward<centred, T, S> a, Tensor& dweight,
+                     Tensor& dbias) {
   using A = acc_t<T>;
-  const char* operation = "layer_norm_backward";
+  const int count = a.sums * a.width;
   const cuda::DeviceLimits& limits = cuda::limits(device);
   const bool aligned =
       cuda::aligned_rows<T>(a.width, pack, a.dx, a.dy, a.x) && cuda::aligned_rows<S>(a.width, pack, a.weight);
-  const std::size_t warp_bytes = 2 * static_cast<std::size_t>(std::max(a.width, 1)) * sizeof(A);
+  const std::size_t warp_bytes = static_cast<std::size_t>(std::max(count, 1)) * sizeof(A);
   const int room = static_cast<int>(static_cast<std::size_t>(limits.shared_memory) / warp_bytes);  // warps
   const int block_warps = std::clamp(room, 1, warps);
   const int blocks = std::min(2 * limits.multiprocessors, (a.rows + block_warps - 1) / block_warps);
-  const Tensor partial({blocks, 2, a.width}, dtype_of<A>, device);
+  const Tensor partial({blocks, a.sums, a.width}, dtype_of<A>, device);
   a.partial = cuda::data<A>(partial);
   const bool in_shared = room > 0;
   const cuda::Launch where(operation, device, static_cast<unsigned>(blocks),
@@ -385,32 +414,37 @@ void launch_backward(Device device, Backward<T, S> a, Tensor& dweight, Tensor& d
   cuda::dispatch_packs(a.width, aligned && block_warps == warps,
                        [&]<int packs>(std::integral_constant<int, packs>) {
                          if constexpr (packs == 0)
-                           cuda::launch(where, backward_long_rows<T, S>, a, in_shared);
+                           cuda::launch(where, backward_long_rows<centred, T, S>, a, in_shared);
                          else
-                           cuda::launch(where, backward_short_rows<T, S, packs>, a);
+                           cuda::launch(where, backward_short_rows<centred, T, S, packs>, a);
                        });
-  cuda::launch({operation, device, cuda::blocks_for(2 * a.width, warp_size), groups * warp_size},
-               add_blocks<S, A>, cuda::data<S>(dweight), cuda::data<S>(dbias), a.partial, blocks, a.width);
+  cuda::launch({operation, device, cuda::blocks_for(count, warp_size), groups * warp_size}, add_blocks<S, A>,
+               cuda::data<S>(dweight), cuda::data<S>(dbias), a.partial, blocks, count, a.width);
 }
 
+template <bool centred>
 void backward(Tensor& dx, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
               const Tensor& weight, const RowStatistics& saved, bool add) {
-  const char* operation = "layer_norm_backward";
-  const int rows = checked(operation, saved.mean.numel()), width = checked(operation, weight.numel());
+  const char* operation = centred ? "layer_norm_backward" : "rms_norm_backward";
+  const int rows = checked(operation, saved.rstd.numel()), width = checked(operation, weight.numel());
   cuda::dispatch_weighted(operation, x, weight, [&]<class T, class S>(T, S) {
     launch_backward(
-        x.device(),
-        Backward<T, S>{cuda::data<T>(dx), cuda::data<T>(dy), cuda::data<T>(x), cuda::data<S>(weight),
-                       cuda::data<S>(saved.mean), cuda::data<S>(saved.rstd), nullptr, rows, width,
-                       static_cast<acc_t<T>>(1.0 / width), add},
+        operation, x.device(),
+        Backward<centred, T, S>{cuda::data<T>(dx), cuda::data<T>(dy), cuda::data<T>(x), cuda::data<S>(weight),
+                                cuda::data<S>(saved.mean), cuda::data<S>(saved.rstd), nullptr, rows, width,
+                                static_cast<acc_t<T>>(1.0 / width), add},
         dweight, dbias);
   });
 }
 
-const bool implemented = kernel::layer_norm.implement(Device::Kind::cuda, forward) &&
-                         kernel::add_layer_norm.implement(Device::Kind::cuda, add_forward) &&
-                         kernel::layer_norm_apply.implement(Device::Kind::cuda, apply) &&
-                         kernel::layer_norm_backward.implement(Device::Kind::cuda, backward);
+const bool implemented = kernel::layer_norm.implement(Device::Kind::cuda, forward<true>) &&
+                         kernel::rms_norm.implement(Device::Kind::cuda, forward<false>) &&
+                         kernel::add_layer_norm.implement(Device::Kind::cuda, add_forward<true>) &&
+                         kernel::add_rms_norm.implement(Device::Kind::cuda, add_forward<false>) &&
+                         kernel::layer_norm_apply.implement(Device::Kind::cuda, apply<true>) &&
+                         kernel::rms_norm_apply.implement(Device::Kind::cuda, apply<false>) &&
+                         kernel::layer_norm_backward.implement(Device::Kind::cuda, backward<true>) &&
+                         kernel::rms_norm_backward.implement(Device::Kind::cuda, backward<false>);
 
 }  // namespace
 }  // namespace vitral

@@ -12,6 +12,14 @@ Variable constant_like(const Variable& x, const Shape& shape, double value) {
   return Variable(Tensor::full(shape, value, x.dtype(), x.device()));
 }
 
+SampleDraws some_draws(const Variable& x) {
+  return {.seed = 3,
+          .step = Tensor::full({1}, 7, DType::int64).to(x.device()),
+          .first_sample = 11,
+          .layer = 5,
+          .branch = 1};
+}
+
 OpRow neighbourhood_row(const Neighbourhood& n, std::int64_t heads, std::int64_t size) {
   return {.name = "neighbourhood_attention",
           .shapes = {{2, n.tokens(), 3 * heads * size}},
@@ -142,6 +150,25 @@ std::vector<OpRow> op_table() {
                   .shapes = {{3, 4, 5}, {2, 5}},
                   .f = [](const Inputs& x) { return append_tokens(x[0], x[1]); },
                   .reference = [](const Inputs& x) { return composed::append_tokens(x[0], x[1]); }});
+  rows.push_back({.name = "cast",
+                  .shapes = {{3, 5}},
+                  .f = [](const Inputs& x) { return cast(x[0], DType::float64); },
+                  .reference = [](const Inputs& x) { return affine(x[0], 1); }});
+  rows.push_back({.name = "drop_path",
+                  .shapes = {{9, 2, 8}},
+                  .f = [](const Inputs& x) { return drop_path(x[0], 0.4, some_draws(x[0])); },
+                  .reference =
+                      [](const Inputs& x) {
+                        Tensor factors({9, 1, 1}, DType::float64);
+                        for (int i = 0; i < 9; ++i)
+                          factors.data<double>()[i] =
+                              Random(3, 7, 11 + i, 5, 1).uniform() < 0.4 ? 0 : 1 / 0.6;
+                        return mul(x[0], Variable(factors.cast(x[0].dtype()).to(x[0].device())));
+                      }});
+  rows.push_back({.name = "drop_path",  // rows that are no whole packs
+                  .shapes = {{5, 7}},
+                  .f = [](const Inputs& x) { return drop_path(x[0], 0.4, some_draws(x[0])); },
+                  .variant = "odd"});
 
   for (int axis : {0, 1, 2}) {
     rows.push_back(
@@ -267,6 +294,21 @@ std::vector<OpRow> op_table() {
          .variant = shape.str() + delta.str(),
          .bfloat16_tolerance = 4e-2});
   }
+  rows.push_back({.name = "rms_norm",
+                  .shapes = {{2, 37, 9}, {9}},
+                  .f = [](const Inputs& x) { return rms_norm(x[0], x[1]); },
+                  .reference = [](const Inputs& x) { return composed::rms_norm(x[0], x[1]); }});
+  for (const auto& [shape, delta] :
+       std::vector<std::pair<Shape, Shape>>{{{2, 7, 9}, {2, 7, 9}}, {{3, 5, 8}, {5, 8}}}) {
+    const auto both = [](const SumAndNorm& y) { return add(affine(y.sum, 0.5), y.norm); };
+    rows.push_back(
+        {.name = "add_rms_norm",
+         .shapes = {shape, delta, {shape[2]}},
+         .f = [=](const Inputs& x) { return both(add_rms_norm(x[0], x[1], x[2])); },
+         .reference = [=](const Inputs& x) { return both(composed::add_rms_norm(x[0], x[1], x[2])); },
+         .variant = shape.str() + delta.str(),
+         .bfloat16_tolerance = 4e-2});
+  }
   rows.push_back({.name = "l2_normalize",
                   .shapes = {{3, 7}},
                   .f = [](const Inputs& x) { return l2_normalize(x[0]); },
@@ -365,11 +407,12 @@ std::vector<OpRow> op_table() {
                   .reference = [](const Inputs& x) { return composed::distillation_loss(x[0], x[1], 20); }});
   for (OpRow& row : rows) {
     if (row.name == "linear" || row.name == "activation_linear" || row.name == "layer_norm" ||
-        row.name == "append_tokens")
+        row.name == "append_tokens" || row.name == "rms_norm")
       row.parameters_from = 1;
     if (row.name == "patch_pooling" && row.shapes.size() > 1) row.parameters_from = 1;
     // A delta that is smaller than x is a parameter, too: the positional embedding.
-    if (row.name == "add_layer_norm") row.parameters_from = row.shapes[0] == row.shapes[1] ? 2 : 1;
+    if (row.name == "add_layer_norm" || row.name == "add_rms_norm")
+      row.parameters_from = row.shapes[0] == row.shapes[1] ? 2 : 1;
   }
   return rows;
 }
