@@ -75,7 +75,7 @@ ordered_json describe_tower(ordered_json sizes, const auto& config) {
   sizes["width"] = config.block.width;
   sizes["layers"] = config.layers;
   sizes["heads"] = config.block.heads;
-  sizes["activation"] = models::activation_name(config.block.activation);
+  sizes["activation"] = config.block.mlp;
   sizes["embedding"] = config.embedding;
   return sizes;
 }

@@ -35,25 +35,13 @@ int HuggingFaceConfig::positive(const std::string& name, int otherwise) const {
 
 bool HuggingFaceConfig::complete() const { return !text("model_type", "").empty(); }
 
-nn::Activation HuggingFaceConfig::activation(nn::Activation otherwise) const {
-  const std::string name = text("hidden_act", activation_name(otherwise));
-  if (name == "gelu_pytorch_tanh" || name == "gelu_new") return nn::Activation::gelu;
-  if (name == "gelu") return nn::Activation::gelu_erf;
-  VITRAL_CHECK(name == "quick_gelu",
+std::string HuggingFaceConfig::activation(const std::string& otherwise) const {
+  const std::string name = text("hidden_act", otherwise);
+  if (name == "gelu_new") return "gelu_pytorch_tanh";
+  VITRAL_CHECK(name == "gelu_pytorch_tanh" || name == "gelu" || name == "quick_gelu",
                "{}: config.json: hidden_act is none of gelu_pytorch_tanh, gelu_new, gelu and quick_gelu",
                where_);
-  return nn::Activation::quick_gelu;
-}
-
-const char* activation_name(nn::Activation activation) {
-  switch (activation) {
-    case nn::Activation::gelu:
-      return "gelu_pytorch_tanh";
-    case nn::Activation::gelu_erf:
-      return "gelu";
-    default:
-      return "quick_gelu";
-  }
+  return name;
 }
 
 data::NamedTensors renamed(const data::NamedTensors& tensors, std::span<const Renaming> names,
@@ -153,7 +141,7 @@ nn::BlockConfig block_config(const data::NamedTensors& tensors, const HuggingFac
   nn::BlockConfig c = usual;
   c.width = width;
   c.heads = heads;
-  c.activation = config.activation(usual.activation);
+  c.mlp = config.activation(usual.mlp);
   c.mlp_ratio = static_cast<double>(hidden) / static_cast<double>(width);
   c.eps = config.number("layer_norm_eps", usual.eps);
   return c;

@@ -23,16 +23,13 @@ class HuggingFaceConfig {
   std::string text(const std::string& name, const std::string& otherwise) const;
   /// Whether transformers wrote it, which leaves out what has its default.
   bool complete() const;
-  /// `hidden_act`. UsageError: one that vitral does not have.
-  nn::Activation activation(nn::Activation otherwise) const;
+  /// `hidden_act`, the kind of MLP (nn/mlp.h). UsageError: one that vitral does not have.
+  std::string activation(const std::string& otherwise) const;
 
  private:
   const Metadata& values_;
   std::string group_, where_;
 };
-
-/// As `hidden_act` says it: quick_gelu, gelu, gelu_pytorch_tanh.
-const char* activation_name(nn::Activation activation);
 
 /// A part of a name and what stands for it in ours.
 using Renaming = std::pair<std::string_view, std::string_view>;

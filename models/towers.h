@@ -15,7 +15,7 @@ using Metadata = std::map<std::string, std::string>;
 struct ImageTowerConfig {
   int image_size = 224;  // S
   int patch_size = 16;
-  nn::BlockConfig block;  // width W, heads, activation, ...
+  nn::BlockConfig block;  // width W, heads, MLP, ...
   int layers = 12;
   int embedding = 512;  // E
   int registers = 0;    // tokens that are neither patches nor the class
@@ -68,7 +68,7 @@ class ImageTower : public nn::Module {
 struct TextTowerConfig {
   int context = 77;  // L, with the tokens that begin and end a text
   int vocabulary = 49408;
-  nn::BlockConfig block;  // width W, heads, activation, ...
+  nn::BlockConfig block;  // width W, heads, MLP, ...
   int layers = 12;
   int embedding = 512;  // E
 };

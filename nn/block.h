@@ -1,8 +1,9 @@
 // Pre-norm residual block of CLIP's transformers (Radford et al. 2021, arXiv 2103.00020), and blocks in a
 // row:
-//   x += attn(ln_1(x));  x += mlp.c_proj(f(mlp.c_fc(ln_2(x))))
+//   x += attn(ln_1(x));  x += mlp(ln_2(x))
+// or without residuals and MLP, as a last block (ClearCLIP: Lan et al. 2024, arXiv 2407.12442):
+//   x = attn(ln_1(x))
 #pragma once
-#include <cmath>
 #include <string>
 #include <vector>
 
@@ -19,26 +20,38 @@ struct BlockConfig {
   std::int64_t heads = 0;  // H, which divides W
   AttentionMask mask = {};
   std::optional<TokenGrid> rope = {};  // as in AttentionConfig
-  Activation activation = Activation::quick_gelu;
-  double mlp_ratio = 4;  // width of the MLP's hidden layer / W
-  double eps = 1e-5;     // of the norms
+  std::string mlp = "quick_gelu";      // its kind (nn/mlp.h)
+  double mlp_ratio = 4;                // width of its hidden layer / W, see hidden_width()
+  std::string norm = "layer_norm";     // nn/norm.h
+  double eps = 1e-5;                   // of the norms
+  bool residual = true;                // false: x = attn(ln_1(x)), and there are no ln_2 and mlp
+  /// Stochastic depth: in training, each of the two branches is left out with this probability (drop_path in
+  /// autograd/ops.h), by numbers that belong to `layer`.
+  double drop_path = 0;
+  int layer = 0;
 
-  std::int64_t hidden() const { return std::llround(mlp_ratio * static_cast<double>(width)); }
+  std::int64_t hidden() const { return hidden_width(width, mlp_ratio, mlp); }
 };
 
 class ResidualBlock : public Module {
  public:
   ResidualBlock(const BlockConfig& c, Random& random)
       : attn(child<Attention>("attn", AttentionConfig{c.width, c.heads, c.mask, c.rope}, random)),
-        ln_1(child<LayerNorm>("ln_1", c.width, c.eps)),
-        ln_2(child<LayerNorm>("ln_2", c.width, c.eps)),
-        mlp(child("mlp", make_mlp({c.width, c.hidden(), c.activation}, random))) {}
+        ln_1(child("ln_1", make_norm(c.norm, c.width, c.eps))),
+        ln_2(c.residual ? &child("ln_2", make_norm(c.norm, c.width, c.eps)) : nullptr),
+        mlp(c.residual ? &child("mlp", make_mlp({c.width, c.hidden(), c.mlp}, random)) : nullptr),
+        drop_path_(c.drop_path),
+        layer_(c.layer) {}
 
-  /// `weights`, where asked for: the mean weights of Attention. Nothing in here depends on the context.
-  void operator()(ResidualStream& s, const ForwardContext& /*context*/ = {},
-                  Variable* weights = nullptr) const {
-    s += attn(s.normed(ln_1), weights);
-    s += mlp(s.normed(ln_2));
+  /// `weights`, where asked for: the mean weights of Attention.
+  void operator()(ResidualStream& s, const ForwardContext& context = {}, Variable* weights = nullptr) const {
+    Variable seen = attn(s.normed(ln_1), weights);
+    if (!mlp) {
+      s = ResidualStream(std::move(seen));
+      return;
+    }
+    s += branch(0, std::move(seen), context);
+    s += branch(1, (*mlp)(s.normed(*ln_2)), context);
   }
 
   /// The block alone: x [B,N,W] -> [B,N,W]
@@ -49,9 +62,18 @@ class ResidualBlock : public Module {
   }
 
   Attention& attn;
-  LayerNorm& ln_1;
-  LayerNorm& ln_2;
-  Mlp& mlp;
+  Norm& ln_1;
+  Norm* ln_2;  // null without residual, as mlp
+  Mlp* mlp;
+
+ private:
+  Variable branch(int number, Variable delta, const ForwardContext& context) const {
+    if (drop_path_ == 0 || !context.training) return delta;
+    return drop_path(delta, drop_path_, context.draws(layer_, number));
+  }
+
+  double drop_path_;
+  int layer_;
 };
 
 /// Blocks in a row, stored as resblocks.0, resblocks.1, ...

@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#include "base/random.h"
+#include "autograd/ops.h"
 
 namespace vitral::nn {
 
@@ -11,13 +11,11 @@ namespace vitral::nn {
 struct ForwardContext {
   bool training = false;
   std::uint64_t seed = 0;
-  std::int64_t step = 0;          // optimiser steps done
+  Tensor step = {};               // int64 [1] where the model is: optimiser steps done; undefined: 0
   std::int64_t first_sample = 0;  // position in the whole batch of the first sample that is passed
 
-  /// For sample `i` of the input; `purpose` tells draws apart: a layer and a branch, say.
-  template <class... Purpose>
-  Random random(std::int64_t i, Purpose... purpose) const {
-    return Random(seed, step, first_sample + i, purpose...);
+  SampleDraws draws(std::int64_t layer, std::int64_t branch) const {
+    return {seed, step, first_sample, layer, branch};
   }
 };
 

@@ -19,4 +19,17 @@ class Linear : public Module {
   Parameter& bias;
 };
 
+/// The same without a bias: y = x weight^T.
+class Projection : public Module {
+ public:
+  /// weight [out, in], uniform(+-1/sqrt(in)).
+  Projection(std::int64_t in, std::int64_t out, Random& random)
+      : weight(linear_weight("weight", fan_in_uniform({out, in}, random))) {}
+
+  /// x [...,in] -> [...,out]
+  Variable operator()(const Variable& x) const { return linear(x, weight, {}); }
+
+  Parameter& weight;
+};
+
 }  // namespace vitral::nn

@@ -1,32 +1,59 @@
 #include "nn/mlp.h"
 
+#include <cmath>
+
 namespace vitral::nn {
 namespace {
 
+using Activation = Variable (*)(const Variable&);
+
 class TwoLayerMlp : public Mlp {
  public:
-  TwoLayerMlp(const MlpConfig& c, Random& random)
+  /// f: between the layers; null: quick_gelu, in one pass with the second.
+  TwoLayerMlp(const MlpConfig& c, Activation f, Random& random)
       : c_fc_(child<Linear>("c_fc", c.width, c.hidden, random)),
         c_proj_(child<Linear>("c_proj", c.hidden, c.width, random)),
-        activation_(c.activation) {}
+        f_(f) {}
 
   Variable operator()(const Variable& x) const override {
     const Variable h = c_fc_(x);
-    if (activation_ == Activation::gelu_erf) return c_proj_(gelu_erf(h));
-    if (activation_ == Activation::gelu) return c_proj_(gelu(h));
+    if (f_) return c_proj_(f_(h));
     return activation_linear(h, c_proj_.weight, c_proj_.bias, activations::quick_gelu);
   }
 
  private:
   Linear& c_fc_;
   Linear& c_proj_;
-  Activation activation_;
+  Activation f_;
+};
+
+class GatedMlp : public Mlp {
+ public:
+  GatedMlp(const MlpConfig& c, Random& random)
+      : w1_(child<Projection>("w1", c.width, c.hidden, random)),
+        w2_(child<Projection>("w2", c.width, c.hidden, random)),
+        w3_(child<Projection>("w3", c.hidden, c.width, random)) {}
+
+  Variable operator()(const Variable& x) const override { return w3_(mul(silu(w1_(x)), w2_(x))); }
+
+ private:
+  Projection &w1_, &w2_, &w3_;
 };
 
 }  // namespace
 
+std::int64_t hidden_width(std::int64_t width, double ratio, const std::string& kind) {
+  const double hidden = ratio * static_cast<double>(width);
+  if (kind != "swiglu") return std::llround(hidden);
+  return 8 * static_cast<std::int64_t>(std::ceil(hidden * (2.0 / 3) / 8));
+}
+
 std::unique_ptr<Mlp> make_mlp(const MlpConfig& config, Random& random) {
-  return std::make_unique<TwoLayerMlp>(config, random);
+  if (config.kind == "quick_gelu") return std::make_unique<TwoLayerMlp>(config, nullptr, random);
+  if (config.kind == "gelu") return std::make_unique<TwoLayerMlp>(config, gelu_erf, random);
+  if (config.kind == "gelu_pytorch_tanh") return std::make_unique<TwoLayerMlp>(config, gelu, random);
+  if (config.kind == "swiglu") return std::make_unique<GatedMlp>(config, random);
+  throw_error<UsageError>("mlp: {} is none of quick_gelu, gelu, gelu_pytorch_tanh and swiglu", config.kind);
 }
 
 }  // namespace vitral::nn

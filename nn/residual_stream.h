@@ -6,7 +6,7 @@
 #pragma once
 #include <utility>
 
-#include "nn/layer_norm.h"
+#include "nn/norm.h"
 
 namespace vitral::nn {
 
@@ -16,7 +16,7 @@ class ResidualStream {
   explicit ResidualStream(Variable x) : sum_(std::move(x)) {}
 
   /// norm(sum) [B,N,W]
-  Variable normed(const LayerNorm& norm) {
+  Variable normed(const Norm& norm) {
     if (!pending_.defined()) return norm(sum_);
     SumAndNorm both = norm.add(sum_, std::exchange(pending_, {}));
     sum_ = std::move(both.sum);

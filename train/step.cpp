@@ -26,6 +26,7 @@ Tensor pinned(const Tensor& t) {
 
 TrainStep::Slot::Slot(Device device)
     : lr(Tensor::pinned({1}, DType::float64)),
+      step(Tensor::pinned({1}, DType::int64)),
       result(Tensor::pinned({update_slots}, DType::float64)),
       copied(device),
       done(device) {}
@@ -35,6 +36,7 @@ TrainStep::TrainStep(models::Objective& objective, const TrainConfig& config, De
       config_(config),
       device_(device),
       is_first_process_(group.is_first()),
+      step_(Tensor::zeros({1}, DType::int64).to(device)),
       slots_{Slot(device), Slot(device)} {
   nn::Module& model = objective.model();
   model.to(device);
@@ -113,7 +115,6 @@ void TrainStep::add_terms(const std::vector<models::Term>& terms, double weight)
 
 // Of the images in rows [begin, end), micro-batch by micro-batch. Each weighs as many images as it has: with
 // their number as the divisor, the sum is the loss of all of them.
-// ForwardContext::step is a number of the host: in a recorded graph it stays that of the recording.
 void TrainStep::add_gradients(Slot& slot, std::int64_t first, std::int64_t last, std::int64_t micro,
                               std::int64_t divisor, std::int64_t first_sample) {
   for (std::int64_t begin = first; begin < last; begin += micro) {
@@ -122,7 +123,7 @@ void TrainStep::add_gradients(Slot& slot, std::int64_t first, std::int64_t last,
     const auto terms = objective_.terms(slot.inputs.rows(begin, end), dtype_,
                                         {.training = true,
                                          .seed = static_cast<std::uint64_t>(config_.seed),
-                                         .step = slot.step,
+                                         .step = step_,
                                          .first_sample = first_sample + begin - first});
     const Variable loss = models::loss_of(terms);
     optimizer_->add_loss(loss.value(), weight);
@@ -137,13 +138,14 @@ UpdateOptions TrainStep::update_options() const {
           .average_weight = 1 - config_.ema.value_or(0)};
 }
 
-void TrainStep::copy_lr(const Slot& slot) {
+void TrainStep::copy_numbers(const Slot& slot) {
   Tensor lr = optimizer_->lr();
   copy_async(lr, slot.lr, Queue::compute);
+  copy_async(step_, slot.step, Queue::compute);
 }
 
 void TrainStep::compute(Slot& slot, std::int64_t batch, std::int64_t micro) {
-  copy_lr(slot);
+  copy_numbers(slot);
   optimizer_->begin();
   objective_.model().zero_grad();
   add_gradients(slot, 0, batch, micro, batch, 0);
@@ -154,7 +156,7 @@ void TrainStep::compute(Slot& slot, std::int64_t batch, std::int64_t micro) {
 
 // All of it is queued: what a slice brings is put together where the gradients are.
 void TrainStep::compute_slices(Slot& slot, const StepPart& part) {
-  copy_lr(slot);
+  copy_numbers(slot);
   Tensor control = optimizer_->control().rows(update_loss, update_slots);
   const std::int64_t micro = config_.batch_size / config_.accumulate;
   std::int64_t begin = 0;
@@ -183,7 +185,7 @@ void TrainStep::compute_slices(Slot& slot, const StepPart& part) {
 
 void TrainStep::begin(Slot& slot, const data::Inputs& inputs, double lr, std::int64_t step) {
   upload(slot, inputs);
-  slot.step = step;
+  *slot.step.data<std::int64_t>() = step;
   *slot.lr.data<double>() = lr;
 }
 

@@ -98,10 +98,9 @@ class TrainStep {
   // A step in flight: what it reads and writes stays in place until it is taken.
   struct Slot {
     explicit Slot(Device device);
-    data::Inputs host;    // pinned; in use by copies
-    data::Inputs inputs;  // on the device, with room for the largest batch so far
-    std::int64_t step = 0;
-    Tensor lr, result;  // pinned float64 [1], [update_slots]
+    data::Inputs host;        // pinned; in use by copies
+    data::Inputs inputs;      // on the device, with room for the largest batch so far
+    Tensor lr, step, result;  // pinned float64 [1], int64 [1], float64 [update_slots]
     Tensor own,
         all;  // with slices, pinned float64 [K,slice_numbers]: of this process's to begin with; of all
     std::int64_t images = 0;  // where there are no slices
@@ -120,7 +119,7 @@ class TrainStep {
   void add_terms(const std::vector<models::Term>& terms, double weight);
   void add_gradients(Slot& slot, std::int64_t begin, std::int64_t end, std::int64_t micro,
                      std::int64_t divisor, std::int64_t first_sample);
-  void copy_lr(const Slot& slot);
+  void copy_numbers(const Slot& slot);
   void begin(Slot& slot, const data::Inputs& inputs, double lr, std::int64_t step);
   void run_or_replay(Slot& slot, const std::vector<std::int64_t>& ends, bool may_replay,
                      const std::function<void()>& work);
@@ -133,6 +132,7 @@ class TrainStep {
   const TrainConfig& config_;
   Device device_;
   bool is_first_process_;
+  Tensor step_;  // int64 [1] on the device: that of the step which is computed, for ForwardContext
   DType dtype_ = DType::float32;
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<Exchange> exchange_;

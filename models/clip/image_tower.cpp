@@ -32,7 +32,7 @@ Variable window(int grid, const Variable& like) {
 ImageTowerConfig clip_image_config() {
   return {.image_size = 224,
           .patch_size = 32,
-          .block = {.width = 768, .heads = 12, .activation = nn::Activation::quick_gelu},
+          .block = {.width = 768, .heads = 12, .mlp = "quick_gelu"},
           .layers = 12,
           .embedding = 512};
 }

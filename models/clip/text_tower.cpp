@@ -32,7 +32,7 @@ Tensor first_columns(const Tensor& tokens, std::int64_t count) {
 TextTowerConfig clip_text_config() {
   return {.context = 77,
           .vocabulary = 49408,
-          .block = {.width = 512, .heads = 8, .activation = nn::Activation::quick_gelu},
+          .block = {.width = 512, .heads = 8, .mlp = "quick_gelu"},
           .layers = 12,
           .embedding = 512};
 }

@@ -115,7 +115,7 @@ Tensor resized_positions(const Tensor& positions, std::int64_t from, std::int64_
 ImageTowerConfig dinov2_config() {
   return {.image_size = 224,
           .patch_size = 14,
-          .block = {.width = 768, .heads = 12, .activation = nn::Activation::gelu_erf, .eps = 1e-6},
+          .block = {.width = 768, .heads = 12, .mlp = "gelu", .eps = 1e-6},
           .layers = 12,
           .embedding = 768};
 }

@@ -21,13 +21,12 @@ std::string guessed_of(const data::NamedTensors& tensors, const Metadata& config
   if (said.complete()) return "";
   std::string out;
   if (said.text("num_attention_heads", "").empty()) out = fmt::format("{} heads (width / 64)", taken.heads);
-  if (said.text("hidden_act", "").empty())
-    out += (out.empty() ? "" : " and ") + std::string(activation_name(taken.activation));
+  if (said.text("hidden_act", "").empty()) out += (out.empty() ? "" : " and ") + taken.mlp;
   return out.empty() ? "" : fmt::format("as in {}: {}", usual, out);
 }
 
 std::string describe(std::string_view family, const nn::BlockConfig& block) {
-  return fmt::format("{}, {} heads, {}", family, block.heads, activation_name(block.activation));
+  return fmt::format("{}, {} heads, {}", family, block.heads, block.mlp);
 }
 
 }  // namespace vitral::models

@@ -23,7 +23,7 @@ Tensor as_kernel(const Tensor& matrix, const std::string& where) {
 ImageTowerConfig siglip_image_config() {
   return {.image_size = 224,
           .patch_size = 16,
-          .block = {.width = 768, .heads = 12, .activation = nn::Activation::gelu, .eps = 1e-6},
+          .block = {.width = 768, .heads = 12, .mlp = "gelu_pytorch_tanh", .eps = 1e-6},
           .layers = 12,
           .embedding = 768};
 }
@@ -36,7 +36,7 @@ SiglipPooling::SiglipPooling(const nn::BlockConfig& c, Random& random)
       in_proj_bias_(parameter("attention.in_proj_bias", Tensor::zeros({3 * c.width}))),
       out_proj_(child<nn::Linear>("attention.out_proj", c.width, c.width, random, Tensor::zeros({c.width}))),
       ln_(child<nn::LayerNorm>("layernorm", c.width, c.eps)),
-      mlp_(child("mlp", nn::make_mlp({c.width, c.hidden(), c.activation}, random))) {}
+      mlp_(child("mlp", nn::make_mlp({c.width, c.hidden(), c.mlp}, random))) {}
 
 Variable SiglipPooling::operator()(const Variable& x, Variable* mean) const {
   const std::int64_t b = x.dim(0), n = x.dim(1), w = x.dim(2), d = w / heads_;

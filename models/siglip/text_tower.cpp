@@ -11,7 +11,7 @@ constexpr std::string_view tower_name = "SigLIP text";
 TextTowerConfig siglip_text_config() {
   return {.context = 64,
           .vocabulary = 32000,
-          .block = {.width = 768, .heads = 12, .activation = nn::Activation::gelu, .eps = 1e-6},
+          .block = {.width = 768, .heads = 12, .mlp = "gelu_pytorch_tanh", .eps = 1e-6},
           .layers = 12,
           .embedding = 768};
 }

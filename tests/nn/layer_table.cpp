@@ -5,7 +5,7 @@
 namespace vitral::test {
 namespace {
 
-using nn::Activation, nn::AttentionMask;
+using nn::AttentionMask;
 using Names = std::vector<std::string>;
 
 template <class Module>
@@ -31,6 +31,7 @@ Names linear(std::int64_t in, std::int64_t out) {
   return {"weight [" + n(out) + ", " + n(in) + "]", "bias [" + n(out) + "]"};
 }
 Names layer_norm(std::int64_t w) { return {"weight [" + n(w) + "]", "bias [" + n(w) + "]"}; }
+Names rms_norm(std::int64_t w) { return {"weight [" + n(w) + "]"}; }
 Names attention(std::int64_t w) {
   return joined({{"in_proj_weight [" + n(3 * w) + ", " + n(w) + "]", "in_proj_bias [" + n(3 * w) + "]"},
                  below("out_proj", linear(w, w))});
@@ -44,7 +45,16 @@ Names block(std::int64_t w) {
 }
 
 constexpr AttentionMask full, neighbours{.neighbourhood = Neighbourhood{{2, 3}, 3}}, causal{.causal = true};
-constexpr nn::BlockConfig neighbourhood_block{.width = 4, .heads = 2, .mask = neighbours};
+Names swiglu(std::int64_t w, std::int64_t hidden) {
+  const auto matrix = [](const char* name, std::int64_t out, std::int64_t in) {
+    return std::string(name) + ".weight [" + n(out) + ", " + n(in) + "]";
+  };
+  return {matrix("w1", hidden, w), matrix("w2", hidden, w), matrix("w3", w, hidden)};
+}
+
+const nn::BlockConfig neighbourhood_block{.width = 4, .heads = 2, .mask = neighbours},
+    rms_block{.width = 4, .heads = 2, .mlp = "swiglu", .mlp_ratio = 3, .norm = "rms_norm"},
+    last_block{.width = 4, .heads = 2, .residual = false};
 
 }  // namespace
 
@@ -57,18 +67,25 @@ std::vector<LayerRow> layer_table() {
   };
   add("Linear", "", {2, 3, 5}, {2, 3, 4}, linear(5, 4),
       [](Random& r) { return made(make_unique<nn::Linear>(5, 4, r)); });
-  add("LayerNorm", "", {2, 3, 7}, {2, 3, 7}, layer_norm(7),
+  add("Projection", "", {2, 3, 5}, {2, 3, 4}, {"weight [4, 5]"},
+      [](Random& r) { return made(make_unique<nn::Projection>(5, 4, r)); });
+  add("Norm", "layer_norm", {2, 3, 7}, {2, 3, 7}, layer_norm(7),
       [](Random&) { return made(make_unique<nn::LayerNorm>(7)); });
-  add("LayerNorm", "eps", {2, 3, 7}, {2, 3, 7}, layer_norm(7),
-      [](Random&) { return made(make_unique<nn::LayerNorm>(7, 1e-3)); });
+  add("Norm", "layer_norm_eps", {2, 3, 7}, {2, 3, 7}, layer_norm(7),
+      [](Random&) { return made(nn::make_norm("layer_norm", 7, 1e-3)); });
+  add("Norm", "rms_norm", {2, 3, 7}, {2, 3, 7}, rms_norm(7),
+      [](Random&) { return made(nn::make_norm("rms_norm", 7, 1e-6)); });
   add("Mlp", "quick_gelu", {2, 3, 4}, {2, 3, 4}, mlp(4, 6), [](Random& r) {
     return made(nn::make_mlp({4, 6}, r));
   });
-  add("Mlp", "gelu_erf", {2, 3, 4}, {2, 3, 4}, mlp(4, 6), [](Random& r) {
-    return made(nn::make_mlp({4, 6, Activation::gelu_erf}, r));
-  });
   add("Mlp", "gelu", {2, 3, 4}, {2, 3, 4}, mlp(4, 6), [](Random& r) {
-    return made(nn::make_mlp({4, 6, Activation::gelu}, r));
+    return made(nn::make_mlp({4, 6, "gelu"}, r));
+  });
+  add("Mlp", "gelu_pytorch_tanh", {2, 3, 4}, {2, 3, 4}, mlp(4, 6), [](Random& r) {
+    return made(nn::make_mlp({4, 6, "gelu_pytorch_tanh"}, r));
+  });
+  add("Mlp", "swiglu", {2, 3, 4}, {2, 3, 4}, swiglu(4, 6), [](Random& r) {
+    return made(nn::make_mlp({4, 6, "swiglu"}, r));
   });
   add("PatchEmbedding", "bias", {2, 3, 4, 6}, {2, 6, 5}, {"weight [5, 3, 2, 2]", "bias [5]"},
       [](Random& r) { return made(make_unique<nn::PatchEmbedding>(3, 5, 2, r, true)); });
@@ -85,6 +102,13 @@ std::vector<LayerRow> layer_table() {
   });
   add("ResidualBlock", "", {2, 6, 4}, {2, 6, 4}, block(4),
       [](Random& r) { return made(make_unique<nn::ResidualBlock>(neighbourhood_block, r)); });
+  add("ResidualBlock", "swiglu_rms_norm", {2, 6, 4}, {2, 6, 4},
+      joined({below("attn", attention(4)), below("ln_1", rms_norm(4)), below("ln_2", rms_norm(4)),
+              below("mlp", swiglu(4, 8))}),
+      [](Random& r) { return made(make_unique<nn::ResidualBlock>(rms_block, r)); });
+  add("ResidualBlock", "no_residual", {2, 6, 4}, {2, 6, 4},
+      joined({below("attn", attention(4)), below("ln_1", layer_norm(4))}),
+      [](Random& r) { return made(make_unique<nn::ResidualBlock>(last_block, r)); });
   add("Transformer", "", {2, 6, 4}, {2, 6, 4},
       joined({below("resblocks.0", block(4)), below("resblocks.1", block(4))}),
       [](Random& r) { return made(make_unique<nn::Transformer>(2, neighbourhood_block, r)); });

@@ -34,6 +34,7 @@ class MeanTarget : public models::Objective {
   int target_width() const override { return test::small_width; }
   std::vector<Term> terms(const data::Inputs& inputs, DType, const nn::ForwardContext& c) const override {
     contexts.push_back(c);
+    contexts.back().step = c.step.clone();
     return {{"fit", 1, mean(square(sub(Variable(inputs.targets), vector_.vector)))},
             {"size", 0.5, mean(square(vector_.vector))}};
   }
@@ -88,7 +89,7 @@ TEST(Objective, KnowsWhereItsMicroBatchStands) {
     const nn::ForwardContext& c = objective.contexts[i];
     EXPECT_TRUE(c.training);
     EXPECT_EQ(c.seed, 3U);
-    EXPECT_EQ(c.step, 17);
+    EXPECT_EQ(c.step.item(), 17);
     EXPECT_EQ(c.first_sample, static_cast<std::int64_t>(4 * i));
   }
 }
