@@ -14,6 +14,7 @@ namespace vitral::cli {
 namespace {
 
 std::string flag_of(const Field<models::StudentConfig>& field) {
+  if (field.name == "heads") return "--student-heads";  // --heads is that of a teacher or CLIP
   std::string flag = "--" + field.name;
   std::replace(flag.begin(), flag.end(), '_', '-');
   return flag;

@@ -13,13 +13,13 @@
 namespace vitral::cli {
 
 /// A flag for each field of a student that may be set over what its weights say: --attention, --window,
-/// --same-norm.
+/// and so on.
 class StudentFlags {
  public:
   void add_to(Command& command);
   /// Those that were given.
   models::StudentOverrides values() const;
-  /// "--attention, --window, ... and --same-norm"
+  /// "--attention, --window, ... and --head"
   static std::string names();
 
  private:

@@ -57,10 +57,11 @@ inline State read_group(const data::H5File& file, const std::string& group) {
   return out;
 }
 
-/// A number or a bool among the attributes of a file.
-inline double number_attribute(const data::H5File& file, const char* name) {
+/// A number or a bool among the attributes of a file, or of an object in it.
+inline double number_attribute(const data::H5File& file, const char* name, const char* object = "/") {
   const hid_t id = H5Fopen(file.path().c_str(), H5F_ACC_RDONLY, H5P_DEFAULT);
-  const hid_t attribute = H5Aopen(id, name, H5P_DEFAULT), type = H5Aget_type(attribute);
+  const hid_t attribute = H5Aopen_by_name(id, object, name, H5P_DEFAULT, H5P_DEFAULT),
+              type = H5Aget_type(attribute);
   double number = 0;
   signed char flag = 0;  // h5py writes a bool as an enumeration
   const bool is_bool = H5Tget_class(type) == H5T_ENUM;

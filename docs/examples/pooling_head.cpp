@@ -5,27 +5,29 @@
 
 using namespace vitral;
 
-// The weights of the convex sum come from a learned query: p = softmax_n(q . x_n / sqrt(W)).
+// The weights of the convex sum come from attention (Ilse et al. 2018, arXiv 1802.04712):
+// p = softmax_n(q . tanh(K x_n)).
 class AttentivePooling : public models::Head {
  public:
   AttentivePooling(std::int64_t width, Random random)
-      : width_(width), query_(parameter("query", nn::normal({width}, 0.02, random))) {}
+      : width_(width),
+        keys_(parameter("keys", nn::fan_in_uniform({width, width}, random))),
+        query_(parameter("query", nn::normal({width}, 1, random))) {}
 
   models::StudentOutput operator()(const Variable& x, const Variable& scale,
                                    double temperature) const override {
     const std::int64_t b = x.dim(0), n = x.dim(1);
-    Variable e = slice(x, 2, 0, width_);                              // [B,N,W]
-    const Variable logits = matmul(e, reshape(query_, {width_, 1}));  // [B,N,1]
-    const Variable p = softmax(affine(reshape(logits, {b, 1, n}), 1 / (temperature * std::sqrt(width_))));
+    Variable e = cast(slice(x, 2, 0, width_), DType::float32);           // [B,N,W], of bfloat16 too
+    const Variable keys = tanh(linear(e, keys_, {}));                    // [B,N,W]
+    const Variable logits = matmul(keys, reshape(query_, {width_, 1}));  // [B,N,1]
+    const Variable p = softmax(affine(reshape(logits, {b, 1, n}), 1 / temperature));
     if (scale.defined()) e = mul(l2_normalize(e), scale);
     return {.embedding = reshape(matmul(p, e), {b, width_}), .probs = p, .patches = e};
-  }
-  Variable embed(const Variable& x, const Variable& scale) const override {
-    return (*this)(x, scale, 1).embedding;
   }
 
  private:
   std::int64_t width_;
+  nn::Parameter& keys_;
   nn::Parameter& query_;
 };
 

@@ -1,6 +1,7 @@
 #include "models/student/config.h"
 
 #include "base/field_kinds.h"
+#include "nn/mlp.h"
 
 namespace vitral::models {
 
@@ -8,11 +9,12 @@ const std::vector<Field<StudentConfig>>& student_fields() {
   using namespace fields;
 #define FIELD(...) VITRAL_FIELD(StudentConfig, __VA_ARGS__)
   static const std::vector<Field<StudentConfig>> table{
-      FIELD(image_size, Integer{1, 8192}),
+      FIELD(image_size, Integer{1, 8192},
+            "pixels a side, which tensors do not tell without a positional embedding"),
       FIELD(patch_size, Integer{1, 8192}),
       FIELD(width, Integer{1, 65536}),
       FIELD(layers, Integer{1, 1024}),
-      FIELD(heads, Integer{1, 65536}),
+      FIELD(heads, Integer{1, 65536}, "attention heads, which tensors do not tell without the convex head"),
       FIELD(attention, OneOrList{Choice{{"neighbourhood", "full"}}, "layer"},
             "neighbourhood or full, or a list of them with commas, one a layer"),
       FIELD(window, OneOrList{Integer{.min = 1, .max = 8191, .odd = true}, "layer"},
@@ -22,6 +24,14 @@ const std::vector<Field<StudentConfig>>& student_fields() {
       added(FIELD(registers, Integer{0, 64})),
       added(FIELD(position, Choice{{"learned", "rope", "none"}}, "learned, rope or none")),
       FIELD(same_norm, Truth{}, "true or false"),
+      added(FIELD(mlp, Choice{{"quick_gelu", "gelu", "swiglu"}}, "quick_gelu, gelu or swiglu")),
+      added(FIELD(
+          mlp_ratio,
+          (Number{.text = "a number > 0, at most 1024", .max = 1024, .open_min = true, .open_max = false}))),
+      added(FIELD(norm, Choice{{"layer_norm", "rms_norm"}}, "layer_norm or rms_norm")),
+      added(FIELD(last_block, Choice{{"residual", "attention"}}, "residual or attention")),
+      added(FIELD(head, Choice{{"convex", "query", "mean"}}, "convex, query or mean")),
+      added(FIELD(drop_path, below_one())),
   };
 #undef FIELD
   return table;
@@ -39,7 +49,10 @@ std::optional<Conflict> find_conflict(const StudentConfig& c) {
     return Conflict{
         "position", fmt::format("rope needs heads of 4 numbers, these have {}; take fewer heads", size),
         "heads", fmt::format("{} leaves heads of {} numbers, position rope needs 4", c.heads, size)};
-  return std::nullopt;
+  if (nn::hidden_width(c.internal_width(), c.mlp_ratio, c.mlp) > 0) return {};
+  const std::string text = fmt::format("{} leaves the MLP no hidden layer at width {}", c.mlp_ratio, c.width);
+  return Conflict{"mlp_ratio", text, "width",
+                  fmt::format("{} leaves the MLP no hidden layer at mlp_ratio {}", c.width, c.mlp_ratio)};
 }
 
 void check(const StudentConfig& config) {

@@ -19,15 +19,20 @@ struct StudentConfig {
   OneOrEach<std::string> attention = "neighbourhood";  // or "full"; of all layers, or of each
   OneOrEach<int> window = 3;                           // of neighbourhood attention, odd
   bool same_norm = true;
-  OneOrEach<int> dilation = 1;       // of neighbourhood attention: places from neighbour to neighbour
-  int registers = 0;                 // R, learned tokens beside the patches
-  std::string position = "learned";  // or "rope" or "none": how a token knows its place
+  OneOrEach<int> dilation = 1;          // of neighbourhood attention: places from neighbour to neighbour
+  int registers = 0;                    // R, learned tokens beside the patches
+  std::string position = "learned";     // or "rope" or "none": how a token knows its place
+  std::string mlp = "quick_gelu";       // or "gelu", "swiglu"
+  double mlp_ratio = 4;                 // width of its hidden layer / W', see nn/mlp.h
+  std::string norm = "layer_norm";      // or "rms_norm": ln_pre, ln_1 and ln_2
+  std::string last_block = "residual";  // or "attention": x = attn(ln_1(x)) alone
+  std::string head = "convex";          // or "query", "mean" (models/student/head.h)
+  double drop_path = 0;                 // stochastic depth in training: the rate of the last layer
 
   int grid() const { return image_size / patch_size; }
   int tokens() const { return grid() * grid(); }
-  int extra_width() const {
-    return heads;
-  }  // what the head needs beside the embeddings (models/student/head.h)
+  /// What the head needs beside the embeddings (models/student/head.h).
+  int extra_width() const { return head == "convex" ? heads : 0; }
   int internal_width() const { return width + extra_width(); }  // W'
   bool operator==(const StudentConfig&) const = default;
 };

@@ -1,5 +1,6 @@
 #include "models/student/distillation.h"
 
+#include "models/student/infer_config.h"
 namespace vitral::models {
 
 Distillation::Distillation(const StudentConfig& config, std::uint64_t seed,
@@ -17,7 +18,7 @@ std::map<std::string, std::string> Distillation::metadata_of(
     const std::vector<std::pair<std::string, Tensor>>& weights, const std::string& where,
     std::vector<std::string>& warnings) const {
   const StudentConfig& own = student_.config();
-  const StudentConfig then = infer_student_config(weights, where, &own);
+  const StudentConfig then = infer_student_config(weights, where, own);
   if (const char* original = then.same_norm ? "neighbourhood" : "full"; own.attention != original)
     warnings.push_back(
         fmt::format("{}: {} `scale`, as the original's students with {} attention; training goes on with "

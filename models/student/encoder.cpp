@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "models/finite.h"
+#include "models/student/infer_config.h"
 
 namespace vitral::models {
 
@@ -31,10 +32,16 @@ void compare(const StudentConfig& found, const StudentConfig& stored, const std:
 
 StudentConfig configure_student(data::WeightsFile& weights, const std::string& path,
                                 const StudentOverrides& overrides) {
+  const auto overridden = [&](StudentConfig config) {
+    for (const auto& [name, text] : overrides) override_field(config, name, text);
+    return config;
+  };
   const auto stored = student_config_from_metadata(weights.metadata, path);
-  StudentConfig config = infer_student_config(weights.tensors, path, stored ? &*stored : nullptr);
-  if (stored) compare(config, *stored, path);
-  for (const auto& [name, text] : overrides) override_field(config, name, text);
+  if (stored) compare(infer_student_config(weights.tensors, path, *stored), *stored, path);
+  const StudentConfig config =
+      overridden(stored ? *stored
+                        : infer_student_config(weights.tensors, path,
+                                               overridden(usual_student_config(weights.tensors))));
   // A tensor that a field needs must be there; one that it does without goes.
   const auto settle = [&](const char* field, bool needed, const char* what, const char* tensor) {
     if (!overrides.contains(field)) return;

@@ -2,27 +2,17 @@
 // their convex sum. After TinyVolt/multimodal-patch-embeddings (VisionTransformerExtraHead). There is no
 // class token, no projection and no normalisation at the end.
 //
-//   trunk      images [B,3,S,S] -> conv1 [B,N,W'] + positional_embedding -> ln_pre -> transformer
-//              with W' = W + H, so heads of size D = W' / H = W / H + 1 (models/student/trunk.h)
-//   split      x as [B,N,H,D]:  logits = mean_H(last of D);  e = the others, joined [B,N,W]
-//              p = softmax_N(logits / temperature)
+//   trunk      images [B,3,S,S] -> x [B,N,W'] (models/student/trunk.h)
+//   head       x -> embeddings e_n of the patches [B,N,W] and weights p_n, which add up to 1
+//              (models/student/head.h); the convex head takes a number more of each attention head, so
+//              W' = W + H
 //   same_norm  e = e / |e| * min(scale, 10)
 //   out        embedding = sum_n p_n e_n
 #pragma once
-#include <optional>
-#include <string>
-
 #include "models/student/head.h"
 #include "models/student/trunk.h"
 
 namespace vitral::models {
-
-/// The sizes of a student from its weights alone: width = length of ln_post, heads = internal width - width;
-/// `scale` present means neighbourhood attention with same_norm, absent means full attention without. What
-/// leaves no trace in them (masks; without a positional embedding the size of images) is as `stored` says,
-/// where it is given. UsageError naming `where` when they are no student's.
-StudentConfig infer_student_config(const std::vector<std::pair<std::string, Tensor>>& state,
-                                   const std::string& where, const StudentConfig* stored = nullptr);
 
 /// What the student reads: normalize_pixels() of models/pixels.h as patches [B,N,3 p p], which the first
 /// layer multiplies, in one pass. pixels uint8 [B,H,W,3] on the device where the student is. crops int64

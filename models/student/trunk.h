@@ -21,7 +21,7 @@ class Trunk : public nn::Module {
  private:
   nn::PatchEmbedding& conv1_;
   nn::Parameter* positional_embedding_;  // [N,W'], where `position` is learned
-  nn::LayerNorm& ln_pre_;
+  nn::Norm& ln_pre_;
   nn::Transformer& transformer_;
   nn::Parameter* registers_;  // [R,W'], where there are some
 };

@@ -72,6 +72,9 @@ TEST_F(Convert, AConfigurationIsWrittenWhereThereWasNone) {
     expected.window = 5;
     EXPECT_EQ(config_of({"--window", "5"}, name), expected);
     expected.window = 3;
+    expected.mlp = "gelu";
+    EXPECT_EQ(config_of({"--mlp", "gelu"}, name), expected);
+    expected.mlp = "quick_gelu";
     expected.attention = "full";
     expected.same_norm = false;
     EXPECT_EQ(config_of({"--attention", "full", "--same-norm", "false"}, name), expected);
@@ -145,8 +148,11 @@ TEST_F(Convert, OtherWeightsKeepTheirNamesAndTypes) {
   EXPECT_EQ(t["steps"].dtype(), DType::int64);
   const std::string why = tiny + ": has no weights 'ln_post.weight'; these are not a student's weights; ";
   expect_failure(run({"convert", tiny, dir_ / "c.onnx"}), 2, why + "only a student can become an ONNX model");
-  expect_failure(run({"convert", tiny, dir_ / "c.pt", "--window", "5"}), 2,
-                 why + "--attention, --window, --dilation, --position and --same-norm are for a student");
+  expect_failure(
+      run({"convert", tiny, dir_ / "c.pt", "--window", "5"}), 2,
+      why +
+          "--image-size, --student-heads, --attention, --window, --dilation, --position, --same-norm, "
+          "--mlp, --norm, --last-block and --head are for a student");
   EXPECT_FALSE(std::filesystem::exists(dir_ / "c.onnx"));
 }
 

@@ -5,6 +5,7 @@
 
 #include "data/weights/safetensors.h"
 #include "data/weights/weights.h"
+#include "models/student/infer_config.h"
 #include "tests/golden.h"
 
 namespace vitral::models {
@@ -175,6 +176,36 @@ TEST(Encoder, MetadataAndTensorsAgree) {
   data::write_safetensors(path, file.tensors, metadata);
   EXPECT_EQ(test::message_of([&] { Encoder::load(path); }),
             path + ": metadata model.layers: must be an integer from 1 to 1024, not 2147483647");
+}
+
+// Every switch that tensors tell is found in them; what they leave open is said by overrides, or is an error.
+TEST(Encoder, BareWeightsOfAnyArchitecture) {
+  const test::TempDir folder;
+  StudentConfig c{.image_size = 16, .patch_size = 4, .width = 16, .layers = 3, .heads = 2};
+  c.registers = 3, c.position = "rope";
+  c.mlp = "swiglu", c.mlp_ratio = 2.5, c.norm = "rms_norm", c.last_block = "attention", c.head = "query";
+  const Student student(c, 5);
+  const std::string bare = folder / "bare.safetensors", told = folder / "told.safetensors";
+  data::write_safetensors(bare, student.state());
+  data::write_safetensors(told, student.state(), to_metadata(c));
+  Tensor images({2, 16, 16, 3}, DType::uint8);
+  for (std::int64_t i = 0; i < images.numel(); ++i)
+    images.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 37);
+  const Encoder encoder = Encoder::load(told);
+  EXPECT_EQ(encoder.config(), c);
+
+  StudentOverrides overrides;
+  const auto error = [&] { return test::message_of([&] { Encoder::load(bare, cpu, overrides); }); };
+  EXPECT_EQ(error(),
+            bare + ": its tensors do not tell how many attention heads it has; say it by --student-heads");
+  overrides["heads"] = "2";
+  EXPECT_EQ(error(), bare + ": has no weights 'positional_embedding'; these are not a student's weights");
+  overrides["position"] = "rope";
+  EXPECT_EQ(error(), bare + ": its tensors do not tell the size of its images; say it by --image-size");
+  overrides["image_size"] = "16";
+  const Encoder again = Encoder::load(bare, cpu, overrides);
+  EXPECT_EQ(again.embed(images).embeddings.to_vector(), encoder.embed(images).embeddings.to_vector());
+  EXPECT_EQ(again.embed(images).probs.to_vector(), encoder.embed(images).probs.to_vector());
 }
 
 // As many layers as names say, each as large as the first tensor says: terabytes, if they were made before

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "autograd/gradcheck.h"
+#include "models/student/infer_config.h"
 #include "tests/golden.h"
 #include "tests/support.h"
 
@@ -168,6 +169,26 @@ TEST(Student, SizesAreInferredFromTheWeights) {
   c.same_norm = false;
   c.attention = "full";
   EXPECT_EQ(infer_student_config(Student(c).state(), "w"), c);
+  for (const char* head : {"convex", "query", "mean"})
+    for (const char* mlp : {"quick_gelu", "swiglu"}) {
+      c = {.image_size = 12, .patch_size = 4, .width = 32, .layers = 3, .heads = 16, .mlp = mlp};
+      c.head = head;
+      c.mlp_ratio = 2.5;
+      StudentConfig like = c;  // what tensors leave open
+      like.norm = "rms_norm", like.last_block = "attention", like.layers = 1, like.head = "convex";
+      EXPECT_EQ(infer_student_config(Student(c).state(), "w", like), c);
+      c.norm = "rms_norm", c.last_block = "attention";
+      EXPECT_EQ(infer_student_config(Student(c).state(), "w", like), c);
+      const double ratio = infer_student_config(Student(c).state(), "w", {.heads = 16}).mlp_ratio;
+      EXPECT_EQ(nn::hidden_width(c.internal_width(), ratio, c.mlp),
+                nn::hidden_width(c.internal_width(), 2.5, c.mlp));
+    }
+  c = {.image_size = 12, .patch_size = 4, .width = 6, .layers = 1, .heads = 2, .head = "mean"};
+  EXPECT_EQ(message_of([&] { infer_student_config(Student(c).state(), "w.safetensors"); }),
+            "w.safetensors: its tensors do not tell how many attention heads it has; say it by "
+            "--student-heads");
+  EXPECT_EQ(message_of([&] { infer_student_config(Student(c).state(), "w.safetensors", {.heads = 4}); }),
+            "w.safetensors: 4 attention heads do not divide its width 6");
   EXPECT_EQ(message_of([] {
               infer_student_config({{"x", Tensor({2})}}, "w.safetensors");
             }),
@@ -262,8 +283,8 @@ TEST(StudentMetadata, RejectsWhatIsNoStudent) {
   EXPECT_EQ(
       error("model.gears", "3"),
       "m.safetensors: metadata model.gears: unknown key; known are image_size, patch_size, width, layers, "
-      "heads, attention, window, dilation, registers, position, same_norm: it was written by a newer vitral, "
-      "or is damaged");
+      "heads, attention, window, dilation, registers, position, same_norm, mlp, mlp_ratio, norm, last_block, "
+      "head, drop_path: it was written by a newer vitral, or is damaged");
   EXPECT_EQ(error("model.width", "[1").substr(0, 53),
             "m.safetensors: metadata model.width: not valid YAML: ");
 }
@@ -272,7 +293,20 @@ TEST(StudentMetadata, RejectsWhatIsNoStudent) {
 TEST(StudentMetadata, AMissingKeyMeansItsDefault) {
   const StudentConfig defaults;
   for (const auto& field : student_fields()) {
-    auto metadata = to_metadata(StudentConfig{56, 14, 64, 2, 4, "full", 5, false});
+    auto metadata = to_metadata(StudentConfig{.image_size = 56,
+                                              .patch_size = 14,
+                                              .width = 64,
+                                              .layers = 2,
+                                              .heads = 4,
+                                              .attention = "full",
+                                              .window = 5,
+                                              .same_norm = false,
+                                              .mlp = "swiglu",
+                                              .mlp_ratio = 3,
+                                              .norm = "rms_norm",
+                                              .last_block = "attention",
+                                              .head = "mean",
+                                              .drop_path = 0.1});
     metadata.erase("model." + field.name);
     const auto config = student_config_from_metadata(metadata, "m.safetensors");
     ASSERT_TRUE(config) << field.name;
@@ -296,6 +330,12 @@ TEST(Student, Errors) {
               c.window = {3, 5};
             }),
             "student: window has 2 values, but layers is 1; give one for all, or 1");
+  EXPECT_EQ(with([](auto& c) { c.mlp_ratio = 0; }),
+            "student: mlp_ratio must be a number > 0, at most 1024, not 0");
+  EXPECT_EQ(with([](auto& c) { c.mlp_ratio = 0.01; }),
+            "student: mlp_ratio 0.01 leaves the MLP no hidden layer at width 4");
+  EXPECT_EQ(with([](auto& c) { c.drop_path = 1; }), "student: drop_path must be a number in [0, 1), not 1");
+  EXPECT_EQ(with([](auto& c) { c.head = "max"; }), "student: head must be convex, query or mean, not max");
   const Student student(tiny());
   EXPECT_EQ(message_of([&] {
               student.forward(Variable(Tensor::zeros({2, 3, 12, 16})));

@@ -53,8 +53,8 @@ const std::vector<Case>& cases() {
        {},
        "config.yaml:2: model.patchsize: unknown key; did you mean patch_size? valid keys of model: "
        "image_size, "
-       "patch_size, width, layers, heads, attention, window, dilation, registers, "
-       "position, same_norm, init_from"},
+       "patch_size, width, layers, heads, attention, window, dilation, registers, position, same_norm, mlp, "
+       "mlp_ratio, norm, last_block, head, drop_path, init_from"},
       {"\nlr: 0.1\n",
        {},
        "config.yaml:2: lr: unknown key; did you mean train.optimizer.lr? valid keys: model, data, teacher, "

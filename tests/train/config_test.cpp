@@ -32,7 +32,9 @@ train: {batch_size: 64, epochs: 100, max_steps: null, loss_norm: 20, seed: 0, de
 
 TEST(Config, ReadsEveryKey) {
   const Config c = config_of(R"(
-model: {image_size: 60, patch_size: 6, width: 96, layers: 2, heads: 3, attention: full, window: 5, same_norm: False, init_from: a.pt}
+model: {image_size: 60, patch_size: 6, width: 96, layers: 2, heads: 3, attention: [full, neighbourhood], window: 5,
+        dilation: [1, 2], registers: 7, position: rope, same_norm: False, mlp: swiglu, mlp_ratio: 2.5,
+        norm: rms_norm, last_block: attention, head: query, drop_path: 0.1, init_from: a.pt}
 data: {train: one.h5, val: [], augment: {resize: 70, brightness: 0.1, contrast: 0.2, saturation: 0.3, grayscale: 0.4, flip: 0.5,
        blur: 0.6, blur_kernel: 7, blur_sigma_min: 1, blur_sigma_max: 3, posterize: 0.7, posterize_bits: 4, autocontrast: 0.8,
        random_crop: true, scaled_decode: true}, shuffle: false, workers: 8}
@@ -42,7 +44,23 @@ train: {batch_size: 12, accumulate: 3, slices: 4, epochs: 5, max_steps: 9, objec
         log_every: 1, checkpoint_every: 50, keep: 1, output: 'runs/a b'}
 )");
   Config e;
-  static_cast<models::StudentConfig&>(e.model) = {60, 6, 96, 2, 3, "full", 5, false};
+  static_cast<models::StudentConfig&>(e.model) = {.image_size = 60,
+                                                  .patch_size = 6,
+                                                  .width = 96,
+                                                  .layers = 2,
+                                                  .heads = 3,
+                                                  .attention = {"full", "neighbourhood"},
+                                                  .window = 5,
+                                                  .same_norm = false,
+                                                  .dilation = {1, 2},
+                                                  .registers = 7,
+                                                  .position = "rope",
+                                                  .mlp = "swiglu",
+                                                  .mlp_ratio = 2.5,
+                                                  .norm = "rms_norm",
+                                                  .last_block = "attention",
+                                                  .head = "query",
+                                                  .drop_path = 0.1};
   e.model.init_from = "a.pt";
   e.data = {{"one.h5"}, {}, {}, false, 8};
   e.data.augment = {70, 0.1F, 0.2F, 0.3F, 0.4F, 0.5F, 0.6F, 7, 1, 3, 0.7F, 4, 0.8F, true, true};
@@ -184,6 +202,12 @@ TEST(Config, YamlHoldsEveryKeyInAReadableLayout) {
   registers: 0
   position: learned
   same_norm: true
+  mlp: quick_gelu
+  mlp_ratio: 4
+  norm: layer_norm
+  last_block: residual
+  head: convex
+  drop_path: 0
   init_from: null
 data:
   train: [train.h5]

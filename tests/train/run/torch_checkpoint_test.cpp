@@ -9,6 +9,7 @@
 
 #include "autograd/ops.h"
 #include "data/weights/torch_training.h"
+#include "models/student/infer_config.h"
 #include "tests/models/golden_student.h"
 #include "tests/support.h"
 #include "train/adamw.h"
