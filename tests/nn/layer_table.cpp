@@ -97,6 +97,11 @@ std::vector<LayerRow> layer_table() {
   add("Attention", "neighbourhood", {2, 6, 4}, {2, 6, 4}, attention(4), [](Random& r) {
     return made(make_unique<nn::Attention>(nn::AttentionConfig{4, 2, neighbours}, r));
   });
+  add("Attention", "dilated_registers_rope", {2, 8, 8}, {2, 8, 8}, attention(8), [](Random& r) {
+    const TokenGrid grid{2, 3};
+    return made(make_unique<nn::Attention>(
+        nn::AttentionConfig{8, 2, {.neighbourhood = Neighbourhood{grid, 3, 2, 2}}, grid}, r));
+  });
   add("Attention", "causal", {2, 6, 4}, {2, 6, 4}, attention(4), [](Random& r) {
     return made(make_unique<nn::Attention>(nn::AttentionConfig{4, 2, causal}, r));
   });
