@@ -3,16 +3,14 @@
 #include <algorithm>
 #include <filesystem>
 #include <numeric>
-#include <sstream>
 #include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include "base/error.h"
-#include "base/files/text_file.h"
+#include "base/files/yaml_file.h"
 #include "base/text.h"
 #include "base/yaml_text.h"
 #include "train/config_keys.h"
@@ -22,8 +20,6 @@ namespace {
 
 // Keys and values as they may stand in an error line, and not endless.
 std::string shown(std::string_view text) { return vitral::shown(text, 200); }
-
-constexpr std::size_t largest_file = 1 << 20;  // bytes: more is a mistaken argument, not a configuration
 
 std::string join(const std::string& section, const std::string& key) {
   return section.empty() ? key : section + "." + key;
@@ -125,51 +121,8 @@ class Loader {
   std::map<std::string, Origin> origins_;  // of the keys that were set
 };
 
-std::string read_whole(const std::string& path) {
-  std::error_code problem;
-  const auto status = std::filesystem::status(path, problem);
-  if (status.type() == std::filesystem::file_type::none)
-    throw_error<UsageError>("{}: cannot be read: {}", path, problem.message());
-  if (!std::filesystem::exists(status)) throw_error<UsageError>("{}: no such configuration file", path);
-  if (std::filesystem::is_directory(status))
-    throw_error<UsageError>("{}: is a directory, name the configuration file in it", path);
-  if (std::filesystem::is_regular_file(status) && std::filesystem::file_size(path, problem) > largest_file)
-    throw_error<UsageError>("{}: is no configuration: larger than {} KiB", path, largest_file / 1024);
-  return read_text(path, largest_file);
-}
-
-// Not YAML::LoadAll: it never ends where a document is followed by a stray comma or bracket (yaml-cpp issue
-// 1040).
-bool more_than_one_document(const std::string& text) {
-  struct Silent : YAML::EventHandler {
-    void OnDocumentStart(const YAML::Mark&) override {}
-    void OnDocumentEnd() override {}
-    void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
-    void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
-    void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
-    void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                         YAML::EmitterStyle::value) override {}
-    void OnSequenceEnd() override {}
-    void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                    YAML::EmitterStyle::value) override {}
-    void OnMapEnd() override {}
-  } silent;
-  std::istringstream stream(text);
-  YAML::Parser parser(stream);
-  return parser.HandleNextDocument(silent) && parser.HandleNextDocument(silent);
-}
-
 void Loader::read_file(const std::string& path) {
-  const std::string text = read_whole(path);
-  YAML::Node document;
-  try {
-    document = YAML::Load(text);
-    if (more_than_one_document(text))
-      throw_error<UsageError>(
-          "{}: more than one YAML document, or something stray behind it; a configuration is one", path);
-  } catch (const YAML::Exception& e) {
-    throw_error<UsageError>("{}:{}: not valid YAML: {}", path, std::max(e.mark.line + 1, 1), shown(e.msg));
-  }
+  const YAML::Node document = read_yaml_file(path, "configuration");
   const std::string sections = fmt::format("{}", fmt::join(children(""), ", "));
   if (document.IsNull())
     throw_error<UsageError>("{}: is empty; a configuration has the sections {}", path, sections);
