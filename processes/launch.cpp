@@ -15,16 +15,16 @@
 #include <regex>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/signals.h"
+#include "processes/subprocess.h"
 
 namespace vitral {
 namespace {
@@ -244,32 +244,14 @@ int start_processes(int count, const std::vector<std::string>& arguments) {
   VITRAL_CHECK(!std::getenv("OMPI_COMM_WORLD_SIZE"),
                "--processes: this is a process of mpirun already; leave it out");
   std::vector<std::string> words = launcher(count);
-  words.push_back(std::filesystem::read_symlink("/proc/self/exe").string());
+  words.push_back(std::filesystem::read_symlink(this_program).string());
   words.insert(words.end(), arguments.begin(), arguments.end());
-  std::vector<char*> argv;
-  argv.reserve(words.size() + 1);
-  for (auto& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
 
   const StopSignals stop;
   std::array<int, 2> errors{};
   if (::pipe2(errors.data(), O_CLOEXEC) != 0) throw_error("--processes: {}", std::strerror(errno));
-  const pid_t child = ::fork();
-  if (child < 0) throw_error("--processes: cannot start a process: {}", std::strerror(errno));
-  if (child == 0) {
-    // A group of its own: the terminal's Ctrl-C reaches us, and we ask all to stop.
-    ::setpgid(0, 0);
-    ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // who is killed takes the job along
-    sigset_t none;
-    sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    ::dup2(errors[1], STDERR_FILENO);
-    ::execvp(argv[0], argv.data());
-    const std::string line =
-        std::string("vitral: --processes: mpirun: ") + std::strerror(errno) + "; install openmpi-bin\n";
-    [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, line.data(), line.size());
-    ::_exit(2);
-  }
+  Subprocess job("mpirun", words,
+                 {.err = errors[1], .what = "--processes: mpirun", .remedy = "install openmpi-bin"});
   ::close(errors[1]);
   Told told;
   std::thread reader([&told, from = errors[0]] {
@@ -279,16 +261,16 @@ int start_processes(int count, const std::vector<std::string>& arguments) {
     told.finish();
     ::close(from);
   });
-  int status = 0, asked = 0;
-  Stragglers stragglers(child);
-  for (int turn = 1; ::waitpid(child, &status, WNOHANG) == 0; ++turn) {
+  bool asked = false;
+  Stragglers stragglers(job.id());
+  for (int turn = 1; job.running(); ++turn) {
     if (turn % 50 == 0) stragglers.look();
     // mpirun ends a job on SIGTERM, but hands this one on.
-    if (stop.requested() && asked++ == 0) ::kill(child, SIGUSR1);
+    if (stop.requested() && !std::exchange(asked, true)) job.send(SIGUSR1);
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   reader.join();
-  const int result = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  const int result = job.status();
   if (result > 128 && !told.said() &&
       !stragglers.told())  // of SIGUSR1, which it hands on, mpirun says nothing
     std::fprintf(stderr,
