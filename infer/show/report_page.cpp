@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "data/images/image.h"
+#include "infer/show/html.h"
 #include "infer/show/report_assets.h"
 
 namespace vitral::infer {
@@ -18,37 +19,6 @@ using nlohmann::ordered_json;
 constexpr std::int64_t largest_page = std::int64_t{256} << 20;
 constexpr std::int64_t small_image = 160;  // pixels a side up to which JPEG would show
 constexpr int jpeg_quality = 88;
-
-// Text of unknown origin: one line of valid UTF-8.
-std::string clean(const std::string& text) {
-  const std::string quoted =
-      ordered_json(one_line(text)).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-  return ordered_json::parse(quoted).get<std::string>();
-}
-
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : clean(text)) switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  return out;
-}
 
 // JSON that may stand in a script element: ASCII, and nothing that could end the element.
 std::string for_script(const ordered_json& value) {
@@ -129,7 +99,7 @@ ordered_json to_json(const ReportImage& image, std::int64_t width) {
     for (const float edge : o.box) object.push_back(rounded(edge));
     objects.push_back(std::move(object));
   }
-  return {{"name", clean(image.name)},
+  return {{"name", clean_text(image.name)},
           {"weights", std::move(weights)},
           {"objects", std::move(objects)},
           {"vectors", base64(vectors)}};
@@ -137,7 +107,7 @@ ordered_json to_json(const ReportImage& image, std::int64_t width) {
 
 std::string data_of(const Report& report) {
   ordered_json texts = ordered_json::array(), images = ordered_json::array();
-  for (const std::string& p : report.prompts) texts.push_back(clean(p));
+  for (const std::string& p : report.prompts) texts.push_back(clean_text(p));
   std::vector<std::uint8_t> vectors;
   if (!report.prompts.empty()) append_rows(report.prompt_embeddings, report.width, vectors);
   for (const ReportImage& image : report.images) images.push_back(to_json(image, report.width));
@@ -163,15 +133,15 @@ std::string gallery_of(const Report& report) {
         R"(    <li><button type="button"><span class="thumb"><img src="{}" alt="" width="{}" height="{}"></span>)"
         R"(<span class="label"><span title="{}"><bdi>{}</bdi></span></span></button></li>)"
         "\n",
-        picture_of(image.image), image.image.dim(1), image.image.dim(0), escaped(image.name),
-        escaped(image.name));
+        picture_of(image.image), image.image.dim(1), image.image.dim(0), html_escaped(image.name),
+        html_escaped(image.name));
   return out;
 }
 
 std::string facts_of(const Report& report) {
   std::string out;
   for (const auto& [what, value] : report.facts)
-    out += fmt::format("    <div><dt>{}</dt><dd>{}</dd></div>\n", escaped(what), escaped(value));
+    out += fmt::format("    <div><dt>{}</dt><dd>{}</dd></div>\n", html_escaped(what), html_escaped(value));
   return out;
 }
 
@@ -221,7 +191,7 @@ void check(const Report& r) {
 
 std::string report_page(const Report& report) {
   check(report);
-  return filled(report_assets::page, {{"title", escaped(report.title)},
+  return filled(report_assets::page, {{"title", html_escaped(report.title)},
                                       {"facts", facts_of(report)},
                                       {"gallery", gallery_of(report)},
                                       {"style", std::string(report_assets::style)},

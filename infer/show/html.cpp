@@ -1,0 +1,41 @@
+#include "infer/show/html.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/text.h"
+
+namespace vitral::infer {
+
+using nlohmann::ordered_json;
+
+std::string clean_text(const std::string& text) {
+  const std::string quoted =
+      ordered_json(one_line(text)).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  return ordered_json::parse(quoted).get<std::string>();
+}
+
+std::string html_escaped(const std::string& text) {
+  std::string out;
+  for (const char c : clean_text(text)) switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
+    }
+  return out;
+}
+
+}  // namespace vitral::infer
