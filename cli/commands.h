@@ -14,6 +14,7 @@ void add_embed(Program& program);
 void add_activate(Program& program);
 void add_search(Program& program);
 void add_report(Program& program);
+void add_ablate(Program& program);
 void add_convert(Program& program);
 void add_info(Program& program);
 

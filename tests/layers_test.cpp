@@ -1,7 +1,7 @@
 // The rule of direction: base <- base/files <- base/process, processes; base <- tensor <- autograd <- nn <-
-// models <- train, infer <- cli, and tensor <- data <- models; train and infer know processes. Nothing points
-// back. The table says what the files of a folder may include besides their own folder; a folder without a
-// row belongs to the one above it.
+// models <- train, infer <- ablate <- cli, and tensor <- data <- models; train and infer know processes.
+// Nothing points back. The table says what the files of a folder may include besides their own folder; a
+// folder without a row belongs to the one above it.
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -49,7 +49,8 @@ const std::map<std::string, Folders> may_include{
     {"infer", models + Folders{"infer/measure", "infer/show", "processes"}},
     {"infer/measure", models + Folders{"processes"}},
     {"infer/show", models + Folders{"infer/measure"}},
-    {"cli", models + Folders{"infer", "infer/measure", "infer/show", "processes", "train"}},
+    {"ablate", models + Folders{"infer", "infer/measure", "infer/show", "processes", "train"}},
+    {"cli", models + Folders{"ablate", "infer", "infer/measure", "infer/show", "processes", "train"}},
 };
 
 // The row of a file: that of its folder, or of the nearest one above.

@@ -128,6 +128,9 @@ Config load_config(const std::string& path, const std::vector<std::string>& over
 /// The whole effective configuration as YAML; load_config reads it back to an equal Config.
 std::string to_yaml(const Config& config);
 
+/// The first key in which two configurations differ, "train.epochs: 4, not 8"; "" where they are equal.
+std::string first_difference(const Config& is, const Config& should_be);
+
 /// One row of the table of keys, as docs/config.md prints it.
 struct KeyInfo {
   std::string name;           // train.optimizer.lr

@@ -44,6 +44,13 @@ std::string to_yaml(const Config& config) {
   return text;
 }
 
+std::string first_difference(const Config& is, const Config& should_be) {
+  for (const Key& key : key_table())
+    if (const std::string a = key.write(is), b = key.write(should_be); a != b)
+      return fmt::format("{}: {}, not {}", key.name, a, b);
+  return "";
+}
+
 std::vector<KeyInfo> config_keys() {
   const Config defaults;
   Config operations;  // a map of operations starts from none
