@@ -1,5 +1,7 @@
 #include "ablate/grid.h"
 
+#include <filesystem>
+
 #include <gtest/gtest.h>
 
 #include "ablate/plan.h"
@@ -86,6 +88,25 @@ TEST(Grid, RefusesWhatIsNone) {
     EXPECT_EQ(message_of([&] { read_grid(path); }), path + c.message) << c.text;
   }
   EXPECT_EQ(message_of([] { read_grid("none.yaml"); }), "none.yaml: no such grid file");
+}
+
+// Of the files that come with the program every variant is a configuration, and has a place in the page.
+TEST(Grid, OfTheProgramAreValid) {
+  const std::string page = test::bytes_of_file("docs/research.md");
+  int grids = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("configs/ablations")) {
+    const Grid grid = read_grid(entry.path().string());
+    ++grids;
+    EXPECT_NE(page.find("<!-- table " + entry.path().stem().string() + " -->"), std::string::npos)
+        << entry.path();
+    for (const Variant& variant : grid.variants) {
+      Overrides overrides = grid.overrides;
+      overrides.insert(overrides.end(), variant.overrides.begin(), variant.overrides.end());
+      EXPECT_EQ(message_of([&] { train::load_config(grid.base, overrides); }), "no error")
+          << entry.path() << ": " << variant.name;
+    }
+  }
+  EXPECT_GE(grids, 3);
 }
 
 TEST(PlannedRun, CountsStepsAndImages) {
