@@ -2,10 +2,12 @@
 #include <cstdio>
 #include <memory>
 
+#include "base/hash.h"
 #include "cli/common.h"
 #include "cli/eval_print.h"
 #include "cli/print.h"
 #include "cli/text.h"
+#include "data/weights/weights.h"
 #include "processes/launch.h"
 
 namespace vitral::cli {
@@ -17,7 +19,7 @@ struct Arguments {
   std::vector<std::string> inputs;
   infer::EvaluateOptions options;
   bool zero_shot = false, retrieval = false;
-  std::string classes, captions, teacher_transform = "clip";
+  std::string classes, captions, teacher_transform = "clip", protocol = "whole";
   EvalStyle style;
   ExifArgument exif;
   DatasetArguments dataset;
@@ -51,8 +53,15 @@ void check(const Arguments& a) {
   }
   VITRAL_CHECK(a.texts.has_source() || (a.texts.inputs().empty() && !a.texts.has_templates()),
                "templates and a vocabulary are for CLIP's weights; name them with --clip");
+  VITRAL_CHECK(a.classes.empty() || a.texts.has_source(),
+               "--classes: are texts of concepts, which need CLIP's weights; name them with --clip");
   for (const Option& option : a.of_texts)
     VITRAL_CHECK(!option.given(), "{}: needs --zero-shot or --retrieval", option.name());
+}
+
+// What processes must have the same.
+std::string identity_of(const std::string& weights, const models::ImageEncoder& teacher) {
+  return fmt::format("teacher {:016x}, {}", data::weights_digest(weights), teacher.description());
 }
 
 void measure_on_embeddings(Arguments& a) {
@@ -61,10 +70,20 @@ void measure_on_embeddings(Arguments& a) {
   const models::Encoder encoder = a.encoder.load();
   if (a.texts.has_source())
     a.options.embed_concepts = [&a](const std::vector<std::string>& names) {
-      return a.texts.embed(names, a.encoder.device).embeddings;
+      auto out = a.classes.empty() ? infer::texts_of_names(names) : infer::texts_of_list(names, a.classes);
+      VITRAL_CHECK(a.options.localisation.background || !out.names_background(names.size()),
+                   "{}: names texts of the background, which is a class with --background only", a.classes);
+      out.embeddings = a.texts.embed(out.texts, a.encoder.device).embeddings;
+      return out;
     };
+  a.options.localisation.protocol = a.protocol == "slide" ? infer::Protocol::slide : infer::Protocol::whole;
   Group& group = processes();
   a.options.group = &group;
+  const auto teacher = a.texts.load_teacher(a.encoder.device);
+  if (teacher) {
+    a.options.others = infer::dense_models(*teacher, a.options.batch_size);
+    if (!group.is_one()) a.options.identity_of_others = identity_of(a.texts.teacher, *teacher);
+  }
   if (group.is_first()) {
     a.options.progress = terminal_counter("evaluated");
     a.options.skipped = skip;
@@ -98,26 +117,41 @@ infer::TextTask task_of(const Arguments& a, const data::ImageSource& source) {
   return task;
 }
 
+std::string identity_of(const Arguments& a, const models::Encoder& student,
+                        const std::optional<models::ImageEncoder>& teacher, const infer::TextTask& task) {
+  Hash texts;
+  for (const Tensor& t : {task.class_embeddings, task.caption_embeddings})
+    if (t.defined()) texts.add(t.raw(), t.bytes());
+  return fmt::format("student {:016x}, texts {:016x}, {}", student.digest(), texts.value(),
+                     teacher ? identity_of(a.texts.teacher, *teacher) : "no teacher");
+}
+
 void measure_on_texts(const Arguments& a) {
-  require_one_process("--zero-shot and --retrieval are measured");
   const data::ImageSource source = data::ImageSource::open(a.inputs, a.exif.value(), a.dataset.names);
-  report_left_out(source.left_out());
+  Group& group = processes();
+  if (group.is_first()) report_left_out(source.left_out());
   const models::Encoder student = a.encoder.load();
   const auto teacher = a.texts.load_teacher(a.encoder.device);
   std::vector<infer::ImageModel> models{infer::model_of(student)};
   const auto transform =
       a.teacher_transform == "clip" ? data::PlainTransform::clip : data::PlainTransform::resize;
   const bool crops = teacher && teacher->crops(transform) && source.dataset();
-  if (const std::string note = crops ? source.dataset()->crop_note() : ""; !note.empty()) skip(note);
+  if (const std::string note = crops ? source.dataset()->crop_note() : ""; !note.empty() && group.is_first())
+    skip(note);
   if (teacher) models.push_back(infer::model_of(*teacher, transform));
   const infer::TextTask task = task_of(a, source);
   infer::EvaluateTextOptions options;
   options.batch_size = a.options.batch_size;
   options.candidates = a.options.candidates;
-  options.progress = terminal_counter("evaluated");
-  options.skipped = skip;
+  options.group = &group;
+  if (!group.is_one()) options.identity = identity_of(a, student, teacher, task);
+  if (group.is_first()) {
+    options.progress = terminal_counter("evaluated");
+    options.skipped = skip;
+  }
   const auto start = now();
   const infer::TextResult r = infer::evaluate_text(models, source, task, options);
+  if (!group.is_first()) return;
   print(r, task, source.left_out(), seconds_since(start), a.style);
 }
 
@@ -126,21 +160,36 @@ void add_options_of_embeddings(Command& command, Arguments& a) {
       command.option("--workers", a.options.workers, "loader threads").shows_default().at_least(0),
       command.option("--loss-norm", a.options.loss_norm, "factor of the loss").shows_default().positive(),
       command
-          .option("--background", a.options.background,
+          .option("--background", a.options.localisation.background,
                   "cosine below which a pixel shows no concept: segmentation with background")
-          .between(-1.0, 1.0)};
+          .between(-1.0, 1.0),
+      command
+          .option("--protocol", a.protocol,
+                  "of localisation: whole images, or windows that slide over them, as papers have it")
+          .shows_default()
+          .one_of({"whole", "slide"}),
+      command
+          .option("--tolerance", a.options.localisation.tolerance,
+                  "pixels that a point may be off the object, in the pointing game on pixels")
+          .shows_default()
+          .positive(),
+      command.option("--resamples", a.options.localisation.resamples, "of the bootstrap that makes intervals")
+          .shows_default()
+          .at_least(0)};
 }
 
 void add_options_of_texts(Command& command, Arguments& a) {
   command.flag("--zero-shot", a.zero_shot,
                "instead: classification by the names of classes; images may lie in folders, too");
   command.flag("--retrieval", a.retrieval, "instead: images by their captions, and captions by images");
+  command
+      .option(
+          "--classes", a.classes,
+          "names of classes, one a line in the order of the sorted folders, or folder<TAB>name; without "
+          "--zero-shot and --retrieval texts of concepts, several with commas between; default: the names "
+          "of folders or concepts")
+      .type_name("FILE");
   a.of_texts = {
-      command
-          .option("--classes", a.classes,
-                  "names of classes, one a line in the order of the sorted folders, or folder<TAB>name; "
-                  "default: the folders' names")
-          .type_name("FILE"),
       command
           .option("--captions", a.captions,
                   "image name<TAB>caption, or JSON lines with name and caption; default: names of classes")
@@ -150,8 +199,9 @@ void add_options_of_texts(Command& command, Arguments& a) {
                   "how the teacher sees images: clip (its own: crop the centre) or resize (as the student)")
           .shows_default()
           .one_of({"clip", "resize"})};
-  a.texts.add_clip_to(command, {.teacher = "a teacher's weights: measure its image tower, too"});
-  a.of_texts.push_back(command.existing("--teacher"));
+  a.texts.add_clip_to(command,
+                      {.teacher = "a teacher's weights: measure its image tower (of localisation its "
+                                  "patches), too"});
 }
 
 }  // namespace
@@ -161,6 +211,8 @@ void add_eval(Program& program) {
   Command command = program.command(
       "eval", "measures a student: loss, cosine, retrieval, localisation, zero-shot classification",
       "vitral eval runs/shapes shapes/val.h5 --json\n"
+      "  vitral eval runs/student voc.h5 --clip clip-vit-base-patch32 --teacher clip-vit-base-patch32 "
+      "--protocol slide\n"
       "  vitral eval runs/student photos/ --zero-shot --clip clip-vit-base-patch32 --template 'a photo of a "
       "{}'");
   a->encoder.add_to(command);

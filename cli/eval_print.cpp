@@ -7,6 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "base/text.h"
+#include "cli/localisation_print.h"
 #include "cli/print.h"
 
 namespace vitral::cli {
@@ -25,42 +26,20 @@ ordered_json to_json(const infer::Retrieval& r) {
   return out;
 }
 
-ordered_json to_json(const infer::SegmentationResult& s, const std::vector<std::string>& names) {
-  ordered_json concepts = ordered_json::array();
-  const auto add = [](const infer::PixelCounts& c) {
-    return ordered_json{{"pixels", c.labelled},
-                        {"predicted", c.predicted},
-                        {"iou", c.labelled > 0 ? ordered_json(c.iou()) : ordered_json()}};
-  };
-  for (std::size_t c = 0; c < names.size(); ++c) {
-    concepts.push_back({{"concept", names[c]}});
-    concepts.back().update(add(s.concepts[c]));
-  }
-  ordered_json out = {{"mean_iou", s.mean_iou()},
-                      {"chance", s.chance()},
-                      {"pixels", s.pixels},
-                      {"ambiguous_pixels", s.ambiguous},
-                      {"concepts", std::move(concepts)}};
-  if (s.background) out["background"] = add(*s.background);
-  return out;
-}
-
 ordered_json to_json(const infer::Evaluation& e, double seconds) {
   ordered_json out = {
       {"images", e.images},
       {"skipped", e.skipped},
-      {"loss", number(e.loss)},
-      {"cosine", number(e.cosine)},
-      {"top1_agreement", e.to_teacher.recall[0]},
-      {"top1_candidates", e.to_teacher.candidates},
-      {"retrieval",
-       {{"student_to_teacher", to_json(e.to_teacher)}, {"teacher_to_student", to_json(e.to_student)}}}};
-  if (e.pointing) {
-    out["objects"] = e.pointing->objects;
-    out["pointing_game"] = e.pointing->accuracy();
-    out["pointing_chance"] = e.pointing->chance();
-  }
-  if (e.segmentation) out["segmentation"] = to_json(*e.segmentation, e.concepts);
+  };
+  if (e.has_targets)
+    out.update(
+        {{"loss", number(e.loss)},
+         {"cosine", number(e.cosine)},
+         {"top1_agreement", e.to_teacher.recall[0]},
+         {"top1_candidates", e.to_teacher.candidates},
+         {"retrieval",
+          {{"student_to_teacher", to_json(e.to_teacher)}, {"teacher_to_student", to_json(e.to_student)}}}});
+  if (e.localisation) add_localisation(*e.localisation, e.concepts, out);
   out["seconds"] = seconds;
   return out;
 }
@@ -75,25 +54,26 @@ std::string recalls(const infer::Retrieval& r) {
 
 void print_table(const infer::Evaluation& e, double seconds, bool every_concept) {
   row("images", fmt::format("{}", e.images) + (e.skipped > 0 ? fmt::format(" ({} skipped)", e.skipped) : ""));
-  row("loss", fmt::format("{:.4f}", e.loss));
-  row("cosine", fmt::format("{:.4f}", e.cosine));
-  row("top-1 agreement",
-      fmt::format("{:.4f} of {} candidates", e.to_teacher.recall[0], e.to_teacher.candidates));
-  row("recall@1/5/10", "");
-  row("  student, teacher", recalls(e.to_teacher));
-  row("  teacher, student", recalls(e.to_student));
-  if (e.pointing)
+  if (e.has_targets) {
+    row("loss", fmt::format("{:.4f}", e.loss));
+    row("cosine", fmt::format("{:.4f}", e.cosine));
+    row("top-1 agreement",
+        fmt::format("{:.4f} of {} candidates", e.to_teacher.recall[0], e.to_teacher.candidates));
+    row("recall@1/5/10", "");
+    row("  student, teacher", recalls(e.to_teacher));
+    row("  teacher, student", recalls(e.to_student));
+  }
+  if (e.pointing && e.pointing->objects > 0)
     row("pointing game", fmt::format("{:.4f} of {} objects (chance {:.4f})", e.pointing->accuracy(),
                                      e.pointing->objects, e.pointing->chance()));
   if (e.segmentation) {
     const infer::SegmentationResult& s = *e.segmentation;
-    row("mean IoU", fmt::format("{:.4f} of {} pixels (chance {:.4f}; {} more in boxes of several concepts)",
-                                s.mean_iou(), s.pixels, s.chance(), s.ambiguous));
+    row("mean IoU",
+        fmt::format("{:.4f} of {} pixels (chance {:.4f}; {} more {})", s.mean_iou(), s.pixels, s.chance(),
+                    s.ambiguous, s.on_masks ? "that nobody labelled" : "in boxes of several concepts"));
     if (s.background) row("  background", fmt::format("{:.4f}", s.background->iou()));
-    for (std::size_t c = 0; every_concept && c < e.concepts.size(); ++c)
-      if (s.concepts[c].labelled > 0)
-        row("  " + shown(e.concepts[c]), fmt::format("{:.4f}", s.concepts[c].iou()));
   }
+  if (e.localisation) print_localisation(*e.localisation, e.concepts, every_concept);
   row("seconds", fmt::format("{:.1f}", seconds));
 }
 

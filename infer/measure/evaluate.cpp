@@ -1,5 +1,9 @@
 #include "infer/measure/evaluate.h"
 
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
 #include "data/loader.h"
 #include "models/student/distillation_loss.h"
 #include "processes/share.h"
@@ -7,65 +11,64 @@
 namespace vitral::infer {
 namespace {
 
-// What is measured on labelled boxes.
-struct LabelledMeasures {
-  ObjectsByImage objects;
-  PointingGame game;
-  Segmentation segmentation;
-
-  LabelledMeasures(const data::Concepts& concepts, const models::StudentConfig& student,
-                   std::optional<float> background)
-      : objects(objects_by_image(concepts)),
-        game(concepts.embeddings, student.grid(), student.grid()),
-        segmentation(concepts.embeddings, student.grid(), student.grid(), student.image_size, background) {}
-
-  void add(const Tensor& patches, const std::vector<std::int64_t>& images) {
-    const std::vector<LabelledObject> shown = objects_of(objects, images);
-    game.add(patches, shown);
-    segmentation.add(patches, shown);
+// The concepts that localisation is measured with: nullopt where there is nothing to measure it on.
+std::optional<data::Concepts> labelled_concepts(const data::Dataset& dataset,
+                                                const EvaluateOptions& options) {
+  const std::string& path = dataset.paths().front();
+  auto concepts = dataset.concepts();
+  if (concepts && concepts->image.empty() && !dataset.has_masks()) concepts.reset();
+  // What was asked for that needs them.
+  const LocalisationOptions& o = options.localisation;
+  const char* asked = o.background                    ? "--background"
+                      : o.protocol == Protocol::slide ? "--protocol slide"
+                      : !options.others.empty()       ? "--teacher"
+                                                      : nullptr;
+  if (concepts && !concepts->embeddings.defined() && !options.embed_concepts) {
+    const std::string problem = path + ": has /concepts/names without embeddings, ";
+    VITRAL_CHECK(!asked, "{}{} needs them; name CLIP with --clip", problem, asked);
+    VITRAL_CHECK(dataset.width() > 0,
+                 "{}and no embeddings of images; name CLIP with --clip to measure localisation", problem);
+    if (options.skipped) options.skipped(problem + "localisation is not measured; name CLIP with --clip");
+    concepts.reset();
   }
-};
+  VITRAL_CHECK(concepts || !asked, "{}: has no labelled objects or masks; {} is for measuring on these", path,
+               asked);
+  VITRAL_CHECK(concepts || !options.embed_concepts,
+               "{}: has no labelled objects whose concepts could be embedded; leave CLIP out", path);
+  return concepts;
+}
+
+ConceptTexts texts_of(const data::Concepts& concepts, const EvaluateOptions& options) {
+  if (options.embed_concepts) return options.embed_concepts(concepts.names);
+  ConceptTexts out = one_text_each(concepts.names);
+  out.embeddings = concepts.embeddings;
+  return out;
+}
 
 }  // namespace
 
 Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset,
                     const EvaluateOptions& options) {
-  dataset.require_embeddings();
   const std::int64_t width = encoder.config().width;
-  VITRAL_CHECK(dataset.width() == width,
+  const auto concepts = labelled_concepts(dataset, options);
+  if (!concepts) dataset.require_embeddings();
+  const bool has_targets = dataset.width() > 0;
+  VITRAL_CHECK(!has_targets || dataset.width() == width,
                "{}: /embeddings are {} wide, the student's {}; evaluate on the dataset of its teacher",
                dataset.paths().front(), dataset.width(), width);
-  auto concepts = dataset.concepts();
-  if (concepts && concepts->image.empty()) concepts.reset();
-  if (concepts && !concepts->embeddings.defined() && !options.embed_concepts) {
-    VITRAL_CHECK(!options.background,
-                 "{}: has /concepts/names without embeddings, segmentation needs them; name CLIP with --clip",
-                 dataset.paths().front());
-    if (options.skipped)
-      options.skipped(fmt::format(
-          "{}: has /concepts/names without embeddings, localisation is not measured; name CLIP with --clip",
-          dataset.paths().front()));
-    concepts.reset();
-  }
-  VITRAL_CHECK(concepts || !options.background,
-               "{}: has no labelled objects; a background cosine is for their segmentation",
-               dataset.paths().front());
-  VITRAL_CHECK(concepts || !options.embed_concepts,
-               "{}: has no labelled objects whose concepts could be embedded; leave CLIP out",
-               dataset.paths().front());
-  std::optional<LabelledMeasures> labelled;
+  std::optional<Localisation> localisation;
   if (concepts) {
-    if (options.embed_concepts) concepts->embeddings = options.embed_concepts(concepts->names);
-    VITRAL_CHECK(concepts->embeddings.dim(1) == width,
-                 "the embeddings of concepts are {} wide, the student's {}; they must share a teacher",
-                 concepts->embeddings.dim(1), width);
-    labelled.emplace(*concepts, encoder.config(), options.background);
+    std::vector<DenseModel> models{dense_model(encoder, options.batch_size)};
+    models.insert(models.end(), options.others.begin(), options.others.end());
+    localisation.emplace(dataset, *concepts, std::move(models), texts_of(*concepts, options),
+                         options.localisation);
   }
 
   data::LoaderOptions loading;
   loading.batch_size = options.batch_size;
   loading.image_size = encoder.config().image_size;
   loading.training = false;
+  loading.targets = has_targets;
   loading.workers = options.workers;
   Group& group = *options.group;
   loading.stride = group.size();
@@ -74,13 +77,16 @@ Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset
     require_alike(group,
                   {{"program", program_identity()},
                    {"images", fmt::format("{} images, {:016x}", dataset.size(), dataset_digest(dataset))},
-                   {"student", fmt::format("{:016x}", encoder.digest())}});
+                   {"student", fmt::format("{:016x}", encoder.digest())},
+                   {"other models", options.identity_of_others}});
   const std::int64_t batches = loader.batches_per_epoch();
   loader.begin_epoch(0, std::min<std::int64_t>(group.rank(), batches));
   EmbeddingMetrics metrics(options.candidates);
   const models::DistillationLoss loss({.loss_norm = options.loss_norm});
   models::Means means(loss.measures());
   Evaluation out;
+  out.has_targets = has_targets;
+  std::vector<ImageFindings> found;
   const auto embed = [&](std::int64_t) {
     const auto batch = loader.next();
     Parcel made;
@@ -92,8 +98,9 @@ Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset
     if (const std::string problem = data::target_problem(*batch, dataset); !problem.empty())
       throw_error("{}; embed that image again, or remove it", problem);
     const models::ImageEmbeddings e = encoder.embed(batch->images, options.batch_size);
-    for (const Tensor& t : {batch->targets, e.embeddings, labelled ? e.patches : Tensor()})
-      if (t.defined()) made.write(t.raw(), t.bytes());
+    if (has_targets)
+      for (const Tensor& t : {batch->targets, e.embeddings}) made.write(t.raw(), t.bytes());
+    if (localisation) put(made, localisation->measure(batch->indices, batch->images, e.patches));
     return made;
   };
   const auto add = [&](std::int64_t, Parcel& made) {
@@ -104,34 +111,35 @@ Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset
     const auto indices = get<std::vector<std::int64_t>>(made);
     const auto n = static_cast<std::int64_t>(indices.size());
     if (n == 0) return;
-    Tensor targets({n, width}), embeddings({n, width});
-    made.read(targets.raw(), targets.bytes());
-    made.read(embeddings.raw(), embeddings.bytes());
-    metrics.add(embeddings, targets);
-    // In double, as many digits are printed.
-    const auto wide = [](const Tensor& t) { return t.cast(DType::float64); };
-    means.add(loss.measure({.embedding = Variable(wide(embeddings)), .probs = {}, .patches = {}},
-                           {.images = {}, .targets = wide(targets)}),
-              n);
     out.images += n;
-    if (labelled) {
-      Tensor patches({n, encoder.config().tokens(), width});
-      made.read(patches.raw(), patches.bytes());
-      labelled->add(patches, indices);
+    if (has_targets) {
+      Tensor targets({n, width}), embeddings({n, width});
+      made.read(targets.raw(), targets.bytes());
+      made.read(embeddings.raw(), embeddings.bytes());
+      metrics.add(embeddings, targets);
+      // In double, as many digits are printed.
+      const auto wide = [](const Tensor& t) { return t.cast(DType::float64); };
+      means.add(loss.measure({.embedding = Variable(wide(embeddings)), .probs = {}, .patches = {}},
+                             {.images = {}, .targets = wide(targets)}),
+                n);
     }
+    if (localisation) std::ranges::move(get<std::vector<ImageFindings>>(made), std::back_inserter(found));
     if (options.progress) options.progress(out.images + out.skipped, dataset.size());
   };
   share_blocks(group, batches, embed, add);
   VITRAL_CHECK(out.images > 0, "{}: has no image that can be read", dataset.paths().front());
-  const auto measured = metrics.result();
-  out.loss = means.result()[0].value;
-  out.cosine = means.result()[1].value;
-  out.to_teacher = measured.to_teacher;
-  out.to_student = measured.to_student;
-  if (labelled) {
+  if (has_targets) {
+    const auto measured = metrics.result();
+    out.loss = means.result()[0].value;
+    out.cosine = means.result()[1].value;
+    out.to_teacher = measured.to_teacher;
+    out.to_student = measured.to_student;
+  }
+  if (localisation) {
     out.concepts = concepts->names;
-    out.pointing = labelled->game.result();
-    out.segmentation = labelled->segmentation.result();
+    out.localisation = localisation->result(found);
+    out.pointing = out.localisation->rows.front().objects;
+    out.segmentation = out.localisation->rows.front().segmentation;
   }
   return out;
 }

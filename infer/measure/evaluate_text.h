@@ -20,6 +20,7 @@
 #include "infer/measure/zero_shot.h"
 #include "models/pretrained/image_encoder.h"
 #include "models/student/encoder.h"
+#include "processes/group.h"
 
 namespace vitral::infer {
 
@@ -55,11 +56,13 @@ struct EvaluateTextOptions {
   std::int64_t candidates = 10'000;
   std::function<void(std::int64_t done, std::int64_t total)> progress;  // after each batch
   std::function<void(const std::string& line)> skipped;                 // an image that did not decode
+  Group* group = &alone();  // that shares the images; all get the same result
+  std::string identity;     // of models and texts: what processes must have the same
 };
 
 struct TextResult {
   std::int64_t images = 0;      // that decode and have a class or a caption
-  std::int64_t skipped = 0;     // that do not decode
+  std::int64_t skipped = 0;     // of those with a class or caption that do not decode
   std::int64_t unlabelled = 0;  // that have neither class nor caption, not looked at
   std::vector<TextEvaluation> models;
 };

@@ -19,8 +19,13 @@ ObjectsByImage objects_by_image(const data::Concepts& concepts) {
   ObjectsByImage out;
   for (std::size_t m = 0; m < concepts.image.size(); ++m) {
     const float* b = concepts.boxes.data<float>() + 4 * m;
-    out[concepts.image[m]].push_back(
-        {.concept_index = concepts.concept_index[m], .box = {b[0], b[1], b[2], b[3]}});
+    const auto marked = [m](const std::vector<std::uint8_t>& marks) {
+      return !marks.empty() && marks[m] != 0;
+    };
+    out[concepts.image[m]].push_back({.concept_index = concepts.concept_index[m],
+                                      .box = {b[0], b[1], b[2], b[3]},
+                                      .difficult = marked(concepts.difficult),
+                                      .crowd = marked(concepts.crowd)});
   }
   return out;
 }

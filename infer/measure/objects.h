@@ -16,6 +16,8 @@ struct LabelledObject {
   std::int64_t image = 0;          // which of the batch, 0..B-1
   std::int64_t concept_index = 0;  // 0..C-1
   Box box{};
+  bool difficult = false;  // as the dataset marks it: hard to recognise, left out by the usual protocol
+  bool crowd = false;      // not one object but many together
 };
 
 /// The objects of each image of a dataset, in the order of the file; their `image` is 0.

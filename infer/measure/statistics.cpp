@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/random.h"
 
 namespace vitral::infer {
 namespace {
@@ -34,6 +35,14 @@ double upper_tail(double t, double n) {
   const double x = n / (n + t * t), a = n / 2, b = 0.5;
   if (x < (a + 1) / (a + b + 2)) return incomplete_beta(a, b, x) / 2;
   return (1 - incomplete_beta(b, a, t * t / (n + t * t))) / 2;
+}
+
+// Of sorted values, linear between two of them.
+double quantile(const std::vector<double>& sorted, double probability) {
+  const double at = probability * static_cast<double>(sorted.size() - 1);
+  const auto below = static_cast<std::size_t>(at);
+  const std::size_t above = std::min(below + 1, sorted.size() - 1);
+  return sorted[below] + (at - static_cast<double>(below)) * (sorted[above] - sorted[below]);
 }
 
 }  // namespace
@@ -75,6 +84,40 @@ Estimate estimate_difference(std::span<const double> a, std::span<const double> 
   std::vector<double> differences(a.size());
   for (std::size_t i = 0; i < a.size(); ++i) differences[i] = a[i] - b[i];
   return estimate_mean(differences, confidence);
+}
+
+std::vector<Interval> bootstrap(
+    std::int64_t units, std::int64_t values,
+    const std::function<void(std::span<const std::int32_t>, std::span<double>)>& statistic,
+    const BootstrapOptions& options) {
+  VITRAL_CHECK(
+      units >= 0 && values >= 0 && options.resamples >= 0 && options.confidence > 0 && options.confidence < 1,
+      "bootstrap: {} units, {} values, {} resamples, confidence {}", units, values, options.resamples,
+      options.confidence);
+  std::vector<Interval> out(static_cast<std::size_t>(values));
+  if (units == 0) return out;
+  const auto columns = static_cast<std::size_t>(values), drawn = static_cast<std::size_t>(options.resamples);
+  std::vector<double> found(drawn * columns);  // [resamples,values]
+#pragma omp parallel
+  {
+    std::vector<std::int32_t> times(static_cast<std::size_t>(units));
+#pragma omp for schedule(dynamic, 8)
+    for (std::size_t r = 0; r < drawn; ++r) {
+      std::ranges::fill(times, 0);
+      Random random(options.seed, r);
+      for (std::int64_t i = 0; i < units; ++i) ++times[random.below(static_cast<std::uint64_t>(units))];
+      statistic(times, std::span(found).subspan(r * columns, columns));
+    }
+  }
+  for (std::size_t v = 0; v < columns; ++v) {
+    std::vector<double> sorted;
+    for (std::size_t r = 0; r < drawn; ++r)
+      if (std::isfinite(found[r * columns + v])) sorted.push_back(found[r * columns + v]);
+    if (sorted.size() < 2) continue;
+    std::ranges::sort(sorted);
+    out[v] = {quantile(sorted, (1 - options.confidence) / 2), quantile(sorted, (1 + options.confidence) / 2)};
+  }
+  return out;
 }
 
 }  // namespace vitral::infer

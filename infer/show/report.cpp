@@ -7,7 +7,10 @@
 #include "base/files/input_file.h"
 #include "base/text.h"
 #include "data/images/transform.h"
+#include "infer/measure/concept_texts.h"
+#include "infer/measure/patch_scores.h"
 #include "infer/measure/pointing.h"
+#include "infer/measure/segmentation.h"
 
 namespace vitral::infer {
 namespace {
@@ -87,6 +90,26 @@ void add_pointing_game(const data::Concepts& concepts, const std::vector<Labelle
   const PointingResult& r = game.result();
   report.facts.emplace_back("Pointing game, these images", fmt::format("{:.3f} of {} objects (chance {:.3f})",
                                                                        r.accuracy(), r.objects, r.chance()));
+}
+
+// Of the images that have a mask.
+void add_segmentation(const data::Dataset& dataset, const std::vector<std::int64_t>& shown,
+                      const data::Concepts& concepts, Report& report) {
+  const TextScorer scorer(concepts.embeddings);
+  const Segmentation segmentation(scorer.texts(), one_text_each(concepts.names).concept_of, {});
+  SegmentationResult r = segmentation.nothing(true);
+  for (std::size_t k = 0; k < shown.size(); ++k) {
+    const LabelMap labels = dataset.labels(shown[k]);
+    if (labels.empty()) continue;
+    const Tensor& patches = report.images[k].patches;
+    Tensor cosines({1, scorer.texts(), patches.dim(0)});
+    scorer.score(patches.data<float>(), patches.dim(0), cosines.data<float>());
+    r.add(segmentation.measure({cosines, report.rows, report.columns}, labels), 1);
+  }
+  if (r.pixels > 0)
+    report.facts.emplace_back(
+        "Mean IoU on masks, these images",
+        fmt::format("{:.3f} of {} pixels (chance {:.3f})", r.mean_iou(), r.pixels, r.chance()));
 }
 
 void add_concepts(const data::Concepts& concepts, const std::vector<LabelledObject>& objects,
@@ -171,6 +194,8 @@ Report make_report(const models::Encoder& student, const data::ImageSource& sour
     if (request.prompts.empty() && embedded) add_concepts(*concepts, objects, source.path(), report);
     add_boxes(*concepts, objects, report);
     if (!objects.empty() && embedded) add_pointing_game(*concepts, objects, report);
+    if (embedded && source.dataset()->has_masks())
+      add_segmentation(*source.dataset(), shown, *concepts, report);
   }
   return report;
 }

@@ -108,7 +108,7 @@ TEST(Eval, GivesTheValidationOfTheRun) {
   EXPECT_EQ(few["images"], 16);
   test::expect_failure(
       run({"eval", small.output("run"), small / "val.h5", "--background", "0.2"}), 2,
-      (small / "val.h5") + ": has no labelled objects; a background cosine is for their segmentation");
+      (small / "val.h5") + ": has no labelled objects or masks; --background is for measuring on these");
   const json twice = json_of(
       run({"eval", small.output("run"), small / "val.h5", small / "val.h5", "--json", "--loss-norm", "40"}));
   EXPECT_EQ(twice["images"], 32);

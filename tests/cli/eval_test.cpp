@@ -234,8 +234,9 @@ TEST_F(Eval, ProblemsAreOneLine) {
     expect_failure(eval(more), 2, message);
   };
   fails({"--zero-shot"}, "--zero-shot and --retrieval need CLIP's weights; name them with --clip");
-  fails({"--classes", "x"}, "--classes: needs --zero-shot or --retrieval");
-  fails({"--teacher", "x"}, "--teacher: needs --zero-shot or --retrieval");
+  fails({"--classes", "x"},
+        "--classes: are texts of concepts, which need CLIP's weights; name them with --clip");
+  fails({"--teacher-transform", "clip"}, "--teacher-transform: needs --zero-shot or --retrieval");
   fails({"--template", "a {}"}, "templates and a vocabulary are for CLIP's weights; name them with --clip");
   fails({"--zero-shot", "--clip", clip(), "--loss-norm", "1"},
         "--loss-norm: is for measuring on a dataset's embeddings, not with --zero-shot or --retrieval");

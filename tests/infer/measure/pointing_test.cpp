@@ -21,9 +21,9 @@ Tensor axes() { return Tensor::from(std::vector<float>{1, 0, 0, 1}, {2, 2}); }
 
 std::vector<int> overlapping(const Box& box, std::int64_t rows, std::int64_t columns) {
   std::vector<int> found;
-  const auto all = overlapping_patches(box, rows, columns);
-  for (std::size_t i = 0; i < all.size(); ++i)
-    if (all[i]) found.push_back(static_cast<int>(i));
+  const Cells cells = overlapping_patches(box, rows, columns);
+  for (std::int64_t i = 0; i < rows * columns; ++i)
+    if (cells.hold(i / columns, i % columns)) found.push_back(static_cast<int>(i));
   return found;
 }
 
@@ -96,6 +96,74 @@ TEST(PointingGame, BatchesAddUp) {
   EXPECT_NEAR(game.result().chance(), (1 + 3 + 4 + 3) / 24.0, 1e-12);
   game.add(e, {});
   EXPECT_EQ(game.result().objects, 4);
+}
+
+LabelledObject object(std::int64_t c, const Box& box, bool difficult = false, bool crowd = false) {
+  return {.concept_index = c, .box = box, .difficult = difficult, .crowd = crowd};
+}
+
+TEST(Trials, AreOfClassesThatTheProtocolAsksFor) {
+  const std::vector<LabelledObject> objects{
+      object(3, {0, 0, 0.25F, 0.5F}), object(3, {0.5F, 0.5F, 1, 1}, true),
+      object(1, {0, 0, 0.5F, 0.5F}, true), object(0, {0, 0, 1, 1}, false, true),
+      object(2, {0, 0, 0.5F, 0.375F})};
+  const auto trials = trials_of(objects, nullptr);
+  ASSERT_EQ(trials.size(), 2U);  // 0 is a crowd, and all of 1 is marked as difficult
+  EXPECT_EQ(trials[0].concept_index, 2);
+  EXPECT_TRUE(trials[0].difficult);  // 3 / 16 of the image, and others are there
+  EXPECT_EQ(trials[1].concept_index, 3);
+  EXPECT_EQ(trials[1].boxes.size(), 2U);
+  EXPECT_FALSE(trials[1].difficult);                                                          // 1 / 8 + 1 / 4
+  EXPECT_FALSE(trials_of(std::vector{object(0, {0, 0, 0.1F, 0.1F})}, nullptr)[0].difficult);  // alone
+  // Without objects, the classes of a mask.
+  const data::LabelMap mask{2, 3, {0, 2, 65535, 2, 2, 1}};
+  const auto of_mask = trials_of({}, &mask);
+  ASSERT_EQ(of_mask.size(), 2U);
+  EXPECT_EQ(of_mask[0].concept_index, 0);
+  EXPECT_TRUE(of_mask[0].difficult);   // 1 / 6
+  EXPECT_FALSE(of_mask[1].difficult);  // 3 / 6
+  EXPECT_TRUE(trials_of({}, nullptr).empty());
+}
+
+TEST(Trials, AHitIsNearerThanTheTolerance) {
+  // Columns 4 to 7 and rows 2 and 3 of 10 x 20 pixels.
+  const Trial trial{0, {{0.2F, 0.2F, 0.4F, 0.4F}}};
+  const auto hit = [&](std::int64_t x, std::int64_t y, double tolerance) {
+    return hits(trial, nullptr, 10, 20, x, y, tolerance);
+  };
+  EXPECT_TRUE(hit(4, 2, 1));
+  EXPECT_FALSE(hit(3, 2, 1));  // one pixel off is not less than one
+  EXPECT_TRUE(hit(3, 2, 1.01));
+  EXPECT_FALSE(hit(10, 7, 5));  // 3 and 4 off
+  EXPECT_TRUE(hit(10, 7, 5.1));
+  EXPECT_TRUE(hits({0, {{0, 0, 0.1F, 0.1F}, {0.9F, 0.9F, 1, 1}}}, nullptr, 10, 20, 19, 9, 1));
+  // A box without the middle of a pixel is the pixel that holds its own.
+  const Trial line{0, {{0.49F, 0.5F, 0.49F, 0.5F}}};
+  EXPECT_TRUE(hits(line, nullptr, 10, 20, 9, 5, 1));
+  EXPECT_FALSE(hits(line, nullptr, 10, 20, 10, 5, 1));
+}
+
+TEST(Trials, AMaskIsMoreThanABox) {
+  data::LabelMap mask{4, 4, std::vector<std::uint16_t>(16, 0)};
+  const std::vector<LabelledObject> all{object(1, {0, 0, 1, 1})};
+  EXPECT_FALSE(trials_of(all, &mask)[0].on_mask);
+  EXPECT_TRUE(hits(trials_of(all, &mask)[0], &mask, 4, 4, 3, 3, 1));  // it does not show the class
+  mask.labels[0] = 2;
+  const Trial trial = trials_of(all, &mask)[0];
+  EXPECT_TRUE(hits(trial, &mask, 4, 4, 0, 0, 1));
+  EXPECT_FALSE(hits(trial, &mask, 4, 4, 3, 3, 3));
+  EXPECT_TRUE(hits(trial, &mask, 4, 4, 3, 3, 4.3));  // the root of 18
+  // A mask of the image at half its size: the middle of its first pixel lies at 0.5, 0.5.
+  EXPECT_TRUE(hits(trial, &mask, 8, 8, 1, 1, 0.8));
+  EXPECT_FALSE(hits(trial, &mask, 8, 8, 2, 2, 2));
+  EXPECT_TRUE(hits(trial, &mask, 8, 8, 2, 2, 2.2));
+}
+
+TEST(FieldPointing, IsAveragedOverClasses) {
+  const FieldPointing game{{{4, 1}, {0, 0}, {1, 1}}};
+  EXPECT_EQ(game.trials(), 5);
+  EXPECT_NEAR(game.accuracy(), (0.25 + 1) / 2, 1e-12);
+  EXPECT_EQ(FieldPointing{}.accuracy(), 0);
 }
 
 // Perfect patches of the shapes benchmark win, random ones reach the chance level.

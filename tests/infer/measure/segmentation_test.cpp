@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "infer/measure/patch_scores.h"
 #include "tests/support.h"
 
 namespace vitral::infer {
@@ -17,11 +18,23 @@ using test::message_of;
 Tensor axes() { return Tensor::from(std::vector<float>{1, 0, 0, 1}, {2, 2}); }
 Tensor left_right() { return Tensor::from(std::vector<float>{3, 0, 0, 2}, {1, 2, 2}); }
 
+ScoreMaps maps_of(const Tensor& patches) {
+  Tensor cosines({1, 2, 2});
+  TextScorer(axes()).score(patches.data<float>(), 2, cosines.data<float>());
+  return {cosines, 1, 2};
+}
+
+SegmentationResult measure(const LabelMap& labels, std::optional<float> background = {},
+                           const Tensor& patches = left_right(), bool on_masks = true) {
+  const Segmentation s(2, {0, 1}, background);
+  SegmentationResult out = s.nothing(on_masks);
+  out.add(s.measure(maps_of(patches), labels), 1);
+  return out;
+}
+
 SegmentationResult measure(const std::vector<LabelledObject>& objects, std::optional<float> background = {},
                            const Tensor& patches = left_right()) {
-  Segmentation s(axes(), 1, 2, 4, background);
-  s.add(patches, objects);
-  return s.result();
+  return measure(labels_of_boxes(objects, 4), background, patches, false);
 }
 
 void expect_counts(const PixelCounts& c, std::int64_t labelled, std::int64_t predicted, std::int64_t both) {
@@ -82,15 +95,60 @@ TEST(Segmentation, BackgroundIsWhatNoConceptReaches) {
   EXPECT_FALSE(measure(left).background.has_value());
 }
 
-TEST(Segmentation, ImagesAddUpAndThoseWithoutObjectsAreLeftOut) {
-  Segmentation s(axes(), 1, 2, 4);
-  const Tensor three = Tensor::from(std::vector<float>{3, 0, 0, 2, 3, 0, 0, 2, 0, 1, 1, 0}, {3, 2, 2});
-  const std::vector<LabelledObject> objects{{0, 0, {0, 0, 0.5F, 1}}, {2, 0, {0, 0, 0.5F, 1}}};
-  s.add(three, objects);
-  expect_counts(s.result().concepts[0], 16, 8, 8);
-  s.add(left_right(), std::vector<LabelledObject>{{0, 0, {0, 0, 1, 1}}});
-  expect_counts(s.result().concepts[0], 32, 16, 16);
-  EXPECT_EQ(s.result().pixels, 32);
+TEST(Segmentation, ImagesAddUp) {
+  const Segmentation s(2, {0, 1}, {});
+  SegmentationResult sum = s.nothing();
+  const LabelMap left = labels_of_boxes(std::vector<LabelledObject>{{0, 0, {0, 0, 0.5F, 1}}}, 4);
+  const LabelMap all = labels_of_boxes(std::vector<LabelledObject>{{0, 0, {0, 0, 1, 1}}}, 4);
+  sum.add(s.measure(maps_of(left_right()), left), 2);
+  expect_counts(sum.concepts[0], 16, 16, 16);
+  sum.add(s.measure(maps_of(left_right()), all), 1);
+  expect_counts(sum.concepts[0], 32, 24, 24);
+  expect_counts(sum.concepts[1], 0, 8, 0);
+  EXPECT_EQ(sum.pixels, 32);
+  EXPECT_NEAR(sum.pixel_accuracy(), 24 / 32.0, 1e-12);
+}
+
+// Of masks: 2 x 2 pixels are predicted 0 1 / 0 1.
+TEST(Segmentation, MasksByHand) {
+  // 0 0 / 1 ?: one of two pixels of concept 0 is met, the one of concept 1 is not.
+  const auto r = measure(LabelMap{2, 2, {1, 1, 2, LabelMap::ignore}});
+  expect_counts(r.concepts[0], 2, 2, 1);
+  expect_counts(r.concepts[1], 1, 1, 0);
+  EXPECT_EQ(r.pixels, 3);
+  EXPECT_EQ(r.ambiguous, 1);
+  EXPECT_NEAR(r.mean_iou(), (1 / 3.0 + 0) / 2, 1e-12);
+  EXPECT_NEAR(r.pixel_accuracy(), 1 / 3.0, 1e-12);
+  EXPECT_NEAR(r.mean_accuracy(), (0.5 + 0) / 2, 1e-12);
+  // Without background a pixel that shows nothing does not count; with it, it is a class of its own.
+  const LabelMap half{2, 2, {1, LabelMap::none, 1, LabelMap::none}};
+  EXPECT_EQ(measure(half).mean_iou(), 1);
+  const auto all = measure(half, -1);
+  expect_counts(*all.background, 2, 0, 0);
+  // A class that is predicted and not there counts on masks, as mmseg has it: 1, 0 of concept 1, 0 of the
+  // background.
+  EXPECT_NEAR(all.mean_iou(), 1 / 3.0, 1e-12);
+  EXPECT_NEAR(measure(half, -1, left_right(), false).mean_iou(), 1 / 2.0, 1e-12);
+  EXPECT_NEAR(all.mean_accuracy(), 1 / 2.0, 1e-12);
+}
+
+TEST(Segmentation, TheCeilingSaysOfEachCellWhatMostOfItShows) {
+  const Segmentation s(2, {0, 1}, {}), with_background(2, {0, 1}, 0.5F);
+  // 2 x 4 pixels, two cells: 0 0 0 1 and 1 1 ? none.
+  const LabelMap labels{2, 4, {1, 1, 2, 2, 1, 2, LabelMap::ignore, LabelMap::none}};
+  SegmentationResult r = s.nothing(true);
+  r.add(s.ceiling(labels, 1, 2), 1);
+  expect_counts(r.concepts[0], 3, 4, 3);
+  expect_counts(r.concepts[1], 3, 2, 2);
+  r = with_background.nothing(true);
+  r.add(with_background.ceiling(labels, 2, 4), 1);  // a cell each pixel
+  EXPECT_EQ(r.mean_iou(), 1);
+  EXPECT_EQ(r.background->both, 1);
+  // Half a cell at the end: of 4 columns, 1.5 cells, the first has three... 8 / 3 pixels, by their middles 3.
+  r = s.nothing(true);
+  r.add(s.ceiling(LabelMap{1, 4, {1, 1, 2, 2}}, 1, 1.5), 1);
+  expect_counts(r.concepts[0], 2, 3, 2);
+  expect_counts(r.concepts[1], 2, 1, 1);
 }
 
 TEST(Segmentation, ConstantEmbeddingsNameTheFirstConcept) {
@@ -102,17 +160,16 @@ TEST(Segmentation, ConstantEmbeddingsNameTheFirstConcept) {
 }
 
 TEST(Segmentation, ErrorsAreOneLine) {
-  EXPECT_EQ(message_of([] { Segmentation(axes(), 0, 2, 4); }), "segmentation: grid 0x2 has no patches");
-  EXPECT_EQ(message_of([] { Segmentation(axes(), 1, 2, 0); }),
-            "segmentation: 0 pixels a side, there must be 1..16384");
+  EXPECT_EQ(message_of([] { Segmentation(0, {}, {}); }), "segmentation: 0 concepts, there must be 1..65534");
   EXPECT_EQ(message_of([] {
-              measure({{0, 2, {0, 0, 1, 1}}});
+              Segmentation(2, {0, 2}, {});
             }),
-            "segmentation: object 0 has concept 2, concepts are 0..1");
+            "segmentation: a text of concept 2, there are 2");
+  EXPECT_EQ(message_of([] { measure(LabelMap{1, 1, {3}}); }), "segmentation: label 3 is none of 2 concepts");
   EXPECT_EQ(message_of([] {
-              measure({{0, 0, {1, 0, 0, 1}}});
+              Segmentation(2, {0, 1, 1}, {}).measure(maps_of(left_right()), LabelMap{1, 1, {1}});
             }),
-            "segmentation: object 0 has the box (1, 0, 0, 1), it must be x0 <= x1, y0 <= y1 in 0..1");
+            "segmentation: maps of 2 texts, there must be 3");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/random.h"
 #include "tests/support.h"
 
 namespace vitral::infer {
@@ -67,6 +68,43 @@ TEST(Estimates, OfTooFewValues) {
   EXPECT_FALSE(one.differs_from_zero());
   EXPECT_TRUE(std::isnan(none.mean));
   EXPECT_EQ(none.count, 0U);
+}
+
+// The mean of n numbers has a bootstrap interval of about 1.96 s / sqrt(n) to each side.
+TEST(Bootstrap, OfAMean) {
+  Random random(3);
+  std::vector<double> values;
+  for (int i = 0; i < 400; ++i) values.push_back(random.normal());
+  const auto mean = [&](std::span<const std::int32_t> times, std::span<double> out) {
+    double sum = 0, count = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) sum += times[i] * values[i], count += times[i];
+    EXPECT_EQ(count, 400);
+    out[0] = sum / count;
+    out[1] = 7;
+    out[2] = std::nan("");
+  };
+  const auto intervals = bootstrap(400, 3, mean, {.resamples = 4000});
+  const double center = estimate_mean(values).mean;
+  EXPECT_NEAR(intervals[0].low, center - 1.96 / 20, 0.012);
+  EXPECT_NEAR(intervals[0].high, center + 1.96 / 20, 0.012);
+  EXPECT_EQ(intervals[1].low, 7);
+  EXPECT_EQ(intervals[1].high, 7);
+  EXPECT_TRUE(std::isnan(intervals[2].low));
+  EXPECT_EQ(bootstrap(400, 3, mean, {.resamples = 4000})[0].low, intervals[0].low);
+  EXPECT_NE(bootstrap(400, 3, mean, {.resamples = 4000, .seed = 1})[0].low, intervals[0].low);
+  EXPECT_TRUE(std::isnan(bootstrap(400, 3, mean, {.resamples = 1})[0].low));
+  EXPECT_TRUE(std::isnan(bootstrap(0, 3, mean)[0].low));
+}
+
+// One of two units: drawn twice with 1/4, not at all with 1/4, so that the 95 % reach from end to end.
+TEST(Bootstrap, EndsAreQuantilesOfTheResamples) {
+  const auto first = [](std::span<const std::int32_t> times, std::span<double> out) { out[0] = times[0]; };
+  const Interval wide = bootstrap(2, 1, first)[0];
+  EXPECT_EQ(wide.low, 0);
+  EXPECT_EQ(wide.high, 2);
+  const Interval narrow = bootstrap(2, 1, first, {.confidence = 0.4})[0];
+  EXPECT_EQ(narrow.low, 1);
+  EXPECT_EQ(narrow.high, 1);
 }
 
 }  // namespace
