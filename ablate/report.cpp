@@ -108,7 +108,7 @@ std::string padded(const std::string& text, std::size_t width, bool right) {
 
 std::string number_text(double value, const Measure& measure) {
   if (!std::isfinite(value)) return "-";
-  const std::string text = fmt::format("{:.{}f}", value, measure.decimals);
+  std::string text = fmt::format("{:.{}f}", value, measure.decimals);
   if (measure.decimals > 0) return text;
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
