@@ -9,18 +9,41 @@
 
 namespace vitral::data {
 
+/// What a teacher says of a picture: of all of it, of the regions that are a dataset's boxes, of each patch.
+enum class Target : std::uint8_t { image, regions, patches };
+
 /// The tensors of a batch, a row each image. What is new here also stands in `input_members`, which all code
 /// goes by that moves inputs without knowing what they mean.
 struct Inputs {
   Tensor images;        // uint8 [B,S,S,3], with crops [B,H,W,3]
   Tensor targets = {};  // float32 [B,D], or undefined
   Tensor crops = {};    // int64 [B,3]: top, left, 1 where mirrored (LoaderOptions::defer_crop), or undefined
+  Tensor region_targets = {};  // float32 [B,R,D], or undefined
+  Tensor patch_targets = {};   // float32 [B,N,D], row-major over the student's grid, or undefined
 
   /// Images [begin, end), in the same memory.
   Inputs rows(std::int64_t begin, std::int64_t end) const;
   Inputs to(Device device) const;
 };
-inline constexpr std::array input_members{&Inputs::images, &Inputs::targets, &Inputs::crops};
+inline constexpr std::array input_members{&Inputs::images, &Inputs::targets, &Inputs::crops,
+                                          &Inputs::region_targets, &Inputs::patch_targets};
+
+/// Where they lie, and what they are called in a dataset file.
+struct TargetKind {
+  Target kind;
+  Tensor Inputs::*member;
+  const char* group;  // has the attributes that say who made them
+  const char* dataset;
+  const char* what;  // for messages
+};
+inline constexpr std::array target_kinds{
+    TargetKind{Target::image, &Inputs::targets, "/", "/embeddings", "embedding"},
+    TargetKind{Target::regions, &Inputs::region_targets, "/regions", "/regions/embeddings",
+               "embedding of region"},
+    TargetKind{Target::patches, &Inputs::patch_targets, "/patches", "/patches/embeddings",
+               "embedding of patch"}};
+
+constexpr const TargetKind& kind_of(Target kind) { return target_kinds[static_cast<std::size_t>(kind)]; }
 
 /// f of each tensor that there is.
 template <class F>

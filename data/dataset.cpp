@@ -9,17 +9,35 @@
 
 namespace vitral::data {
 
-Dataset Dataset::open(const std::string& path, const DatasetNames& names) {
-  return open(std::vector<std::string>{path}, names);
+namespace {
+
+// All samples of a batch have the same places.
+void check_alike(const DatasetFile& first, const DatasetFile& file, Target kind) {
+  const char* name = kind_of(kind).dataset;
+  const Shape a = first.target_shape(kind), b = file.target_shape(kind);
+  if (a != b)
+    throw_error<UsageError>("{}: {} are {} an image but those of {} {}; teach all files alike", file.path,
+                            name, b, first.path, a);
+  if (kind == Target::regions && first.region_boxes.to_vector() != file.region_boxes.to_vector())
+    throw_error<UsageError>("{}: its /regions/boxes are other ones than those of {}; teach all files alike",
+                            file.path, first.path);
 }
 
-Dataset Dataset::open(const std::vector<std::string>& paths, const DatasetNames& names) {
+}  // namespace
+
+Dataset Dataset::open(const std::string& path, const DatasetNames& names,
+                      const std::vector<Target>& targets) {
+  return open(std::vector<std::string>{path}, names, targets);
+}
+
+Dataset Dataset::open(const std::vector<std::string>& paths, const DatasetNames& names,
+                      const std::vector<Target>& targets) {
   VITRAL_CHECK(!paths.empty(), "dataset: no files given");
   Dataset d;
   d.paths_ = paths;
   const DatasetFile* first = nullptr;  // with embeddings
   for (const auto& path : paths) {
-    const auto file = std::make_shared<const DatasetFile>(path, names);
+    const auto file = std::make_shared<const DatasetFile>(path, names, targets);
     if (file->width > 0 && !first) {
       first = file.get();
       d.width_ = file->width;
@@ -27,6 +45,8 @@ Dataset Dataset::open(const std::vector<std::string>& paths, const DatasetNames&
       throw_error<UsageError>("{} has embeddings of width {} but {} of width {}; use files of one teacher",
                               first->path, d.width_, path, file->width);
     }
+    for (const Target kind : targets)
+      if (!d.files_.empty() && kind != Target::image) check_alike(*d.files_.front(), *file, kind);
     d.files_.push_back(file);
     d.begin_.push_back(d.begin_.back() + file->size);
   }
@@ -136,12 +156,16 @@ Tensor Dataset::target(std::int64_t i, std::int64_t v) const {
   return target;
 }
 
-void Dataset::read_target(std::int64_t i, std::int64_t v, float* to) const {
+Shape Dataset::target_shape(Target kind) const { return files_.front()->target_shape(kind); }
+
+const Tensor& Dataset::region_boxes() const { return files_.front()->region_boxes; }
+
+void Dataset::read_target(std::int64_t i, std::int64_t v, float* to, Target kind) const {
   const DatasetFile& file = locate(i);
-  if (!file.embeddings) require_embeddings();
+  if (kind == Target::image && !file.embeddings) require_embeddings();
   VITRAL_CHECK(v >= 0 && v < std::max<std::int64_t>(file.views, 1),
                "{}: view {} is out of range, there are {}", file.path, v, file.views);
-  file.read_target(i, v, to);
+  file.read_target(kind, i, v, to);
 }
 
 std::string Dataset::name(std::int64_t i) const {

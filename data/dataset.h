@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "data/batch.h"
 #include "data/images/image.h"
 #include "data/masks.h"
 #include "tensor/tensor.h"
@@ -45,9 +46,11 @@ class Dataset {
  public:
   /// Opens and checks. UsageError: no such file, not a dataset, parts that do not fit each other or (for
   /// several files) widths that differ; Error: truncated or damaged. One line, with file and dataset.
-  /// `names`: of each of the files.
-  static Dataset open(const std::string& path, const DatasetNames& names = {});
-  static Dataset open(const std::vector<std::string>& paths, const DatasetNames& names = {});
+  /// `names`: of each of the files. `targets`: what must be there; targets for places are read only so.
+  static Dataset open(const std::string& path, const DatasetNames& names = {},
+                      const std::vector<Target>& targets = {});
+  static Dataset open(const std::vector<std::string>& paths, const DatasetNames& names = {},
+                      const std::vector<Target>& targets = {});
 
   std::int64_t size() const { return begin_.back(); }
   const std::vector<std::string>& paths() const { return paths_; }
@@ -57,7 +60,11 @@ class Dataset {
   /// UsageError that says how to embed, and what else of the file would do, where it has no /embeddings. Call
   /// before asking for targets.
   void require_embeddings() const;
-  /// Stored views of sample i: V, or 0 where the embeddings are [N,D].
+  /// Of one view: [D], [R,D] or [N',D]. UsageError where open() was not asked for them.
+  Shape target_shape(Target kind) const;
+  /// float32 [R,4]: x0, y0, x1, y1 in 0..1 of the view, origin top left; undefined without Target::regions.
+  const Tensor& region_boxes() const;
+  /// Stored views of sample i: V, or 0 where the targets are without views.
   std::int64_t views(std::int64_t i) const;
   /// The view of sample i with seed 0, or -1.
   std::int64_t plain_view(std::int64_t i) const;
@@ -90,7 +97,8 @@ class Dataset {
   /// finite, or beyond what float32 can square; then it has no direction to learn: target_problem() of
   /// data/loader.h finds such ones.
   Tensor target(std::int64_t i, std::int64_t v = 0) const;
-  void read_target(std::int64_t i, std::int64_t v, float* to) const;
+  /// target_shape(kind) numbers.
+  void read_target(std::int64_t i, std::int64_t v, float* to, Target kind = Target::image) const;
 
   /// Where image i came from: its entry of /names, or "image 17 of train.h5".
   std::string name(std::int64_t i) const;

@@ -42,7 +42,8 @@ void require_finite(const H5File& file, const std::string& name, const Tensor& v
 
 }  // namespace
 
-DatasetFile::DatasetFile(const std::string& path_, const DatasetNames& names_)
+DatasetFile::DatasetFile(const std::string& path_, const DatasetNames& names_,
+                         const std::vector<Target>& targets)
     : path(path_),
       images_name(names_.images.empty() ? "" : absolute(names_.images)),
       embeddings_name(names_.embeddings.empty() ? "/embeddings" : absolute(names_.embeddings)) {
@@ -75,6 +76,12 @@ DatasetFile::DatasetFile(const std::string& path_, const DatasetNames& names_)
     exif = Exif::ignore;
   }
   if (has_embeddings) check_embeddings(*file);
+  for (const Target kind : targets) {
+    if (kind != Target::image)
+      check_places(*file, kind);
+    else if (!has_embeddings)
+      require_embeddings();
+  }
   read_names(*file, *bytes);
   read_concepts(*file, *bytes);
   read_original_sizes(*file);
@@ -85,6 +92,10 @@ DatasetFile::DatasetFile(const std::string& path_, const DatasetNames& names_)
     masks.emplace(file, bytes, size, static_cast<std::int64_t>(concepts->names.size()), pixels);
   }
   if (has_embeddings) embeddings.emplace(file, bytes, embeddings_name);
+  for (const Target kind : targets) {
+    if (kind == Target::regions) regions.emplace(file, bytes, kind_of(kind).dataset);
+    if (kind == Target::patches) patches.emplace(file, bytes, kind_of(kind).dataset);
+  }
 }
 
 void DatasetFile::find_images(const H5File& file) {
@@ -140,16 +151,17 @@ void DatasetFile::check_embeddings(const H5File& file) {
     throw_error<UsageError>("{}: {} has {} rows but {} has {}; write one row for each image", path, name,
                             shape[0], shown(images_name), size);
   width = shape.back();
+  views_known_ = true;
   const bool has_seeds = file.has("/view_seeds");
   // [N,1,D] without seeds is [N,D] whose axis was not squeezed.
   views = shape.rank() == 3 && (has_seeds || shape[1] > 1) ? shape[1] : 0;
-  if (views == 0) {
-    if (has_seeds && embeddings_name == "/embeddings")
-      throw_error<UsageError>("{}: /view_seeds needs views, but /embeddings is {}; write [N,V,D]", path,
-                              shape);
-    return;
-  }
-  if (!has_seeds)
+  if (views > 0) return read_view_seeds(file, name, shape);
+  if (has_seeds && embeddings_name == "/embeddings")
+    throw_error<UsageError>("{}: /view_seeds needs views, but /embeddings is {}; write [N,V,D]", path, shape);
+}
+
+void DatasetFile::read_view_seeds(const H5File& file, const std::string& name, const Shape& shape) {
+  if (!file.has("/view_seeds"))
     throw_error<UsageError>("{}: {} has {} views of each image but there is no /view_seeds to replay them",
                             path, name, views);
   const Shape expected{size, views};
@@ -252,17 +264,6 @@ void DatasetFile::read_concepts(const H5File& file, const InputFile& bytes) {
   concepts = std::move(c);
 }
 
-void DatasetFile::read_target(std::int64_t i, std::int64_t v, float* to) const {
-  if (views == 0) {
-    embeddings->read(i, to);
-  } else {
-    thread_local std::vector<float> all;
-    all.resize(static_cast<std::size_t>(views * width));
-    embeddings->read(i, all.data());
-    std::copy_n(all.data() + v * width, width, to);
-  }
-}
-
 std::string DatasetFile::description() const {
   std::string text;
   const auto line = [&]<class... Args>(fmt::format_string<Args...> format, Args&&... args) {
@@ -276,6 +277,10 @@ std::string DatasetFile::description() const {
     line("embeddings: {} {}, {}", embeddings->stored(), embeddings->shape(), embeddings->description());
   else
     line("embeddings: none");
+  const H5File file = H5File::open(path);  // also what is there and not read
+  for (const TargetKind& t : target_kinds)
+    if (t.kind != Target::image && file.has(t.dataset) && !file.is_group(t.dataset))
+      line("{}: {} {}", t.group + 1, file.type_text(t.dataset), file.shape(t.dataset));
   if (views > 0)
     line("views: {} of each image{}, transform {}", views,
          view_size > 0 ? fmt::format(", {} pixels a side", view_size) : "",

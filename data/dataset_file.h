@@ -13,7 +13,9 @@ namespace vitral::data {
 
 class DatasetFile {
  public:
-  explicit DatasetFile(const std::string& path, const DatasetNames& names = {});
+  /// targets: those that must be there; of those for places no others are looked at.
+  explicit DatasetFile(const std::string& path, const DatasetNames& names = {},
+                       const std::vector<Target>& targets = {});
 
   std::string path;
   std::string images_name, embeddings_name;  // "/images", "/embeddings", or as they were named
@@ -22,7 +24,10 @@ class DatasetFile {
   std::optional<EncodedReader> encoded;   // or this
   std::optional<RowReader> embeddings;    // [N,D] or [N,V,D]
   std::int64_t width = 0;                 // D
-  std::int64_t views = 0;                 // V, 0: [N,D]
+  std::optional<RowReader> regions;       // [N,R,D] or [N,V,R,D]
+  std::optional<RowReader> patches;       // [N,N',D] or [N,V,N',D]
+  Tensor region_boxes;                    // float32 [R,4]
+  std::int64_t views = 0;                 // V of all of these, 0: without views
   std::vector<std::uint64_t> view_seeds;  // [N,V]
   std::vector<std::string> names;         // [N] or none
   std::optional<Concepts> concepts;
@@ -32,8 +37,10 @@ class DatasetFile {
   std::optional<Exif> exif;  // how the embeddings were made; none without embeddings
   int view_size = 0;         // pixels a side of the views, 0: not stored
 
-  /// float32 [D] of row i, view v, as it is stored.
-  void read_target(std::int64_t i, std::int64_t v, float* to) const;
+  /// float32 [D], [R,D] or [N',D] of row i, view v, as it is stored.
+  void read_target(Target kind, std::int64_t i, std::int64_t v, float* to) const;
+  /// Of read_target(). UsageError: they are not read.
+  Shape target_shape(Target kind) const;
   std::string description() const;
   /// UsageError that says what to do, where there are no embeddings.
   void require_embeddings() const;
@@ -42,11 +49,17 @@ class DatasetFile {
   void find_images(const H5File& file);
   void check_images(const H5File& file) const;
   void check_embeddings(const H5File& file);
+  void read_view_seeds(const H5File& file, const std::string& name, const Shape& shape);
+  void check_places(const H5File& file, Target kind);
+  void read_region_boxes(const H5File& file, std::int64_t count);
+  const RowReader& rows_of(Target kind) const;
   void read_names(const H5File& file, const InputFile& bytes);
   void read_concepts(const H5File& file, const InputFile& bytes);
   std::vector<std::uint8_t> read_flags(const H5File& file, const char* name, std::size_t count) const;
   void read_original_sizes(const H5File& file);
   Tensor read_concept_embeddings(const H5File& file, std::int64_t count) const;
+
+  bool views_known_ = false;  // some target says how many there are
 };
 
 }  // namespace vitral::data

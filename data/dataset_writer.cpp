@@ -1,5 +1,6 @@
 #include "data/dataset_writer.h"
 
+#include <map>
 #include <vector>
 
 #include "base/files/output_file.h"
@@ -15,6 +16,7 @@ struct DatasetWriter::State {
     if (finished) return;
     try {
       rows.clear();
+      places.clear();
       file.close();
     } catch (const std::exception&) {  // the file is removed in any case
     }
@@ -30,6 +32,8 @@ struct DatasetWriter::State {
   std::vector<std::uint64_t> offsets{0};  // of encoded images
   std::vector<std::string> names, captions;
   std::int64_t width = 0;
+  std::map<Target, RowWriter> places;
+  Tensor region_boxes;
   std::optional<Concepts> concepts;
   std::optional<MaskWriter> masks;
   std::int64_t masked = 0;
@@ -99,6 +103,17 @@ void DatasetWriter::add_encoded(std::span<const std::uint8_t> file, const std::s
   s.offsets.push_back(s.offsets.back() + file.size());
 }
 
+void DatasetWriter::add_places(Target kind, const Tensor& embeddings) {
+  State& s = *state_;
+  auto it = s.places.find(kind);
+  if (it == s.places.end())
+    it = s.places.emplace(kind, RowWriter(s.file, kind_of(kind).dataset, embeddings.shape(), DType::float32))
+             .first;
+  it->second.add(embeddings.raw(), 1);
+}
+
+void DatasetWriter::set_region_boxes(const Tensor& boxes) { state_->region_boxes = boxes; }
+
 void DatasetWriter::add_caption(const std::string& caption) {
   State& s = *state_;
   if (caption.empty()) return;
@@ -134,6 +149,8 @@ void DatasetWriter::finish() {
   State& s = *state_;
   VITRAL_CHECK(!s.finished, "dataset writer: {} is finished", s.output.path());
   for (auto& rows : s.rows) rows.finish();
+  for (auto& [kind, rows] : s.places) rows.finish();
+  if (s.region_boxes.defined()) s.file.write("/regions/boxes", s.region_boxes);
   if (!s.size) s.file.write_uint64("/encoded/offsets", s.offsets, {s.count + 1});
   if (!s.names.empty()) s.file.write_strings("/names", s.names);
   if (!s.captions.empty()) {
@@ -160,7 +177,9 @@ void DatasetWriter::finish() {
   s.file.close();
   s.output.share();
   // What does not fit together is refused here, not by the reader.
-  { const DatasetFile check(s.output.partial()); }
+  std::vector<Target> targets;
+  for (const auto& [kind, rows] : s.places) targets.push_back(kind);
+  { const DatasetFile check(s.output.partial(), {}, targets); }
   s.output.commit();
   s.finished = true;
 }

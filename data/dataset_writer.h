@@ -37,6 +37,11 @@ class DatasetWriter {
   void add_encoded(std::span<const std::uint8_t> file, const std::string& name = "",
                    const Tensor& embedding = {});
 
+  /// Targets for places of the image that was added last, float32 [R,D] or [N',D]: for all images or for
+  /// none.
+  void add_places(Target kind, const Tensor& embeddings);
+  /// Where the regions lie, float32 [R,4].
+  void set_region_boxes(const Tensor& boxes);
   /// Of the image that was added last; "" for none. /captions is written where there is any.
   void add_caption(const std::string& caption);
   void set_concepts(const Concepts& concepts);

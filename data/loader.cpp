@@ -69,14 +69,23 @@ LoaderOptions bounded(LoaderOptions options, const Dataset& dataset) {
 }  // namespace
 
 std::string target_problem(const Batch& batch, const Dataset& dataset) {
-  const std::int64_t width = batch.targets.defined() ? batch.targets.dim(1) : 0;
-  for (std::int64_t i = 0; width > 0 && i < batch.size(); ++i) {
-    const char* problem = direction_problem(squared_length(batch.targets.data<float>() + i * width, width));
-    if (!problem) continue;
-    const std::int64_t index = batch.indices[static_cast<std::size_t>(i)];
+  for (const TargetKind& kind : target_kinds) {
+    const Tensor& targets = batch.*kind.member;
+    if (!targets.defined() || batch.size() == 0) continue;
+    const std::int64_t width = targets.dim(-1), vectors = width > 0 ? targets.numel() / width : 0;
+    std::int64_t first = vectors;  // that has a problem; vectors: none
+#pragma omp parallel for reduction(min : first) if (vectors > 4096)
+    for (std::int64_t k = 0; k < vectors; ++k)
+      if (direction_problem(squared_length(targets.data<float>() + k * width, width)))
+        first = std::min(first, k);
+    if (first == vectors) continue;
+    const std::int64_t places = vectors / batch.size();
+    const std::int64_t index = batch.indices[static_cast<std::size_t>(first / places)];
     std::string name = one_line(dataset.name(index));
     if (dataset.has_name(index)) name += " in " + dataset.file(index);
-    return fmt::format("the embedding of {} is {}", name, problem);
+    return fmt::format("the {}{} of {} is {}", kind.what,
+                       kind.kind == Target::image ? "" : fmt::format(" {}", first % places), name,
+                       direction_problem(squared_length(targets.data<float>() + first * width, width)));
   }
   return "";
 }
@@ -131,8 +140,8 @@ void Loader::State::check() const {
       o.stride);
   check_augment(o.augment);
   VITRAL_CHECK(dataset.size() > 0, "{}: has no images", dataset.paths().front());
-  if (!o.targets) return;
-  dataset.require_embeddings();
+  if (o.targets.empty()) return;
+  if (std::ranges::count(o.targets, Target::image) > 0) dataset.require_embeddings();
   check_views();
 }
 
@@ -168,7 +177,8 @@ std::optional<Dataset::Size> Loader::State::whole_images() const {
       size->height < options.image_size || size->width < options.image_size)
     return std::nullopt;
   for (std::int64_t i = 0; i < dataset.size(); ++i)
-    if (dataset.plain_size(i) != size || (options.targets && dataset.views(i) > 0)) return std::nullopt;
+    if (dataset.plain_size(i) != size || (!options.targets.empty() && dataset.views(i) > 0))
+      return std::nullopt;
   return size;
 }
 
@@ -208,7 +218,11 @@ std::shared_ptr<Pending> Loader::State::open_batch() {
   };
   p->images = make(whole ? Shape{n, whole->height, whole->width, 3} : Shape{n, s, s, 3}, DType::uint8);
   if (whole) p->crops = make({n, 3}, DType::int64);
-  if (options.targets) p->targets = make({n, dataset.width()}, DType::float32);
+  for (const Target kind : options.targets) {
+    Shape shape{n};
+    for (const auto d : dataset.target_shape(kind)) shape = shape.append(d);
+    (*p).*kind_of(kind).member = make(shape, DType::float32);
+  }
   p->reasons.resize(p->indices.size());
   return p;
 }
@@ -219,14 +233,17 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
   std::uint64_t seed = 0;
   if (o.training) seed = std::max<std::uint64_t>(random_key(o.seed, of_epoch, i), 1);
   std::int64_t view = 0;
-  if (const std::int64_t views = o.targets ? dataset.views(i) : 0; views > 0) {
+  if (const std::int64_t views = o.targets.empty() ? 0 : dataset.views(i); views > 0) {
     view =
         o.training
             ? static_cast<std::int64_t>(Random(o.seed, of_epoch, i).below(static_cast<std::uint64_t>(views)))
             : dataset.plain_view(i);
     seed = dataset.view_seed(i, view);
   }
-  if (p.targets.defined()) dataset.read_target(i, view, p.targets.data<float>() + row * dataset.width());
+  for (const Target kind : o.targets) {
+    const Tensor& targets = p.*kind_of(kind).member;
+    dataset.read_target(i, view, targets.rows(row, row + 1).data<float>(), kind);
+  }
 
   if (whole) {
     const CropPosition place = crop_position(o.augment, whole->height, whole->width, o.image_size, seed);

@@ -36,7 +36,8 @@ struct LoaderOptions {
   /// false: validation. The plain transform, the view with seed 0 where views are stored, no shuffling.
   bool training = true;
   bool shuffle = true;
-  bool targets = true;  // false: images alone, for datasets without embeddings
+  /// Of those that the dataset was opened with, or its embeddings; empty: images alone.
+  std::vector<Target> targets{Target::image};
   std::uint64_t seed = 0;
   int workers = 2;      // threads; 0 loads in the caller
   bool pinned = false;  // batches lie in pinned memory (Tensor::pinned), for copies to a GPU

@@ -1,5 +1,6 @@
 #include "data/hdf5/rows.h"
 
+#include <cstring>
 #include <vector>
 
 #include <Eigen/Core>
@@ -13,6 +14,13 @@ void to_float(const void* from, void* to, std::size_t count) {
   const auto n = static_cast<Index>(count);
   Map<Array<float, Dynamic, 1>>(static_cast<float*>(to), n) =
       Map<const Array<Stored, Dynamic, 1>>(static_cast<const Stored*>(from), n).template cast<float>();
+}
+
+// What lies in the file as read() gives it.
+void convert(DType stored, const std::vector<char>& from, void* to) {
+  const std::size_t n = from.size() / size_of(stored);
+  if (stored == DType::float16) to_float<Eigen::half>(from.data(), to, n);
+  if (stored == DType::float64) to_float<double>(from.data(), to, n);
 }
 
 }  // namespace
@@ -42,14 +50,36 @@ void RowReader::read_rows(std::int64_t first, std::int64_t count, void* to) cons
       thread_local std::vector<char> scratch;
       scratch.resize(static_cast<std::size_t>(count) * index_.row_bytes);
       if (index_.read(*bytes_, first, count, scratch.data())) {
-        const std::size_t n = scratch.size() / size_of(stored());
-        if (stored() == DType::float16) to_float<Eigen::half>(scratch.data(), to, n);
-        if (stored() == DType::float64) to_float<double>(scratch.data(), to, n);
+        convert(stored(), scratch, to);
         return;
       }
     }
   }
   file_->read_rows(name_, layout_, first, count, dtype(), to);
+}
+
+void RowReader::read_part(std::int64_t row, std::int64_t begin, std::int64_t count, void* to) const {
+  const std::int64_t all = shape().product(1, shape().rank());
+  VITRAL_CHECK(row >= 0 && row < size() && begin >= 0 && count >= 0 && begin <= all - count,
+               "{}: {} row {}, numbers [{}, {}) are out of range of {}", bytes_->path(), name_, row, begin,
+               begin + count, shape());
+  const std::uint64_t offset = direct() ? index_.offset_of(row) : StorageIndex::unwritten;
+  if (offset == StorageIndex::unwritten) {
+    thread_local std::vector<char> whole;
+    const std::size_t bytes = size_of(dtype());
+    whole.resize(static_cast<std::size_t>(all) * bytes);
+    read(row, whole.data());
+    std::memcpy(to, whole.data() + static_cast<std::size_t>(begin) * bytes,
+                static_cast<std::size_t>(count) * bytes);
+    return;
+  }
+  const std::uint64_t at = offset + static_cast<std::uint64_t>(begin) * size_of(stored());
+  const std::size_t length = static_cast<std::size_t>(count) * size_of(stored());
+  if (stored() == dtype()) return bytes_->read(at, to, length);
+  thread_local std::vector<char> scratch;
+  scratch.resize(length);
+  bytes_->read(at, scratch.data(), length);
+  convert(stored(), scratch, to);
 }
 
 std::string RowReader::description() const {

@@ -33,6 +33,8 @@ class RowReader {
   void read(std::int64_t row, void* to) const { read_rows(row, 1, to); }
   /// Rows [first, first + count), one after the other. UsageError out of range.
   void read_rows(std::int64_t first, std::int64_t count, void* to) const;
+  /// `count` numbers of a row from its number `begin` on. UsageError out of range.
+  void read_part(std::int64_t row, std::int64_t begin, std::int64_t count, void* to) const;
   /// "contiguous, read directly"; "chunks of 64 rows, read through the HDF5 library: compressed or filtered
   /// chunks"
   std::string description() const;

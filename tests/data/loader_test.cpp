@@ -349,7 +349,7 @@ TEST(Loader, WrongOptions) {
   EXPECT_EQ(message_of([&] { Loader(Dataset::open(dir / "bare.h5"), options(1)); }),
             dir / "bare.h5" + std::string(": has no /embeddings; write them with vitral teach"));
   LoaderOptions o = options(1);
-  o.targets = false;
+  o.targets = {};
   Loader images(Dataset::open(dir / "bare.h5"), o);
   EXPECT_EQ(images.next()->images.to_vector(), noise_image(16, 16, 1).to_vector());
 }
