@@ -17,6 +17,7 @@ struct Options {
   std::int64_t train = 6000;
   std::int64_t val = 1000;
   std::int64_t seed = 0;
+  data::ShapesPlaces places;
   bool json = false;
 };
 
@@ -33,7 +34,7 @@ void run(const Options& options) {
     const std::string path = (std::filesystem::path(options.folder) / name).string();
     const auto start = std::chrono::steady_clock::now();
     const data::ShapesFile file =
-        data::write_shapes(path, count, static_cast<std::uint64_t>(options.seed), split);
+        data::write_shapes(path, count, static_cast<std::uint64_t>(options.seed), split, options.places);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     if (options.json)
       files.push_back({{"path", path},
@@ -63,6 +64,14 @@ void add_shapes(Program& program) {
   command.option("--seed", options->seed, "Another seed draws other images of the same concepts")
       .shows_default()
       .at_least(0);
+  command
+      .option("--regions", options->places.regions,
+              "Also targets for the cells of a G x G grid, into /regions; 0: without")
+      .shows_default()
+      .between(0, data::shapes_grid)
+      .type_name("G");
+  command.flag("--patches", options->places.patches,
+               "Also a target for each patch of an 8 x 8 grid, into /patches");
   command.flag("--json", options->json, "Print one JSON object instead of text");
   command.run([options] { run(*options); });
 }

@@ -211,8 +211,11 @@ std::array<float, 4> ShapesObject::box() const {
           static_cast<float>(y + size) / n};
 }
 
-Tensor shapes_embedding(std::span<const ShapesObject> objects) {
-  VITRAL_CHECK(!objects.empty(), "shapes: an image needs at least one object");
+namespace {
+
+// weight(o): of its concept.
+template <class Weight>
+Tensor weighted_sum(std::span<const ShapesObject> objects, Weight&& weight) {
   const ShapesSpace& space = shapes_space();
   const float* concepts = space.concepts.data<float>();
   const float* background = space.background.data<float>();
@@ -220,10 +223,31 @@ Tensor shapes_embedding(std::span<const ShapesObject> objects) {
   for (int i = 0; i < width; ++i) sum[i] = 0.5 * background[i];
   for (const ShapesObject& o : objects) {
     check_concept(o.concept_index);
-    for (int i = 0; i < width; ++i) sum[i] += concepts[o.concept_index * width + i];
+    const double w = weight(o);
+    for (int i = 0; i < width; ++i) sum[i] += w * concepts[o.concept_index * width + i];
   }
   normalise(sum);
   return to_tensor(std::span(&sum, 1)).reshape({width});
+}
+
+}  // namespace
+
+Tensor shapes_embedding(std::span<const ShapesObject> objects) {
+  VITRAL_CHECK(!objects.empty(), "shapes: an image needs at least one object");
+  return weighted_sum(objects, [](const ShapesObject&) { return 1.0; });
+}
+
+Tensor shapes_box_embedding(std::span<const ShapesObject> objects, std::span<const float, 4> box) {
+  const double area = (double{box[2]} - box[0]) * (double{box[3]} - box[1]);
+  VITRAL_CHECK(box[0] < box[2] && box[1] < box[3], "shapes: box ({}, {}, {}, {}) has no area", box[0], box[1],
+               box[2], box[3]);
+  return weighted_sum(objects, [&](const ShapesObject& o) {
+    const auto theirs = o.box();
+    const auto both = [&](int low, int high) {
+      return std::max(0.0, double{std::min(box[high], theirs[high])} - std::max(box[low], theirs[low]));
+    };
+    return both(0, 2) * both(1, 3) / area;
+  });
 }
 
 void draw_shape(const ShapesObject& o, const Tensor& canvas) {

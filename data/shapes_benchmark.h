@@ -7,6 +7,7 @@
 //              noise
 //   concept    c = (colour + shape) / |colour + shape|
 //   embedding  e = s / |s|,  s = sum over the objects of c + background / 2
+//   of a box   the same with each c times the share of the box that the object's box covers
 //
 // The 6 colour, 6 shape and 1 background vectors are orthonormal in 64 dimensions and the same for every
 // file. A sample is a pure function of (seed, split, index).
@@ -23,6 +24,7 @@ namespace vitral::data {
 
 inline constexpr int shapes_image_size = 64;       // pixels a side
 inline constexpr int shapes_embedding_width = 64;  // D
+inline constexpr int shapes_grid = 8;              // patches a side of the benchmark's student
 inline constexpr int shapes_colour_count = 6;
 inline constexpr int shapes_shape_count = 6;
 inline constexpr int shapes_concept_count = shapes_colour_count * shapes_shape_count;  // C
@@ -62,6 +64,8 @@ ShapesSample make_shapes_sample(std::uint64_t seed, ShapesSplit split, std::int6
 
 /// e of the formula above, float32 [D]. UsageError: no object, or a concept that does not exist.
 Tensor shapes_embedding(std::span<const ShapesObject> objects);
+/// That of a box (x0, y0, x1, y1 in 0..1 of the image), float32 [D].
+Tensor shapes_box_embedding(std::span<const ShapesObject> objects, std::span<const float, 4> box);
 /// Paints the object over `canvas`, float32 [H,W,3] in 0..1, with edges smoothed by 4x4 samples a pixel. The
 /// shape touches all four sides of its box.
 void draw_shape(const ShapesObject& object, const Tensor& canvas);
@@ -72,9 +76,17 @@ struct ShapesFile {
   std::uint64_t bytes = 0;
 };
 
+/// Targets for places that are written, too.
+struct ShapesPlaces {
+  int regions = 0;       // G: of the cells of a G x G grid; 0: without
+  bool patches = false;  // of those of the benchmark's student
+};
+
 /// Writes samples 0 .. count-1 as a dataset file (/images, /embeddings, /concepts, /objects, attribute
-/// teacher = "shapes"). The file appears under its name only when it is complete; it replaces an older one.
-/// UsageError: count < 1 or a folder that cannot be written; Error: disk full.
-ShapesFile write_shapes(const std::string& path, std::int64_t count, std::uint64_t seed, ShapesSplit split);
+/// teacher = "shapes"; as asked /regions and /patches). The file appears under its name only when it is
+/// complete; it replaces an older one. UsageError: count < 1 or a folder that cannot be written; Error: disk
+/// full.
+ShapesFile write_shapes(const std::string& path, std::int64_t count, std::uint64_t seed, ShapesSplit split,
+                        const ShapesPlaces& places = {});
 
 }  // namespace vitral::data

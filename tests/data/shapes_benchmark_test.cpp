@@ -1,6 +1,7 @@
 #include "data/shapes_benchmark.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <ctime>
@@ -223,6 +224,47 @@ TEST(ShapesFile, IsADatasetFile) {
   EXPECT_EQ(dataset.image(39).to_vector(), row(images, 39));
   ASSERT_TRUE(dataset.concepts().has_value());
   EXPECT_EQ(dataset.concepts()->boxes.to_vector(), boxes.to_vector());
+}
+
+// Half a background and each concept by the share of the box that its object covers.
+TEST(ShapesPlaces, ABoxHasTheConceptsOfWhatCoversIt) {
+  const std::vector<ShapesObject> objects{{3, 0, 0, 16, {}}, {20, 40, 12, 16, {}}};
+  const ShapesSpace& space = shapes_space();
+  const auto expect = [&](std::array<float, 4> box, double first, double second) {
+    std::vector<double> sum = space.background.to_vector();
+    const auto a = row(space.concepts, 3), b = row(space.concepts, 20);
+    for (int i = 0; i < D; ++i) sum[i] = 0.5 * sum[i] + first * a[i] + second * b[i];
+    const double length = std::sqrt(dot(sum, sum));
+    const auto found = shapes_box_embedding(objects, box).to_vector();
+    for (int i = 0; i < D; ++i) EXPECT_NEAR(found[i], sum[i] / length, 1e-7);
+  };
+  expect({0, 0, 1, 1}, 1 / 16.0, 1 / 16.0);
+  expect({0, 0, 0.125F, 0.125F}, 1, 0);
+  expect({0.5F, 0, 1, 0.5F}, 0, 0.25);         // all of the second, and a quarter of the box
+  expect({0.125F, 0, 0.375F, 0.25F}, 0.5, 0);  // half of the first
+  expect({0.875F, 0.875F, 1, 1}, 0, 0);
+  EXPECT_EQ(message_of([&] {
+              shapes_box_embedding(objects, std::array<float, 4>{0.5F, 0, 0.5F, 1});
+            }),
+            "shapes: box (0.5, 0, 0.5, 1) has no area");
+}
+
+TEST(ShapesPlaces, StandInTheFile) {
+  const TempDir dir;
+  const std::string plain = dir / "plain.h5", path = dir / "places.h5";
+  write_shapes(plain, 7, 9, ShapesSplit::val);
+  write_shapes(path, 7, 9, ShapesSplit::val, {.regions = 2, .patches = true});
+  const Dataset d = Dataset::open(path, {}, {Target::image, Target::regions, Target::patches});
+  EXPECT_EQ(d.target_shape(Target::patches), (Shape{64, D}));
+  ASSERT_EQ(d.target_shape(Target::regions), (Shape{4, D}));
+  const auto objects = make_shapes_sample(9, ShapesSplit::val, 5).objects;
+  Tensor regions({4, D}), patches({64, D});
+  d.read_target(5, 0, regions.data<float>(), Target::regions);
+  d.read_target(5, 0, patches.data<float>(), Target::patches);
+  EXPECT_EQ(row(regions, 2), shapes_box_embedding(objects, std::array{0.0F, 0.5F, 0.5F, 1.0F}).to_vector());
+  EXPECT_EQ(row(patches, 8 + 3),
+            shapes_box_embedding(objects, std::array{0.375F, 0.125F, 0.5F, 0.25F}).to_vector());
+  EXPECT_EQ(d.target(5).to_vector(), Dataset::open(plain).target(5).to_vector());
 }
 
 TEST(ShapesFile, TheSameSeedGivesTheSameBytesAtAnyTime) {
