@@ -21,22 +21,33 @@ struct Arguments {
   models::TowerChoices tower;
   ExifArgument exif;
   DatasetArguments dataset;
-  bool json = false;
+  int grid = 0;
+  bool patches = false, json = false;
 };
+
+// "embeddings", or "embeddings, 4 regions and 64 patches" of each.
+std::string describe(const infer::TeachSummary& s) {
+  std::string text;
+  for (const auto& [kind, count] : s.made)
+    text += (text.empty() ? "" : ", ") + (kind == data::Target::image ? "embeddings"
+                                          : kind == data::Target::regions
+                                              ? fmt::format("embeddings of {} regions", count)
+                                              : fmt::format("embeddings of {} patches", count));
+  return text;
+}
 
 void print(const Arguments& a, const infer::TeachSummary& s, std::int64_t width) {
   if (a.json) {
     nlohmann::json skipped = nlohmann::json::array();
     for (const auto& k : s.skipped)
       skipped.push_back({{"index", k.index}, {"name", k.name}, {"reason", k.reason}});
-    return print_json(nlohmann::json{{"file", a.teach.file},
-                                     {"images", s.images},
-                                     {"views", s.views},
-                                     {"width", width},
-                                     {"resumed", s.resumed},
-                                     {"skipped", std::move(skipped)}});
+    nlohmann::json out{{"file", a.teach.file}, {"images", s.images},   {"views", s.views},
+                       {"width", width},       {"resumed", s.resumed}, {"skipped", std::move(skipped)}};
+    for (const auto& [kind, count] : s.made)
+      if (kind != data::Target::image) out[kind == data::Target::regions ? "regions" : "patches"] = count;
+    return print_json(out);
   }
-  fmt::print("{}: embeddings of {} images, {}{} wide\n", a.teach.file, s.images,
+  fmt::print("{}: {} of {} images, {}{} wide\n", a.teach.file, describe(s), s.images,
              s.views > 0 ? fmt::format("{} views each, ", s.views) : "", width);
 }
 
@@ -65,6 +76,7 @@ void run(Arguments& a) {
   if (!a.from.from.empty()) return run_from(a);
   VITRAL_CHECK(!a.teach.teacher.empty(),
                "teach: name a teacher with --teacher, or a file of embeddings with --from");
+  VITRAL_CHECK(a.patches || a.grid == 0, "--grid: needs --patches");
   VITRAL_CHECK(a.from.name.empty() && a.from.names_file.empty(), "--name and --from-names: need --from");
   auto& o = a.teach;
   o.transform = a.transform == "clip" ? data::PlainTransform::clip : data::PlainTransform::resize;
@@ -74,7 +86,9 @@ void run(Arguments& a) {
     o.augment = config.data.augment;
     if (a.dataset.names.images.empty()) a.dataset.names.images = config.data.images;
     if (o.image_size == 0) o.image_size = config.model.image_size;
+    if (a.patches && a.grid == 0) a.grid = config.model.grid();
   }
+  if (a.patches) o.patches = a.grid > 0 ? a.grid : models::StudentConfig().grid();
   if (!a.augment.empty())
     o.augment = a.augment == "clip" ? data::AugmentConfig::clip() : data::AugmentConfig{};
   const auto teacher = models::ImageEncoder::load(o.teacher, parse_device(a.device), a.tower);
@@ -104,9 +118,10 @@ void run(Arguments& a) {
 void add_teach(Program& program) {
   auto a = std::make_shared<Arguments>();
   auto& o = a->teach;
-  Command command =
-      program.command("teach", "embeds the images of a dataset with a teacher, into its /embeddings",
-                      "vitral teach train.h5 --teacher clip-vit-base-patch32 --views 10");
+  Command command = program.command(
+      "teach",
+      "embeds the images of a dataset with a teacher, into its /embeddings; also their regions and patches",
+      "vitral teach train.h5 --teacher clip-vit-base-patch32 --views 10");
   command.option("file", o.file, "dataset file (HDF5), as vitral pack makes it").required().type_name("FILE");
   const Option teacher =
       command
@@ -114,11 +129,12 @@ void add_teach(Program& program) {
                   "its weights (CLIP, SigLIP, DINOv2): a folder of transformers or open_clip, "
                   ".safetensors, OpenAI's .pt")
           .type_name("WEIGHTS");
-  command
-      .option("--from", a->from.from,
-              "instead: embeddings made elsewhere: .npy, .npz, HDF5, or clip-retrieval's folder")
-      .type_name("FILE")
-      .excludes(teacher);
+  const Option from =
+      command
+          .option("--from", a->from.from,
+                  "instead: embeddings made elsewhere: .npy, .npz, HDF5, or clip-retrieval's folder")
+          .type_name("FILE")
+          .excludes(teacher);
   command.option("--name", a->from.name, "of --from: which array or dataset of the file");
   command
       .option("--from-names", a->from.names_file,
@@ -127,6 +143,20 @@ void add_teach(Program& program) {
   command.option("--views", o.views, "augmented views of each image; 0: the image as it is")
       .shows_default()
       .at_least(0);
+  command
+      .option("--regions", o.regions,
+              "also of the cells of a G x G grid over each image or view, into /regions; 0: without")
+      .shows_default()
+      .between(0, 64)
+      .type_name("G")
+      .excludes(from);
+  Option patches =
+      command.flag("--patches", a->patches, "also of patches, the dense tokens of a CLIP, into /patches");
+  patches.excludes(from);
+  command
+      .option("--grid", a->grid,
+              "of --patches: patches a side of the student; default: that of --config, else 8")
+      .between(1, 256);
   command.flag("--plain-view", o.plain_view, "with --views: also the plain image, which validation needs");
   const Option augment = command.option("--augment", a->augment, "of views: clip or none; default: clip")
                              .one_of({"clip", "none"});
@@ -157,7 +187,8 @@ void add_teach(Program& program) {
   add_activation_to(command, a->tower.activation);
   command.option("--batch", o.batch_size, "pictures at once").shows_default().at_least(1);
   command.option("--device", a->device, "cpu, cuda, cuda:N or auto").shows_default();
-  command.flag("--force", o.force, "replace embeddings that are there");
+  command.flag("--force", o.force,
+               "replace what is there of these; else it stays, and what is missing is made");
   command.flag("--restart", o.restart, "forget what an interrupted run has done");
   command.flag(
       "--in-place", o.in_place,

@@ -1,23 +1,21 @@
 #include "infer/teach.h"
 
 #include <algorithm>
-#include <exception>
+#include <cstring>
 #include <filesystem>
 #include <future>
 #include <optional>
 
 #include "base/files/in_place.h"
-#include "base/random.h"
-#include "base/read_error.h"
 #include "base/text.h"
 #include "data/embedding_journal.h"
 #include "data/hdf5/file.h"
 #include "data/hdf5/row_writer.h"
-#include "data/images/augment.h"
-#include "data/images/image.h"
+#include "data/images/regions.h"
 #include "data/images/transform.h"
 #include "data/weights/weights.h"
 #include "infer/change_dataset.h"
+#include "infer/teach_pictures.h"
 #include "processes/share.h"
 
 namespace vitral::infer {
@@ -25,105 +23,51 @@ namespace {
 
 constexpr std::int64_t block_bytes = 4 << 20;  // of embeddings, on their way from the journal into the file
 
-std::int64_t stored_views(const TeachOptions& o) {
-  return o.views > 0 ? o.views + (o.plain_view ? 1 : 0) : 0;
-}
-
-std::uint64_t view_seed(const TeachOptions& o, std::int64_t image, std::int64_t view) {
-  if (o.plain_view && view == 0) return 0;
-  return std::max<std::uint64_t>(random_key(o.seed, view - (o.plain_view ? 1 : 0), image), 1);
-}
-
-// The pictures of some images, one after the other, and which of the images did not decode.
-struct Pictures {
-  Tensor pixels;                      // uint8 [n V,T,T,3], T the teacher's size
-  std::vector<std::string> problems;  // [n]
-};
-
-class PictureSource {
- public:
-  PictureSource(const data::Dataset& dataset, const TeachOptions& options,
-                const models::ImageEncoder& teacher)
-      : dataset_(dataset),
-        options_(options),
-        teacher_(teacher),
-        size_(options.views > 0 && options.image_size > 0 ? options.image_size
-                                                          : teacher.config().image_size) {}
-
-  int size() const { return size_; }
-
-  Pictures read(std::int64_t first, std::int64_t count) const {
-    const std::int64_t views = std::max<std::int64_t>(stored_views(options_), 1);
-    Pictures out{Tensor({count * views, size_, size_, 3}, DType::uint8),
-                 std::vector<std::string>(static_cast<std::size_t>(count))};
-    std::exception_ptr failure;
-#pragma omp parallel for schedule(dynamic)
-    for (std::int64_t i = 0; i < count; ++i) {
-      try {
-        Tensor image;
-        std::int64_t min_side = -1;
-        for (std::int64_t v = 0; v < views; ++v) {
-          Tensor picture = out.pixels.rows(i * views + v, i * views + v + 1).reshape({size_, size_, 3});
-          // All views but the plain one are made of the same pixels.
-          if (const std::int64_t wanted = min_side_of(first + i, v); wanted != min_side) {
-            min_side = wanted;
-            image = decode(first + i, min_side, out.problems[static_cast<std::size_t>(i)]);
-          }
-          if (image.defined())
-            picture.copy_from(transform(image, first + i, v));
-          else
-            picture.fill(0);
-        }
-      } catch (...) {
-#pragma omp critical
-        failure = std::current_exception();
-      }
-    }
-    if (failure) std::rethrow_exception(failure);
-    out.pixels = data::resize_batch(out.pixels, teacher_.config().image_size);
-    return out;
-  }
-
- private:
-  std::int64_t min_side_of(std::int64_t i, std::int64_t view) const {
-    return options_.views > 0 ? data::decode_min_side(options_.augment, size_, view_seed(options_, i, view))
-                              : 0;
-  }
-
-  // Undefined where the stored file does not decode; what cannot be read at all is an error of the work.
-  Tensor decode(std::int64_t i, std::int64_t min_side, std::string& problem) const {
-    if (dataset_.plain_size(i)) return dataset_.image(i);
-    std::vector<std::uint8_t> bytes;
-    dataset_.read_encoded(i, bytes);
-    try {
-      return dataset_.decode(i, bytes, min_side);
-    } catch (const ReadError&) {
-      throw;
-    } catch (const Error& e) {
-      problem = one_line(e.what());
-      return {};
-    }
-  }
-
-  Tensor transform(const Tensor& image, std::int64_t i, std::int64_t view) const {
-    if (options_.views > 0)
-      return data::augment(image, options_.augment, size_, view_seed(options_, i, view));
-    return teacher_.prepare(image, options_.transform);
-  }
-
-  const data::Dataset& dataset_;
-  const TeachOptions& options_;
-  const models::ImageEncoder& teacher_;
-  int size_;
-};
-
 void check(const TeachOptions& o) {
   VITRAL_CHECK(o.views >= 0 && o.views <= 1 << 20, "teach: views {} must be 0 to 2^20", o.views);
   VITRAL_CHECK(o.batch_size >= 1, "teach: batch_size {} must be at least 1", o.batch_size);
   VITRAL_CHECK(o.dtype == DType::float32 || o.dtype == DType::float16,
                "teach: dtype {} must be float32 or float16", o.dtype);
+  VITRAL_CHECK(o.regions >= 0 && o.regions <= 64, "teach: regions {} must be 0 to 64", o.regions);
+  VITRAL_CHECK(o.patches >= 0 && o.patches <= 256, "teach: patches {} must be 0 to 256", o.patches);
   VITRAL_CHECK(o.views > 0 || !o.plain_view, "teach: a plain view needs other views beside it; set views");
 }
+
+// The embeddings [E] of one kind of target among all that a row of the journal holds of each view.
+struct Part {
+  data::Target kind;
+  std::int64_t begin, count;
+};
+
+class Plan {
+ public:
+  /// there: kinds that the file has and that stay.
+  Plan(const TeachOptions& o, const std::vector<data::Target>& there) {
+    const auto add = [&](data::Target kind, std::int64_t count) {
+      if (count == 0 || std::ranges::count(there, kind) > 0) return;
+      parts_.push_back({kind, places_, count});
+      places_ += count;
+    };
+    add(data::Target::image, 1);
+    add(data::Target::regions, std::int64_t{o.regions} * o.regions);
+    add(data::Target::patches, std::int64_t{o.patches} * o.patches);
+  }
+
+  const std::vector<Part>& parts() const { return parts_; }
+  std::int64_t places() const { return places_; }  // of each view
+  bool has(data::Target kind) const {
+    return std::ranges::any_of(parts_, [&](const Part& p) { return p.kind == kind; });
+  }
+  std::vector<data::Target> kinds() const {
+    std::vector<data::Target> out;
+    for (const Part& p : parts_) out.push_back(p.kind);
+    return out;
+  }
+
+ private:
+  std::vector<Part> parts_;
+  std::int64_t places_ = 0;
+};
 
 const char* name_of(data::PlainTransform transform) {
   return transform == data::PlainTransform::clip ? "clip" : "resize";
@@ -131,11 +75,14 @@ const char* name_of(data::PlainTransform transform) {
 
 // Everything that a row of the journal depends on.
 std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int size,
-                        const models::ImageEncoder& encoder) {
+                        const models::ImageEncoder& encoder, const Plan& plan) {
   std::string text = fmt::format("{} images {:016x}, teacher {:016x}, {}, {} [{}]", dataset.size(),
                                  data::dataset_digest(dataset), data::weights_digest(o.teacher),
                                  encoder.description(), o.dtype, encoder.config().embedding);
   if (!dataset.plain_size(0)) text += fmt::format(", exif {}", data::name(o.exif));
+  if (plan.has(data::Target::regions)) text += fmt::format(", regions {}", o.regions);
+  if (plan.has(data::Target::patches)) text += fmt::format(", patches {}", o.patches);
+  if ((o.regions > 0 || o.patches > 0) && !plan.has(data::Target::image)) text += " alone";
   if (o.views == 0) {
     text += std::string(", ") + name_of(o.transform);
     if (const auto& own = encoder.preprocessing().resize_crop;
@@ -147,51 +94,93 @@ std::string identity_of(const TeachOptions& o, const data::Dataset& dataset, int
                             o.seed, data::transform_name(o.augment));
 }
 
+Shape row_shape(const TeachOptions& o, std::int64_t places, std::int64_t width) {
+  return o.views > 0 ? Shape{stored_views(o), places, width} : Shape{places, width};
+}
+
 // From the journal into the file.
 void copy_rows(data::H5File& file, const std::string& name, const data::EmbeddingJournal& journal,
-               const Shape& row, DType dtype) {
-  const std::int64_t row_bytes = row.numel() * static_cast<std::int64_t>(size_of(dtype));
-  data::RowWriter rows(file, name, row, dtype);
-  const std::int64_t block = std::max<std::int64_t>(block_bytes / row_bytes, 1);
-  for (std::int64_t i = 0; i < journal.rows(); i += block)
-    rows.add(journal.read(i, std::min(block, journal.rows() - i)));
+               const Plan& plan, const Part& part, std::int64_t width, const TeachOptions& o) {
+  const std::int64_t views = std::max<std::int64_t>(stored_views(o), 1);
+  const std::size_t bytes = size_of(o.dtype) * static_cast<std::size_t>(width);  // of an embedding
+  Shape row = row_shape(o, part.count, width);
+  if (part.kind == data::Target::image) row = row.without(-2);
+  data::RowWriter rows(file, name, row, o.dtype);
+  const auto in_row = static_cast<std::int64_t>(bytes) * views * plan.places();
+  const std::int64_t block = std::max<std::int64_t>(block_bytes / in_row, 1);
+  std::vector<char> values;
+  for (std::int64_t i = 0; i < journal.rows(); i += block) {
+    const std::int64_t n = std::min(block, journal.rows() - i);
+    const Tensor all = journal.read(i, n);
+    const std::size_t length = bytes * static_cast<std::size_t>(part.count);
+    values.resize(length * static_cast<std::size_t>(n * views));
+    for (std::int64_t k = 0; k < n * views; ++k)
+      std::memcpy(values.data() + static_cast<std::size_t>(k) * length,
+                  static_cast<const char*>(all.raw()) +
+                      static_cast<std::size_t>(k * plan.places() + part.begin) * bytes,
+                  length);
+    rows.add(values.data(), static_cast<std::size_t>(n));
+  }
   rows.finish();
 }
 
-void describe_rows(data::H5File& file, std::int64_t images, int size, const models::ImageEncoder& teacher,
-                   bool of_files, const TeachOptions& o) {
-  file.set_attribute("teacher", o.teacher);
-  file.set_attribute("teacher_tower", teacher.description());
-  if (of_files) file.set_attribute("exif", data::name(o.exif));
-  if (o.views == 0) {
-    file.set_attribute("plain_transform", name_of(o.transform));
-    return;
-  }
-  const std::int64_t views = stored_views(o);
+std::vector<std::uint64_t> view_seeds(const TeachOptions& o, std::int64_t images) {
   std::vector<std::uint64_t> seeds;
-  seeds.reserve(static_cast<std::size_t>(images * views));
+  seeds.reserve(static_cast<std::size_t>(images * stored_views(o)));
   for (std::int64_t i = 0; i < images; ++i)
-    for (std::int64_t v = 0; v < views; ++v) seeds.push_back(view_seed(o, i, v));
-  file.write_uint64("/view_seeds", seeds, {images, views});
-  file.set_attribute("transform", data::transform_name(o.augment));
-  file.set_attribute("view_size", std::to_string(size));
+    for (std::int64_t v = 0; v < stored_views(o); ++v) seeds.push_back(view_seed(o, i, v));
+  return seeds;
 }
 
-Shape row_shape(const TeachOptions& o, std::int64_t width) {
-  return o.views > 0 ? Shape{stored_views(o), width} : Shape{width};
+// What stands in the file of all its targets.
+ViewsOfTargets views_of(const TeachOptions& o, std::int64_t images, int size) {
+  if (o.views == 0) return {};
+  return {view_seeds(o, images), stored_views(o), data::transform_name(o.augment), std::to_string(size)};
+}
+
+void describe_rows(data::H5File& file, const models::ImageEncoder& teacher, bool of_files, const Plan& plan,
+                   const TeachOptions& o) {
+  for (const Part& part : plan.parts()) {
+    const std::string owner = data::kind_of(part.kind).group;
+    file.set_attribute("teacher", o.teacher, owner);
+    file.set_attribute("teacher_tower", teacher.description(), owner);
+    if (o.views == 0) file.set_attribute("plain_transform", name_of(o.transform), owner);
+    if (part.kind == data::Target::regions) file.write("/regions/boxes", data::grid_boxes(o.regions));
+  }
+  if (of_files) file.set_attribute("exif", data::name(o.exif));
+}
+
+// What the teacher says of these pictures: [n V,places,E].
+Tensor answers(const models::ImageEncoder& teacher, const Pictures& pictures, const Plan& plan,
+               const TeachOptions& o) {
+  const std::int64_t count = pictures.pixels.dim(0), width = teacher.config().embedding;
+  Tensor out({count, plan.places(), width});
+  for (const Part& part : plan.parts()) {
+    const Tensor made =
+        part.kind == data::Target::image ? teacher.embed(pictures.pixels, o.batch_size)
+        : part.kind == data::Target::regions
+            ? teacher.embed(pictures.cells, o.batch_size)
+            : teacher.dense(pictures.pixels, models::DenseTokens::naclip, o.patches, o.batch_size);
+    for (std::int64_t k = 0; k < count; ++k)
+      std::copy_n(made.data<float>() + k * part.count * width, part.count * width,
+                  out.data<float>() + (k * plan.places() + part.begin) * width);
+  }
+  return out;
 }
 
 // The teacher's work from image `begin` on; take() gets the embeddings of each block, in order. The signal
 // that stopped it, or 0.
 int embed_all(const models::ImageEncoder& teacher, const data::Dataset& dataset, const PictureSource& source,
-              std::int64_t begin, const TeachOptions& o, TeachSummary& summary,
+              const Plan& plan, std::int64_t begin, const TeachOptions& o, TeachSummary& summary,
               const std::function<void(const Tensor& rows)>& take) {
   const std::int64_t views = std::max<std::int64_t>(stored_views(o), 1), count = dataset.size() - begin;
-  const std::int64_t block = std::max<std::int64_t>(o.batch_size / views, 1);
+  // Regions are pictures, too.
+  const std::int64_t seen = views * (1 + (plan.has(data::Target::regions) ? o.regions * o.regions : 0));
+  const std::int64_t block = std::max<std::int64_t>(o.batch_size / seen, 1);
   const std::int64_t blocks = (count + block - 1) / block, step = o.group->size();
   const auto first_of = [&](std::int64_t k) { return begin + k * block; };
   const auto rows_of = [&](std::int64_t k) { return std::min(block, dataset.size() - first_of(k)); };
-  const Shape row = row_shape(o, teacher.config().embedding);
+  const Shape row = row_shape(o, plan.places(), teacher.config().embedding);
   const auto read = [&](std::int64_t k) { return source.read(first_of(k), rows_of(k)); };
   // While a GPU works the host prepares the next pictures; on the CPU both want the same cores.
   const auto policy = teacher.device().is_cpu() ? std::launch::deferred : std::launch::async;
@@ -200,7 +189,7 @@ int embed_all(const models::ImageEncoder& teacher, const data::Dataset& dataset,
   const auto work = [&](std::int64_t k) {
     const Pictures pictures = next.get();
     if (k + step < blocks) next = std::async(policy, read, k + step);
-    Tensor embeddings = teacher.embed(pictures.pixels, o.batch_size);
+    Tensor embeddings = answers(teacher, pictures, plan, o);
     Parcel made;
     for (std::int64_t i = 0; i < rows_of(k); ++i) {
       const std::string& problem = pictures.problems[static_cast<std::size_t>(i)];
@@ -229,6 +218,7 @@ int embed_all(const models::ImageEncoder& teacher, const data::Dataset& dataset,
 
 TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
   check(o);
+  if (o.patches > 0) teacher.require_dense();
   TeachSummary summary;
   Group& group = *o.group;
   const data::DatasetNames names{.images = o.names.images, .embeddings = ""};
@@ -239,16 +229,25 @@ TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
   std::optional<OutputFile> output;
   std::optional<data::EmbeddingJournal> journal;
   std::string path;
+  const Plan wanted(o, {});
+  const std::vector<data::Target> there = o.force ? std::vector<data::Target>() : targets_in(o.file);
+  Plan plan(o, there);
+  const bool taught = plan.parts().empty();
+  if (taught) plan = wanted;  // of a run, perhaps, whose end failed
   const auto refuse = [&] {
-    throw_error<UsageError>("{}: has /embeddings already; replace them with --force", o.file);
+    std::string all;
+    for (const Part& part : wanted.parts())
+      all += (all.empty() ? "" : " and ") + std::string(data::kind_of(part.kind).dataset);
+    throw_error<UsageError>("{}: has {} already; replace them with --force", o.file, all);
   };
-  const bool taught = dataset->width() > 0 && !o.force;
   if (group.is_first()) {
     output.emplace(o.file);
     path = output->path() + ".teach";
     if (o.restart) std::filesystem::remove(path);
     if (taught && !std::filesystem::exists(path)) refuse();
   }
+  const bool of_files = !dataset->plain_size(0);
+  const data::Exif stored_exif = dataset->exif();
   dataset->set_exif(o.exif, true);
   const std::int64_t width = teacher.config().embedding, images = dataset->size();
   if (const auto concepts = dataset->concepts();
@@ -257,9 +256,14 @@ TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
                             o.file, concepts->embeddings.dim(1), width);
   const bool crops = o.views == 0 && teacher.crops(o.transform);
   if (const std::string note = crops ? dataset->crop_note() : ""; !note.empty() && o.note) o.note(note);
-  const PictureSource source(*dataset, o, teacher);
-  const Shape row = row_shape(o, width);
-  const std::string identity = identity_of(o, *dataset, source.size(), teacher);
+  const PictureSource source(*dataset, o, teacher, plan.has(data::Target::regions) ? o.regions : 0);
+  const ViewsOfTargets views = views_of(o, images, source.size());
+  if (const auto stay = check_targets_that_stay(o.file, plan.kinds(), width, views);
+      !stay.empty() && of_files && stored_exif != o.exif)
+    throw_error<UsageError>("{}: its {} stay, and are of images with --exif {}; use the same", o.file, stay,
+                            data::name(stored_exif));
+  const Shape row = row_shape(o, plan.places(), width);
+  const std::string identity = identity_of(o, *dataset, source.size(), teacher, plan);
   if (!group.is_one())
     require_alike(group, {{"program", program_identity()}, {"images and teacher", identity}});
   if (group.is_first()) {
@@ -273,21 +277,28 @@ TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& o) {
   group.broadcast(&summary.resumed, sizeof summary.resumed);
   summary.images = images;
   summary.views = stored_views(o);
-  summary.signal = embed_all(teacher, *dataset, source, summary.resumed, o, summary, [&](const Tensor& rows) {
-    if (journal) journal->append(rows);
-  });
+  for (const Part& part : plan.parts()) summary.made.emplace_back(part.kind, part.count);
+  summary.signal =
+      embed_all(teacher, *dataset, source, plan, summary.resumed, o, summary, [&](const Tensor& rows) {
+        if (journal) journal->append(rows);
+      });
   if (summary.signal != 0) return summary;
-  const bool of_files = !dataset->plain_size(0);
   dataset.reset();  // HDF5 opens a file either for reading or for writing
   all_gather(group, "");
   if (!group.is_first()) return summary;
   const std::int64_t more =
       images * (row.numel() * static_cast<std::int64_t>(size_of(o.dtype)) + 8 * summary.views);
-  change_dataset(*output, o.in_place, more, names, [&](data::H5File& file) {
-    replace_embeddings(
-        file, [&](const std::string& name) { copy_rows(file, name, *journal, row, o.dtype); },
-        [&] { describe_rows(file, images, source.size(), teacher, of_files, o); });
-  });
+  change_dataset(
+      *output, o.in_place, more, names,
+      [&](data::H5File& file) {
+        replace_targets(
+            file, plan.kinds(), views,
+            [&](std::size_t k, const std::string& name) {
+              copy_rows(file, name, *journal, plan, plan.parts()[k], width, o);
+            },
+            [&] { describe_rows(file, teacher, of_files, plan, o); });
+      },
+      plan.kinds());
   journal->remove();
   return summary;
 }

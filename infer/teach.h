@@ -1,6 +1,10 @@
 // The teacher's answers into a dataset file: what `vitral teach` does.
 //
 //   /embeddings [N,E], of each image as it is; or [N,V,E] with V views, and /view_seeds [N,V]
+//   /regions/embeddings [N,R,E] or [N,V,R,E], of the R = G G cells of a grid over each view; /regions/boxes
+//   [R,4] /patches/embeddings [N,N',E] or [N,V,N',E], its dense tokens (NACLIP) on the student's grid
+//
+// What of these the file has and is not replaced stays as it is.
 //
 // View v of image i is what training with the same seed and augmentation shows of it in epoch v: its seed is
 // random_key(seed, v, i) (at least 1), as data/loader.h draws it. So a student that trains on stored views
@@ -33,10 +37,12 @@ struct TeachOptions {
   int image_size = 0;  // of the student, of views; 0: the teacher's
   std::uint64_t seed = 0;
   DType dtype = DType::float32;         // or float16
+  int regions = 0;                      // G: also of the cells of a G x G grid; 0: without
+  int patches = 0;                      // g: also of patches, on a g x g grid; 0: without
   data::Exif exif = data::Exif::apply;  // of encoded images; stored as the attribute `exif`
   std::int64_t batch_size = 64;         // pictures that the teacher sees at once
   bool restart = false;                 // forget what an interrupted run has left
-  bool force = false;                   // replace embeddings that are there
+  bool force = false;                   // replace what is there of these
   bool in_place = false;                // change the file itself instead of a copy that replaces it
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
   std::function<void(const std::string& line)> note = {};  // what people should know, before the work
@@ -46,16 +52,18 @@ struct TeachOptions {
 };
 
 struct TeachSummary {
-  std::int64_t images = 0, views = 0;        // views: stored of each image, 0: [N,E]
-  std::int64_t resumed = 0;                  // images that an interrupted run had done
-  int signal = 0;                            // that stopped it
-  std::vector<data::SkippedSample> skipped;  // did not decode, in this run
+  std::int64_t images = 0, views = 0;                       // views: stored of each image, 0: [N,E]
+  std::vector<std::pair<data::Target, std::int64_t>> made;  // what was not there, and places of each picture
+  std::int64_t resumed = 0;                                 // images that an interrupted run had done
+  int signal = 0;                                           // that stopped it
+  std::vector<data::SkippedSample> skipped;                 // did not decode, in this run
 };
 
 /// Work goes to FILE.teach first (data/embedding_journal.h), from where an interrupted run goes on; then a
 /// copy of the file with the embeddings takes its name, or with in_place the file itself is changed.
-/// UsageError: options that do not fit, a file with embeddings without `force`; Error: the disk is full, what
-/// is done is kept.
+/// UsageError: options that do not fit, a file that has all of it without `force`, a teacher without dense
+/// tokens, targets that stay in the file and are of other views; Error: the disk is full, what is done is
+/// kept.
 TeachSummary teach(const models::ImageEncoder& teacher, const TeachOptions& options);
 
 }  // namespace vitral::infer

@@ -56,6 +56,7 @@ TeachFromSummary teach_from(const TeachFromOptions& o) {
   if (dataset->width() > 0 && !o.force)
     throw_error<UsageError>("{}: has /embeddings already; replace them with --force", o.file);
   data::EmbeddingFile source = data::read_embedding_file(o.from, o.name);
+  check_targets_that_stay(o.file, {data::Target::image}, source.rows.dim(1), {});
   if (!o.names_file.empty()) source.names = read_names(o.names_file);
   const std::int64_t images = dataset->size(), count = source.rows.dim(0), width = source.rows.dim(1);
   VITRAL_CHECK(source.names.empty() || static_cast<std::int64_t>(source.names.size()) == count,
@@ -92,8 +93,9 @@ TeachFromSummary teach_from(const TeachFromOptions& o) {
       [&](data::H5File& file) {
         const std::int64_t chunk_rows =
             std::max<std::int64_t>((64 << 10) / (width * static_cast<std::int64_t>(size_of(o.dtype))), 1);
-        replace_embeddings(
-            file, [&](const std::string& name) { file.write(name, embeddings, chunk_rows); },
+        replace_targets(
+            file, {data::Target::image}, {},
+            [&](std::size_t, const std::string& name) { file.write(name, embeddings, chunk_rows); },
             [&] { file.set_attribute("teacher", o.from + (o.name.empty() ? "" : ": " + o.name)); });
       });
   return summary;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "data/images/regions.h"
 #include "models/finite.h"
 #include "models/pretrained/families.h"
 
@@ -55,6 +56,10 @@ Tensor ImageEncoder::prepare(const Tensor& image, data::PlainTransform transform
   const int size = config().image_size;
   if (transform == data::PlainTransform::resize) return data::validation_transform(image, size);
   return data::resize_crop(image, size, resize_crop_for(preprocessing_, size));
+}
+
+Tensor ImageEncoder::prepare_cells(const Tensor& image, int grid) const {
+  return data::grid_cells(image, grid, config().image_size, preprocessing_.resize_crop.filter);
 }
 
 Tensor ImageEncoder::embed(const Tensor& images, std::int64_t batch) const {

@@ -29,6 +29,9 @@ class ImageEncoder {
   /// uint8 [H,W,3] -> [S,S,3]; `transform` clip: its own preprocessing. UsageError: what its files want is
   /// not to be had.
   Tensor prepare(const Tensor& image, data::PlainTransform transform) const;
+  /// The cells of a picture as pictures of their own (data/images/regions.h), stretched with the filter of
+  /// its own preprocessing: uint8 [H,W,3] -> [grid*grid,S,S,3].
+  Tensor prepare_cells(const Tensor& image, int grid) const;
   /// Whether prepare() keeps the shape of what an image shows and cuts its margins off, and does not stretch
   /// it.
   bool crops(data::PlainTransform transform) const {
@@ -51,6 +54,7 @@ class ImageEncoder {
   /// Its dense tokens (DenseTokens and on_grid() of models/towers.h): float32 [B,grid*grid,E], row-major, not
   /// of unit length. UsageError: require_dense().
   Tensor dense(const Tensor& images, DenseTokens way, int grid, std::int64_t batch = 64) const;
+  bool has_dense() const { return tower_->has_dense(); }
   /// UsageError naming the weights where the family has none.
   void require_dense() const;
 
