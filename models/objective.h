@@ -31,6 +31,12 @@ struct NamedValue {
 /// "loss 1.7628, cosine 0.5944".
 std::string describe(const std::vector<NamedValue>& values);
 
+/// The teacher's answers for places that a loss reads, beside those for whole images.
+struct Places {
+  Tensor regions;  // float32 [R,4], their boxes as in data/dataset.h; undefined: none
+  int grid = 0;    // of patches: N = grid * grid; 0: none
+};
+
 class Objective {
  public:
   virtual ~Objective() = default;
@@ -54,6 +60,8 @@ class Objective {
   virtual int image_size() const = 0;
   /// D of the targets it wants; 0: it learns without.
   virtual int target_width() const = 0;
+  /// What else of the teacher it wants, as wide.
+  virtual Places places() const { return {}; }
 
   /// The terms of the loss on a micro-batch. The inputs are where the model is; activations are `dtype`.
   /// Terms are means over images, so that those of micro-batches add up by their share of the batch.

@@ -94,7 +94,9 @@ struct TrainConfig {
 /// CLIP's image tower in the loop, which answers to what the student sees, instead of /embeddings of the
 /// data.
 struct TeacherConfig {
-  std::string weights;       // "" (null in YAML): the embeddings that the data stores
+  std::string weights;  // "" (null in YAML): the embeddings that the data stores
+  std::optional<int>
+      regions;  // of train.objective.regions: cells a side of the grid over what the student sees
   std::optional<int> heads;  // attention heads; null: what its configuration says, else width / 64
   std::optional<std::string> activation;  // as --activation; null: what it says, else that of the family
 

@@ -155,6 +155,7 @@ std::vector<Key> make_table() {
       KEY(data.embeddings, DatasetNameOrNull{}),
 
       KEY(teacher.weights, PathOrNull{}),
+      KEY(teacher.regions, OrNull{Integer{1, 64}}),
       KEY(teacher.heads, OrNull{Integer{1, 65536}}),
       KEY(teacher.activation, OrNull{Choice{{"quick_gelu", "gelu", "gelu_pytorch_tanh"}}}),
 
@@ -262,10 +263,19 @@ std::optional<Conflict> find_conflict(const Config& config) {
                     "has no term texts, but train.texts is set"};
 
   for (const auto& [key, given] : {std::pair{"teacher.heads", teacher.heads.has_value()},
+                                   {"teacher.regions", teacher.regions.has_value()},
                                    {"teacher.activation", teacher.activation.has_value()}})
     if (given && teacher.weights.empty())
       return Conflict{key, "needs teacher.weights", "teacher.weights",
                       fmt::format("is null, but {} is set", key)};
+
+  const bool wants_regions = train.objective.contains("regions");
+  if (teacher.regions && !wants_regions)
+    return Conflict{"teacher.regions", "needs train.objective.regions", "train.objective",
+                    "has no term regions, but teacher.regions is set"};
+  if (!teacher.regions && wants_regions && !teacher.weights.empty())
+    return Conflict{"train.objective.regions", "needs teacher.regions, the cells a side of their grid",
+                    "teacher.weights", "needs teacher.regions for train.objective.regions"};
 
   const auto& augment = data.augment;
   if (augment.random_crop && augment.resize > 0 && augment.resize < model.image_size)

@@ -2,6 +2,7 @@
 
 #include "data/dataset.h"
 #include "data/embedding_file.h"
+#include "data/images/regions.h"
 #include "models/student/distillation.h"
 
 namespace vitral::train {
@@ -31,6 +32,15 @@ Tensor text_embeddings(const Config& config) {
   return texts.cast(DType::float32);
 }
 
+// Where the regions lie that the data have, or that the teacher is asked about.
+Tensor region_boxes(const Config& config) {
+  if (!config.teacher.weights.empty()) return data::grid_boxes(*config.teacher.regions);
+  return data::Dataset::open(config.data.train,
+                             {.images = config.data.images, .embeddings = config.data.embeddings},
+                             {data::Target::image, data::Target::regions})
+      .region_boxes();
+}
+
 }  // namespace
 
 std::unique_ptr<models::Objective> make_objective(const Config& config) {
@@ -38,6 +48,7 @@ std::unique_ptr<models::Objective> make_objective(const Config& config) {
                                       .loss_norm = config.train.loss_norm,
                                       .temperature = config.train.temperature};
   if (options.terms.contains("texts")) options.texts = text_embeddings(config);
+  if (options.terms.contains("regions")) options.regions = region_boxes(config);
   return std::make_unique<models::Distillation>(config.model, static_cast<std::uint64_t>(config.train.seed),
                                                 options);
 }

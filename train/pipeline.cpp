@@ -14,20 +14,10 @@ data::Batch StepPipeline::next(std::int64_t epoch, std::int64_t number) {
   return std::move(*batch);
 }
 
-// A slice has the same bits whatever else is here.
 void StepPipeline::add_targets(data::Batch& batch) const {
-  if (batch.slice_ends.size() == 1) {
-    batch.targets = teacher_->embed(batch.images);
-    return;
-  }
   std::int64_t begin = 0;
   for (const std::int64_t end : batch.slice_ends) {
-    if (end > begin) {
-      const Tensor targets = teacher_->embed(batch.images.rows(begin, end));
-      if (!batch.targets.defined())
-        batch.targets = Tensor(targets.shape().with(0, batch.size()), targets.dtype());
-      batch.targets.rows(begin, end).copy_from(targets);
-    }
+    if (end > begin) teacher_->add_targets(batch, begin, end);
     begin = end;
   }
 }

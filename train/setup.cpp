@@ -26,24 +26,47 @@ Device choose_device(const TrainConfig& config, std::string& note, const Group& 
 
 namespace {
 
-/// Whether batches need targets from the data.
-bool wants_targets(const Config& config, const models::Objective& objective) {
-  return config.teacher.weights.empty() && objective.target_width() > 0;
+/// The targets that batches need from the data.
+std::vector<data::Target> wanted_targets(const Config& config, const models::Objective& objective) {
+  std::vector<data::Target> out;
+  if (!config.teacher.weights.empty() || objective.target_width() == 0) return out;
+  out.push_back(data::Target::image);
+  const models::Places places = objective.places();
+  if (places.regions.defined()) out.push_back(data::Target::regions);
+  if (places.grid > 0) out.push_back(data::Target::patches);
+  return out;
+}
+
+void check_places(const data::Dataset& dataset, const models::Places& places) {
+  const std::string& path = dataset.paths().front();
+  if (places.regions.defined() && dataset.region_boxes().to_vector() != places.regions.to_vector())
+    throw_error<UsageError>(
+        "{}: its /regions/boxes are other ones than those of the training data; teach both with "
+        "the same --regions",
+        path);
+  if (places.grid == 0) return;
+  const std::int64_t patches = dataset.target_shape(data::Target::patches)[0];
+  if (patches != std::int64_t{places.grid} * places.grid)
+    throw_error<UsageError>(
+        "{}: /patches/embeddings are of {} patches, the student has {} x {}; write them with "
+        "vitral teach --patches --grid {}",
+        path, patches, places.grid, places.grid, places.grid);
 }
 
 }  // namespace
 
 data::Dataset open_training_data(const std::vector<std::string>& paths, const Config& config,
                                  const models::Objective& objective) {
-  data::Dataset dataset =
-      data::Dataset::open(paths, {.images = config.data.images, .embeddings = config.data.embeddings});
+  const auto wanted = wanted_targets(config, objective);
+  data::Dataset dataset = data::Dataset::open(
+      paths, {.images = config.data.images, .embeddings = config.data.embeddings}, wanted);
   dataset.set_exif(data::exif_of(config.data.exif));
-  if (!wants_targets(config, objective)) return dataset;
-  dataset.require_embeddings();
+  if (wanted.empty()) return dataset;
   VITRAL_CHECK(dataset.width() == objective.target_width(),
                "{}: /embeddings are {} wide, model.width is {}; embed with the teacher that fits, or set "
                "model.width={}",
                paths.front(), dataset.width(), objective.target_width(), dataset.width());
+  check_places(dataset, objective.places());
   return dataset;
 }
 
@@ -55,7 +78,7 @@ data::LoaderOptions loader_options(const Config& config, const models::Objective
   options.augment = training ? config.data.augment : data::AugmentConfig{};
   options.training = training;
   options.shuffle = training && config.data.shuffle;
-  options.targets = wants_targets(config, objective);
+  options.targets = wanted_targets(config, objective);
   options.seed = static_cast<std::uint64_t>(config.train.seed);
   options.workers = config.data.workers;
   if (training) {

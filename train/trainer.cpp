@@ -112,7 +112,7 @@ Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profil
       batches_(loader_.batches_per_epoch()) {
   if (val_data_) val_loader_.emplace(*val_data_, loader_options(config, *objective_, device_, false, group));
   if (!group_.is_one()) require_same_run();
-  if (!config.teacher.weights.empty()) teacher_.emplace(config.teacher, objective_->target_width(), device_);
+  if (!config.teacher.weights.empty()) teacher_.emplace(config.teacher, *objective_, device_);
   step_.emplace(*objective_, config_.train, device_, group_);
   pipeline_.emplace(loader_, teacher_ ? &*teacher_ : nullptr, *step_, device_);
   std::vector<std::string> warnings;

@@ -16,7 +16,7 @@ Validation validate(const models::Objective& objective, data::Loader& loader, co
     auto batch = loader.next();
     put(made, batch->size());
     if (batch->size() == 0) return made;
-    if (teacher) batch->targets = teacher->embed(batch->images);
+    if (teacher) teacher->add_targets(*batch, 0, batch->size());
     if (const std::string problem = data::target_problem(*batch, loader.dataset()); !problem.empty())
       throw_error("validation: {}; embed that image again, or remove it", problem);
     put(made, objective.measure(batch->to(device), dtype));

@@ -1,11 +1,22 @@
 #include "models/student/distillation.h"
 
 #include "models/student/infer_config.h"
+#include "models/student/regions.h"
+
 namespace vitral::models {
 
 Distillation::Distillation(const StudentConfig& config, std::uint64_t seed,
                            const DistillationOptions& options)
-    : student_(config, seed), loss_(options) {}
+    : student_(config, seed), loss_(options) {
+  if (loss_.reads(data::Target::regions)) region_means(options.regions, config.grid());  // what is wrong, now
+}
+
+Places Distillation::places() const {
+  Places out;
+  if (loss_.reads(data::Target::regions)) out.regions = loss_.options().regions;
+  if (loss_.reads(data::Target::patches)) out.grid = student_.config().grid();
+  return out;
+}
 
 std::map<std::string, std::string> Distillation::metadata_in(const std::map<std::string, std::string>& file,
                                                              const std::string& where) const {

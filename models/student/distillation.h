@@ -21,6 +21,7 @@ class Distillation : public Objective {
                                                  std::vector<std::string>& warnings) const override;
   int image_size() const override { return student_.config().image_size; }
   int target_width() const override { return student_.config().width; }
+  Places places() const override;
   std::vector<Term> terms(const data::Inputs& inputs, DType dtype,
                           const nn::ForwardContext& context) const override;
   bool records_terms() const override { return loss_.records_terms(); }

@@ -6,6 +6,8 @@
 
 #include <fmt/ranges.h>
 
+#include "models/student/regions.h"
+
 namespace vitral::models {
 namespace {
 
@@ -13,8 +15,8 @@ namespace {
 class Pair {
  public:
   Pair(const StudentOutput& y, const data::Inputs& inputs, const DistillationOptions& options,
-       Variable& texts)
-      : y_(y), inputs_(inputs), options_(options), texts_(texts) {}
+       Variable& texts, Variable& region_means)
+      : y_(y), inputs_(inputs), options_(options), texts_(texts), region_means_(region_means) {}
 
   const StudentOutput& output() const { return y_; }
   const data::Inputs& inputs() const { return inputs_; }
@@ -30,19 +32,32 @@ class Pair {
     if (!unit_targets_.defined()) unit_targets_ = l2_normalize(targets());
     return unit_targets_;
   }
-  /// C [K,D], brought to where it is needed once: a recorded graph cannot read what the host has.
+  /// C [K,D]
   const Variable& texts() {
-    const Tensor& y = y_.embedding.value();
-    if (!texts_.defined() || texts_.device() != y.device() || texts_.dtype() != y.dtype())
-      texts_ = Variable(options_.texts.cast(y.dtype()).to(y.device()));
-    return texts_;
+    return constant(texts_, y_.embedding, [&] { return options_.texts; });
+  }
+  /// [R,N]
+  const Variable& region_means() {
+    return constant(region_means_, y_.patches,
+                    [&] { return models::region_means(options_.regions, grid_of(y_.patches)); });
   }
 
  private:
+  // Brought to where it is needed once: a recorded graph cannot read what the host has.
+  template <class Make>
+  static const Variable& constant(Variable& kept, const Variable& like, Make&& make) {
+    if (!kept.defined() || kept.device() != like.device() || kept.dtype() != like.dtype())
+      kept = Variable(make().cast(like.dtype()).to(like.device()));
+    return kept;
+  }
+  static int grid_of(const Variable& patches) {
+    return static_cast<int>(std::lround(std::sqrt(static_cast<double>(patches.dim(1)))));
+  }
+
   const StudentOutput& y_;
   const data::Inputs& inputs_;
   const DistillationOptions& options_;
-  Variable& texts_;
+  Variable &texts_, &region_means_;
   Variable unit_output_, unit_targets_;
 };
 
@@ -87,6 +102,17 @@ Scaled texts(Pair& p) {
   return {1, mean(add(sum(mul(softmax(of_t), sub(of_t, of_y)), 1), rest))};
 }
 
+// Mean of 1 - cos over places, x and t [B,P,D].
+Scaled of_places(const Variable& x, const Variable& t) {
+  return {1, affine(mean(sum(mul(l2_normalize(x), l2_normalize(t)), 2)), -1, 1)};
+}
+
+Scaled regions(Pair& p) {
+  return of_places(mix_tokens(p.output().patches, p.region_means()), Variable(p.inputs().region_targets));
+}
+
+Scaled patches(Pair& p) { return of_places(p.output().patches, Variable(p.inputs().patch_targets)); }
+
 struct Row {
   Scaled (*function)(Pair&);
   DistillationTerm term;
@@ -97,6 +123,8 @@ constexpr std::array rows{
     Row{relational, {.name = "relational", .couples_images = true}},
     Row{contrastive, {.name = "contrastive", .couples_images = true}},
     Row{texts, {.name = "texts", .reads_texts = true}},
+    Row{regions, {.name = "regions", .reads_patches = true, .target = data::Target::regions}},
+    Row{patches, {.name = "patches", .reads_patches = true, .target = data::Target::patches}},
 };
 
 double weight_of(const DistillationOptions& options, const Row& row) {
@@ -104,9 +132,11 @@ double weight_of(const DistillationOptions& options, const Row& row) {
   return it == options.terms.end() ? 0 : it->second;
 }
 
-bool any_term(const DistillationOptions& options, bool DistillationTerm::*property) {
-  return std::any_of(rows.begin(), rows.end(),
-                     [&](const Row& row) { return weight_of(options, row) > 0 && row.term.*property; });
+template <class Value>
+bool any_term(const DistillationOptions& options, Value DistillationTerm::*property, Value value) {
+  return std::any_of(rows.begin(), rows.end(), [&](const Row& row) {
+    return weight_of(options, row) > 0 && row.term.*property == value;
+  });
 }
 
 std::vector<Term> terms_of(Pair& pair) {
@@ -145,7 +175,9 @@ DistillationLoss::DistillationLoss(DistillationOptions options) : options_(std::
     any = any || weight > 0;
   }
   VITRAL_CHECK(any, "distillation: the loss has no term, choose of {}", fmt::join(known, ", "));
-  if (!any_term(options_, &DistillationTerm::reads_texts)) return;
+  VITRAL_CHECK(!reads(data::Target::regions) || options_.regions.defined(),
+               "distillation: term 'regions' of the loss needs their boxes [R,4]");
+  if (!any_term(options_, &DistillationTerm::reads_texts, true)) return;
   VITRAL_CHECK(options_.texts.defined() && options_.texts.rank() == 2 && options_.texts.dim(0) > 0,
                "distillation: term 'texts' of the loss needs embeddings of texts [K,D]");
   const NoGrad no_grad;
@@ -154,7 +186,13 @@ DistillationLoss::DistillationLoss(DistillationOptions options) : options_(std::
     VITRAL_CHECK(std::isfinite(x), "distillation: an embedding of the texts has no direction");
 }
 
-bool DistillationLoss::reads_patches() const { return any_term(options_, &DistillationTerm::reads_patches); }
+bool DistillationLoss::reads_patches() const {
+  return any_term(options_, &DistillationTerm::reads_patches, true);
+}
+
+bool DistillationLoss::reads(data::Target target) const {
+  return any_term(options_, &DistillationTerm::target, target);
+}
 
 bool DistillationLoss::records_terms() const {
   return std::any_of(rows.begin(), rows.end(), [&](const Row& row) {
@@ -171,13 +209,13 @@ std::vector<std::string> DistillationLoss::measures() const {
 }
 
 std::vector<Term> DistillationLoss::terms(const StudentOutput& y, const data::Inputs& inputs) const {
-  Pair pair(y, inputs, options_, texts_);
+  Pair pair(y, inputs, options_, texts_, region_means_);
   return terms_of(pair);
 }
 
 std::vector<double> DistillationLoss::measure(const StudentOutput& y, const data::Inputs& inputs) const {
   const NoGrad no_grad;
-  Pair pair(y, inputs, options_, texts_);
+  Pair pair(y, inputs, options_, texts_, region_means_);
   const auto images = static_cast<double>(pair.images());
   std::vector<double> out{0, sum(mul(pair.unit_output(), pair.unit_targets())).item()};
   for (const Term& term : terms_of(pair)) {

@@ -10,6 +10,12 @@
 //   texts        mean over images of KL(p from q), p = softmax(C t^ / temperature) and
 //                q = softmax(C y^ / temperature), C [K,D] unit embeddings of texts
 //                (Hinton et al. 2015, arXiv 1503.02531, with texts for classes)
+//   regions      mean over images and regions of 1 - cos(mean of e_n over the patches whose middle lies in
+//   the
+//                region's box, the teacher's embedding of that crop) (after CLIPSelf, arXiv 2310.01403)
+//   patches      mean over images and patches of 1 - cos(e_n, the teacher's dense token there)
+//
+// where e_n are the patch embeddings of the student.
 //
 // A new term is a function and a row in distillation_loss.cpp, and a row in docs/config.md.
 #pragma once
@@ -28,7 +34,8 @@ struct DistillationTerm {
   const char* name;
   bool couples_images = false;  // those of one micro-batch; one alone teaches nothing
   bool reads_patches = false;   // StudentOutput::patches
-  bool reads_texts = false;     // DistillationOptions::texts
+  data::Target target = data::Target::image;
+  bool reads_texts = false;  // DistillationOptions::texts
 };
 /// All terms that there are, in the order in which they are summed up.
 std::span<const DistillationTerm> distillation_terms();
@@ -37,17 +44,21 @@ struct DistillationOptions {
   std::map<std::string, double> terms{{"l1", 1}};  // and their weights; 0: not a part of the loss
   double loss_norm = 20;
   double temperature = 0.07;
-  Tensor texts = {};  // float32 [K,D], of any length
+  Tensor texts = {};    // float32 [K,D], of any length
+  Tensor regions = {};  // float32 [R,4], boxes of data/dataset.h
 };
 
 /// The loss of outputs, whoever computed them. UsageError: a term that there is not, a negative weight, none
-/// at all; texts that are missing, or have no direction.
+/// at all; texts that are missing, or have no direction; regions that are missing.
 class DistillationLoss {
  public:
   explicit DistillationLoss(DistillationOptions options = {});
 
   /// Whether a term reads StudentOutput::patches; else the embedding is enough.
   bool reads_patches() const;
+  /// Whether a term reads these targets.
+  bool reads(data::Target target) const;
+  const DistillationOptions& options() const { return options_; }
   std::vector<Term> terms(const StudentOutput& y, const data::Inputs& inputs) const;
   /// Whether the loss is more than the default's one term, so that terms are worth a record of their own.
   bool records_terms() const;
@@ -57,7 +68,8 @@ class DistillationLoss {
 
  private:
   DistillationOptions options_;
-  mutable Variable texts_;  // C, where and in what the last loss was computed
+  // C, and region_means() [R,N] of models/student/regions.h, where and in what the last loss was computed.
+  mutable Variable texts_, region_means_;
 };
 
 }  // namespace vitral::models

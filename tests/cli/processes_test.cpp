@@ -5,6 +5,7 @@
 
 #include "data/dataset_writer.h"
 #include "data/images/image.h"
+#include "data/images/regions.h"
 #include "tests/models/tiny_clip.h"
 
 namespace vitral {
@@ -46,6 +47,19 @@ TEST_F(Processes, TheSameBitsOnOneTwoAndFour) {
   expect_done(train(data, "whole", 1, {}));
   EXPECT_NE(test::bytes_of_file(latest(data.output("whole")) + "/model.safetensors"),
             test::bytes_of_file(latest(data.output("0-1")) + "/model.safetensors"));
+}
+
+TEST_F(Processes, TargetsForPlacesAreSharedOut) {
+  const SmallRun data(22);
+  data::H5File file = data::H5File::modify(data.train());
+  file.write("/regions/embeddings", test::noise({22, 4, test::small_width}, 5));
+  file.write("/regions/boxes", data::grid_boxes(2));
+  file.write("/patches/embeddings", test::noise({22, 16, test::small_width}, 6));
+  file.close();
+  for (const int processes : {1, 2})
+    expect_done(train(data, fmt::format("{}", processes), processes,
+                      {"train.slices=4", "train.objective={l1: 1, regions: 1, patches: 1}"}));
+  expect_same_run(data.output("1"), data.output("2"));
 }
 
 TEST_F(Processes, AreRecorded) {

@@ -293,16 +293,18 @@ const std::vector<Case>& cases() {
        "start_factor, end_factor"},
       {"train: {objective: l1}",
        {},
-       "config.yaml:1: train.objective: must be a map of l1, cosine, relational, contrastive, texts, not l1"},
+       "config.yaml:1: train.objective: must be a map of l1, cosine, relational, contrastive, texts, "
+       "regions, patches, not l1"},
       {"train:\n  objective: {}",
        {},
-       "config.yaml:2: train.objective: has no term; give one of l1, cosine, relational, contrastive, texts "
+       "config.yaml:2: train.objective: has no term; give one of l1, cosine, relational, contrastive, texts, "
+       "regions, patches "
        "a "
        "weight > 0"},
       {"train: {objective: {l2: 1}}",
        {},
        "config.yaml:1: train.objective.l2: unknown key; did you mean l1? valid keys of train.objective: l1, "
-       "cosine, relational, contrastive, texts"},
+       "cosine, relational, contrastive, texts, regions, patches"},
       {"train: {objective: {l1: -1}}",
        {},
        "config.yaml:1: train.objective.l1: must be a number >= 0, not -1"},
