@@ -90,8 +90,10 @@ ordered_json numbers_of(const infer::ImageActivations& image) {
   ordered_json out = {{"name", image.title}, {"weights", grid(image.probs)}};
   if (image.attention.defined()) out["teacher_attention"] = grid(image.attention);
   out["texts"] = ordered_json::array();
-  for (const auto& t : image.targets)
+  for (const auto& t : image.targets) {
     out["texts"].push_back({{"text", t.label}, {"cosines", grid(t.cosines)}, {"softmax", grid(t.softmax)}});
+    if (t.teacher.defined()) out["texts"].back()["teacher_cosines"] = grid(t.teacher);
+  }
   return out;
 }
 
@@ -173,7 +175,7 @@ void add_activate(Program& program) {
   command.option("-o,--output", a->output, "picture to write: .png, .jpg or .jpeg");
   a->texts.add_to(command,
                   {.teacher = "a teacher's weights: also what its embedding attends to, beside the student's "
-                              "weights"});
+                              "weights, and what its dense tokens (CLIP's) say, beside its patches"});
   command
       .option("--style", a->style,
               "cosine: heat map on a scale; softmax: the image darkened by a softmax over its patches, "

@@ -47,7 +47,8 @@ void add_report(Program& program) {
       .required()
       .type_name("IMAGES");
   command.option("-o,--output", a->output, "HTML file to write").required();
-  a->texts.add_to(command);
+  a->texts.add_to(command,
+                  {.teacher = "a CLIP's weights: also its dense tokens, beside the student's patches"});
   command.option("--run", a->request.run, "run folder of the curves; default: WEIGHTS where it is one")
       .type_name("FOLDER");
   command.option("--image", a->request.images, "images by number; default: the first ones").at_least(0);
@@ -66,6 +67,8 @@ void add_report(Program& program) {
     a->request.weights = a->encoder.weights;
     add_texts(a->texts, a->encoder.device, encoder.config().width, a->request);
     if (a->request.run.empty() && infer::is_run(a->encoder.weights)) a->request.run = a->encoder.weights;
+    const auto teacher = a->texts.load_teacher(a->encoder.device);
+    if (teacher) a->request.teacher = &*teacher;
     a->request.progress = terminal_counter("looked at");
     std::int64_t skipped = 0;
     a->request.skipped = [&](const std::string& line) {

@@ -111,16 +111,23 @@ ImageActivations activations_of(const models::Encoder& encoder, const Tensor& im
   const models::ImageEmbeddings e = encoder.embed(one_image(image, encoder.config().image_size));
   const Tensor patches = e.patches.reshape({-1, width});
   ImageActivations out{title, image, e.probs.reshape({grid, grid}), {}, {}};
+  Tensor dense;  // [g g,D], where it is in the space of the targets
+  const int side = teacher ? teacher->config().grid() : 0;
   if (teacher) {
-    const int side = teacher->config().grid();
-    out.attention = teacher->attention(one_image(image, teacher->config().image_size)).reshape({side, side});
+    const Tensor seen = one_image(image, teacher->config().image_size);
+    out.attention = teacher->attention(seen).reshape({side, side});
+    if (teacher->has_dense() && teacher->config().embedding == width)
+      dense = teacher->dense(seen, models::DenseTokens::naclip, side).reshape({-1, width});
   }
   for (const PatchTarget& target : targets) {
     VITRAL_CHECK(target.embedding.shape() == Shape{width},
                  "'{}': its embedding {} is not as wide as the student's, {}; they must share a teacher",
                  shown(target.label), target.embedding.shape(), width);
-    out.targets.push_back({target.label, patch_cosines(patches, target.embedding).reshape({grid, grid}),
-                           patch_softmax(patches, target.embedding).reshape({grid, grid}), target.box});
+    out.targets.push_back(
+        {target.label, patch_cosines(patches, target.embedding).reshape({grid, grid}),
+         patch_softmax(patches, target.embedding).reshape({grid, grid}),
+         dense.defined() ? patch_cosines(dense, target.embedding).reshape({side, side}) : Tensor(),
+         target.box});
   }
   return out;
 }
@@ -136,6 +143,8 @@ ActivationRow activation_row(const ImageActivations& activations, ActivationStyl
   for (const PatchActivation& a : activations.targets) {
     if (style != ActivationStyle::softmax) add(a.label, a.cosines, PanelKind::scores, a.box);
     if (style != ActivationStyle::cosine) add(a.label, a.softmax, PanelKind::weights, a.box);
+    if (a.teacher.defined() && style != ActivationStyle::softmax)
+      add("teacher: " + a.label, a.teacher, PanelKind::scores, a.box);
   }
   return row;
 }

@@ -38,6 +38,8 @@ struct PatchActivation {
   std::string label;
   Tensor cosines;  // float32 [G,G], G = patches a side
   Tensor softmax;  // float32 [G,G], sums to 1
+  Tensor
+      teacher;  // float32 [g,g], cosines of the teacher's dense tokens (NACLIP); undefined where it has none
   std::optional<Box> box;
 };
 
@@ -57,7 +59,7 @@ ImageActivations activations_of(const models::Encoder& encoder, const Tensor& im
 enum class ActivationStyle { cosine, softmax, both };
 
 /// A row of the picture: with `weights` the student's convex weights, with a teacher its attention, then for
-/// each target what `style` says.
+/// each target what `style` says, and the same cosines of the teacher's dense tokens.
 ActivationRow activation_row(const ImageActivations& activations, ActivationStyle style,
                              bool weights = false);
 

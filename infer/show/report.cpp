@@ -34,7 +34,8 @@ std::vector<std::int64_t> numbers_of(const data::ImageSource& source, const Repo
   return all;
 }
 
-ReportImage look_at(const models::Encoder& student, const Tensor& picture, const std::string& name) {
+ReportImage look_at(const models::Encoder& student, const models::ImageEncoder* teacher,
+                    const Tensor& picture, const std::string& name) {
   const models::StudentConfig& c = student.config();
   ReportImage out;
   out.name = name;
@@ -43,6 +44,11 @@ ReportImage look_at(const models::Encoder& student, const Tensor& picture, const
   out.embedding = e.embeddings.reshape({c.width});
   out.weights = e.probs.reshape({c.tokens()});
   out.patches = e.patches.reshape({c.tokens(), c.width});
+  if (teacher) {
+    const int size = teacher->config().image_size;
+    const Tensor seen = data::validation_transform(picture, size).reshape({1, size, size, 3});
+    out.teacher = teacher->dense(seen, models::DenseTokens::naclip, c.grid()).reshape({c.tokens(), c.width});
+  }
   return out;
 }
 
@@ -67,7 +73,7 @@ std::vector<std::int64_t> add_images(const models::Encoder& student, const data:
         request.skipped(fmt::format("skipped {}: {}", one_line(source.name(i)), one_line(e.what())));
     }
     if (picture.defined()) {
-      report.images.push_back(look_at(student, picture, source.name(i)));
+      report.images.push_back(look_at(student, request.teacher, picture, source.name(i)));
       shown.push_back(i);
     }
     if (request.progress) request.progress(static_cast<std::int64_t>(shown.size()), wanted);
@@ -174,6 +180,13 @@ Report make_report(const models::Encoder& student, const data::ImageSource& sour
     if (field.added && is_told(field, c)) architecture += fmt::format("; {} {}", field.name, field.write(c));
   report.facts.emplace_back("Student", architecture);
   if (!request.run.empty()) add_run(request.run, report);
+  if (request.teacher) {
+    request.teacher->require_dense();
+    VITRAL_CHECK(request.teacher->config().embedding == c.width,
+                 "{}: its embeddings are {} wide, the teacher's {}; name the teacher that it learned from",
+                 request.weights, c.width, request.teacher->config().embedding);
+    report.facts.emplace_back("Teacher", request.teacher->description());
+  }
   VITRAL_CHECK(request.prompts.empty() ||
                    (request.prompt_embeddings.defined() && request.prompt_embeddings.rank() == 2 &&
                     request.prompt_embeddings.dim(1) == c.width),

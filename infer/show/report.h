@@ -12,6 +12,7 @@
 
 #include "data/image_source.h"
 #include "infer/show/report_page.h"
+#include "models/pretrained/image_encoder.h"
 #include "models/student/encoder.h"
 
 namespace vitral::infer {
@@ -22,16 +23,17 @@ struct ReportRequest {
   /// What patches are compared with. None: the concepts that a dataset stores; of more than 64 those that
   /// label an object of the images.
   std::vector<std::string> prompts;
-  Tensor prompt_embeddings;          // float32 [P,D]
-  std::string prompts_from;          // "CLIP of clip-vit-base-patch32", for the head of the page
-  std::vector<std::int64_t> images;  // by number; empty: the first `count` that decode
+  Tensor prompt_embeddings;                       // float32 [P,D]
+  std::string prompts_from;                       // "CLIP of clip-vit-base-patch32", for the head of the page
+  const models::ImageEncoder* teacher = nullptr;  // whose dense tokens (NACLIP) stand beside the patches
+  std::vector<std::int64_t> images;               // by number; empty: the first `count` that decode
   std::int64_t count = 24;
   std::function<void(std::int64_t done, std::int64_t total)> progress;
   std::function<void(const std::string& line)> skipped;  // an image that did not decode
 };
 
-/// UsageError: prompts or concepts of another width than the student's, a number that no image has, no such
-/// run. Error: no image that decodes.
+/// UsageError: prompts, concepts or a teacher of another width than the student's, a teacher without dense
+/// tokens, a number that no image has, no such run. Error: no image that decodes.
 Report make_report(const models::Encoder& student, const data::ImageSource& source,
                    const ReportRequest& request);
 

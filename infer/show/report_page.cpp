@@ -89,6 +89,7 @@ ordered_json to_json(const ReportImage& image, std::int64_t width) {
   std::vector<std::uint8_t> vectors;
   append_rows(image.patches, width, vectors);
   append_rows(image.embedding, width, vectors);
+  if (image.teacher.defined()) append_rows(image.teacher, width, vectors);
   ordered_json weights = ordered_json::array(), objects = ordered_json::array();
   for (std::int64_t n = 0; n < image.weights.numel(); ++n) {
     const float w = image.weights.data<float>()[n];
@@ -176,13 +177,19 @@ void check(const Report& r) {
                  "report: patches {}, weights {} and embedding {} of {} do not fit a {}x{} grid of width {}",
                  i.patches.shape(), i.weights.shape(), i.embedding.shape(), shown(i.name), r.rows, r.columns,
                  r.width);
+    VITRAL_CHECK(i.teacher.defined() == r.images.front().teacher.defined(),
+                 "report: some images have the teacher's patches and some have not");
+    VITRAL_CHECK(!i.teacher.defined() || i.teacher.shape() == i.patches.shape(),
+                 "report: the teacher's patches {} of {} must be {}", i.teacher.shape(), shown(i.name),
+                 i.patches.shape());
     for (const ReportObject& o : i.objects)
       VITRAL_CHECK(o.prompt >= 0 && o.prompt < prompts, "report: an object of {} is prompt {} of {}",
                    shown(i.name), o.prompt, prompts);
   }
   // Vectors are nearly all of it.
   const auto images = static_cast<std::int64_t>(r.images.size());
-  const std::int64_t bytes = (images * (patches + 1) + prompts) * r.width * 8 / 3;
+  const bool both = images > 0 && r.images.front().teacher.defined();
+  const std::int64_t bytes = (images * ((both ? 2 : 1) * patches + 1) + prompts) * r.width * 8 / 3;
   VITRAL_CHECK(bytes <= largest_page, "report: a page of {} images would take {} MB; take fewer images",
                images, bytes >> 20);
 }

@@ -28,6 +28,7 @@ struct ReportImage {
   Tensor embedding;  // float32 [D]
   Tensor weights;    // float32 [N], the convex weights
   Tensor patches;    // float32 [N,D]
+  Tensor teacher;    // float32 [N,D], the teacher's dense tokens, for all images or for none (undefined)
   std::vector<ReportObject> objects;
 };
 

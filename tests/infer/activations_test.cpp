@@ -102,6 +102,28 @@ TEST(Activations, TheTeachersAttentionStandsBeside) {
   EXPECT_TRUE(row.panels[0].kind == PanelKind::weights && row.panels[1].kind == PanelKind::weights);
 }
 
+TEST(Activations, TheTeachersPatchesStandBesideTheStudents) {
+  const TempDir folder;
+  test::write_tiny_clip(folder.str());
+  const models::ImageEncoder teacher = models::ImageEncoder::load(folder.str());
+  const models::Encoder encoder = models::Encoder::load(weights);
+  const Tensor image = picture(24, 24);
+  const std::vector<PatchTarget> targets{{"one", ramp(16, 7), Box{0, 0, 1, 1}}};
+  const ImageActivations a = activations_of(encoder, image, "", targets, &teacher);
+  const Tensor dense = teacher.dense(image.reshape({1, 24, 24, 3}), models::DenseTokens::naclip, 3);
+  ASSERT_EQ(a.targets[0].teacher.shape(), (Shape{3, 3}));
+  EXPECT_EQ(a.targets[0].teacher.to_vector(),
+            patch_cosines(dense.reshape({9, 16}), targets[0].embedding).to_vector());
+  const ActivationRow row = activation_row(a, ActivationStyle::cosine, false);
+  ASSERT_EQ(row.panels.size(), 3U);
+  EXPECT_EQ(row.panels[2].label, "teacher: one");
+  EXPECT_TRUE(row.panels[2].kind == PanelKind::scores && row.panels[2].box);
+  EXPECT_EQ(activation_row(a, ActivationStyle::softmax, false).panels.size(), 2U);
+  // Another family has attention alone.
+  const models::ImageEncoder other = models::ImageEncoder::load("tests/golden/siglip");
+  EXPECT_FALSE(activations_of(encoder, image, "", targets, &other).targets[0].teacher.defined());
+}
+
 TEST(Activations, RowsFollowTheStyle) {
   const models::Encoder encoder = models::Encoder::load(weights);
   const std::vector<PatchTarget> targets{{"a", ramp(16, 1), {}}, {"b", ramp(16, 2), {}}};

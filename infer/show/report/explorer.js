@@ -40,10 +40,12 @@ const [rows, columns] = report.grid, patches = rows * columns;
 const prompts = decodeRows(report.prompts.vectors, report.width);
 const images = report.images.map((image) => {
   const vectors = decodeRows(image.vectors, report.width);
-  return {...image, patches: vectors.slice(0, patches), whole: vectors[patches]};
+  return {...image, student: vectors.slice(0, patches), whole: vectors[patches], teacher: vectors.slice(patches + 1)};
 });
-// Of each image its patches' cosines with each prompt.
-const promptCosines = images.map((image) => prompts.map((p) => image.patches.map((e) => cosine(e, p))));
+// Whose patches there are, and of each image their cosines with each prompt.
+const owners = images.some((image) => image.teacher.length > 0) ? ["student", "teacher"] : ["student"];
+const promptCosines = Object.fromEntries(owners.map((owner) =>
+    [owner, images.map((image) => prompts.map((p) => image[owner].map((e) => cosine(e, p))))]));
 
 // --- Colours: "inferno" of matplotlib (Smith and van der Walt, CC0) between ten of its colours.
 const stops = [[0, 0, 4], [27, 12, 66], [75, 12, 107], [120, 28, 109], [165, 44, 96], [207, 68, 70], [237, 105, 37],
@@ -58,7 +60,7 @@ const where = (patch) => `row ${Math.floor(patch / columns) + 1}, column ${patch
 
 // --- State.
 const views = ["similar", "prompt", "weights", "image"];
-const state = {image: 0, patch: null, view: "similar", prompt: 0, hover: null};
+const state = {image: 0, patch: null, view: "similar", prompt: 0, of: "student", hover: null};
 const active = () => state.hover ?? state.patch;
 
 function readAddress() {
@@ -70,6 +72,7 @@ function readAddress() {
   state.image = number("image", images.length) ?? 0;
   state.patch = number("patch", patches);
   state.prompt = number("prompt", prompts.length) ?? 0;
+  state.of = owners.includes(asked.get("of")) ? asked.get("of") : "student";
   const view = asked.get("view") ?? (asked.has("prompt") ? "prompt" : "similar");
   state.view = views.includes(view) && (view !== "prompt" || prompts.length > 0) ? view : "similar";
 }
@@ -79,6 +82,7 @@ function writeAddress() {
   if (state.patch !== null) parts.push(`patch=${state.patch}`);
   if (state.view !== "similar") parts.push(`view=${state.view}`);
   if (state.view === "prompt") parts.push(`prompt=${state.prompt}`);
+  if (state.of !== "student") parts.push(`of=${state.of}`);
   try {
     history.replaceState(null, "", "#" + parts.join("&"));
   } catch {
@@ -89,7 +93,7 @@ function writeAddress() {
 // The vector that patches are compared with: the patch at hand, else the image as a whole.
 function reference() {
   const image = images[state.image];
-  return active() === null ? image.whole : image.patches[active()];
+  return active() === null ? image.whole : image[state.of][active()];
 }
 
 // What an image's patches are coloured by, or null.
@@ -98,9 +102,9 @@ function scores(index) {
     case "similar": {
       if (active() === null) return null;
       const vector = reference();
-      return images[index].patches.map((e) => cosine(e, vector));
+      return images[index][state.of].map((e) => cosine(e, vector));
     }
-    case "prompt": return promptCosines[index][state.prompt];
+    case "prompt": return promptCosines[state.of][index][state.prompt];
     case "weights": return images[index].weights;
     default: return null;
   }
@@ -115,7 +119,7 @@ const rangeOf = (values) => {
 };
 const shared = {
   similar: {low: 0, high: 1},
-  prompt: rangeOf(promptCosines.flat(2)),
+  prompt: rangeOf(Object.values(promptCosines).flat(3)),
   weights: {low: 0, high: Math.max(...images.map((image) => Math.max(...image.weights)), 1e-9)},
 };
 function range() {
@@ -243,6 +247,7 @@ function drawStage() {
   document.querySelector(".scale").classList.toggle("empty", values === null);
   byId("caption").textContent = caption();
   for (const view of views) document.querySelector(`#views [value=${view}]`).checked = view === state.view;
+  byId("teacher").checked = state.of === "teacher";
 }
 
 function drawSide() {
@@ -296,6 +301,8 @@ if (images.length > 0) {
     input.disabled = input.value === "prompt" && prompts.length === 0;
     input.addEventListener("change", () => choose({view: input.value}));
   });
+  byId("of-teacher").hidden = owners.length === 1;
+  byId("teacher").addEventListener("change", () => choose({of: byId("teacher").checked ? "teacher" : "student"}));
   for (const id of ["smooth", "numbers", "fit"]) byId(id).addEventListener("change", () => choose({}));
   byId("release").addEventListener("click", () => choose({patch: null, hover: null}));
   addEventListener("hashchange", () => { readAddress(); choose({hover: null}, false); });

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "autograd/ops.h"
 #include "base/random.h"
 #include "data/images/image.h"
 #include "infer/measure/patch_scores.h"
@@ -95,6 +96,23 @@ TEST(ReportPage, HoldsTheNumbers) {
   EXPECT_EQ(data["run"]["train"]["step"], (json{10, 20}));
   EXPECT_EQ(data["run"]["train"]["loss"], (json{2.5, nullptr}));
   EXPECT_EQ(data["run"]["val"]["cosine"], json{0.75});
+}
+
+TEST(ReportPage, HoldsTheTeachersPatches) {
+  Report report = test::small_report();
+  for (auto& image : report.images) image.teacher = affine(Variable(image.patches), 1, 0.5).value();
+  const json data = data_of(report_page(report));
+  for (std::size_t i = 0; i < 2; ++i) {
+    const auto rows = vectors_of(data["images"][i]["vectors"], 16);
+    ASSERT_EQ(rows.size(), 13U);  // the student's, the image as a whole, the teacher's
+    for (std::size_t n = 0; n < 6; ++n) {
+      const auto row = static_cast<std::int64_t>(n);
+      EXPECT_NEAR(cosine(rows[7 + n], report.images[i].teacher.rows(row, row + 1).to_vector()), 1, 1e-6);
+    }
+  }
+  report.images[1].teacher = {};
+  EXPECT_EQ(message_of([&] { report_page(report); }),
+            "report: some images have the teacher's patches and some have not");
 }
 
 TEST(ReportPage, HoldsThePictures) {
