@@ -68,7 +68,7 @@ Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset
   loading.batch_size = options.batch_size;
   loading.image_size = encoder.config().image_size;
   loading.training = false;
-  loading.targets = has_targets;
+  if (!has_targets) loading.targets.clear();
   loading.workers = options.workers;
   Group& group = *options.group;
   loading.stride = group.size();
