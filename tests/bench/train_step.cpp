@@ -4,12 +4,16 @@
 //   build/tests/bench_train_step --batch 64 --steps 5                           the 21.4M student on the CPU
 //   build/tests/bench_train_step --device cuda --precision bf16 --batch 2048 --steps 50
 //   build/tests/bench_train_step --device cuda --precision bf16 --batch 2048 --data train.h5 --workers 12
+//   build/tests/bench_train_step train.optimizer.name=muon train.objective.relational=1
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <optional>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "data/loader.h"
 #include "tensor/backend.h"
@@ -162,12 +166,22 @@ void run(const Arguments& a) {
                100 * m.data_wait, 100 * exposed);
 }
 
+train::Config with_overrides(const train::Config& config, const std::vector<std::string>& overrides) {
+  const std::string file =
+      fmt::format("{}/bench-{}.yaml", std::filesystem::temp_directory_path().string(), getpid());
+  std::ofstream(file) << train::to_yaml(config);
+  const auto out = train::load_config(file, overrides);
+  std::filesystem::remove(file);
+  return out;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app{"Times a training step of the student."};
   Arguments a;
   train::Config& config = a.config;
+  std::vector<std::string> overrides;
   bench::add_options(app, config);
   app.add_option("--accumulate", config.train.accumulate)->capture_default_str();
   app.add_option("--steps", a.steps)->capture_default_str()->check(CLI::PositiveNumber);
@@ -175,8 +189,10 @@ int main(int argc, char** argv) {
   app.add_option("--data", a.data, "HDF5 dataset to train from, instead of one batch of noise");
   app.add_option("--workers", config.data.workers, "threads that read it")->capture_default_str();
   app.add_flag("--json", a.json, "one JSON line");
+  app.add_option("overrides", overrides, "any other key of a configuration: section.key=value");
   CLI11_PARSE(app, argc, argv);
   try {
+    if (!overrides.empty()) config = with_overrides(config, overrides);
     run(a);
   } catch (const Error& e) {
     std::fprintf(stderr, "bench_train_step: %s\n", e.what());

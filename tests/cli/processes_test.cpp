@@ -32,6 +32,7 @@ TEST_F(Processes, TheSameBitsOnOneTwoAndFour) {
       {"train.slices=4"},
       {"train.slices=4", "train.accumulate=2", "train.ema=0.9", "train.clip_norm=0.01",
        "data.augment={flip: 0.5, brightness: 0.4}", "train.checkpoint_every=2"},
+      {"train.slices=4", "train.objective={l1: 1, relational: 1}", "train.optimizer.name=muon"},
       {"train.slices=8", "train.scheduler={name: reduce_on_plateau, patience: 0}"},
   };
   const Program::Arguments bf16{"train.slices=4", "train.precision=bf16"};

@@ -211,6 +211,14 @@ TEST(Exchange, WhatCannotBeShared) {
   EXPECT_EQ(
       problem(3),
       "3 processes are no power of two, and slices of a batch are shared evenly; start 1, 2, 4, 8, ...");
+  config.batch_size = 4;
+  config.objective = {{"l1", 1}, {"contrastive", 1}};
+  EXPECT_EQ(problem(2), "no error");
+  EXPECT_EQ(
+      problem(4),
+      "train.objective.contrastive: compares images, and of train.batch_size 4 each of 4 processes has 1; "
+      "start fewer");
+  config = {};
   config.slices = 2;
   EXPECT_EQ(problem(4), "train.slices: 2 cannot be shared by 4 processes; start at most 2, or set more");
   config.slices.reset();

@@ -1,5 +1,6 @@
 // The kernels of an optimiser step, against the CPU's.
 #include "tensor/ops/adamw.h"
+#include "tensor/ops/momentum.h"
 #include "tensor/stream.h"
 #include "tests/tensor/ops/kernels_support.h"
 
@@ -12,17 +13,38 @@ struct Parameter {
 };
 constexpr DType single = DType::float32, twice = DType::float64;
 
+using Items = std::span<const UpdateItem>;
+
+/// A formula as a function of what all have.
+struct Formula {
+  const char* name;
+  void (*apply)(Items items, const Tensor& control, const Tensor& steps);
+};
+template <kernel::MomentumKernel& momentum>
+void apply_momentum(Items items, const Tensor& control, const Tensor& steps) {
+  momentum(items, control, steps, 0.01, 0.01);
+}
+// The learning rate is that of `control`.
+void apply_adamw(Items items, const Tensor& control, const Tensor& steps) {
+  kernel::adamw(items, control, steps, {.weight_decay = 0.01}, 0.01);
+}
+constexpr std::array formulas{Formula{"adamw", apply_adamw}, Formula{"sgd", apply_momentum<kernel::sgd>},
+                              Formula{"lion", apply_momentum<kernel::lion>},
+                              Formula{"nesterov", apply_momentum<kernel::nesterov>},
+                              Formula{"descend", apply_momentum<kernel::descend>}};
+
 /// Which of the optional tensors there are, and where every second parameter lies.
 struct Options {
   bool average = true, copy = true;
   std::int64_t offset = 0;
   double planned = 0, images = 0;
+  Formula formula = formulas.front();
 };
 
 class Optimizer {
  public:
   Optimizer(Device device, const std::vector<Parameter>& parameters, Options options = {})
-      : control(Tensor::zeros({update_slots}, DType::float64, device)) {
+      : control(Tensor::zeros({update_slots}, DType::float64, device)), formula_(options.formula) {
     control.rows(update_lr, update_lr + 1).fill(3e-3);
     control.rows(update_planned, update_planned + 1).fill(options.planned);
     control.rows(update_images, update_images + 1).fill(options.images);
@@ -59,8 +81,7 @@ class Optimizer {
     for (const UpdateItem& item : items) gradients.push_back(item.g);
     kernel::sum_of_squares(control, gradients);
     kernel::begin_update(control, steps, items, clip_norm);
-    // The learning rate is that of `control`.
-    kernel::adamw(items, control, steps, {.weight_decay = 0.01}, 0.01);
+    formula_.apply(items, control, steps);
   }
 
   /// All that a step may change, one tensor after the other.
@@ -79,6 +100,7 @@ class Optimizer {
   std::vector<UpdateItem> items;
 
  private:
+  Formula formula_;
   std::vector<Placed> placed_;
 };
 
@@ -121,11 +143,23 @@ TEST(AdamWOnCuda, AgreesWithTheCpu) {
                                           {9001, twice}, {0, single}};
   for (const bool average : {false, true})
     for (const bool copy : {false, true})
-      for (const std::int64_t offset : {0, 1, 4}) check(parameters, {average, copy, offset}, 1, 2);
+      for (const std::int64_t offset : {0, 1, 4})
+        check(parameters, {.average = average, .copy = copy, .offset = offset}, 1, 2);
   for (const double clip_norm : {0.0, 1e9}) check(parameters, {}, clip_norm, 2);
   for (const double images : {0.0, 3.0, 8.0})
     for (const double clip_norm : {0.0, 1.0})
       check(parameters, {.planned = 8, .images = images}, clip_norm, 1);
+}
+
+TEST(MomentumOnCuda, AgreesWithTheCpu) {
+  VITRAL_NEEDS_DEVICE(gpu);
+  const std::vector<Parameter> parameters{
+      {1, single}, {5000, single}, {0, single}, {4097, twice}, {9001, twice}};
+  for (const Formula& formula : formulas)
+    for (const std::int64_t offset : {0, 1}) {
+      SCOPED_TRACE(formula.name);
+      check(parameters, {.offset = offset, .formula = formula}, 1, 3);
+    }
 }
 
 TEST(AdamWOnCuda, AnyNumberOfTensors) {
@@ -146,11 +180,10 @@ TEST(AdamWOnCuda, BitsDoNotDependOnThePlace) {
   EXPECT_EQ(a.state(), b.state());
 }
 
-TEST(AdamWOnCuda, WhatIsNotFiniteChangesNothing) {
-  VITRAL_NEEDS_DEVICE(gpu);
+void check_not_finite(Formula formula) {
   for (const double bad : {nan, inf, -inf})
     for (const std::size_t in_gradient : {0, 1, 2}) {  // 0: in the loss
-      Optimizer a(gpu, {{100, single}, {9001, single}, {30, twice}});
+      Optimizer a(gpu, {{100, single}, {9001, single}, {30, twice}}, {.formula = formula});
       const auto before = a.state();
       if (in_gradient > 0) {
         Tensor& g = a.items[in_gradient].g;
@@ -164,6 +197,14 @@ TEST(AdamWOnCuda, WhatIsNotFiniteChangesNothing) {
       EXPECT_EQ(control[update_scale], 0);
       EXPECT_FALSE(std::isfinite(control[in_gradient == 0 ? update_loss : update_squares])) << bad;
     }
+}
+
+TEST(AdamWOnCuda, WhatIsNotFiniteChangesNothing) {
+  VITRAL_NEEDS_DEVICE(gpu);
+  for (const Formula& formula : formulas) {
+    SCOPED_TRACE(formula.name);
+    check_not_finite(formula);
+  }
 }
 
 TEST(AdamWOnCuda, AGraphDoesTheSame) {
