@@ -208,6 +208,8 @@ struct OneOrList {
     return fmt::format("[{}]", fmt::join(texts, ", "));
   }
 };
+template <class Kind>
+OneOrList(Kind, const char*) -> OneOrList<Kind>;
 
 template <class Kind>
 struct OrNull {

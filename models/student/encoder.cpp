@@ -38,7 +38,7 @@ StudentConfig configure_student(data::WeightsFile& weights, const std::string& p
   };
   const auto stored = student_config_from_metadata(weights.metadata, path);
   if (stored) compare(infer_student_config(weights.tensors, path, *stored), *stored, path);
-  const StudentConfig config =
+  StudentConfig config =
       overridden(stored ? *stored
                         : infer_student_config(weights.tensors, path,
                                                overridden(usual_student_config(weights.tensors))));
