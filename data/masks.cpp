@@ -114,7 +114,7 @@ std::string MaskReader::description() const {
                      index_.layout, direct ? "directly" : "through the HDF5 library: " + index_.obstacle);
 }
 
-MaskWriter::MaskWriter(H5File& file, std::optional<Shape> size) : file_(&file), size_(std::move(size)) {
+MaskWriter::MaskWriter(H5File& file, std::optional<Shape> size) : file_(&file), size_(size) {
   if (size_) file_->create_growing_uint16(labels, *size_, 1);
 }
 

@@ -204,11 +204,14 @@ bool Reader::string(string_t& text) {
   if (in_runs_ && depth_ == 4 && run_field_ == RunField::counts) {
     element_.text = std::move(text);
   } else if (depth_ == 3) {
-    if (field_ == Field::name) element_.name = std::move(text);
-    if (field_ == Field::file_name) element_.file_name = std::move(text);
-    if (field_ == Field::coco_url) element_.coco_url = std::move(text);
     if (field_ == Field::id || field_ == Field::image_id || field_ == Field::category_id)
       fail("'{}' is a text where a whole number is needed", shown(text));
+    if (field_ == Field::name)
+      element_.name = std::move(text);
+    else if (field_ == Field::file_name)
+      element_.file_name = std::move(text);
+    else if (field_ == Field::coco_url)
+      element_.coco_url = std::move(text);
   } else if (field_ == Field::segmentation || field_ == Field::bbox) {
     fail("'{}' is a text where a number is needed", shown(text));
   }

@@ -30,10 +30,12 @@ void walk_line(Point a, Point b, Take&& take) {
       flat ? static_cast<double>(to.y - from.y) / dx : static_cast<double>(to.x - from.x) / dy;
   for (int d = 0; d <= steps; ++d) {
     const int t = turned ? steps - d : d;
+    // NOLINTBEGIN(bugprone-incorrect-roundings): as pycocotools rounds
     if (flat)
       take(Point{from.x + t, static_cast<int>(from.y + slope * t + .5)});
     else
       take(Point{static_cast<int>(from.x + slope * t + .5), from.y + t});
+    // NOLINTEND(bugprone-incorrect-roundings)
   }
 }
 

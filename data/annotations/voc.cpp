@@ -99,7 +99,7 @@ void read_voc_xml(std::string_view xml, const std::string& name, const std::vect
     if (object.box[0] > object.box[2] || object.box[1] > object.box[3])
       throw_error("{}: its box begins at ({}, {}) but ends at ({}, {}); correct it", where, object.box[0] + 1,
                   object.box[1] + 1, object.box[2], object.box[3]);
-    image.objects.push_back(std::move(object));
+    image.objects.push_back(object);
   }
 }
 
