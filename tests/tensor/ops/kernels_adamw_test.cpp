@@ -148,7 +148,7 @@ TEST(AdamWOnCuda, AgreesWithTheCpu) {
   for (const double clip_norm : {0.0, 1e9}) check(parameters, {}, clip_norm, 2);
   for (const double images : {0.0, 3.0, 8.0})
     for (const double clip_norm : {0.0, 1.0})
-      check(parameters, {.planned = 8, .images = images}, clip_norm, 1);
+      check(parameters, {.copy = images > 0, .planned = 8, .images = images}, clip_norm, 1);
 }
 
 TEST(MomentumOnCuda, AgreesWithTheCpu) {
