@@ -1,6 +1,5 @@
-#include "tensor/ops/momentum.h"
-
 #include "tensor/cuda/update.h"
+#include "tensor/ops/momentum.h"
 
 namespace vitral {
 namespace {
@@ -32,9 +31,8 @@ void update_items(std::span<const UpdateItem> items, const Tensor& control, cons
   cuda::update_items(Rule::name, items, control, steps, Formula<Rule>{weight_decay}, average_weight);
 }
 
-const bool implemented = kernel::for_momentum_kernels([]<class Rule>(Rule, auto& kernel) {
-  return kernel.implement(Device::Kind::cuda, update_items<Rule>);
-});
+const bool implemented = kernel::for_momentum_kernels(
+    []<class Rule>(Rule, auto& kernel) { return kernel.implement(Device::Kind::cuda, update_items<Rule>); });
 
 }  // namespace
 }  // namespace vitral
