@@ -45,7 +45,8 @@ void check(Types types, std::int64_t rows, std::int64_t width, std::int64_t offs
       want_dw[c] += vdy[i] * vx[i] * s[row];
     }
   }
-  EXPECT_TRUE(near(rstd, want_rstd, tolerance(types.weight)));
+  // A build that does not vectorise adds up a row one by one.
+  EXPECT_TRUE(near(rstd, want_rstd, {types.weight == DType::float64 ? 1e-12 : 3e-6}));
   EXPECT_TRUE(near(y, want_y, tolerance(types.x)));
   Placed again(shape, types.x, offset);
   kernel::rms_norm_apply(again, x, weight, {}, saved);
