@@ -23,7 +23,7 @@ namespace {
 int fail(int status, std::string_view what) {
   // Of several processes, those that fail alike leave it to the first to say so.
   if (vitral::Group* group = vitral::open_group()) {
-    if (!group->is_first()) std::this_thread::sleep_for(std::chrono::seconds(2));
+    if (!group->is_first()) std::this_thread::sleep_for(std::chrono::seconds(5));
     std::fprintf(stderr, "vitral: process %d of %d: %s\n", group->rank(), group->size(),
                  vitral::one_line(what).c_str());
     group->abort(status);

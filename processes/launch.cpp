@@ -154,13 +154,12 @@ std::vector<std::string> launcher(int count) {
 // (processes/mpi.cpp).
 class Stragglers {
  public:
-  explicit Stragglers(pid_t launcher) : launcher_(launcher) {}
+  Stragglers(pid_t launcher, int count) : launcher_(launcher), count_(static_cast<std::size_t>(count)) {}
 
   void look() {
     const std::vector<pid_t> there = processes();
-    most_ = std::max(most_, there.size());
-    if (there.size() == most_) complete_ = Clock::now();
-    if (told_ || there.empty() || Clock::now() - complete_ < patience) return;
+    if (there.empty() || there.size() == count_) complete_ = Clock::now();
+    if (told_ || Clock::now() - complete_ < patience) return;
     told_ = true;
     for (const pid_t process : there) {
       std::fprintf(
@@ -193,8 +192,8 @@ class Stragglers {
   }
 
   pid_t launcher_;
-  std::size_t most_ = 0;
-  Clock::time_point complete_;  // when all of them were last seen
+  std::size_t count_;
+  Clock::time_point complete_ = Clock::now();  // when all of them, or none, were last seen
   bool told_ = false;
 };
 
@@ -262,7 +261,7 @@ int start_processes(int count, const std::vector<std::string>& arguments) {
     ::close(from);
   });
   bool asked = false;
-  Stragglers stragglers(job.id());
+  Stragglers stragglers(job.id(), count);
   for (int turn = 1; job.running(); ++turn) {
     if (turn % 50 == 0) stragglers.look();
     // mpirun ends a job on SIGTERM, but hands this one on.

@@ -1,4 +1,8 @@
-// A disk that is full where the first of several processes writes.
+// Ends that need more than a signal: a disk that is full where the first of several processes writes, and a
+// process that stays when the others have ended.
+#include <csignal>
+
+#include "processes/launch.h"
 #include "tests/cli/processes.h"
 
 namespace vitral {
@@ -36,6 +40,22 @@ TEST_F(Processes, AFullDiskEndsAllAndLosesNoCheckpoint) {
   test::expect_done(
       train(data, "left", 1, {"train.slices=2", "train.checkpoint_every=2", "--resume", "auto"}));
   test::expect_same_run(data.output("whole"), left);
+}
+
+// As one that is stopped after its last exchange.
+TEST(OneOfTwo, DISABLED_StopsItself) {
+  if (local_rank() == 1) std::raise(SIGSTOP);
+}
+
+TEST_F(Processes, OneThatStaysIsEnded) {
+  testing::internal::CaptureStderr();
+  const int status = start_processes(2, {"--gtest_filter=OneOfTwo.DISABLED_StopsItself",
+                                         "--gtest_also_run_disabled_tests", "--gtest_brief=1"});
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(status, 128 + SIGKILL);
+  EXPECT_NE(said.find("vitral: process 1 has not ended 20 s after another: it was stopped or hangs; all end"),
+            std::string::npos)
+      << said;
 }
 
 }  // namespace
