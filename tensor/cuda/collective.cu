@@ -22,11 +22,17 @@ namespace vitral::cuda {
 namespace {
 
 struct Nccl {
-#define VITRAL_NCCL_FUNCTIONS(F)                                                              \
-  F(ncclGetUniqueId)                                                                          \
-  F(ncclCommInitRank)                                                                         \
-  F(ncclCommAbort) F(ncclGroupStart) F(ncclGroupEnd) F(ncclSend) F(ncclRecv) F(ncclAllGather) \
-      F(ncclGetErrorString) F(ncclGetLastError)
+#define VITRAL_NCCL_FUNCTIONS(F) \
+  F(ncclGetUniqueId)             \
+  F(ncclCommInitRank)            \
+  F(ncclCommAbort)               \
+  F(ncclGroupStart)              \
+  F(ncclGroupEnd)                \
+  F(ncclSend)                    \
+  F(ncclRecv)                    \
+  F(ncclAllGather)               \
+  F(ncclGetErrorString)          \
+  F(ncclGetLastError)
 #define VITRAL_NCCL_MEMBER(name) decltype(&::name) name = nullptr;
   VITRAL_NCCL_FUNCTIONS(VITRAL_NCCL_MEMBER)
 #undef VITRAL_NCCL_MEMBER
