@@ -1,7 +1,5 @@
 #include "nn/mlp.h"
 
-#include <cmath>
-
 namespace vitral::nn {
 namespace {
 
@@ -41,12 +39,6 @@ class GatedMlp : public Mlp {
 };
 
 }  // namespace
-
-std::int64_t hidden_width(std::int64_t width, double ratio, const std::string& kind) {
-  const double hidden = ratio * static_cast<double>(width);
-  if (kind != "swiglu") return std::llround(hidden);
-  return 8 * static_cast<std::int64_t>(std::ceil(hidden * (2.0 / 3) / 8));
-}
 
 std::unique_ptr<Mlp> make_mlp(const MlpConfig& config, Random& random) {
   if (config.kind == "quick_gelu") return std::make_unique<TwoLayerMlp>(config, nullptr, random);

@@ -1,5 +1,6 @@
 // The MLP of a transformer's block: what a token is made into, by itself.
 #pragma once
+#include <cmath>
 #include <memory>
 #include <string>
 
@@ -23,7 +24,11 @@ struct MlpConfig {
 };
 
 /// round(ratio W); of swiglu, whose three matrices then hold as many weights, 8 ceil(ratio W (2/3) / 8).
-std::int64_t hidden_width(std::int64_t width, double ratio, const std::string& kind);
+inline std::int64_t hidden_width(std::int64_t width, double ratio, const std::string& kind) {
+  const double hidden = ratio * static_cast<double>(width);
+  if (kind != "swiglu") return std::llround(hidden);
+  return 8 * static_cast<std::int64_t>(std::ceil(hidden * (2.0 / 3) / 8));
+}
 
 /// With fresh weights; UsageError naming the kinds for another. A new kind is a class in nn/mlp.cpp and a
 /// case in here.

@@ -9,7 +9,6 @@
 #include "base/field_kinds.h"
 #include "models/student/config.h"
 #include "models/student/distillation_loss.h"
-#include "train/objective.h"
 
 namespace vitral::train {
 namespace {
@@ -226,6 +225,12 @@ bool belongs(const Key& key, const Config& config) {
   if (key.owners.empty()) return true;
   const std::string named = find_key(parent(key.name) + ".name")->write(config);
   return std::find(key.owners.begin(), key.owners.end(), named) != key.owners.end();
+}
+
+std::string coupling_term(const TrainConfig& config) {
+  for (const auto& term : models::distillation_terms())
+    if (term.couples_images && config.objective.contains(term.name)) return term.name;
+  return "";
 }
 
 std::optional<Conflict> find_conflict(const Config& config) {

@@ -26,6 +26,10 @@ bool belongs(const Key& key, const Config& config);
 std::string parent(const std::string& name);
 std::string last_part(const std::string& name);
 
+/// A term of the loss that compares the images of a micro-batch, which therefore needs two; "": there is
+/// none.
+std::string coupling_term(const TrainConfig& config);
+
 /// Keys that do not fit together, under their whole names.
 std::optional<Conflict> find_conflict(const Config& config);
 

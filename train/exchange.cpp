@@ -4,8 +4,7 @@
 #include <bit>
 
 #include "tensor/ops/binary.h"
-#include "train/config.h"
-#include "train/objective.h"
+#include "train/config_keys.h"
 
 namespace vitral::train {
 namespace {

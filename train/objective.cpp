@@ -53,10 +53,4 @@ std::unique_ptr<models::Objective> make_objective(const Config& config) {
                                                 options);
 }
 
-std::string coupling_term(const TrainConfig& config) {
-  for (const auto& term : models::distillation_terms())
-    if (term.couples_images && config.objective.contains(term.name)) return term.name;
-  return "";
-}
-
 }  // namespace vitral::train

@@ -13,8 +13,4 @@ namespace vitral::train {
 /// UsageError: the loss reads what neither the configuration nor the training data have.
 std::unique_ptr<models::Objective> make_objective(const Config& config);
 
-/// A term of the loss that compares the images of a micro-batch, which therefore needs two; "": there is
-/// none.
-std::string coupling_term(const TrainConfig& config);
-
 }  // namespace vitral::train
