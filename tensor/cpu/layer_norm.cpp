@@ -20,8 +20,10 @@ T* elements(const Tensor& t) {
 }
 
 constexpr std::int64_t rows_a_chunk = 32;
-// Long rows are summed in pieces, whose sums are added: few roundings in a row, also without vectors.
-constexpr std::int64_t piece = 1024;
+// Long rows are summed in pieces, whose sums are added: few roundings in a row, also without vectors. Of what
+// rms_norm sums up no mean was taken away, so its pieces are shorter.
+template <bool centred>
+constexpr std::int64_t piece = centred ? 1024 : 128;
 
 // Written once, so that backward's recomputation gives the same bits.
 template <bool centred, class T, class P>
@@ -57,8 +59,8 @@ VITRAL_INLINE void row_statistics(const T* x, P* mean, P* rstd, std::int64_t wid
   C near = 0;
   if constexpr (centred) {
     C sum = 0;
-    for (std::int64_t i = 0; i < width; i += piece) {
-      const std::int64_t last = std::min(i + piece, width);
+    for (std::int64_t i = 0; i < width; i += piece<centred>) {
+      const std::int64_t last = std::min(i + piece<centred>, width);
       C part = 0;
 #pragma omp simd reduction(+ : part)
       for (std::int64_t k = i; k < last; ++k) part += load(x[k]);
@@ -69,8 +71,8 @@ VITRAL_INLINE void row_statistics(const T* x, P* mean, P* rstd, std::int64_t wid
   // Differences to a mean that is right but for its rounding, which rstd would magnify where a row hardly
   // varies: what they still have of a mean is taken away.
   C rest = 0, squares = 0;
-  for (std::int64_t i = 0; i < width; i += piece) {
-    const std::int64_t last = std::min(i + piece, width);
+  for (std::int64_t i = 0; i < width; i += piece<centred>) {
+    const std::int64_t last = std::min(i + piece<centred>, width);
     C part = 0, part_squares = 0;
 #pragma omp simd reduction(+ : part, part_squares)
     for (std::int64_t k = i; k < last; ++k) {
@@ -205,8 +207,8 @@ VITRAL_CLONES void backward_rows(BackwardRows<T, P> a, cpu_kernels::Compute<T>* 
     if constexpr (centred) m = load(a.mean[r]);
     const C s = load(a.rstd[r]);
     C mean_g = 0, mean_gx = 0;
-    for (std::int64_t k = 0; k < a.width; k += piece) {
-      const std::int64_t last = std::min(k + piece, a.width);
+    for (std::int64_t k = 0; k < a.width; k += piece<centred>) {
+      const std::int64_t last = std::min(k + piece<centred>, a.width);
       C part = 0, part_x = 0;
 #pragma omp simd reduction(+ : part, part_x)
       for (std::int64_t i = k; i < last; ++i) {

@@ -264,17 +264,9 @@ TEST_F(Processes, WhatMustBeAlikeIs) {
             "give all of them the same\n");
 }
 
-// A teacher of the small students: clip.safetensors and its config.json.
+// A teacher of the small students.
 void write_clip(const SmallRun& data) {
-  models::ImageTowerConfig tower = test::tiny_clip_image(test::small_width);
-  tower.image_size = test::small_size;
-  tower.patch_size = 16;
-  data::NamedTensors tensors;
-  for (const auto& [name, tensor] : models::ClipImageTower(tower, 3).state())
-    tensors.emplace_back("visual." + name, tensor);
-  data::write_safetensors(data / "clip.safetensors", tensors);
-  std::ofstream(data / "config.json")
-      << R"({"vision_config": {"num_attention_heads": 1, "hidden_act": "quick_gelu"}})";
+  test::write_image_tower(data.folder(), test::tiny_teacher(test::small_size, 16, test::small_width));
 }
 
 // The images of a command are shared out, its file and its numbers do not tell.

@@ -3,9 +3,8 @@
 #include "data/dataset.h"
 #include "data/images/regions.h"
 #include "models/pretrained/image_encoder.h"
-#include "tests/cli/small_run.h"
+#include "tests/cli/teach_run.h"
 #include "tests/golden.h"
-#include "tests/models/tiny_clip.h"
 
 namespace vitral::test {
 namespace {
@@ -14,50 +13,16 @@ using data::Target;
 const std::vector<Target> all{Target::image, Target::regions, Target::patches};
 constexpr const char* objective = "train.objective={l1: 1, regions: 0.5, patches: 2}";
 
-class TeachPlaces : public testing::Test {
+class TeachPlaces : public TeachRun {
  protected:
-  TeachPlaces() {
-    models::ImageTowerConfig teacher = tiny_clip_image(small_width);
-    teacher.image_size = small_size / 2;  // pixels are resized
-    teacher.patch_size = 8;
-    teacher.layers = 2;
-    data::NamedTensors tensors;
-    for (const auto& [name, tensor] : models::ClipImageTower(teacher, 3).state())
-      tensors.emplace_back("visual." + name, tensor);
-    data::write_safetensors(clip(), tensors);
-    put_file(folder_ / "config.json",
-             R"({"vision_config": {"num_attention_heads": 1, "hidden_act": "quick_gelu"}})");
-    std::ofstream(config())
-        << "model: {image_size: 64, patch_size: 16, width: 16, layers: 1, heads: 2}\n"
-        << "data: {train: [" << file() << "], val: [], workers: 2,\n"
-        << "       augment: {resize: 80, brightness: 0.3, flip: 0.5, random_crop: true}}\n"
-        << "train: {batch_size: 8, epochs: 1, log_every: 1, device: cpu, seed: 5,\n"
-        << "        scheduler: {name: constant}, output: " << folder_ / "run"
-        << "}\n";
-  }
-
-  std::string clip() const { return folder_ / "clip.safetensors"; }
-  std::string file() const { return folder_ / "train.h5"; }
-  std::string config() const { return folder_ / "config.yaml"; }
-  void write_images(std::int64_t count, bool embeddings = false) const {
-    write_dataset(file(), count, [=](Tensor& e) {
-      if (!embeddings) e = {};
-    });
-  }
-  Program::Arguments arguments(const Program::Arguments& more) const {
-    Program::Arguments out{"teach", file(), "--teacher", clip(), "--device", "cpu"};
-    out.insert(out.end(), more.begin(), more.end());
-    return out;
-  }
-  Result teach(const Program::Arguments& more) const { return run(arguments(more)); }
-  Result train(const Program::Arguments& more) const {
-    Program::Arguments out{"train", config()};
-    out.insert(out.end(), more.begin(), more.end());
-    return run(out);
-  }
+  // Pixels are resized for it.
+  TeachPlaces()
+      : TeachRun([] {
+          models::ImageTowerConfig teacher = tiny_teacher(small_size / 2, 8, small_width);
+          teacher.layers = 2;
+          return teacher;
+        }()) {}
   Tensor stored(const std::string& name) const { return data::H5File::open(file()).read(name); }
-
-  TempDir folder_;
 };
 
 TEST_F(TeachPlaces, OfPlainImages) {

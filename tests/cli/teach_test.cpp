@@ -6,58 +6,19 @@
 #include "data/images/image.h"
 #include "data/loader.h"
 #include "models/pretrained/image_encoder.h"
-#include "tests/cli/small_run.h"
+#include "tests/cli/teach_run.h"
 #include "tests/golden.h"
-#include "tests/models/tiny_clip.h"
 #include "train/config.h"
 
 namespace vitral::test {
 namespace {
 
-class Teach : public testing::Test {
+class Teach : public TeachRun {
  protected:
-  Teach() {
-    models::ImageTowerConfig teacher = tiny_clip_image(small_width);
-    teacher.image_size = small_size;
-    teacher.patch_size = 16;
-    data::NamedTensors tensors;
-    for (const auto& [name, tensor] : models::ClipImageTower(teacher, 3).state())
-      tensors.emplace_back("visual." + name, tensor);
-    data::write_safetensors(clip(), tensors);
-    put_file(clip_config(), R"({"vision_config": {"num_attention_heads": 1, "hidden_act": "quick_gelu"}})");
-    std::ofstream(config())
-        << "model: {image_size: 64, patch_size: 16, width: 16, layers: 1, heads: 2}\n"
-        << "data: {train: [" << file() << "], val: [], workers: 2,\n"
-        << "       augment: {resize: 80, brightness: 0.3, flip: 0.5, random_crop: true}}\n"
-        << "train: {batch_size: 8, epochs: 1, log_every: 1, device: cpu, seed: 5,\n"
-        << "        scheduler: {name: constant}, output: " << folder_ / "run"
-        << "}\n";
-  }
-
-  std::string operator/(const std::string& name) const { return folder_ / name; }
-  std::string clip() const { return folder_ / "clip.safetensors"; }
-  std::string clip_config() const { return folder_ / "config.json"; }
-  std::string file() const { return folder_ / "train.h5"; }
-  std::string config() const { return folder_ / "config.yaml"; }
-  void write_images(std::int64_t count) const {
-    write_dataset(file(), count, [](Tensor& embeddings) { embeddings = {}; });
-  }
-  Program::Arguments arguments(const Program::Arguments& more = {}) const {
-    Program::Arguments out{"teach", file(), "--teacher", clip(), "--device", "cpu"};
-    out.insert(out.end(), more.begin(), more.end());
-    return out;
-  }
-  Result teach(const Program::Arguments& more = {}) const { return run(arguments(more)); }
-  Result train(const Program::Arguments& more) const {
-    Program::Arguments out{"train", config()};
-    out.insert(out.end(), more.begin(), more.end());
-    return run(out);
-  }
+  Teach() : TeachRun(tiny_teacher(small_size, 16, small_width)) {}
   void fail(const Result& r, int status, const std::string& message) const {
     expect_failure(r, status, message);
   }
-
-  TempDir folder_;
 };
 
 TEST_F(Teach, PlainImages) {

@@ -45,6 +45,24 @@ inline data::NamedTensors tiny_clip_state(int embedding = 16, std::uint64_t seed
   return out;
 }
 
+/// CLIP's image tower alone: clip.safetensors and config.json in a folder that is there.
+inline void write_image_tower(const std::string& folder, const models::ImageTowerConfig& config) {
+  data::NamedTensors tensors;
+  for (const auto& [name, tensor] : models::ClipImageTower(config, 3).state())
+    tensors.emplace_back("visual." + name, tensor);
+  data::write_safetensors(folder + "/clip.safetensors", tensors);
+  put_file(folder + "/config.json",
+           R"({"vision_config": {"num_attention_heads": 1, "hidden_act": "quick_gelu"}})");
+}
+
+/// A tower for images of `size` pixels a side.
+inline models::ImageTowerConfig tiny_teacher(int size, int patch, int embedding) {
+  models::ImageTowerConfig c = tiny_clip_image(embedding);
+  c.image_size = size;
+  c.patch_size = patch;
+  return c;
+}
+
 /// A folder with model.safetensors, config.json and merges.txt.
 inline void write_tiny_clip(const std::string& folder, int embedding = 16, std::uint64_t seed = 3) {
   std::filesystem::create_directories(folder);

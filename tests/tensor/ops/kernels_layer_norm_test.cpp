@@ -9,14 +9,6 @@ namespace {
 
 constexpr double eps = 1e-5;
 
-struct Types {
-  DType x, weight;
-};
-constexpr Types all_types[] = {{DType::float32, DType::float32},
-                               {DType::float64, DType::float64},
-                               {DType::bfloat16, DType::float32},
-                               {DType::bfloat16, DType::bfloat16}};
-
 struct Statistics {
   Values mean, rstd;
 };
@@ -65,12 +57,12 @@ Gradients gradients(const Values& dy, const Values& x, const Values& weight, con
 
 // An input, what layer_norm makes of it, and the checks of all kernels on it.
 struct Case {
-  Types types;
+  NormTypes types;
   std::int64_t rows, width, offset;
   Tensor x_host, weight_host, bias_host;
   Placed x, weight, bias, y, mean, rstd;
 
-  Case(Types t, std::int64_t rows_, std::int64_t width_, std::int64_t offset_)
+  Case(NormTypes t, std::int64_t rows_, std::int64_t width_, std::int64_t offset_)
       : types(t),
         rows(rows_),
         width(width_),
@@ -165,7 +157,7 @@ void Case::check_backward() const {
   EXPECT_TRUE(same_bits(again, sum));
 }
 
-void check(Types types, std::int64_t rows, std::int64_t width, std::int64_t offset = 0) {
+void check(NormTypes types, std::int64_t rows, std::int64_t width, std::int64_t offset = 0) {
   const Case c(types, rows, width, offset);
   SCOPED_TRACE(c.text());
   c.check_forward();
@@ -176,20 +168,20 @@ void check(Types types, std::int64_t rows, std::int64_t width, std::int64_t offs
 }
 
 VITRAL_KERNEL_TEST(LayerNorm, AnyWidth) {
-  for (const Types types : all_types)
+  for (const NormTypes types : norm_types)
     for (const std::int64_t width : {1, 2, 4, 9, 47, 66, 72, 128, 132, 384, 390, 528, 640, 644, 1024, 1028})
       for (const std::int64_t rows : {1, 26}) check(types, rows, width);
 }
 
 VITRAL_KERNEL_TEST(LayerNorm, AnyPlace) {
-  for (const Types types : all_types)
+  for (const NormTypes types : norm_types)
     for (const std::int64_t width : {8, 72, 528})
       for (const std::int64_t offset : {1, 2, 4, 8}) check(types, 10, width, offset);
 }
 
 // More than backward has warps for: each walks over several.
 VITRAL_KERNEL_TEST(LayerNorm, ManyRows) {
-  for (const Types types : all_types)
+  for (const NormTypes types : norm_types)
     for (const std::int64_t width : {9, 24}) {
       const Case c(types, 2150, width, 0);
       SCOPED_TRACE(c.text());
@@ -200,14 +192,14 @@ VITRAL_KERNEL_TEST(LayerNorm, ManyRows) {
 
 // Up to where the sums of a block no longer fit in shared memory.
 VITRAL_KERNEL_TEST(LayerNorm, LongRows) {
-  check(all_types[0], 5, 4100);
-  check(all_types[1], 1, 16000);
-  check(all_types[2], 1, 40000);
-  check(all_types[0], 2, 30001);
+  check(norm_types[0], 5, 4100);
+  check(norm_types[1], 1, 16000);
+  check(norm_types[2], 1, 40000);
+  check(norm_types[0], 2, 30001);
 }
 
 VITRAL_KERNEL_TEST(LayerNorm, ConstantRowsAreTheBias) {
-  for (const Types types : all_types)
+  for (const NormTypes types : norm_types)
     for (const std::int64_t width : {9, 72, 528, 1500})
       for (const double constant : {1000.1, 1e6, 3.3e7, -1e-4, 0.1}) {
         const Tensor x = Tensor::full({3, width}, constant, types.x),
@@ -261,7 +253,7 @@ VITRAL_KERNEL_TEST(LayerNorm, NotFiniteStaysInItsRow) {
 }
 
 VITRAL_KERNEL_TEST(LayerNorm, NothingToNormalize) {
-  for (const Types types : all_types) {
+  for (const NormTypes types : norm_types) {
     Placed x({0, 8}, types.x), mean({0}, types.weight), dweight({8}, types.weight), dbias({8}, types.weight);
     const Placed weight(Tensor::full({8}, 1, types.weight));
     kernel::layer_norm(x, {mean, mean}, x, weight, weight, eps);

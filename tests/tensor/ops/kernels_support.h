@@ -98,6 +98,15 @@ class Placed : public Tensor {
   std::size_t begin_;  // bytes
 };
 
+/// What norms compute in.
+struct NormTypes {
+  DType x, weight;
+};
+inline constexpr NormTypes norm_types[] = {{DType::float32, DType::float32},
+                                           {DType::float64, DType::float64},
+                                           {DType::bfloat16, DType::float32},
+                                           {DType::bfloat16, DType::bfloat16}};
+
 /// How far results may be from the exact ones.
 struct Tolerance {
   double relative;   // to the largest of all results
