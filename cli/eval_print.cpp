@@ -17,7 +17,7 @@ using nlohmann::ordered_json;
 
 ordered_json number(double value) { return std::isfinite(value) ? ordered_json(value) : ordered_json(); }
 
-ordered_json to_json(const infer::Retrieval& r) {
+ordered_json to_json(const models::Retrieval& r) {
   ordered_json out = {{"queries", r.queries}, {"candidates", r.candidates}};
   for (std::size_t d = 0; d < r.depths.size(); ++d) {
     out[fmt::format("recall_at_{}", r.depths[d])] = r.recall[d];
@@ -46,7 +46,7 @@ ordered_json to_json(const infer::Evaluation& e, double seconds) {
 
 void row(const std::string& what, const std::string& value) { fmt::print("{:<20} {}\n", what, value); }
 
-std::string recalls(const infer::Retrieval& r) {
+std::string recalls(const models::Retrieval& r) {
   return fmt::format("{:.4f} / {:.4f} / {:.4f} of {} candidates (chance {:.4f} / {:.4f} / {:.4f})",
                      r.recall[0], r.recall[1], r.recall[2], r.candidates, r.chance[0], r.chance[1],
                      r.chance[2]);
@@ -104,7 +104,7 @@ std::string folders_of(const infer::ClassLabels& classes, std::size_t c) {
 std::string decimal(double value) { return fmt::format("{:.4f}", value); }
 
 void print_zero_shot(const infer::TextResult& r, const infer::ClassLabels& classes, bool every_class) {
-  const infer::ZeroShotResult& first = *r.models.front().zero_shot;
+  const models::ZeroShotResult& first = *r.models.front().zero_shot;
   fmt::print("zero-shot, {} images of {} classes\n", first.images, classes.names.size());
   compare(
       "  top-1", r, [](const auto& m) { return m.zero_shot->top1; }, decimal(first.chance(1)));
@@ -126,8 +126,8 @@ void print_zero_shot(const infer::TextResult& r, const infer::ClassLabels& class
 }
 
 void print_retrieval(const std::string& what, const infer::TextResult& r,
-                     std::optional<infer::Retrieval> infer::TextEvaluation::*direction) {
-  const infer::Retrieval& first = *(r.models.front().*direction);
+                     std::optional<models::Retrieval> infer::TextEvaluation::*direction) {
+  const models::Retrieval& first = *(r.models.front().*direction);
   fmt::print("{}, {} queries among {}\n", what, first.queries, first.candidates);
   for (std::size_t d = 0; d < first.depths.size(); ++d)
     compare(
@@ -154,7 +154,7 @@ void print_table(const infer::TextResult& r, const infer::TextTask& task, double
   fmt::print("{:.1f} seconds\n", seconds);
 }
 
-ordered_json to_json(const infer::ZeroShotResult& z, const infer::ClassLabels& labels) {
+ordered_json to_json(const models::ZeroShotResult& z, const infer::ClassLabels& labels) {
   ordered_json classes = ordered_json::array();
   for (std::size_t c = 0; c < labels.names.size(); ++c)
     classes.push_back(

@@ -20,13 +20,14 @@ struct Inputs {
   Tensor crops = {};    // int64 [B,3]: top, left, 1 where mirrored (LoaderOptions::defer_crop), or undefined
   Tensor region_targets = {};  // float32 [B,R,D], or undefined
   Tensor patch_targets = {};   // float32 [B,N,D], row-major over the student's grid, or undefined
+  Tensor tokens = {};  // int64 [B,L]: a caption (CaptionTokens of data/text/text_tokenizer.h), or undefined
 
   /// Images [begin, end), in the same memory.
   Inputs rows(std::int64_t begin, std::int64_t end) const;
   Inputs to(Device device) const;
 };
-inline constexpr std::array input_members{&Inputs::images, &Inputs::targets, &Inputs::crops,
-                                          &Inputs::region_targets, &Inputs::patch_targets};
+inline constexpr std::array input_members{&Inputs::images,         &Inputs::targets,       &Inputs::crops,
+                                          &Inputs::region_targets, &Inputs::patch_targets, &Inputs::tokens};
 
 /// Where they lie, and what they are called in a dataset file.
 struct TargetKind {
@@ -69,8 +70,8 @@ struct SkippedSample {
 
 struct Batch : Inputs {
   std::vector<std::int64_t> indices;  // [B] into the dataset
-  /// Samples of this batch whose image did not decode: left out (so B is smaller, in the worst case 0), never
-  /// replaced.
+  /// Samples of this batch whose image did not decode, or that have no caption: left out (so B is smaller, in
+  /// the worst case 0), never replaced.
   std::vector<SkippedSample> skipped;
   /// Images of the whole batch: with those that were left out, and with those that other processes load.
   std::int64_t planned = 0;

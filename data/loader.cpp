@@ -140,6 +140,8 @@ void Loader::State::check() const {
       o.stride);
   check_augment(o.augment);
   VITRAL_CHECK(dataset.size() > 0, "{}: has no images", dataset.paths().front());
+  VITRAL_CHECK(!o.captions.tokenizer || dataset.has_captions(),
+               "{}: has no /captions to train on; pack it with --captions FILE", dataset.paths().front());
   if (o.targets.empty()) return;
   if (std::ranges::count(o.targets, Target::image) > 0) dataset.require_embeddings();
   check_views();
@@ -223,6 +225,7 @@ std::shared_ptr<Pending> Loader::State::open_batch() {
     for (const auto d : dataset.target_shape(kind)) shape = shape.append(d);
     (*p).*kind_of(kind).member = make(shape, DType::float32);
   }
+  if (options.captions.tokenizer) p->tokens = make({n, options.captions.context}, DType::int64);
   p->reasons.resize(p->indices.size());
   return p;
 }
@@ -239,6 +242,15 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
             ? static_cast<std::int64_t>(Random(o.seed, of_epoch, i).below(static_cast<std::uint64_t>(views)))
             : dataset.plain_view(i);
     seed = dataset.view_seed(i, view);
+  }
+  if (o.captions.tokenizer) {
+    const std::vector<std::string> captions = dataset.captions(i);
+    if (captions.empty()) {
+      p.reasons[static_cast<std::size_t>(row)] = "it has no caption";
+      return;
+    }
+    const std::size_t which = o.training ? Random(o.seed, of_epoch, i, 1).below(captions.size()) : 0;
+    o.captions.write(captions[which], p.tokens.rows(row, row + 1).data<std::int64_t>());
   }
   for (const Target kind : o.targets) {
     const Tensor& targets = p.*kind_of(kind).member;

@@ -20,6 +20,7 @@
 #include "data/batch.h"
 #include "data/dataset.h"
 #include "data/images/augment_config.h"
+#include "data/text/text_tokenizer.h"
 #include "tensor/tensor.h"
 
 namespace vitral::data {
@@ -38,6 +39,9 @@ struct LoaderOptions {
   bool shuffle = true;
   /// Of those that the dataset was opened with, or its embeddings; empty: images alone.
   std::vector<Target> targets{Target::image};
+  /// Where it has a tokeniser, Inputs::tokens: of the first caption of each image, in training of number
+  /// Random(seed, epoch, i, 1).below(captions).
+  CaptionTokens captions{};
   std::uint64_t seed = 0;
   int workers = 2;      // threads; 0 loads in the caller
   bool pinned = false;  // batches lie in pinned memory (Tensor::pinned), for copies to a GPU
@@ -54,8 +58,9 @@ struct LoaderOptions {
 
 class Loader {
  public:
-  /// UsageError: options out of range, an empty dataset, no embeddings, stored views that another transform
-  /// replays, and in validation stored views none of which has seed 0. Begins epoch 0.
+  /// UsageError: options out of range, an empty dataset, no embeddings or captions where they are wanted,
+  /// stored views that another transform replays, and in validation stored views none of which has seed 0.
+  /// Begins epoch 0.
   Loader(Dataset dataset, const LoaderOptions& options);
   ~Loader();  // at any time: the workers stop after the sample at hand
   Loader(Loader&&) noexcept;

@@ -12,6 +12,23 @@ Variable loss_of(const std::vector<Term>& terms) {
   return loss;
 }
 
+// What an objective without features() is never asked for.
+Variable Objective::features(const data::Inputs& /*inputs*/, DType /*dtype*/,
+                             const nn::ForwardContext& /*context*/) const {
+  throw_error("objective: its loss is a mean over images, it has no features to compare");
+}
+
+std::vector<Term> Objective::terms_of(const Variable& /*features*/, const Tensor& /*present*/,
+                                      std::int64_t /*images*/) const {
+  throw_error("objective: its loss is a mean over images, not made of features");
+}
+
+std::vector<double> Objective::measure_whole(const Tensor& /*features*/,
+                                             std::span<const std::int64_t> /*indices*/,
+                                             const data::Dataset& /*dataset*/) const {
+  return {};
+}
+
 std::string describe(const std::vector<NamedValue>& values) {
   std::string out;
   for (const auto& [name, value] : values)

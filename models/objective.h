@@ -5,11 +5,14 @@
 // (train/objective.h).
 #pragma once
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "data/batch.h"
+#include "data/dataset.h"
+#include "data/text/text_tokenizer.h"
 #include "nn/forward_context.h"
 #include "nn/module.h"
 
@@ -62,11 +65,23 @@ class Objective {
   virtual int target_width() const = 0;
   /// What else of the teacher it wants, as wide.
   virtual Places places() const { return {}; }
+  /// What makes Inputs::tokens of the captions of the data; without a tokeniser: it learns without captions.
+  virtual data::CaptionTokens captions() const { return {}; }
 
   /// The terms of the loss on a micro-batch. The inputs are where the model is; activations are `dtype`.
   /// Terms are means over images, so that those of micro-batches add up by their share of the batch.
   virtual std::vector<Term> terms(const data::Inputs& inputs, DType dtype,
                                   const nn::ForwardContext& context) const = 0;
+
+  /// F, where the loss compares all images of a batch with each other and is no mean over images: it is that
+  /// of the whole batch then, whatever its micro-batches, slices and processes. 0: terms() are means.
+  virtual std::int64_t feature_width() const { return 0; }
+  /// What of each image such a loss compares: float32 [B,F], a row each image.
+  virtual Variable features(const data::Inputs& inputs, DType dtype, const nn::ForwardContext& context) const;
+  /// The terms over the features [R,F] of a whole batch: sums over its rows, divided by `images`. present:
+  /// float32 [R], 1, or 0 for a row that is not there; undefined: all are.
+  virtual std::vector<Term> terms_of(const Variable& features, const Tensor& present,
+                                     std::int64_t images) const;
 
   /// Whether the value of each term is recorded on its own, beside the loss.
   virtual bool records_terms() const { return true; }
@@ -74,8 +89,15 @@ class Objective {
   /// The names of what validation reports, means over images; the first is the loss, which the schedule and
   /// the choice of the best checkpoint go by.
   virtual std::vector<std::string> measures() const = 0;
-  /// Of each the sum over the images, without gradients.
+  /// Of each the sum over the images, without gradients. With features(), those of the loss are made of them
+  /// and nothing else is asked.
   virtual std::vector<double> measure(const data::Inputs& inputs, DType dtype) const = 0;
+  /// The names of what validation reports beside that, of a dataset as a whole.
+  virtual std::vector<std::string> whole_measures() const { return {}; }
+  /// Their values. features: float32 [M,F] on the CPU of the images that could be read, `indices` of them in
+  /// the dataset.
+  virtual std::vector<double> measure_whole(const Tensor& features, std::span<const std::int64_t> indices,
+                                            const data::Dataset& dataset) const;
 };
 
 /// From sums over batches to means over all their images.

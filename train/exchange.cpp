@@ -129,6 +129,12 @@ void Exchange::all_gather(Tensor& to, const Tensor& from) {
   group_.all_gather(from.raw(), to.raw(), from.bytes());
 }
 
+Tensor Exchange::gather(const Tensor& own) {
+  Tensor all(own.shape().with(0, slices_), own.dtype(), own.device());
+  all_gather(all, own);
+  return all;
+}
+
 void Exchange::finish(Tensor& control) {
   VITRAL_CHECK(
       !levels_.empty() && levels_.back().defined() && std::int64_t{1} << (levels_.size() - 1) == own_slices(),

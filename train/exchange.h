@@ -38,10 +38,12 @@ class Exchange {
   /// slices: of all processes, slices_of(). The parameters must be float32, and stay on their device.
   Exchange(Group& group, std::int64_t slices, const nn::Module& module);
 
+  std::int64_t slices() const { return slices_; }
   std::int64_t own_slices() const { return slices_ / group_.size(); }
+  std::int64_t first_slice() const { return own_slices() * group_.rank(); }
   /// Where slice k of this process begins in a batch of so many images.
   std::int64_t first_sample(std::int64_t images, std::int64_t k) const {
-    return images * (own_slices() * group_.rank() + k) / slices_;
+    return images * (first_slice() + k) / slices_;
   }
   /// float64 [slice_numbers]: what slice k of this process brings.
   Tensor numbers(std::int64_t k) const { return own_.rows(k, k + 1).reshape({slice_numbers}); }
@@ -51,6 +53,8 @@ class Exchange {
   /// All slices of this process were added. gradients() are then the tree's sums over the slices of all
   /// processes; control[update_loss] and what follows it are the sums of their numbers.
   void finish(Tensor& control);
+  /// What each slice of this process has, [own_slices(),...], of all slices: [slices,...].
+  Tensor gather(const Tensor& own);
   /// Whether it is known which parameters have gradients: before, the processes must talk about it.
   bool is_settled() const { return !has_gradient_.empty(); }
 

@@ -55,6 +55,7 @@ TrainStep::TrainStep(models::Objective& objective, const TrainConfig& config, De
     dtype_ = DType::bfloat16;
     model.keep_copies(dtype_);
   }
+  pieces_.emplace(objective, dtype_, static_cast<std::uint64_t>(config.seed), step_);
   if (!config.ema) return;
   for (const auto& p : model.parameters()) average_.push_back(p.value->value().clone());
 }
@@ -105,7 +106,9 @@ void TrainStep::upload(Slot& slot, const data::Inputs& inputs) {
   slot.copied.hold(Queue::compute);
 }
 
-void TrainStep::add_terms(const std::vector<models::Term>& terms, double weight) {
+void TrainStep::add_loss(const std::vector<models::Term>& terms, const Variable& loss, double weight) {
+  optimizer_->add_loss(loss.value(), weight);
+  if (!objective_.records_terms()) return;
   terms_.clear();
   for (const auto& term : terms) {
     optimizer_->add_term(static_cast<int>(terms_.size()), term.value.value(), weight);
@@ -113,23 +116,46 @@ void TrainStep::add_terms(const std::vector<models::Term>& terms, double weight)
   }
 }
 
-// Of the images in rows [begin, end), micro-batch by micro-batch. Each weighs as many images as it has: with
-// their number as the divisor, the sum is the loss of all of them.
-void TrainStep::add_gradients(Slot& slot, std::int64_t first, std::int64_t last, std::int64_t micro,
-                              std::int64_t divisor, std::int64_t first_sample) {
-  for (std::int64_t begin = first; begin < last; begin += micro) {
-    const std::int64_t end = std::min(last, begin + micro);
-    const double weight = static_cast<double>(end - begin) / static_cast<double>(divisor);
-    const auto terms = objective_.terms(slot.inputs.rows(begin, end), dtype_,
-                                        {.training = true,
-                                         .seed = static_cast<std::uint64_t>(config_.seed),
-                                         .step = step_,
-                                         .first_sample = first_sample + begin - first});
-    const Variable loss = models::loss_of(terms);
-    optimizer_->add_loss(loss.value(), weight);
-    if (objective_.records_terms()) add_terms(terms, weight);
-    loss.backward(weight);
+// Micro-batch by micro-batch. Each weighs as many images as it has: with their number as the divisor, the sum
+// is the loss of all of them.
+void TrainStep::add_gradients(const Slot& slot, const BatchRows& rows, std::int64_t micro,
+                              std::int64_t divisor) {
+  pieces_->for_each(slot.inputs, rows, micro,
+                    [&](const auto& piece, const auto& context, auto begin, auto end) {
+                      const double weight = static_cast<double>(end - begin) / static_cast<double>(divisor);
+                      const auto terms = objective_.terms(piece, dtype_, context);
+                      const Variable loss = models::loss_of(terms);
+                      add_loss(terms, loss, weight);
+                      loss.backward(weight);
+                    });
+}
+
+TrainStep::Compared TrainStep::compare(Tensor features, const Tensor& present, std::int64_t images) const {
+  Compared out{.terms = {}, .loss = {}, .features = Variable(std::move(features), true)};
+  out.terms = objective_.terms_of(out.features, present, images);
+  out.loss = models::loss_of(out.terms);
+  out.loss.backward();
+  return out;
+}
+
+// All processes compute the same, of the features of all: each slice has as many rows, those without an image
+// are not present.
+TrainStep::Compared TrainStep::compare_slices(const Slot& slot, const StepPart& part, std::int64_t micro) {
+  const std::int64_t own = exchange_->own_slices(), width = objective_.feature_width();
+  const std::int64_t rows = (part.planned + exchange_->slices() - 1) / exchange_->slices();
+  Tensor features = Tensor::zeros({own, rows, width}, DType::float32, device_);
+  Tensor present = Tensor::zeros({own, rows}, DType::float32, device_);
+  std::int64_t begin = 0;
+  for (std::int64_t k = 0; k < own; ++k) {
+    const std::int64_t end = part.slice_ends[static_cast<std::size_t>(k)];
+    Tensor to = features.rows(k, k + 1).reshape({rows, width});
+    pieces_->features(to, slot.inputs, {begin, end, exchange_->first_sample(part.planned, k)}, micro);
+    present.rows(k, k + 1).reshape({rows}).rows(0, end - begin).fill(1);
+    begin = end;
   }
+  const std::int64_t all = exchange_->slices() * rows;
+  return compare(exchange_->gather(features).reshape({all, width}), exchange_->gather(present).reshape({all}),
+                 part.planned);
 }
 
 UpdateOptions TrainStep::update_options() const {
@@ -148,27 +174,49 @@ void TrainStep::compute(Slot& slot, std::int64_t batch, std::int64_t micro) {
   copy_numbers(slot);
   optimizer_->begin();
   objective_.model().zero_grad();
-  add_gradients(slot, 0, batch, micro, batch, 0);
+  const BatchRows rows{.begin = 0, .end = batch, .first_sample = 0};
+  if (const std::int64_t width = objective_.feature_width(); width > 0 && batch > micro) {
+    Tensor features({batch, width}, DType::float32, device_);
+    pieces_->features(features, slot.inputs, rows, micro);
+    const Compared all = compare(features, {}, batch);
+    add_loss(all.terms, all.loss, 1);
+    pieces_->carry_back(all.features.grad(), slot.inputs, rows, micro);
+  } else {
+    add_gradients(slot, rows, micro, batch);
+  }
   optimizer_->update(update_options());
   objective_.model().zero_grad();
   copy_async(slot.result, optimizer_->result(), Queue::compute);
 }
 
-// All of it is queued: what a slice brings is put together where the gradients are.
+// All of it is queued: what a slice brings is put together where the gradients are. A loss that compares the
+// whole batch, and the gradients of what only the comparison has, are all of the first slice's.
 void TrainStep::compute_slices(Slot& slot, const StepPart& part) {
   copy_numbers(slot);
   Tensor control = optimizer_->control().rows(update_loss, update_slots);
   const std::int64_t micro = config_.batch_size / config_.accumulate;
+  objective_.model().zero_grad();
+  Compared all;
+  if (objective_.feature_width() > 0) all = compare_slices(slot, part, micro);
   std::int64_t begin = 0;
   for (std::int64_t k = 0; k < exchange_->own_slices(); ++k) {
     const std::int64_t end = part.slice_ends[static_cast<std::size_t>(k)];
+    const bool is_first = is_first_process_ && k == 0;
+    const BatchRows rows{begin, end, exchange_->first_sample(part.planned, k)};
     Tensor numbers = exchange_->numbers(k), step = numbers.rows(update_loss, update_slots);
     copy_async(numbers, slot.own.rows(k, k + 1).reshape(numbers.shape()), Queue::compute);
     kernel::add_time(numbers, slice_seconds, -1);
     control.copy_from(step);
-    objective_.model().zero_grad();
-    if (end > begin && !part.poisoned)
-      add_gradients(slot, begin, end, micro, part.planned, exchange_->first_sample(part.planned, k));
+    if (!is_first) objective_.model().zero_grad();
+    if (all.loss.defined()) {
+      if (is_first) add_loss(all.terms, all.loss, 1);
+      const Tensor& gradient = all.features.grad();
+      const std::int64_t each = gradient.dim(0) / exchange_->slices();
+      const std::int64_t first = (exchange_->first_slice() + k) * each;
+      pieces_->carry_back(gradient.rows(first, first + each), slot.inputs, rows, micro);
+    } else if (!part.poisoned) {
+      add_gradients(slot, rows, micro, part.planned);
+    }
     step.copy_from(control);
     kernel::add_time(numbers, slice_seconds, 1);
     exchange_->add();

@@ -15,6 +15,7 @@
 #include "tensor/stream.h"
 #include "train/config.h"
 #include "train/exchange.h"
+#include "train/micro_batches.h"
 #include "train/optimizer.h"
 
 namespace vitral::train {
@@ -116,9 +117,15 @@ class TrainStep {
   };
 
   void upload(Slot& slot, const data::Inputs& inputs);
-  void add_terms(const std::vector<models::Term>& terms, double weight);
-  void add_gradients(Slot& slot, std::int64_t begin, std::int64_t end, std::int64_t micro,
-                     std::int64_t divisor, std::int64_t first_sample);
+  void add_loss(const std::vector<models::Term>& terms, const Variable& loss, double weight);
+  void add_gradients(const Slot& slot, const BatchRows& rows, std::int64_t micro, std::int64_t divisor);
+  // The loss of a batch that is compared as a whole, and its gradient for each row of the features.
+  struct Compared {
+    std::vector<models::Term> terms;
+    Variable loss, features;
+  };
+  Compared compare(Tensor features, const Tensor& present, std::int64_t images) const;
+  Compared compare_slices(const Slot& slot, const StepPart& part, std::int64_t micro);
   void copy_numbers(const Slot& slot);
   void begin(Slot& slot, const data::Inputs& inputs, double lr, std::int64_t step);
   void run_or_replay(Slot& slot, const std::vector<std::int64_t>& ends, bool may_replay,
@@ -134,6 +141,7 @@ class TrainStep {
   bool is_first_process_;
   Tensor step_;  // int64 [1] on the device: that of the step which is computed, for ForwardContext
   DType dtype_ = DType::float32;
+  std::optional<MicroBatches> pieces_;
   std::unique_ptr<Optimizer> optimizer_;
   std::optional<Exchange> exchange_;
   std::vector<std::string> terms_;  // names, where the loss has more than one

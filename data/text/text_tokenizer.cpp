@@ -27,4 +27,11 @@ Tensor TextTokenizer::encode(const std::vector<std::string>& texts, std::int64_t
   return out;
 }
 
+void CaptionTokens::write(const std::string& text, std::int64_t* row) const {
+  const Tensor tokens = tokenizer->encode({text}, context);
+  const auto* from = tokens.data<std::int64_t>();
+  const auto* end = std::find(from, from + context, tokenizer->end_token());
+  std::fill(std::copy(from, std::min(end + 1, from + context), row), row + context, -1);
+}
+
 }  // namespace vitral::data

@@ -5,6 +5,7 @@
 //   Tensor tokens = tokenizer->encode({"a photo of a cat"}, 77);       // int64 [1,77]
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,6 +34,16 @@ class TextTokenizer {
   /// The rows that a tower of this context reads, int64 [T,context]: start, tokens, end, then padding. A
   /// longer text is cut so that the end token is the last. UsageError: no texts, no room for one token.
   Tensor encode(const std::vector<std::string>& texts, std::int64_t context) const;
+};
+
+/// What captions become where a text tower is trained.
+struct CaptionTokens {
+  std::shared_ptr<const TextTokenizer> tokenizer;  // null: captions are not wanted
+  std::int64_t context = 0;                        // L, of the tower
+
+  /// A row [L] as encode() gives it, but with -1 behind the end token: nothing is looked up, and nothing
+  /// learned, for tokens that no text has.
+  void write(const std::string& text, std::int64_t* row) const;
 };
 
 }  // namespace vitral::data

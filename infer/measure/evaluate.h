@@ -20,7 +20,7 @@ struct Evaluation {
   bool has_targets = false;  // whether the next four are known: the dataset has embeddings
   double loss = 0;           // norm * mean | y/|y| - t/|t| |
   double cosine = 0;         // mean cosine of embedding and target
-  Retrieval to_teacher, to_student;
+  models::Retrieval to_teacher, to_student;
   std::vector<std::string> concepts;               // [C] names, where objects are labelled
   std::optional<LocalisationResult> localisation;  // the student's is its first row
   std::optional<PointingResult> pointing;          // that row's

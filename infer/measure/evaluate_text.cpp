@@ -60,7 +60,7 @@ class Collector {
   void retrieve(const std::vector<std::int64_t>& captioned, TextEvaluation& out) const {
     // The captions of these images, numbered as they come.
     std::vector<std::int64_t> number(task_.captions->texts.size(), -1), used;
-    Answers texts, images;
+    models::Answers texts, images;
     for (std::size_t i = 0; i < captioned.size(); ++i) {
       texts.group.push_back(static_cast<std::int64_t>(i));
       auto& of_image = texts.members.emplace_back();
@@ -82,13 +82,13 @@ class Collector {
       text_rows.rows(static_cast<std::int64_t>(t), static_cast<std::int64_t>(t) + 1)
           .copy_from(task_.caption_embeddings.rows(used[t], used[t] + 1));
     const Tensor image_rows = Tensor::from(rows_, {static_cast<std::int64_t>(captioned.size()), width});
-    out.image_to_text = retrieval(image_rows, text_rows, texts);
-    out.text_to_image = retrieval(text_rows, image_rows, images);
+    out.image_to_text = models::retrieval(image_rows, text_rows, texts);
+    out.text_to_image = models::retrieval(text_rows, image_rows, images);
   }
 
   const ImageModel& model_;
   const TextTask& task_;
-  std::optional<ZeroShot> zero_shot_;
+  std::optional<models::ZeroShot> zero_shot_;
   std::vector<float> rows_;  // [captioned images,D]
 };
 

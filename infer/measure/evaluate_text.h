@@ -16,8 +16,8 @@
 #include "data/image_source.h"
 #include "data/images/transform.h"
 #include "infer/measure/labels.h"
-#include "infer/measure/retrieval.h"
-#include "infer/measure/zero_shot.h"
+#include "models/measure/retrieval.h"
+#include "models/measure/zero_shot.h"
 #include "models/pretrained/image_encoder.h"
 #include "models/student/encoder.h"
 #include "processes/group.h"
@@ -46,8 +46,8 @@ struct TextTask {
 
 struct TextEvaluation {
   std::string model;
-  std::optional<ZeroShotResult> zero_shot;
-  std::optional<Retrieval> image_to_text, text_to_image;
+  std::optional<models::ZeroShotResult> zero_shot;
+  std::optional<models::Retrieval> image_to_text, text_to_image;
 };
 
 struct EvaluateTextOptions {

@@ -41,8 +41,9 @@ EmbeddingMetrics::Result EmbeddingMetrics::result() const {
   VITRAL_CHECK(images_ > 0, "metrics: no images to measure");
   const Shape shape{std::min(images_, limit_), width_};
   const Tensor embeddings = Tensor::from(embeddings_, shape), targets = Tensor::from(targets_, shape);
-  const Answers answers = same_rows(targets);
-  return {images_, retrieval(embeddings, targets, answers), retrieval(targets, embeddings, answers)};
+  const models::Answers answers = models::same_rows(targets);
+  return {images_, models::retrieval(embeddings, targets, answers),
+          models::retrieval(targets, embeddings, answers)};
 }
 
 }  // namespace vitral::infer

@@ -1,4 +1,4 @@
-// Retrieval between embeddings and the teacher's (infer/measure/retrieval.h): whether the embedding of an
+// Retrieval between embeddings and the teacher's (models/measure/retrieval.h): whether the embedding of an
 // image finds the teacher's of the same image among those of all images, and the other way round. A target
 // that equals the own one (the same picture twice; two pictures of one red circle) is a right answer, too.
 // Recall@1 from student to teacher is the top-1 agreement.
@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "infer/measure/retrieval.h"
+#include "models/measure/retrieval.h"
 #include "tensor/tensor.h"
 
 namespace vitral::infer {
@@ -27,7 +27,7 @@ class EmbeddingMetrics {
 
   struct Result {
     std::int64_t images = 0;
-    Retrieval to_teacher, to_student;  // over the first images
+    models::Retrieval to_teacher, to_student;  // over the first images
   };
   /// UsageError where no image was added.
   Result result() const;

@@ -1,5 +1,5 @@
 // Zero-shot classification and retrieval by text, on embeddings and pictures made by hand.
-#include "infer/measure/zero_shot.h"
+#include "models/measure/zero_shot.h"
 
 #include <fstream>
 
@@ -20,11 +20,11 @@ using test::message_of;
 Tensor axes() { return Tensor::from(std::vector<float>{2, 0, 0, 0, 1, 0, 0, 0, 3}, {3, 3}); }
 
 TEST(ZeroShot, ByHand) {
-  ZeroShot measure(axes());
+  models::ZeroShot measure(axes());
   const Tensor e = Tensor::from(std::vector<float>{1, 0, 0, 0.5F, 1, 0, 0, 1, 0.5F}, {3, 3});
   measure.add(e, std::vector<std::int64_t>{0, 0, 1});
   measure.add(e.rows(0, 1), std::vector<std::int64_t>{1});
-  const ZeroShotResult r = measure.result();
+  const models::ZeroShotResult r = measure.result();
   EXPECT_EQ(r.images, 4);
   EXPECT_NEAR(r.top1, 2 / 4.0, 1e-12);
   EXPECT_EQ(r.top5, 1);
@@ -41,7 +41,7 @@ TEST(ZeroShot, ConstantEmbeddingsScoreChance) {
   Tensor classes({20, 20});
   classes.fill(0);
   for (std::int64_t i = 0; i < 20; ++i) classes.data<float>()[i * 21] = 1;
-  ZeroShot measure(classes);
+  models::ZeroShot measure(classes);
   measure.add(Tensor::full({7, 20}, 0.3), std::vector<std::int64_t>{0, 1, 2, 3, 4, 5, 19});
   EXPECT_NEAR(measure.result().top1, 1 / 20.0, 1e-9);
   EXPECT_NEAR(measure.result().top5, 5 / 20.0, 1e-9);
@@ -49,10 +49,10 @@ TEST(ZeroShot, ConstantEmbeddingsScoreChance) {
 }
 
 TEST(ZeroShot, ErrorsAreOneLine) {
-  EXPECT_EQ(message_of([] { ZeroShot(Tensor::zeros({3})); }),
+  EXPECT_EQ(message_of([] { models::ZeroShot(Tensor::zeros({3})); }),
             "zero_shot: classes float32 [3] must be float32 [C, D]");
   EXPECT_EQ(message_of([] {
-              ZeroShot(axes()).add(Tensor::zeros({1, 3}), std::vector<std::int64_t>{3});
+              models::ZeroShot(axes()).add(Tensor::zeros({1, 3}), std::vector<std::int64_t>{3});
             }),
             "zero_shot: class 3 is out of range, there are 3");
 }

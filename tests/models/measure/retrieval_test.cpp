@@ -1,4 +1,4 @@
-#include "infer/measure/retrieval.h"
+#include "models/measure/retrieval.h"
 
 #include <cmath>
 #include <limits>
@@ -8,7 +8,7 @@
 #include "tests/noise.h"
 #include "tests/support.h"
 
-namespace vitral::infer {
+namespace vitral::models {
 namespace {
 
 using test::message_of;
@@ -141,4 +141,4 @@ TEST(Retrieval, ErrorsAreOneLine) {
 }
 
 }  // namespace
-}  // namespace vitral::infer
+}  // namespace vitral::models

@@ -1,4 +1,4 @@
-#include "infer/measure/retrieval.h"
+#include "models/measure/retrieval.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,7 +7,7 @@
 #include "base/vectors.h"
 #include "tensor/ops/gemm.h"
 
-namespace vitral::infer {
+namespace vitral::models {
 namespace {
 
 constexpr float tie = 1e-6F;                                    // what rounding alone may do to a cosine
@@ -147,4 +147,4 @@ Answers same_rows(const Tensor& rows) {
   return out;
 }
 
-}  // namespace vitral::infer
+}  // namespace vitral::models

@@ -1,10 +1,10 @@
-#include "infer/measure/zero_shot.h"
+#include "models/measure/zero_shot.h"
 
 #include <algorithm>
 
-#include "infer/measure/retrieval.h"
+#include "models/measure/retrieval.h"
 
-namespace vitral::infer {
+namespace vitral::models {
 
 double ZeroShotResult::mean_per_class() const {
   double sum = 0;
@@ -52,4 +52,4 @@ ZeroShotResult ZeroShot::result() const {
   return out;
 }
 
-}  // namespace vitral::infer
+}  // namespace vitral::models

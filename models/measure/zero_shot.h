@@ -2,7 +2,7 @@
 // class whose text embedding has the highest cosine with its own.
 //
 //   top-k       the fraction of images whose class is among the k nearest; classes of equal cosine stand in
-//               random order (infer/measure/retrieval.h), so that embeddings that are all the same score
+//               random order (models/measure/retrieval.h), so that embeddings that are all the same score
 //               chance
 //   per class   top-1 of the images of that class, and the mean of it over the classes that have images
 //
@@ -15,7 +15,7 @@
 
 #include "tensor/tensor.h"
 
-namespace vitral::infer {
+namespace vitral::models {
 
 struct ZeroShotResult {
   struct Class {
@@ -47,4 +47,4 @@ class ZeroShot {
   ZeroShotResult sums_;  // top1 and top5 not divided yet
 };
 
-}  // namespace vitral::infer
+}  // namespace vitral::models

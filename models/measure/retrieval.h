@@ -16,7 +16,7 @@
 
 #include "tensor/tensor.h"
 
-namespace vitral::infer {
+namespace vitral::models {
 
 /// Which candidates are right. Queries with the same right answers share a group, so that this stays small
 /// where many pictures show one thing.
@@ -55,4 +55,4 @@ Answers same_rows(const Tensor& rows);
 /// The rows brought to unit length; zero rows stay zero. float32 [N,D].
 Tensor unit_rows(const Tensor& rows);
 
-}  // namespace vitral::infer
+}  // namespace vitral::models
