@@ -116,6 +116,31 @@ struct Choice {
   std::string write(const std::string& field) const { return field; }
 };
 
+/// Some of these names, in their order, each once; or one of them alone.
+struct Choices {
+  std::vector<std::string> names;
+
+  std::string value() const { return fmt::format("a list of {}, may be empty", join_or(names)); }
+  bool read(const YAML::Node& node, std::vector<std::string>& field) const {
+    std::vector<std::string> given;
+    if (node.IsScalar()) given.push_back(node.Scalar());
+    if (!node.IsScalar() && !node.IsSequence()) return false;
+    for (std::size_t i = 0; node.IsSequence() && i < node.size(); ++i) {
+      if (!node[i].IsScalar()) return false;
+      given.push_back(node[i].Scalar());
+    }
+    std::vector<std::string> chosen;
+    for (const auto& name : names)
+      if (std::find(given.begin(), given.end(), name) != given.end()) chosen.push_back(name);
+    if (chosen.size() != given.size()) return false;
+    field = std::move(chosen);
+    return true;
+  }
+  std::string write(const std::vector<std::string>& field) const {
+    return fmt::format("[{}]", fmt::join(field, ", "));
+  }
+};
+
 struct Path {
   std::string value() const { return "a path"; }
   bool read(const YAML::Node& node, std::string& field) const {

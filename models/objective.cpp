@@ -1,5 +1,7 @@
 #include "models/objective.h"
 
+#include "data/weights/weights.h"
+
 namespace vitral::models {
 
 Variable loss_of(const std::vector<Term>& terms) {
@@ -10,6 +12,10 @@ Variable loss_of(const std::vector<Term>& terms) {
     loss = loss.defined() ? add(loss, part) : part;
   }
   return loss;
+}
+
+data::NamedTensors Objective::initial_weights(const std::string& path) const {
+  return data::read_weights(path).tensors;
 }
 
 // What an objective without features() is never asked for.

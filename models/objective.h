@@ -13,6 +13,7 @@
 #include "data/batch.h"
 #include "data/dataset.h"
 #include "data/text/text_tokenizer.h"
+#include "data/weights/safetensors.h"
 #include "nn/forward_context.h"
 #include "nn/module.h"
 
@@ -58,6 +59,12 @@ class Objective {
   virtual std::map<std::string, std::string> metadata_of(
       const std::vector<std::pair<std::string, Tensor>>& weights, const std::string& where,
       std::vector<std::string>& warnings) const = 0;
+
+  /// Weights of elsewhere to begin with, under the names of model(). UsageError or Error naming `path`: no
+  /// such file, not this kind of model.
+  virtual data::NamedTensors initial_weights(const std::string& path) const;
+  /// Files that belong to the weights (a vocabulary), into the folder of a run.
+  virtual void write_files(const std::string& /*folder*/) const {}
 
   /// Pixels a side of the images it wants.
   virtual int image_size() const = 0;

@@ -205,14 +205,13 @@ void Loader::apply_override(const std::string& text) {
   }
   const Config before = config_;
   set(name, node, at, at);
-  if (last_part(name) != "name" || find_key(name)->write(before) == find_key(name)->write(config_)) return;
-  // Another optimiser or schedule on the command line replaces that of the file, whose keys do not belong to
-  // it.
+  const Key* changed = find_key(name);
+  if (!changed || changed->write(before) == changed->write(config_)) return;
+  // Another optimiser, schedule or model on the command line replaces that of the file, whose keys do not
+  // belong to it.
   for (const Key& key : key_table()) {
     const auto origin = origins_.find(key.name);
-    if (key.owners.empty() || parent(key.name) != parent(name) || origin == origins_.end() ||
-        origin->second.is_override())
-      continue;
+    if (key.owner.key != name || origin == origins_.end() || origin->second.is_override()) continue;
     key.copy(Config{}, config_);
     origins_.erase(origin);
   }
@@ -235,13 +234,18 @@ void Loader::check_owned_keys() const {
   for (const auto& [name, origin] : origins_) {
     const Key* key = find_key(name);
     if (!key || belongs(*key, config_)) continue;
+    const std::string& owner = key->owner.key;
+    const std::string is = find_key(owner)->write(config_);
+    if (last_part(owner) != "name")
+      fail(
+          origin, name,
+          fmt::format("is no key where {} is {}, only of {}", owner, is, fmt::join(key->owner.values, ", ")));
     const std::string section = parent(name);
     std::vector<std::string> valid;
     for (const Key& other : key_table())
       if (parent(other.name) == section && belongs(other, config_)) valid.push_back(last_part(other.name));
     fail(origin, name,
-         fmt::format("is no key of {} {}; valid keys: {}", last_part(section),
-                     find_key(section + ".name")->write(config_), fmt::join(valid, ", ")));
+         fmt::format("is no key of {} {}; valid keys: {}", last_part(section), is, fmt::join(valid, ", ")));
   }
 }
 
@@ -277,6 +281,8 @@ Config Loader::finish(CheckFiles check) && {
     for (const auto& file : config_.data.val) check_file("data.val", file, false);
     if (!config_.teacher.weights.empty()) check_file("teacher.weights", config_.teacher.weights, true);
     if (!config_.train.texts.empty()) check_file("train.texts", config_.train.texts, false);
+    if (config_.model.kind == "clip")
+      check_file("model.text.vocabulary", config_.model.clip.text.vocabulary, true);
     if (check == CheckFiles::all && !config_.model.init_from.empty())
       check_file("model.init_from", config_.model.init_from, true);
   }
@@ -286,6 +292,14 @@ Config Loader::finish(CheckFiles check) && {
 }  // namespace
 
 ModelConfig::ModelConfig() = default;
+
+models::ClipConfig clip_config(const ModelConfig& model) {
+  models::ClipConfig out = model.clip;
+  out.image_size = model.image_size;
+  out.patch_size = model.patch_size;
+  out.width = model.width;
+  return out;
+}
 
 Config load_config(const std::string& path, const std::vector<std::string>& overrides, CheckFiles check) {
   Loader loader;

@@ -13,18 +13,25 @@
 #include <vector>
 
 #include "data/images/augment_config.h"
+#include "models/clip/config.h"
 #include "models/student/config.h"
 
 namespace vitral::train {
 
-/// The architecture, and weights to start from.
+/// The architecture, and weights to start from. What a student and a CLIP both have (image_size, patch_size,
+/// width) are members of the student.
 struct ModelConfig : models::StudentConfig {
   ModelConfig();  // out of line: g++ 12 warns about uninitialised strings in copies of the inline one
 
-  std::string init_from;  // weights to start from; "" (null in YAML): fresh ones
+  std::string kind = "student";  // student | clip
+  models::ClipConfig clip;       // see clip_config()
+  std::string init_from;         // weights to start from; "" (null in YAML): fresh ones
 
   bool operator==(const ModelConfig&) const = default;
 };
+
+/// That of kind clip.
+models::ClipConfig clip_config(const ModelConfig& model);
 
 /// Relative paths are relative to the current directory, not to the configuration file.
 struct DataConfig {
@@ -76,6 +83,7 @@ struct TrainConfig {
   double loss_norm = 20;                               // factor of the term l1
   double temperature = 0.07;                           // of the terms contrastive and texts
   std::string texts;                                   // of the term texts; "" (null): the data's concepts
+  std::vector<std::string> freeze;                     // image | text: towers of a CLIP that stay as they are
   std::int64_t seed = 0;                               // of weights, order and augmentation
   std::string device = "auto";                         // cpu | cuda | cuda:N | auto
   std::string precision = "fp32";                      // fp32 | tf32 | bf16

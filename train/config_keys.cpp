@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/field_kinds.h"
+#include "models/clip/config.h"
 #include "models/student/config.h"
 #include "models/student/distillation_loss.h"
 
@@ -113,30 +114,46 @@ struct DatasetNameOrNull {
   std::string write(const std::string& field) const { return field.empty() ? "null" : yaml_text(field); }
 };
 
+bool is_shared(const std::string& field) {
+  return field == "image_size" || field == "patch_size" || field == "width";
+}
+
 // The name of a key is the path of its member.
 #define KEY(...)                          \
   Key {                                   \
     VITRAL_FIELD(Config, __VA_ARGS__), {} \
   }
 
-Key only_of(std::vector<std::string> owners, Key key) {
-  key.owners = std::move(owners);
+Key only_of(Owner owner, Key key) {
+  key.owner = std::move(owner);
   return key;
 }
 
-const std::vector<std::string> with_adamw{"adamw", "muon"}, plateau{"reduce_on_plateau"},
-    one_cycle{"one_cycle"};
+Owner schedulers(std::vector<std::string> names) { return {"train.scheduler.name", std::move(names)}; }
+const Owner with_adamw{"train.optimizer.name", {"adamw", "muon"}},
+    plateau = schedulers({"reduce_on_plateau"}), one_cycle = schedulers({"one_cycle"}),
+    student{"model.kind", {"student"}}, clip{"model.kind", {"clip"}};
 
 std::vector<Key> make_table() {
   std::vector<Key> table;
   const auto add = [&](std::vector<Key> keys) {
     std::move(keys.begin(), keys.end(), std::back_inserter(table));
   };
-  const auto add_part = [&](const std::string& section, const auto& fields, const auto& part) {
-    for (const auto& field : fields) table.push_back({field_of_part<Config>(section + ".", field, part), {}});
+  const auto add_part = [&](const std::string& section, const auto& fields, const auto& part, auto owner) {
+    for (const auto& field : fields)
+      table.push_back({field_of_part<Config>(section + ".", field, part), owner(field.name)});
   };
+  const auto of_all = [](const std::string&) { return Owner{}; };
+  add({KEY(model.kind, Choice{{"student", "clip"}})});
+  // What both kinds have is the student's here, and the CLIP takes it over (clip_config()).
   add_part(
-      "model", models::student_fields(), [](auto& c) -> auto& { return c.model; });
+      "model", models::student_fields(), [](auto& c) -> auto& { return c.model; },
+      [](const std::string& name) { return is_shared(name) ? Owner{} : student; });
+  for (const auto& field : models::clip_fields())
+    if (!is_shared(field.name))
+      table.push_back({field_of_part<Config>(
+                           "model.", field, [](auto& c) -> auto& { return c.model.clip; }),
+                       clip});
   add({
       KEY(model.init_from, PathOrNull{}),
 
@@ -145,18 +162,18 @@ std::vector<Key> make_table() {
       KEY(data.augment, Recipe{}),
   });
   add_part(
-      "data.augment", data::augment_fields(), [](auto& c) -> auto& { return c.data.augment; });
+      "data.augment", data::augment_fields(), [](auto& c) -> auto& { return c.data.augment; }, of_all);
   add({
       KEY(data.shuffle, Truth{}),
       KEY(data.workers, Integer{1, 256}),
       KEY(data.exif, Choice{{"apply", "ignore"}}),
       KEY(data.images, DatasetNameOrNull{}),
-      KEY(data.embeddings, DatasetNameOrNull{}),
+      only_of(student, KEY(data.embeddings, DatasetNameOrNull{})),
 
-      KEY(teacher.weights, PathOrNull{}),
-      KEY(teacher.regions, OrNull{Integer{1, 64}}),
-      KEY(teacher.heads, OrNull{Integer{1, 65536}}),
-      KEY(teacher.activation, OrNull{Choice{{"quick_gelu", "gelu", "gelu_pytorch_tanh"}}}),
+      only_of(student, KEY(teacher.weights, PathOrNull{})),
+      only_of(student, KEY(teacher.regions, OrNull{Integer{1, 64}})),
+      only_of(student, KEY(teacher.heads, OrNull{Integer{1, 65536}})),
+      only_of(student, KEY(teacher.activation, OrNull{Choice{{"quick_gelu", "gelu", "gelu_pytorch_tanh"}}})),
 
       KEY(train.batch_size, Integer{1, 1 << 20}),
       KEY(train.accumulate, Integer{1, 1 << 20}),
@@ -168,11 +185,12 @@ std::vector<Key> make_table() {
     table.push_back({make_field<Config>(
                          std::string("train.objective.") + term.name,
                          [](auto& c) -> auto& { return c.train.objective; }, TermWeight{term.name}),
-                     {}});
+                     student});
   add({
-      KEY(train.loss_norm, above_zero()),
-      KEY(train.temperature, above_zero()),
-      KEY(train.texts, PathOrNull{}),
+      only_of(student, KEY(train.loss_norm, above_zero())),
+      only_of(student, KEY(train.temperature, above_zero())),
+      only_of(student, KEY(train.texts, PathOrNull{})),
+      only_of(clip, KEY(train.freeze, Choices{{"image", "text"}})),
       KEY(train.seed, Integer{0}),
       KEY(train.device, DeviceName{}),
       KEY(train.precision, Choice{{"fp32", "tf32", "bf16"}}),
@@ -188,8 +206,8 @@ std::vector<Key> make_table() {
       only_of(plateau, KEY(train.scheduler.patience, Integer{0, 1 << 30})),
       only_of(plateau, KEY(train.scheduler.factor, inside_unit())),
       only_of(plateau, KEY(train.scheduler.threshold, zero_or_more())),
-      only_of({"reduce_on_plateau", "cosine"}, KEY(train.scheduler.min_lr, zero_or_more())),
-      only_of({"cosine", "constant"}, KEY(train.scheduler.warmup_steps, Integer{0})),
+      only_of(schedulers({"reduce_on_plateau", "cosine"}), KEY(train.scheduler.min_lr, zero_or_more())),
+      only_of(schedulers({"cosine", "constant"}), KEY(train.scheduler.warmup_steps, Integer{0})),
       only_of(one_cycle, KEY(train.scheduler.warmup_fraction, fraction())),
       only_of(one_cycle, KEY(train.scheduler.start_factor, one_or_more())),
       only_of(one_cycle, KEY(train.scheduler.end_factor, one_or_more())),
@@ -222,9 +240,9 @@ const Key* find_key(const std::string& name) {
 }
 
 bool belongs(const Key& key, const Config& config) {
-  if (key.owners.empty()) return true;
-  const std::string named = find_key(parent(key.name) + ".name")->write(config);
-  return std::find(key.owners.begin(), key.owners.end(), named) != key.owners.end();
+  const auto& [owner, values] = key.owner;
+  if (values.empty()) return true;
+  return std::find(values.begin(), values.end(), find_key(owner)->write(config)) != values.end();
 }
 
 std::string coupling_term(const TrainConfig& config) {
@@ -235,9 +253,21 @@ std::string coupling_term(const TrainConfig& config) {
 
 std::optional<Conflict> find_conflict(const Config& config) {
   const auto& [model, data, teacher, train] = config;
-  if (auto conflict = models::find_conflict(model))
+  const bool is_clip = model.kind == "clip";
+  if (auto conflict = is_clip ? models::find_conflict(clip_config(model)) : models::find_conflict(model))
     return Conflict{"model." + conflict->key, conflict->text, "model." + conflict->other_key,
                     conflict->other_text};
+  if (is_clip) {
+    if (model.clip.text.vocabulary.empty())
+      return Conflict{"model.text.vocabulary", "must name a vocabulary; vitral vocabulary makes one",
+                      "model.kind", "clip needs model.text.vocabulary; vitral vocabulary makes one"};
+    if (train.batch_size < 2)
+      return Conflict{"train.batch_size", "1 leaves a CLIP nothing to compare; take 2 or more", "model.kind",
+                      "clip compares the images of a batch, and train.batch_size is 1"};
+    if (train.freeze.size() > 1)
+      return Conflict{"train.freeze", "leaves nothing to train; freeze one of the towers", "train.freeze",
+                      "leaves nothing to train; freeze one of the towers"};
+  }
   if (auto conflict =
           not_dividing("train.accumulate", train.accumulate, "train.batch_size", train.batch_size))
     return conflict;
@@ -245,7 +275,7 @@ std::optional<Conflict> find_conflict(const Config& config) {
     if (auto conflict = not_dividing("train.slices", *train.slices, "train.batch_size", train.batch_size))
       return conflict;
 
-  if (train.objective.empty()) {
+  if (!is_clip && train.objective.empty()) {
     std::vector<std::string> names;
     for (const auto& term : models::distillation_terms()) names.emplace_back(term.name);
     const std::string text = fmt::format("has no term; give one of {} a weight > 0", fmt::join(names, ", "));

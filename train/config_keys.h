@@ -11,15 +11,21 @@
 
 namespace vitral::train {
 
+/// With which values of another key there is this one.
+struct Owner {
+  std::string key;                  // train.optimizer.name
+  std::vector<std::string> values;  // empty: any
+};
+
 /// A field of the whole configuration; its name is the path of the member: train.optimizer.lr.
 struct Key : Field<Config> {
-  std::vector<std::string> owners;  // values of SECTION.name with which there is this key; empty: any
+  Owner owner;
 };
 
 const std::vector<Key>& key_table();
 /// Null where there is none.
 const Key* find_key(const std::string& name);
-/// Whether the optimiser or scheduler that the configuration names has the key.
+/// Whether the optimiser, the scheduler or the model that the configuration names has the key.
 bool belongs(const Key& key, const Config& config);
 
 /// train.optimizer.lr: "train.optimizer" and "lr".

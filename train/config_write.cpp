@@ -16,8 +16,8 @@ bool is_written(const Key& key, const Config& config) {
   const bool named_recipe = config.data.augment.none() || config.data.augment == data::AugmentConfig::clip();
   if (key.name == "data.augment") return named_recipe;
   if (key.name.starts_with("data.augment.")) return !named_recipe;
-  if (parent(key.name) == "train.objective") return config.train.objective.contains(last_part(key.name));
-  return belongs(key, config);
+  if (!belongs(key, config)) return false;
+  return parent(key.name) != "train.objective" || config.train.objective.contains(last_part(key.name));
 }
 
 }  // namespace

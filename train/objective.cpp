@@ -3,6 +3,8 @@
 #include "data/dataset.h"
 #include "data/embedding_file.h"
 #include "data/images/regions.h"
+#include "data/text/clip_tokenizer.h"
+#include "models/clip/contrastive.h"
 #include "models/student/distillation.h"
 
 namespace vitral::train {
@@ -41,9 +43,19 @@ Tensor region_boxes(const Config& config) {
       .region_boxes();
 }
 
+std::unique_ptr<models::Objective> make_contrastive(const Config& config) {
+  models::ClipConfig clip = clip_config(config.model);
+  auto tokenizer =
+      std::make_shared<const data::ClipTokenizer>(data::ClipTokenizer::load(clip.text.vocabulary));
+  clip.text.vocabulary_size = static_cast<int>(tokenizer->size());
+  return std::make_unique<models::Contrastive>(
+      clip, std::move(tokenizer), static_cast<std::uint64_t>(config.train.seed), config.train.freeze);
+}
+
 }  // namespace
 
 std::unique_ptr<models::Objective> make_objective(const Config& config) {
+  if (config.model.kind == "clip") return make_contrastive(config);
   models::DistillationOptions options{.terms = config.train.objective,
                                       .loss_norm = config.train.loss_norm,
                                       .temperature = config.train.temperature};

@@ -79,6 +79,7 @@ data::LoaderOptions loader_options(const Config& config, const models::Objective
   options.training = training;
   options.shuffle = training && config.data.shuffle;
   options.targets = wanted_targets(config, objective);
+  options.captions = objective.captions();
   options.seed = static_cast<std::uint64_t>(config.train.seed);
   options.workers = config.data.workers;
   if (training) {

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/signals.h"
-#include "data/weights/weights.h"
 #include "processes/launch.h"
 #include "processes/share.h"
 #include "tensor/ops/reduce.h"
@@ -130,7 +129,8 @@ Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profil
     if (const std::string problem = binding_problem(cpu_threads()); !problem.empty())
       reporter_->message("warning: " + problem);
   begin(warnings);
-  for (const auto& name : objective_->measures()) summary_.validation.push_back({name, nan});
+  for (const auto& names : {objective_->measures(), objective_->whole_measures()})
+    for (const auto& name : names) summary_.validation.push_back({name, nan});
 }
 
 RunSummary Run::run() {
@@ -219,10 +219,11 @@ void Run::open_folder(std::vector<std::string>& warnings) {
          *source, warnings);
   } else {
     const std::string& weights = config_.model.init_from;
-    if (!weights.empty()) step_->start_from(data::read_weights(weights).tensors, weights);
+    if (!weights.empty()) step_->start_from(objective_->initial_weights(weights), weights);
     make_plan();
   }
   folder_->open(to_yaml(config_), at_, validation_pending() || final_validation_due(), warnings);
+  objective_->write_files(config_.train.output);
   if (!device_note_.empty()) reporter_->message(device_note_);
   for (const auto& w : warnings) reporter_->message("warning: " + w);
   if (source) reporter_->message(fmt::format("resumed from {} (step {})", *source, at_.step));
