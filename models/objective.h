@@ -86,7 +86,7 @@ class Objective {
   /// What of each image such a loss compares: float32 [B,F], a row each image.
   virtual Variable features(const data::Inputs& inputs, DType dtype, const nn::ForwardContext& context) const;
   /// The terms over the features [R,F] of a whole batch: sums over its rows, divided by `images`. present:
-  /// float32 [R], 1, or 0 for a row that is not there; undefined: all are.
+  /// float32 [R], 1, or 0 for a row that is not there and holds ones; undefined: all are.
   virtual std::vector<Term> terms_of(const Variable& features, const Tensor& present,
                                      std::int64_t images) const;
 

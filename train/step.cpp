@@ -143,7 +143,8 @@ TrainStep::Compared TrainStep::compare(Tensor features, const Tensor& present, s
 TrainStep::Compared TrainStep::compare_slices(const Slot& slot, const StepPart& part, std::int64_t micro) {
   const std::int64_t own = exchange_->own_slices(), width = objective_.feature_width();
   const std::int64_t rows = (part.planned + exchange_->slices() - 1) / exchange_->slices();
-  Tensor features = Tensor::zeros({own, rows, width}, DType::float32, device_);
+  // Ones have a direction, which a loss may divide by also where the row does not count.
+  Tensor features = Tensor::full({own, rows, width}, 1, DType::float32, device_);
   Tensor present = Tensor::zeros({own, rows}, DType::float32, device_);
   std::int64_t begin = 0;
   for (std::int64_t k = 0; k < own; ++k) {
