@@ -94,17 +94,26 @@ void measure_on_embeddings(Arguments& a) {
   print(e, seconds_since(start), a.style);
 }
 
+infer::ClassLabels classes_of(const Arguments& a, const data::ImageSource& source) {
+  if (!a.classes.empty()) return infer::classes_of_list(source.names(), a.classes, source.path());
+  if (source.dataset())
+    if (auto classes = infer::classes_of_concepts(*source.dataset())) return std::move(*classes);
+  return infer::classes_of_folders(source.names(), source.path());
+}
+
 infer::TextTask task_of(const Arguments& a, const data::ImageSource& source) {
-  const auto names = source.names();
   infer::TextTask task;
   std::optional<infer::ClassLabels> classes;
-  if (a.zero_shot || a.captions.empty())
-    classes = a.classes.empty() ? infer::classes_of_folders(names, source.path())
-                                : infer::classes_of_list(names, a.classes, source.path());
+  const bool stored = source.dataset() && source.dataset()->has_captions() && a.classes.empty();
+  VITRAL_CHECK(!a.texts.has_templates() || a.zero_shot || !stored,
+               "--template: is for the names of classes; the captions of {} are taken as they are",
+               source.path());
+  if (a.zero_shot || (a.captions.empty() && !stored)) classes = classes_of(a, source);
   Tensor class_embeddings;
   if (classes) class_embeddings = a.texts.embed(classes->names, a.encoder.device).embeddings;
-  if (a.retrieval && !a.captions.empty()) {
-    task.captions = infer::read_captions(names, a.captions);
+  if (a.retrieval && (stored || !a.captions.empty())) {
+    task.captions = a.captions.empty() ? infer::captions_of_dataset(*source.dataset())
+                                       : infer::read_captions(source.names(), a.captions);
     task.caption_embeddings = a.texts.embed(task.captions->texts, a.encoder.device, false).embeddings;
   } else if (a.retrieval) {
     task.captions = infer::captions_of_classes(*classes);
@@ -180,7 +189,8 @@ void add_options_of_embeddings(Command& command, Arguments& a) {
 
 void add_options_of_texts(Command& command, Arguments& a) {
   command.flag("--zero-shot", a.zero_shot,
-               "instead: classification by the names of classes; images may lie in folders, too");
+               "instead: classification by the names of classes; images may lie in folders, too, and a "
+               "dataset may label objects");
   command.flag("--retrieval", a.retrieval, "instead: images by their captions, and captions by images");
   command
       .option(
@@ -191,8 +201,10 @@ void add_options_of_texts(Command& command, Arguments& a) {
       .type_name("FILE");
   a.of_texts = {
       command
-          .option("--captions", a.captions,
-                  "image name<TAB>caption, or JSON lines with name and caption; default: names of classes")
+          .option(
+              "--captions", a.captions,
+              "image name<TAB>caption, or JSON lines with name and caption; default: those of the dataset, "
+              "else names of classes")
           .type_name("FILE"),
       command
           .option("--teacher-transform", a.teacher_transform,

@@ -32,6 +32,9 @@ struct Concepts {
   std::vector<std::uint8_t> crowd = {};      // [M] 1: one box around many (COCO's iscrowd); or empty: none is
 };
 
+/// Of each of so many images the concept of the one object that it shows; -1 where it shows none or several.
+std::vector<std::int64_t> only_concepts(const Concepts& concepts, std::int64_t images);
+
 /// Where the datasets of a file lie that has other names for them, groups and all ("/train/x", or "train/x").
 struct DatasetNames {
   std::string images;      // "": /images, else /encoded; another name may stand for either

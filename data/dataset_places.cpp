@@ -72,4 +72,13 @@ void DatasetFile::read_target(Target kind, std::int64_t i, std::int64_t v, float
   rows_of(kind).read_part(i, v * count, count, to);
 }
 
+std::vector<std::int64_t> only_concepts(const Concepts& concepts, std::int64_t images) {
+  std::vector<std::int64_t> out(static_cast<std::size_t>(images), -1), objects(out.size(), 0);
+  for (std::size_t m = 0; m < concepts.image.size(); ++m) {
+    const auto i = static_cast<std::size_t>(concepts.image[m]);
+    out[i] = ++objects[i] == 1 ? concepts.concept_index[m] : -1;
+  }
+  return out;
+}
+
 }  // namespace vitral::data

@@ -200,6 +200,34 @@ Captions read_captions(const std::vector<std::string>& image_names, const std::s
   return out;
 }
 
+std::optional<ClassLabels> classes_of_concepts(const data::Dataset& dataset) {
+  auto concepts = dataset.concepts();
+  if (!concepts) return std::nullopt;
+  ClassLabels out;
+  out.label = data::only_concepts(*concepts, dataset.size());
+  out.names = std::move(concepts->names);
+  out.folders.resize(out.names.size());
+  return out.labelled() > 0 ? std::optional(std::move(out)) : std::nullopt;
+}
+
+Captions captions_of_dataset(const data::Dataset& dataset) {
+  VITRAL_CHECK(dataset.has_captions(),
+               "{}: has no /captions; name a file of captions with --captions, or pack it with one",
+               dataset.paths().front());
+  Captions out;
+  std::unordered_map<std::string, std::int64_t> known;
+  for (std::int64_t i = 0; i < dataset.size(); ++i) {
+    auto& of = out.of_image.emplace_back();
+    for (const std::string& caption : dataset.captions(i)) {
+      const std::int64_t text = number_of(caption, out.texts, known);
+      if (std::find(of.begin(), of.end(), text) == of.end()) of.push_back(text);
+    }
+  }
+  VITRAL_CHECK(!out.texts.empty(), "{}: all of its /captions are empty; pack it with others",
+               dataset.paths().front());
+  return out;
+}
+
 Captions captions_of_classes(const ClassLabels& classes) {
   Captions out{classes.names, std::vector<std::vector<std::int64_t>>(classes.label.size()), 0};
   for (std::size_t i = 0; i < classes.label.size(); ++i)

@@ -1,8 +1,11 @@
 // What images are called: classes from folders or a list, captions from a file.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "data/dataset.h"
 
 namespace vitral::infer {
 
@@ -29,6 +32,10 @@ ClassLabels classes_of_folders(const std::vector<std::string>& image_names, cons
 ClassLabels classes_of_list(const std::vector<std::string>& image_names, const std::string& list,
                             const std::string& where);
 
+/// The class of an image is the concept of the one object that it shows; images that show several have none.
+/// Nothing where no image of the dataset has a class so.
+std::optional<ClassLabels> classes_of_concepts(const data::Dataset& dataset);
+
 struct Captions {
   std::vector<std::string> texts;                   // [T], each once
   std::vector<std::vector<std::int64_t>> of_image;  // [N] which of them say what the image shows
@@ -41,6 +48,9 @@ struct Captions {
 /// UsageError, with file and line: another form, a caption without text, a name that several images have; no
 /// image has a caption.
 Captions read_captions(const std::vector<std::string>& image_names, const std::string& path);
+
+/// Those of /captions. UsageError: the dataset has none.
+Captions captions_of_dataset(const data::Dataset& dataset);
 
 /// The class of each image as its one caption.
 Captions captions_of_classes(const ClassLabels& classes);
