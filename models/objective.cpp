@@ -29,9 +29,9 @@ std::vector<Term> Objective::terms_of(const Variable& /*features*/, const Tensor
   throw_error("objective: its loss is a mean over images, not made of features");
 }
 
-std::vector<double> Objective::measure_whole(const Tensor& /*features*/,
-                                             std::span<const std::int64_t> /*indices*/,
-                                             const data::Dataset& /*dataset*/) const {
+std::vector<NamedValue> Objective::measure_whole(const Tensor& /*features*/,
+                                                 std::span<const std::int64_t> /*indices*/,
+                                                 const data::Dataset& /*dataset*/) const {
   return {};
 }
 

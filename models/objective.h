@@ -99,12 +99,10 @@ class Objective {
   /// Of each the sum over the images, without gradients. With features(), those of the loss are made of them
   /// and nothing else is asked.
   virtual std::vector<double> measure(const data::Inputs& inputs, DType dtype) const = 0;
-  /// The names of what validation reports beside that, of a dataset as a whole.
-  virtual std::vector<std::string> whole_measures() const { return {}; }
-  /// Their values. features: float32 [M,F] on the CPU of the images that could be read, `indices` of them in
-  /// the dataset.
-  virtual std::vector<double> measure_whole(const Tensor& features, std::span<const std::int64_t> indices,
-                                            const data::Dataset& dataset) const;
+  /// What validation reports beside that, of a dataset as a whole. features: float32 [M,F] on the CPU of the
+  /// images that could be read, `indices` of them in the dataset.
+  virtual std::vector<NamedValue> measure_whole(const Tensor& features, std::span<const std::int64_t> indices,
+                                                const data::Dataset& dataset) const;
 };
 
 /// From sums over batches to means over all their images.

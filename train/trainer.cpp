@@ -129,8 +129,7 @@ Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profil
     if (const std::string problem = binding_problem(cpu_threads()); !problem.empty())
       reporter_->message("warning: " + problem);
   begin(warnings);
-  for (const auto& names : {objective_->measures(), objective_->whole_measures()})
-    for (const auto& name : names) summary_.validation.push_back({name, nan});
+  for (const auto& name : objective_->measures()) summary_.validation.push_back({name, nan});
 }
 
 RunSummary Run::run() {

@@ -62,9 +62,8 @@ Validation validate(const models::Objective& objective, data::Loader& loader, co
   Validation out{.values = means.result(), .signal = 0};
   if (width == 0) return out;
   const Tensor all = Tensor::from(features, {means.images(), width});
-  const auto names = objective.whole_measures();
-  const auto values = objective.measure_whole(all, indices, loader.dataset());
-  for (std::size_t i = 0; i < names.size(); ++i) out.values.push_back({names[i], values.at(i)});
+  for (auto& value : objective.measure_whole(all, indices, loader.dataset()))
+    out.values.push_back(std::move(value));
   return out;
 }
 
