@@ -9,14 +9,13 @@
 #include "ablate/runner.h"
 #include "base/error.h"
 #include "base/files/atomic.h"
+#include "base/json_text.h"
 
 namespace vitral::ablate {
 namespace {
 
 void write_files(const Results& results, const std::string& output) {
-  using nlohmann::ordered_json;
-  write_file_atomic(output + "/ablation.json",
-                    to_json(results).dump(1, ' ', false, ordered_json::error_handler_t::replace) + "\n");
+  write_file_atomic(output + "/ablation.json", json_text(to_json(results), 1) + "\n");
   write_file_atomic(output + "/ablation.md", to_markdown(results));
   write_file_atomic(output + "/ablation.svg", plot_svg(results));
   write_file_atomic(output + "/ablation.html", plot_page(results));

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/common.h"
+#include "cli/print.h"
 #include "data/weights/torch_write.h"
 #include "data/weights/weights.h"
 #include "models/student/encoder.h"
@@ -106,12 +107,11 @@ void convert(const Arguments& a) {
   for (const auto& [name, tensor] : weights.tensors) parameters += tensor.numel();
   const auto bytes = fs::file_size(a.out);
   if (a.json)
-    fmt::print("{}\n", nlohmann::ordered_json{{"file", a.out},
-                                              {"read_from", data::find_weights(a.in)},
-                                              {"tensors", weights.tensors.size()},
-                                              {"parameters", parameters},
-                                              {"bytes", bytes}}
-                           .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    print_json(nlohmann::ordered_json{{"file", a.out},
+                                      {"read_from", data::find_weights(a.in)},
+                                      {"tensors", weights.tensors.size()},
+                                      {"parameters", parameters},
+                                      {"bytes", bytes}});
   else
     fmt::print("{}: {} tensors, {} parameters, {} bytes\n", a.out, weights.tensors.size(), parameters, bytes);
 }

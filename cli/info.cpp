@@ -7,9 +7,11 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json_text.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/print.h"
 #include "data/dataset.h"
 #include "data/hdf5/file.h"
 #include "data/weights/checkpoint_files.h"
@@ -185,10 +187,6 @@ void add_metrics(const std::string& folder, ordered_json& out) {
   }
 }
 
-std::string text_of(const ordered_json& value) {
-  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
 ordered_json describe(const std::string& path, bool folder, const data::DatasetNames& names) {
   if (data::H5File::is_hdf5(path)) return describe_hdf5(path, names);
   // Weights first: the first bytes of theirs may look like a model's.
@@ -206,7 +204,8 @@ void print(const ordered_json& out) {
                    t["dtype"].get<std::string>(), one_line(t["shape"].get<std::string>()),
                    t.contains("role") ? ", " + t["role"].get<std::string>() : "");
     } else {
-      fmt::print("{:<12} {}\n", key, one_line(value.is_string() ? value.get<std::string>() : text_of(value)));
+      fmt::print("{:<12} {}\n", key,
+                 one_line(value.is_string() ? value.get<std::string>() : json_text(value)));
     }
   }
 }
@@ -244,7 +243,7 @@ void add_info(Program& program) {
       add_metrics(a->path, out);
     }
     if (a->json)
-      fmt::print("{}\n", text_of(out));
+      print_json(out);
     else
       print(out);
   });

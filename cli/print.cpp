@@ -3,19 +3,12 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/json_text.h"
 
 namespace vitral::cli {
-namespace {
 
-template <class Json>
-void print(const Json& object) {
-  std::printf("%s\n", object.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
-}
-
-}  // namespace
-
-void print_json(const nlohmann::json& object) { print(object); }
-void print_json(const nlohmann::ordered_json& object) { print(object); }
+void print_json(const nlohmann::json& object) { std::printf("%s\n", json_text(object).c_str()); }
+void print_json(const nlohmann::ordered_json& object) { std::printf("%s\n", json_text(object).c_str()); }
 
 nlohmann::json json_of(const std::vector<data::SkippedFile>& skipped) {
   nlohmann::json out = nlohmann::json::array();

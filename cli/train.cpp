@@ -6,6 +6,7 @@
 
 #include "base/signals.h"
 #include "cli/commands.h"
+#include "cli/print.h"
 #include "cli/profile_print.h"
 #include "processes/launch.h"
 #include "train/trainer.h"
@@ -85,7 +86,7 @@ void add_train(Program& program) {
     }
     ordered_json out = to_json(s, config.train.output);
     if (a->profile) out["profile"] = to_json(profile, s);
-    fmt::print("{}\n", out.dump(-1, ' ', false, ordered_json::error_handler_t::replace));
+    print_json(out);
   });
 }
 

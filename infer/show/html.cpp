@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json_text.h"
 #include "base/text.h"
 
 namespace vitral::infer {
@@ -9,8 +10,7 @@ namespace vitral::infer {
 using nlohmann::ordered_json;
 
 std::string clean_text(const std::string& text) {
-  const std::string quoted =
-      ordered_json(one_line(text)).dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+  const std::string quoted = json_text(ordered_json(one_line(text)));
   return ordered_json::parse(quoted).get<std::string>();
 }
 

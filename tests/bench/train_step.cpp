@@ -92,13 +92,19 @@ class Batches {
   std::int64_t size_, epoch_ = 0;
 };
 
-data::Inputs noise(const train::Config& config) {
-  const std::int64_t batch = config.train.batch_size;
-  data::Inputs input{.images = bench::noise(batch, config.model.image_size),
-                     .targets = Tensor::pinned({batch, config.model.width})};
+Tensor normal(const Shape& shape) {
+  Tensor out = Tensor::pinned(shape);
   Random random(2);
-  for (std::int64_t i = 0; i < input.targets.numel(); ++i)
-    input.targets.data<float>()[i] = static_cast<float>(random.normal());
+  for (std::int64_t i = 0; i < out.numel(); ++i) out.data<float>()[i] = static_cast<float>(random.normal());
+  return out;
+}
+
+data::Inputs noise(const train::Config& config, const models::Objective& objective) {
+  const std::int64_t batch = config.train.batch_size, width = config.model.width;
+  data::Inputs input{.images = bench::noise(batch, config.model.image_size),
+                     .targets = normal({batch, width})};
+  if (const std::int64_t grid = objective.places().grid; grid > 0)
+    input.patch_targets = normal({batch, grid * grid, width});
   return input;
 }
 
@@ -115,7 +121,7 @@ void run(const Arguments& a) {
   const Device device = train::choose_device(config.train, note);
   const auto objective = train::make_objective(config);
   std::optional<train::TrainStep> step(std::in_place, *objective, config.train, device);
-  const data::Inputs fixed = noise(config);
+  const data::Inputs fixed = noise(config, *objective);
   Measured m = measure(
       *step, device, a.warmup, a.steps, [&] { return fixed; }, [] { return 0.0; });
   double exposed = 0;
