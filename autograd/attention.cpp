@@ -16,36 +16,39 @@ Tensor output_like(const Variable& qkv) {
   return Tensor(qkv.shape().with(2, qkv.dim(2) / 3), qkv.dtype(), qkv.device());
 }
 
-}  // namespace
-
-Variable attention_weights(const Variable& qkv, std::int64_t heads) {
-  check_qkv("attention_weights", qkv, heads);
-  return composed::attention_weights(qkv, heads);
-}
-
-Variable causal_attention(const Variable& qkv, std::int64_t heads) {
-  check_qkv("causal_attention", qkv, heads);
-  const auto not_later = [](std::int64_t i, std::int64_t j) { return j <= i; };
-  return composed::attention(qkv, heads, composed::attention_mask(qkv, not_later));
-}
-
-Variable attention(const Variable& qkv, std::int64_t heads) {
-  check_qkv("attention", qkv, heads);
-  if (Trace::active()) return composed::attention(qkv, heads);
+Variable attention_of(const char* operation, const Variable& qkv, std::int64_t heads, bool causal) {
+  check_qkv(operation, qkv, heads);
+  if (Trace::active())
+    return causal ? composed::causal_attention(qkv, heads) : composed::attention(qkv, heads);
   Tensor out = output_like(qkv), lse;
   if (!qkv.device().is_cpu())
     lse = Tensor({qkv.dim(0), heads, qkv.dim(1)},
                  qkv.dtype() == DType::float64 ? DType::float64 : DType::float32, qkv.device());
-  kernel::attention(out, lse, qkv.value(), heads);
+  kernel::attention(out, lse, qkv.value(), heads, causal);
   // The backward of a GPU wants both; the CPU's neither, and it does not keep them.
   const Tensor kept = lse.defined() ? out : Tensor();
-  return make_result("attention", std::move(out), {qkv},
-                     [k = Saved(qkv), kept, lse, heads](const Tensor& dy, Gradients& gradients) {
+  return make_result(operation, std::move(out), {qkv},
+                     [k = Saved(qkv), kept, lse, heads, causal](const Tensor& dy, Gradients& gradients) {
                        const Tensor v = k.get();
                        Tensor dx(v.shape(), v.dtype(), v.device());
-                       kernel::attention_backward(dx, dy, v, kept, lse, heads);
+                       kernel::attention_backward(dx, dy, v, kept, lse, heads, causal);
                        gradients.add(0, std::move(dx));
                      });
+}
+
+}  // namespace
+
+Variable attention(const Variable& qkv, std::int64_t heads) {
+  return attention_of("attention", qkv, heads, false);
+}
+
+Variable causal_attention(const Variable& qkv, std::int64_t heads) {
+  return attention_of("causal_attention", qkv, heads, true);
+}
+
+Variable attention_weights(const Variable& qkv, std::int64_t heads) {
+  check_qkv("attention_weights", qkv, heads);
+  return composed::attention_weights(qkv, heads);
 }
 
 Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, const Neighbourhood& n) {

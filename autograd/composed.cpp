@@ -88,6 +88,11 @@ Variable attention(const Variable& qkv, std::int64_t heads, const Variable& mask
   return reshape(permute(out, {0, 2, 1, 3}), {qkv.dim(0), qkv.dim(1), qkv.dim(2) / 3});
 }
 
+Variable causal_attention(const Variable& qkv, std::int64_t heads) {
+  const auto not_later = [](std::int64_t i, std::int64_t j) { return j <= i; };
+  return composed::attention(qkv, heads, attention_mask(qkv, not_later));
+}
+
 Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, const Neighbourhood& n) {
   const auto sees = [&](std::int64_t i, std::int64_t j) { return n.sees(i, j); };
   return composed::attention(qkv, heads, attention_mask(qkv, sees));

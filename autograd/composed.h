@@ -26,6 +26,7 @@ Variable attention_mask(const Variable& qkv, const std::function<bool(std::int64
 /// softmax(q k^T / sqrt(D) + mask)  [B,H,N,N]; mask [N,N], undefined: all see all.
 Variable attention_weights(const Variable& qkv, std::int64_t heads, const Variable& mask = {});
 Variable attention(const Variable& qkv, std::int64_t heads, const Variable& mask = {});
+Variable causal_attention(const Variable& qkv, std::int64_t heads);
 Variable neighbourhood_attention(const Variable& qkv, std::int64_t heads, const Neighbourhood& n);
 Variable rope(const Variable& qkv, std::int64_t heads, const TokenGrid& grid);
 

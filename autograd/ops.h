@@ -86,6 +86,13 @@ Variable softmax(const Variable& x);
 /// log sum exp(x) over the last dimension, which must not be empty: x [...,W] -> [...].
 Variable logsumexp(const Variable& x);
 
+// --- texts (tensor/ops/embedding.h): tokens int64, of which -1 is none ---
+/// Rows of a table [V,W] for tokens [...]  ->  [...,W] on the table's device; zeros, and no gradient, for no
+/// token. UsageError where tokens on the CPU name other rows; elsewhere these are none.
+Variable embedding(const Variable& table, const Tensor& tokens);
+/// x [T,L,W] where each text ends, at the first of the largest of its tokens [T,L]  ->  [T,W].
+Variable end_of_text_pooling(const Variable& x, const Tensor& tokens);
+
 // --- regularisation ---
 /// Stochastic depth (tensor/ops/drop_path.h): samples of x [B,...] become zero with probability `rate`, the
 /// others are multiplied by 1 / (1 - rate).
@@ -116,5 +123,13 @@ Variable patchify(const Variable& images, std::int64_t patch);
 Variable mse_loss(const Variable& a, const Variable& b);
 /// norm * mean | y/|y| - t/|t| |;  y, t [B,D]. Blind to the lengths of y and t.
 Variable distillation_loss(const Variable& y, const Variable& t, double norm = 20);
+/// CLIP's loss (Radford et al. 2021, arXiv 2103.00020, figure 3; InfoNCE, arXiv 1807.03748, both ways): with
+/// logits_ij = exp(min(log_scale, ln 100)) cos(images_i, texts_j), the mean over i of
+///   (logsumexp_j logits_ij + logsumexp_j logits_ji) / 2 - logits_ii
+/// images, texts [B,E], of any length but 0; log_scale [1]; present float32 [B] of 1 and 0 (undefined: all):
+/// pairs that are 0 are in no softmax and not in the mean, and may be any finite numbers; the loss of none is
+/// 0. Computed in float32 for bfloat16, and of that type then.
+Variable info_nce(const Variable& images, const Variable& texts, const Variable& log_scale,
+                  const Tensor& present = {});
 
 }  // namespace vitral

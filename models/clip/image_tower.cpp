@@ -55,32 +55,47 @@ ClipImageTower::ClipImageTower(const ImageTowerConfig& c, Random random)
       proj_(parameter(
           "proj", nn::normal({c.block.width, c.embedding}, 1 / std::sqrt(double(c.block.width)), random))) {}
 
-Variable ClipImageTower::tokens_of(const Variable& images) const {
+Variable ClipImageTower::patches_of(const Variable& images) const {
   check_images(images, tower_name);
-  const Variable zeros(
-      Tensor::zeros({images.dim(0), 1, config().block.width}, images.dtype(), images.device()));
-  const Variable tokens = concat({add(zeros, class_embedding_), conv1_(images)}, 1);
+  return patchify(images, config().patch_size);
+}
+
+Variable ClipImageTower::tokens_of(const Variable& patches) const {
+  const Variable x = conv1_.of_patches(patches);
+  const Variable zeros(Tensor::zeros({x.dim(0), 1, x.dim(2)}, x.dtype(), x.device()));
+  const Variable tokens = concat({add(zeros, cast(class_embedding_, x.dtype())), x}, 1);
   return ln_pre_.add(tokens, positional_embedding_).norm;
 }
 
+Variable ClipImageTower::embedding_of(const Variable& tokens) const {
+  const Variable x = reshape(slice(tokens, 1, 0, 1), {tokens.dim(0), tokens.dim(2)});
+  return matmul(ln_post_(cast(x, proj_.dtype())), proj_);
+}
+
+Variable ClipImageTower::embed(const Variable& patches) const {
+  return embedding_of(transformer_(tokens_of(patches)));
+}
+
 ImageTower::Output ClipImageTower::forward(const Variable& images, bool attention) const {
-  const std::int64_t b = images.dim(0), w = config().block.width, n = config().tokens();
+  const std::int64_t b = images.dim(0), n = config().tokens();
   Variable weights;
-  const Variable x = transformer_(tokens_of(images), {}, attention ? &weights : nullptr);
   Output out;
-  out.embedding = matmul(ln_post_(reshape(slice(x, 1, 0, 1), {b, w})), proj_);
+  out.embedding =
+      embedding_of(transformer_(tokens_of(patches_of(images)), {}, attention ? &weights : nullptr));
   if (attention) out.attention = reshape(slice(slice(weights, 1, 0, 1), 2, 1, 1 + n), {b, n});
   return out;
 }
 
 Variable ClipImageTower::dense(const Variable& images, DenseTokens way) const {
   const auto project = [&](const Variable& tokens) { return matmul(ln_post_(tokens), proj_); };
-  const auto patches_of = [&](const Variable& tokens) { return slice(tokens, 1, 1, 1 + config().tokens()); };
-  const Variable x = tokens_of(images);
-  if (way == DenseTokens::vanilla) return project(patches_of(transformer_(x)));
+  const auto without_class = [&](const Variable& tokens) {
+    return slice(tokens, 1, 1, 1 + config().tokens());
+  };
+  const Variable x = tokens_of(patches_of(images));
+  if (way == DenseTokens::vanilla) return project(without_class(transformer_(x)));
   const nn::ResidualBlock& last = transformer_.last();
   const std::int64_t w = config().block.width;
-  const Variable qkv = linear(last.ln_1(patches_of(transformer_.before_last(x))), last.attn.in_proj_weight,
+  const Variable qkv = linear(last.ln_1(without_class(transformer_.before_last(x))), last.attn.in_proj_weight,
                               last.attn.in_proj_bias);
   const Variable k = slice(qkv, 2, w, 2 * w), v = slice(qkv, 2, 2 * w, 3 * w);
   if (way == DenseTokens::value) return project(last.attn.out_proj(v));

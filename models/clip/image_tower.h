@@ -26,10 +26,15 @@ class ClipImageTower : public ImageTower {
   Output forward(const Variable& images, bool attention = false) const override;
   bool has_dense() const override { return true; }
   Variable dense(const Variable& images, DenseTokens way) const override;
+  /// The embedding alone, from pixel_patches() of models/pixels.h: what training needs. In their dtype; the
+  /// projection, and so the embedding, is in that of the weights.
+  Variable embed(const Variable& patches) const;
 
  private:
   ClipImageTower(const ImageTowerConfig& config, Random random);
-  Variable tokens_of(const Variable& images) const;  // [B,1+N,W], as the transformer gets them
+  Variable patches_of(const Variable& images) const;
+  Variable tokens_of(const Variable& patches) const;    // [B,1+N,W], as the transformer gets them
+  Variable embedding_of(const Variable& tokens) const;  // of the class token among [B,1+N,W]
 
   nn::PatchEmbedding& conv1_;
   nn::Parameter& class_embedding_;       // [W]

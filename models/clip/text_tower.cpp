@@ -5,7 +5,7 @@
 
 #include "models/clip/names.h"
 #include "models/hugging_face.h"
-#include "models/token_embedding.h"
+#include "tensor/ops/embedding.h"
 
 namespace vitral::models {
 namespace {
@@ -58,23 +58,20 @@ Variable ClipTextTower::forward(const Tensor& tokens) const {
                    tokens.dim(1) > 0 && tokens.dim(1) <= config().context,
                "CLIP text tower: tokens {} {} must be int64 [T, L] with L up to {}", tokens.dtype(),
                tokens.shape(), config().context);
-  const std::int64_t t = tokens.dim(0), w = config().block.width;
-  std::vector<std::int64_t> ends;
-  for (std::int64_t i = 0; i < t; ++i) {
-    const auto* line = tokens.data<std::int64_t>() + i * tokens.dim(1);
-    ends.push_back(std::max_element(line, line + tokens.dim(1)) - line);
-  }
-  const std::int64_t n = *std::max_element(ends.begin(), ends.end()) + 1;
-  const Variable x =
-      transformer_(add(embedded_tokens(token_embedding_, first_columns(tokens, n), "CLIP text tower"),
-                       slice(positional_embedding_, 0, 0, n)));
-  std::vector<Variable> last;
-  last.reserve(ends.size());
-  for (std::int64_t i = 0; i < t; ++i) {
-    const std::int64_t end = ends[static_cast<std::size_t>(i)];
-    last.push_back(reshape(slice(slice(x, 0, i, i + 1), 1, end, end + 1), {1, w}));
-  }
-  return matmul(ln_final_(concat(last, 0)), text_projection_);
+  std::int64_t longest = 0;
+  for (std::int64_t i = 0; i < tokens.dim(0); ++i)
+    longest =
+        std::max(longest, end_of_text(tokens.data<std::int64_t>() + i * tokens.dim(1), tokens.dim(1)) + 1);
+  return embed(first_columns(tokens, longest), token_embedding_.dtype());
+}
+
+Variable ClipTextTower::embed(const Tensor& tokens, DType dtype) const {
+  const std::int64_t l = tokens.dim(1);
+  const Variable positions =
+      l == config().context ? positional_embedding_ : slice(positional_embedding_, 0, 0, l);
+  const Variable x = transformer_(cast(add(embedding(token_embedding_, tokens), positions), dtype));
+  const Variable last = cast(end_of_text_pooling(x, tokens), text_projection_.dtype());
+  return matmul(ln_final_(last), text_projection_);
 }
 
 std::unique_ptr<TextTower> load_clip_text(const data::NamedTensors& tensors, const Metadata& config,

@@ -1,7 +1,6 @@
 #include "models/siglip/text_tower.h"
 
 #include "models/hugging_face.h"
-#include "models/token_embedding.h"
 
 namespace vitral::models {
 namespace {
@@ -34,8 +33,7 @@ Variable SiglipTextTower::forward(const Tensor& tokens) const {
   VITRAL_CHECK(
       tokens.rank() == 2 && tokens.dtype() == DType::int64 && tokens.dim(0) > 0 && tokens.dim(1) == l,
       "SigLIP text tower: tokens {} {} must be int64 [T, {}]", tokens.dtype(), tokens.shape(), l);
-  const Variable x = transformer_(
-      add(embedded_tokens(token_embedding_, tokens, "SigLIP text tower"), positional_embedding_));
+  const Variable x = transformer_(add(embedding(token_embedding_, tokens), positional_embedding_));
   return head_(ln_final_(reshape(slice(x, 1, l - 1, l), {x.dim(0), x.dim(2)})));
 }
 

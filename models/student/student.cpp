@@ -1,24 +1,6 @@
 #include "models/student/student.h"
 
-#include "models/pixels.h"
-
 namespace vitral::models {
-
-Variable pixel_patches(const StudentConfig& c, const Tensor& pixels, const Tensor& crops, DType dtype) {
-  const std::int64_t size = c.image_size;
-  VITRAL_CHECK(pixels.rank() == 4 && pixels.dim(3) == 3 && pixels.dtype() == DType::uint8,
-               "pixel_patches: images {} {} must be uint8 [B, H, W, 3]", pixels.dtype(), pixels.shape());
-  VITRAL_CHECK(crops.defined() ? pixels.dim(1) >= size && pixels.dim(2) >= size
-                               : pixels.dim(1) == size && pixels.dim(2) == size,
-               "pixel_patches: images {} must be [B, {}, {}, 3], or larger with crops", pixels.shape(), size,
-               size);
-  VITRAL_CHECK(
-      !crops.defined() || (crops.shape() == Shape{pixels.dim(0), 3} && crops.dtype() == DType::int64),
-      "pixel_patches: crops {} {} must be int64 [{}, 3]", crops.dtype(), crops.shape(), pixels.dim(0));
-  Tensor patches({pixels.dim(0), c.tokens(), 3LL * c.patch_size * c.patch_size}, dtype, pixels.device());
-  kernel::image_patches(patches, pixels, crops, clip_statistics, c.patch_size);
-  return Variable(patches);
-}
 
 Student::Student(const StudentConfig& config, std::uint64_t seed)
     : Student(config, make_head((check(config), config), Random(seed, 0x59U)), seed) {}

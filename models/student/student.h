@@ -9,18 +9,11 @@
 //   same_norm  e = e / |e| * min(scale, 10)
 //   out        embedding = sum_n p_n e_n
 #pragma once
+#include "models/pixels.h"
 #include "models/student/head.h"
 #include "models/student/trunk.h"
 
 namespace vitral::models {
-
-/// What the student reads: normalize_pixels() of models/pixels.h as patches [B,N,3 p p], which the first
-/// layer multiplies, in one pass. pixels uint8 [B,H,W,3] on the device where the student is. crops int64
-/// [B,3] there: which square of each image the student sees (top, left, 1 where it is mirrored), inside the
-/// image; undefined: the whole image, which then has the model's size. dtype: what the student computes in,
-/// float32 or bfloat16.
-Variable pixel_patches(const StudentConfig& config, const Tensor& pixels, const Tensor& crops = {},
-                       DType dtype = DType::float32);
 
 class Student : public nn::Module {
  public:
@@ -31,7 +24,7 @@ class Student : public nn::Module {
 
   /// images [B,3,S,S]; temperature: of the softmax over patches.
   StudentOutput forward(const Variable& images, double temperature = 1) const;
-  /// The same from pixel_patches().
+  /// The same from pixel_patches() of models/pixels.h.
   StudentOutput of_patches(const Variable& patches, double temperature = 1,
                            const nn::ForwardContext& context = {}) const;
   /// The embedding [B,W] alone, from pixel_patches(): what training needs, fused. In the dtype of

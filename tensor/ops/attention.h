@@ -41,14 +41,14 @@ struct Neighbourhood {
 
 namespace kernel {
 
-/// Full attention: every j. lse [B,H,N], the logarithm of the softmax's denominator (of exp(q . k / sqrt(D)),
-/// nothing subtracted), float32 (float64 for float64), is written where it is defined: backward wants it on a
-/// GPU. The CPU leaves it alone.
-inline constinit Kernel<void(Tensor& out, Tensor& lse, const Tensor& qkv, std::int64_t heads)> attention{
-    "attention"};
+/// Every j, or (causal) j <= i alone. lse [B,H,N], the logarithm of the softmax's denominator (of exp(q . k /
+/// sqrt(D)), nothing subtracted), float32 (float64 for float64), is written where it is defined: backward
+/// wants it on a GPU. The CPU leaves it alone.
+inline constinit Kernel<void(Tensor& out, Tensor& lse, const Tensor& qkv, std::int64_t heads, bool causal)>
+    attention{"attention"};
 /// out and lse as forward gave them; the CPU computes the weights again from qkv alone.
 inline constinit Kernel<void(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const Tensor& out,
-                             const Tensor& lse, std::int64_t heads)>
+                             const Tensor& lse, std::int64_t heads, bool causal)>
     attention_backward{"attention_backward"};
 
 /// Neighbourhood attention: only the j that i sees. Backward recomputes the weights from qkv; nothing else is

@@ -20,23 +20,6 @@ SampleDraws some_draws(const Variable& x) {
           .branch = 1};
 }
 
-OpRow neighbourhood_row(const Neighbourhood& n, std::int64_t heads, std::int64_t size) {
-  return {.name = "neighbourhood_attention",
-          .shapes = {{2, n.tokens(), 3 * heads * size}},
-          .f = [=](const Inputs& x) { return neighbourhood_attention(x[0], heads, n); },
-          .reference = [=](const Inputs& x) { return composed::neighbourhood_attention(x[0], heads, n); },
-          .variant = fmt::format("{}x{} window {} dilation {} registers {}", n.grid.rows, n.grid.columns,
-                                 n.window, n.dilation, n.registers)};
-}
-
-OpRow rope_row(const TokenGrid& grid, std::int64_t tokens, std::int64_t heads, std::int64_t size) {
-  return {.name = "rope",
-          .shapes = {{2, tokens, 3 * heads * size}},
-          .f = [=](const Inputs& x) { return rope(x[0], heads, grid); },
-          .reference = [=](const Inputs& x) { return composed::rope(x[0], heads, grid); },
-          .variant = fmt::format("{}x{} of {} tokens, heads of {}", grid.rows, grid.columns, tokens, size)};
-}
-
 }  // namespace
 
 std::vector<OpRow> op_table() {
@@ -325,90 +308,12 @@ std::vector<OpRow> op_table() {
                     .reference = [](const Inputs& x) { return log(sum(exp(x[0]), -1)); },
                     .variant = shape.str()});
 
-  rows.push_back({.name = "attention",
-                  .shapes = {{2, 6, 3 * 2 * 5}},
-                  .f = [](const Inputs& x) { return attention(x[0], 2); },
-                  .reference = [](const Inputs& x) { return composed::attention(x[0], 2); }});
-  // Causal attention of the first n tokens is full attention's last row.
-  rows.push_back({.name = "causal_attention",
-                  .shapes = {{2, 6, 3 * 2 * 5}},
-                  .f = [](const Inputs& x) { return causal_attention(x[0], 2); },
-                  .reference =
-                      [](const Inputs& x) {
-                        std::vector<Variable> tokens;
-                        for (std::int64_t n = 1; n <= 6; ++n)
-                          tokens.push_back(slice(attention(slice(x[0], 1, 0, n), 2), 1, n - 1, n));
-                        return concat(tokens, 1);
-                      }});
-  // Each row of weights tells the tokens' numbers apart: the values are unit vectors.
-  rows.push_back({.name = "attention_weights",
-                  .shapes = {{2, 5, 3 * 1 * 5}},
-                  .f =
-                      [](const Inputs& x) {
-                        return reshape(attention_weights(x[0], 1), {2, 5, 5});
-                      },
-                  .reference =
-                      [](const Inputs& x) {
-                        Tensor ones = Tensor::zeros({2, 5, 5}, DType::float64);
-                        for (std::int64_t i = 0; i < 10; ++i) ones.data<double>()[i * 5 + i % 5] = 1;
-                        const Variable unit(ones.cast(x[0].dtype()).to(x[0].device()));
-                        return attention(concat({slice(x[0], 2, 0, 10), unit}, 2), 1);
-                      }});
-  rows.push_back(neighbourhood_row({.grid = {3, 4}, .window = 3}, 2, 3));
-  rows.push_back(neighbourhood_row({.grid = {5, 2}, .window = 5}, 1, 17));
-  rows.push_back(neighbourhood_row({.grid = {2, 3}, .window = 1}, 2, 2));
-  rows.push_back(neighbourhood_row({.grid = {5, 4}, .window = 3, .dilation = 2}, 2, 3));
-  rows.push_back(neighbourhood_row({.grid = {7, 9}, .window = 5, .dilation = 3}, 1, 9));
-  rows.push_back(neighbourhood_row({.grid = {3, 4}, .window = 3, .registers = 2}, 2, 3));
-  rows.push_back(neighbourhood_row({.grid = {4, 5}, .window = 3, .dilation = 2, .registers = 5}, 2, 9));
-  rows.push_back(neighbourhood_row({.grid = {1, 1}, .window = 1, .registers = 1}, 1, 2));
-  rows.push_back(rope_row({3, 4}, 12, 2, 9));
-  rows.push_back(rope_row({2, 3}, 8, 3, 8));
-  rows.push_back(rope_row({2, 2}, 4, 2, 3));
-  // A dilation as wide as the grid leaves each token itself.
-  rows.push_back({.name = "neighbourhood_attention",
-                  .shapes = {{2, 6, 3 * 4}},
-                  .f =
-                      [](const Inputs& x) {
-                        return neighbourhood_attention(x[0], 2, {.grid = {2, 3}, .window = 3, .dilation = 3});
-                      },
-                  .reference = [](const Inputs& x) { return slice(x[0], 2, 8, 12); },
-                  .variant = "itself"});
-
-  for (const bool same_norm : {true, false})
-    for (const double temperature : {1.0, 0.5}) {
-      const auto scale = [=](const Inputs& x) { return same_norm ? x[1] : Variable(); };
-      rows.push_back(
-          {.name = "patch_pooling",
-           .shapes = same_norm ? std::vector<Shape>{{2, 6, 3 * 5}, {1}} : std::vector<Shape>{{2, 6, 3 * 5}},
-           .f = [=](const Inputs& x) { return patch_pooling(x[0], scale(x), 3, temperature); },
-           .reference =
-               [=](const Inputs& x) {
-                 return composed::patch_pooling(x[0], scale(x), 3, temperature).embedding;
-               },
-           .low = 0.2,
-           .variant = fmt::format("{} temperature {}", same_norm ? "same norm" : "plain", temperature)});
-    }
-
-  rows.push_back(
-      {.name = "patchify",
-       .shapes = {{2, 3, 4, 6}},
-       .f = [](const Inputs& x) { return patchify(x[0], 2); },
-       .reference =
-           [](const Inputs& x) {
-             return reshape(permute(reshape(x[0], {2, 3, 2, 2, 3, 2}), {0, 2, 4, 1, 3, 5}), {2, 6, 12});
-           }});
-  rows.push_back({.name = "mse_loss", .shapes = {{3, 4}, {3, 4}}, .f = [](const Inputs& x) {
-                    return mse_loss(x[0], x[1]);
-                  }});
-  rows.push_back({.name = "distillation_loss",
-                  .shapes = {{3, 6}, {3, 6}},
-                  .f = [](const Inputs& x) { return distillation_loss(x[0], x[1], 20); },
-                  .reference = [](const Inputs& x) { return composed::distillation_loss(x[0], x[1], 20); }});
+  for (OpRow& row : model_op_rows()) rows.push_back(std::move(row));
   for (OpRow& row : rows) {
     if (row.name == "linear" || row.name == "activation_linear" || row.name == "layer_norm" ||
         row.name == "append_tokens" || row.name == "rms_norm")
       row.parameters_from = 1;
+    if (row.name == "info_nce") row.parameters_from = 2;
     if (row.name == "patch_pooling" && row.shapes.size() > 1) row.parameters_from = 1;
     // A delta that is smaller than x is a parameter, too: the positional embedding.
     if (row.name == "add_layer_norm" || row.name == "add_rms_norm")

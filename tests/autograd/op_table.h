@@ -31,5 +31,7 @@ inline std::ostream& operator<<(std::ostream& out, const OpRow& row) {
 }
 
 std::vector<OpRow> op_table();
+/// Those of them in op_table_models.cpp.
+std::vector<OpRow> model_op_rows();
 
 }  // namespace vitral::test

@@ -136,20 +136,22 @@ Case neighbourhood_case(bool backward, const std::string& name = "", const Neigh
           }};
 }
 
-Case attention_case(bool backward) {
-  const double products = 2.0 * tokens * tokens * width;
-  return {backward ? "attention_backward" : "attention", (backward ? 8.0 : 4.0) * tokens * width * 2,
-          (backward ? 5 : 2) * products, [=](std::int64_t b, DType t, Device d) {
-            const Tensor qkv = normal({b, tokens, 3 * width}, 1, t, d),
-                         dout = normal({b, tokens, width}, 2, t, d);
+// Of B texts or images of n tokens; all the arithmetic counts, also that of tokens that are not seen.
+Case attention_case(bool backward, const std::string& name = "", std::int64_t n = tokens,
+                    std::int64_t of_heads = heads, std::int64_t wide = width, bool causal = false) {
+  const double products = 2.0 * static_cast<double>(n * n * wide);
+  return {(backward ? "attention_backward" : "attention") + name,
+          (backward ? 8.0 : 4.0) * static_cast<double>(n * wide) * 2, (backward ? 5 : 2) * products,
+          [=](std::int64_t b, DType t, Device d) {
+            const Tensor qkv = normal({b, n, 3 * wide}, 1, t, d), dout = normal({b, n, wide}, 2, t, d);
             Tensor out(dout.shape(), t, d), dqkv(qkv.shape(), t, d), lse;
-            if (on_gpu(d)) lse = Tensor({b, heads, tokens}, master(t), d);
-            kernel::attention(out, lse, qkv, heads);
+            if (on_gpu(d)) lse = Tensor({b, of_heads, n}, master(t), d);
+            kernel::attention(out, lse, qkv, of_heads, causal);
             return Work{{backward ? dqkv : out}, [=]() mutable {
                           if (backward)
-                            kernel::attention_backward(dqkv, dout, qkv, out, lse, heads);
+                            kernel::attention_backward(dqkv, dout, qkv, out, lse, of_heads, causal);
                           else
-                            kernel::attention(out, lse, qkv, heads);
+                            kernel::attention(out, lse, qkv, of_heads, causal);
                         }};
           }};
 }
@@ -253,6 +255,10 @@ std::vector<Case> all_cases() {
           neighbourhood_case(true, "_registers", {.grid = {8, 8}, .registers = 4}),
           attention_case(false),
           attention_case(true),
+          attention_case(false, " causal 77 x 512", 77, 8, 512, true),
+          attention_case(true, " causal 77 x 512", 77, 8, 512, true),
+          attention_case(false, " causal 32 x 128", 32, 2, 128, true),
+          attention_case(true, " causal 32 x 128", 32, 2, 128, true),
           quick_gelu_case(),
           quick_gelu_both_case(),
           linear_case(width, 3 * width, "528 -> 1584"),

@@ -312,7 +312,7 @@ TEST(ClipTextTower, OnlyTheTokensUpToTheEndMatter) {
   EXPECT_EQ(message_of([&] {
               text.forward(Tensor::from<std::int64_t>({28, 30}, {1, 2}));
             }),
-            "CLIP text tower: token 30 is not in the vocabulary of 30");
+            "embedding: token 30 is not among the 30 rows of the table [30, 64]");
   EXPECT_EQ(message_of([&] {
               text.forward(Tensor::zeros({1, 8}, DType::int64));
             }),

@@ -109,7 +109,7 @@ TEST(Siglip, WhatDoesNotFitIsNamed) {
   Tensor tokens = Tensor::zeros({1, 8}, DType::int64);
   tokens.data<std::int64_t>()[3] = 60;
   EXPECT_EQ(message_of([&] { text->forward(tokens); }),
-            "SigLIP text tower: token 60 is not in the vocabulary of 60");
+            "embedding: token 60 is not among the 60 rows of the table [60, 16]");
 }
 
 TEST(Siglip, HasNoDenseTokens) {

@@ -41,7 +41,7 @@ VITRAL_CLONES void store_head(T* to, std::int64_t stride, const C* from, HeadLay
 }
 
 // Backward computes the weights again: the log-sum-exp is not needed.
-void forward(Tensor& out, Tensor&, const Tensor& qkv, std::int64_t heads) {
+void forward(Tensor& out, Tensor&, const Tensor& qkv, std::int64_t heads, bool causal) {
   const HeadLayout l{qkv.dim(1), heads, qkv.dim(2) / 3 / heads};
   cpu_kernels::dispatch_number("attention", qkv.dtype(), [&]<class T>(T) {
     using C = cpu_kernels::Compute<T>;
@@ -56,7 +56,7 @@ void forward(Tensor& out, Tensor&, const Tensor& qkv, std::int64_t heads) {
       load_head(k, from + l.width(), stride, l, C(1));
       load_head(v, from + 2 * l.width(), stride, l, C(1));
       cpu_kernels::multiply(p, q, k, {.m = n, .n = n, .k = dp, .transpose_b = true});
-      cpu_kernels::softmax_rows(p, n, n);
+      cpu_kernels::softmax_rows(p, n, n, causal);
       cpu_kernels::multiply(o, p, v, {.m = n, .n = dp, .k = n});
       store_head(cpu_kernels::elements<T>(out) + b * n * l.width() + h * l.size, l.width(), o, l, C(1));
     });
@@ -64,7 +64,7 @@ void forward(Tensor& out, Tensor&, const Tensor& qkv, std::int64_t heads) {
 }
 
 void backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const Tensor&, const Tensor&,
-              std::int64_t heads) {
+              std::int64_t heads, bool causal) {
   const HeadLayout l{qkv.dim(1), heads, qkv.dim(2) / 3 / heads};
   cpu_kernels::dispatch_number("attention_backward", qkv.dtype(), [&]<class T>(T) {
     using C = cpu_kernels::Compute<T>;
@@ -81,11 +81,11 @@ void backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const Tensor&
       load_head(v, from + 2 * l.width(), stride, l, C(1));
       load_head(g, cpu_kernels::elements<T>(dout) + b * n * l.width() + h * l.size, l.width(), l, C(1));
       cpu_kernels::multiply(p, q, k, {.m = n, .n = n, .k = dp, .transpose_b = true});
-      cpu_kernels::softmax_rows(p, n, n);
+      cpu_kernels::softmax_rows(p, n, n, causal);
       cpu_kernels::multiply(d, p, g, {.m = n, .n = dp, .k = n, .transpose_a = true});  // dv
       store_head(to + 2 * l.width(), stride, d, l, C(1));
       cpu_kernels::multiply(ds, g, v, {.m = n, .n = n, .k = dp, .transpose_b = true});  // dp
-      cpu_kernels::softmax_rows_backward(ds, p, n, n);
+      cpu_kernels::softmax_rows_backward(ds, p, n, n, causal);
       cpu_kernels::multiply(d, ds, k, {.m = n, .n = dp, .k = n});
       store_head(to, stride, d, l, scale);
       // q carries the scale already

@@ -1,6 +1,6 @@
-// Full attention. In bfloat16 it runs on tensor cores: by cuDNN where it is built in, and by our own kernel
-// (tensor_cores.cu) where q, k and v of a head fit in shared memory. Here is the rest, float32 and
-// float64 above all; heads of more than 512 numbers go by general.cu.
+// Full and causal attention. In bfloat16 they run on tensor cores: full attention by cuDNN where it is built
+// in, and both by our own kernel (tensor_cores.cu) where q, k and v of a head fit in shared memory. Here is
+// the rest, float32 and float64 above all; heads of more than 512 numbers go by general.cu.
 //
 // After FlashAttention (Dao et al. 2022, arXiv 2205.14135): tiles of keys and values pass through shared
 // memory while queries stay in registers, with the online softmax. `lanes` neighbouring threads share a
@@ -108,21 +108,37 @@ struct Numbers {
   }
 };
 
+/// Tokens from `begin` on up to `end`.
+struct Range {
+  int begin, end;
+  __device__ bool has(int token) const { return token >= begin && token < end; }
+};
+
 /// What a block works on: a head of an image and `per_block` of its tokens, of which a thread has one.
 template <class C>
 struct Work {
   std::int64_t image;
   int head, token;
+  int first;    // of the block's tokens
   bool there;   // whether there is such a token
   bool writes;  // what is one number a token
   __device__ Work(const AttentionShape& s, int blocks) {
     const auto i = static_cast<int>(blockIdx.x) / blocks;
     image = i / s.heads;
     head = i % s.heads;
-    token = (static_cast<int>(blockIdx.x) % blocks) * C::per_block + static_cast<int>(threadIdx.x) / C::lanes;
+    first = (static_cast<int>(blockIdx.x) % blocks) * C::per_block;
+    token = first + static_cast<int>(threadIdx.x) / C::lanes;
     there = token < s.tokens;
     writes = there && static_cast<int>(threadIdx.x) % C::lanes == 0;
   }
+  /// Those that the thread's token sees, and those that any token of the block sees.
+  __device__ Range seen(const AttentionShape& s) const { return {0, s.causal ? token + 1 : s.tokens}; }
+  __device__ Range seen_by_any(const AttentionShape& s) const {
+    return {0, s.causal ? min(first + C::per_block, s.tokens) : s.tokens};
+  }
+  /// Those that see it, or any token of the block.
+  __device__ Range seeing(const AttentionShape& s) const { return {s.causal ? token : 0, s.tokens}; }
+  __device__ Range seeing_any(const AttentionShape& s) const { return {s.causal ? first : 0, s.tokens}; }
   /// The head in row `of` of part `part` in a tensor of `parts` parts a row.
   template <class T>
   __device__ T* row(T* tensor, int parts, int part, int of, const AttentionShape& s) const {
@@ -141,14 +157,14 @@ __device__ void fill_tile(typename C::A* tile, const T* from, std::int64_t strid
   }
 }
 
-/// Calls f(place in the tile, token) for each `step` tokens, with two tiles in shared memory.
-template <class C, class T, class Fill, class F>
-__device__ __forceinline__ void for_each_step(const AttentionShape& s, const Fill& fill, const F& f) {
-  for (int first = 0; first < s.tokens; first += C::rows) {
+/// Calls f(place in the tile, token) for each `step` of these tokens, with two tiles in shared memory.
+template <class C, class Fill, class F>
+__device__ __forceinline__ void for_each_step(const Range& tokens, const Fill& fill, const F& f) {
+  for (int first = tokens.begin; first < tokens.end; first += C::rows) {
+    const int rows = min(C::rows, tokens.end - first);
     __syncthreads();
-    fill(first, s.tokens - first);
+    fill(first, rows);
     __syncthreads();
-    const int rows = min(C::rows, s.tokens - first);
     for (int i = 0; i < rows; i += C::step) f(i, first + i);
   }
 }
@@ -159,6 +175,7 @@ __global__ void __launch_bounds__(threads) forward_kernel(T* out, typename C::A*
   using A = typename C::A;
   __shared__ __align__(32) A keys[C::rows * C::size], values[C::rows * C::size];
   const Work<C> w(s, blocks);
+  const Range seen = w.seen(s);
   const auto q = Numbers<C>::read(w.row(qkv, 3, 0, w.token, s), s.size, w.there, scale);
   Numbers<C> o;
   A maximum = -std::numeric_limits<A>::infinity(), sum = 0;
@@ -166,12 +183,12 @@ __global__ void __launch_bounds__(threads) forward_kernel(T* out, typename C::A*
     fill_tile<C>(keys, w.row(qkv, 3, 1, first, s), 3 * s.width(), rows, s.size);
     fill_tile<C>(values, w.row(qkv, 3, 2, first, s), 3 * s.width(), rows, s.size);
   };
-  for_each_step<C, T>(s, fill, [&](int i, int key) {
+  for_each_step<C>(w.seen_by_any(s), fill, [&](int i, int key) {
     A weights[C::step], top = maximum;
 #pragma unroll
     for (int r = 0; r < C::step; ++r) {
       const A score = q.dot(keys + (i + r) * C::size);
-      weights[r] = key + r < s.tokens ? score : -std::numeric_limits<A>::infinity();
+      weights[r] = seen.has(key + r) ? score : -std::numeric_limits<A>::infinity();
       top = weights[r] > top ? weights[r] : top;
     }
     const A factor = exp(maximum - top);
@@ -198,17 +215,18 @@ __global__ void __launch_bounds__(threads)
   const A mean = g.dot(Numbers<C>::read(w.row(out, 1, 0, w.token, s), s.size, w.there));
   const A own_lse = w.there ? lse[w.number(w.token, s)] : A(0);
   if (w.writes) delta[w.number(w.token, s)] = mean;
+  const Range seen = w.seen(s);
   Numbers<C> dq;
   const auto fill = [&](int first, int rows) {
     fill_tile<C>(keys, w.row(qkv, 3, 1, first, s), 3 * s.width(), rows, s.size);
     fill_tile<C>(values, w.row(qkv, 3, 2, first, s), 3 * s.width(), rows, s.size);
   };
-  for_each_step<C, T>(s, fill, [&](int i, int key) {
+  for_each_step<C>(w.seen_by_any(s), fill, [&](int i, int key) {
     A slopes[C::step];
 #pragma unroll
     for (int r = 0; r < C::step; ++r) {
       const A score = q.dot(keys + (i + r) * C::size), dp = g.dot(values + (i + r) * C::size);
-      slopes[r] = key + r < s.tokens ? exp(score - own_lse) * (dp - mean) : A(0);
+      slopes[r] = seen.has(key + r) ? exp(score - own_lse) * (dp - mean) : A(0);
     }
     dq.add(slopes, keys + i * C::size);
   });
@@ -225,6 +243,7 @@ __global__ void __launch_bounds__(threads)
   const Work<C> w(s, blocks);
   const auto k = Numbers<C>::read(w.row(qkv, 3, 1, w.token, s), s.size, w.there, scale);
   const auto v = Numbers<C>::read(w.row(qkv, 3, 2, w.token, s), s.size, w.there);
+  const Range seeing = w.seeing(s);
   Numbers<C> dk, dv;
   const auto fill = [&](int first, int rows) {
     fill_tile<C>(queries, w.row(qkv, 3, 0, first, s), 3 * s.width(), rows, s.size);
@@ -235,12 +254,12 @@ __global__ void __launch_bounds__(threads)
       delta_tile[i] = i < rows ? delta[w.number(first + i, s)] : A(0);
     }
   };
-  for_each_step<C, T>(s, fill, [&](int i, int query) {
+  for_each_step<C>(w.seeing_any(s), fill, [&](int i, int query) {
     A weights[C::step], slopes[C::step];
 #pragma unroll
     for (int r = 0; r < C::step; ++r) {
       const A score = k.dot(queries + (i + r) * C::size), dp = v.dot(gradients + (i + r) * C::size);
-      weights[r] = query + r < s.tokens ? exp(score - lse_tile[i + r]) : A(0);
+      weights[r] = seeing.has(query + r) ? exp(score - lse_tile[i + r]) : A(0);
       slopes[r] = weights[r] * (dp - delta_tile[i + r]);
     }
     dv.add(weights, gradients + i * C::size);
@@ -325,26 +344,27 @@ namespace {
 // Heads whose size is no multiple of 8 cost cuDNN copies of all tensors; our kernel takes them as they are.
 bool suits_cudnn(const cuda::AttentionShape& s) { return s.size % 8 == 0; }
 
-void forward(Tensor& out, Tensor& lse, const Tensor& qkv, std::int64_t heads) {
+void forward(Tensor& out, Tensor& lse, const Tensor& qkv, std::int64_t heads, bool causal) {
   if (qkv.numel() == 0) return;
   constexpr auto operation = "attention";
-  const cuda::AttentionShape s = cuda::everywhere(qkv, heads);
+  const cuda::AttentionShape s = cuda::everywhere(qkv, heads, causal);
   if (!suits_cudnn(s) && cuda::tensor_core_attention(operation, out, lse, qkv, s)) return;
 #ifdef VITRAL_CUDNN
-  if (cuda::cudnn_attention(out, lse, qkv, heads)) return;
+  if (!causal && cuda::cudnn_attention(out, lse, qkv, heads)) return;
 #endif
   if (cuda::tensor_core_attention(operation, out, lse, qkv, s)) return;
   if (!cuda::tiled(operation, out, lse, qkv, s)) cuda::general_attention(operation, out, lse, qkv, s);
 }
 
 void backward(Tensor& dqkv, const Tensor& dout, const Tensor& qkv, const Tensor& out, const Tensor& lse,
-              std::int64_t heads) {
+              std::int64_t heads, bool causal) {
   if (qkv.numel() == 0) return;
   constexpr auto operation = "attention_backward";
-  const cuda::AttentionShape s = cuda::everywhere(qkv, heads);
+  const cuda::AttentionShape s = cuda::everywhere(qkv, heads, causal);
   if (!suits_cudnn(s) && cuda::tensor_core_attention_backward(operation, dqkv, dout, qkv, s)) return;
 #ifdef VITRAL_CUDNN
-  if (cuda::cudnn_attention_backward(dqkv, dout, qkv, out, cuda::find_lse(lse, qkv, s), heads)) return;
+  if (!causal && cuda::cudnn_attention_backward(dqkv, dout, qkv, out, cuda::find_lse(lse, qkv, s), heads))
+    return;
 #endif
   if (cuda::tensor_core_attention_backward(operation, dqkv, dout, qkv, s)) return;
   if (!cuda::tiled_backward(operation, dqkv, dout, qkv, out, cuda::find_lse(lse, qkv, s), s))

@@ -17,11 +17,12 @@ namespace {
 
 constexpr int warps = 4;
 
-/// The tokens that one sees, and that see it: every `step`th of a rectangle of the grid, and the registers.
+/// The tokens that one sees, or (seeing) that see it, which are others where attention is causal: every
+/// `step`th of a rectangle of the grid, and the registers.
 struct Visible {
   int top, bottom, left, right;  // the last ones inclusive
   int step;
-  __device__ Visible(int token, const AttentionShape& s) {
+  __device__ Visible(int token, const AttentionShape& s, bool seeing = false) {
     const bool all = token >= s.grid_tokens();
     const int row = all ? 0 : token / s.grid_columns, column = all ? 0 : token - row * s.grid_columns;
     step = all ? 1 : s.dilation;
@@ -29,6 +30,7 @@ struct Visible {
     left = column - min(s.reach_columns, column / step) * step;
     bottom = all ? s.grid_rows - 1 : min(row + s.reach_rows * step, s.grid_rows - 1);
     right = all ? s.grid_columns - 1 : min(column + s.reach_columns * step, s.grid_columns - 1);
+    if (s.causal) (seeing ? left : right) = column;
   }
   template <class F>
   __device__ __forceinline__ void for_each(const AttentionShape& s, const F& f) const {
@@ -167,7 +169,7 @@ __global__ void __launch_bounds__(warps* warp_size)
   if (!w.find(s, pieces)) return;
   const T *k = w.row(qkv, 3, 1, w.token, s), *v = w.row(qkv, 3, 2, w.token, s);
   A dk[per_lane] = {}, dv[per_lane] = {};
-  Visible(w.token, s).for_each(s, [&](int query) {
+  Visible(w.token, s, true).for_each(s, [&](int query) {
     const T *q = w.row(qkv, 3, 0, query, s), *g = w.row(dout, 1, 0, query, s);
     const Stats<A> of = stats[w.stats(query, s)];
     const A weight = exp(w.dot(q, k, s) * scale - of.lse);

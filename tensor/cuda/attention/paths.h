@@ -1,5 +1,5 @@
 // Ways to compute attention that the full and the neighbourhood one share. Full attention is a grid of one
-// row whose tokens all see each other.
+// row whose tokens all see each other, or (causal) those before them.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -16,6 +16,7 @@ struct AttentionShape {
   int reach_rows, reach_columns;  // how many neighbours a token sees on each side, less than the grid's size
   int dilation;                   // places from one to the next
   int registers;                  // tokens behind those of the grid, which see all and are seen by all
+  bool causal = false;            // of a grid of one row: a token sees none of the later ones
   constexpr int width() const { return heads * size; }
   constexpr int grid_tokens() const { return tokens - registers; }
 };
@@ -37,8 +38,10 @@ inline AttentionShape neighbourhood(const Tensor& qkv, std::int64_t heads, Neigh
           .dilation = static_cast<int>(dilation),
           .registers = static_cast<int>(n.registers)};
 }
-inline AttentionShape everywhere(const Tensor& qkv, std::int64_t heads) {
-  return neighbourhood(qkv, heads, {.grid = {1, qkv.dim(1)}, .window = 2 * qkv.dim(1)});
+inline AttentionShape everywhere(const Tensor& qkv, std::int64_t heads, bool causal) {
+  AttentionShape s = neighbourhood(qkv, heads, {.grid = {1, qkv.dim(1)}, .window = 2 * qkv.dim(1)});
+  s.causal = causal;
+  return s;
 }
 
 /// What scores are multiplied with.

@@ -94,7 +94,7 @@ __device__ __forceinline__ Result<units> query_pass(Stats* stats, const Tiles& t
 }
 
 /// dk and dv of 16 tokens, in place of k and v, whose rows nobody else reads any more. Scores are transposed:
-/// rows are keys, columns queries. Who sees whom is the same either way.
+/// rows are keys, columns queries.
 template <class K, int units = K::units>
 __device__ __forceinline__ void key_pass(const Stats* stats, const Tiles& tiles, int row, const Keys& queries,
                                          unsigned first_bits, const Head& head, const Lane& lane,
@@ -105,7 +105,8 @@ __device__ __forceinline__ void key_pass(const Stats* stats, const Tiles& tiles,
   Sums dk[units] = {}, dv[units] = {};
   for (int i = 0; i < K::tiles(queries); ++i) {
     const int query = K::tile(queries, i);
-    const unsigned bits = i == 0 ? first_bits : visible(tiles.positions, row, queries, i, lane, l.shape);
+    const unsigned bits =
+        i == 0 ? first_bits : visible(tiles.positions, row, queries, i, lane, l.shape, true);
     Sums s[key_units], dp[key_units];
     scores(s, k, tiles.q, query, head, lane, stride);
     scores(dp, v, tiles.dout, query, head, lane, stride);
@@ -174,14 +175,16 @@ __global__ void __launch_bounds__(threads, K::units <= 5 ? 3 : 2)
   const int own = lane.warp * row_tile, step = one_each ? rows : warps * row_tile;
   unsigned own_bits = 0;
   if (one_each && own < tokens) own_bits = visible(positions, own, Keys(own, l), 0, lane, l.shape);
-  const auto first_bits = [&](int row, const Keys& keys) {
-    return one_each ? own_bits : visible(positions, row, keys, 0, lane, l.shape);
+  // But for causal attention, who sees whom is the same either way.
+  const auto first_bits = [&](int row, const Keys& keys, bool seeing) {
+    return one_each && !(seeing && l.shape.causal) ? own_bits
+                                                   : visible(positions, row, keys, 0, lane, l.shape, seeing);
   };
   for (int pair = 0; 2 * pair < part.heads; ++pair) {
     Result<units> dq[2];
     for (int row = own; row < tokens; row += step) {
       const Keys keys(row, l);
-      const unsigned bits = first_bits(row, keys);
+      const unsigned bits = first_bits(row, keys, false);
 #pragma unroll
       for (int i = 0; i < 2; ++i)
         if (2 * pair + i < part.heads) {
@@ -196,7 +199,7 @@ __global__ void __launch_bounds__(threads, K::units <= 5 ? 3 : 2)
     __syncthreads();
     for (int row = own; row < tokens; row += step) {
       const Keys keys(row, l);
-      const unsigned bits = first_bits(row, keys);
+      const unsigned bits = first_bits(row, keys, true);
 #pragma unroll(K::all ? 2 : 1)
       for (int i = 0; i < 2; ++i)
         if (2 * pair + i < part.heads)

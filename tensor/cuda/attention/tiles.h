@@ -298,7 +298,7 @@ __device__ inline int sorted(int place, int length, int reach, int dilation) {
   return place % dilation * ((length + dilation - 1) / dilation + reach) + place / dilation;
 }
 
-/// Place of each row of a tile in the grid, row << 16 | column, so that near() tells who is a neighbour; rows
+/// Place of each row of a tile in the grid, row << 16 | column, so that Reach tells who is a neighbour; rows
 /// without a token of the grid are far away.
 __device__ inline void fill_positions(int* positions, const Layout& l) {
   const AttentionShape& s = l.shape;
@@ -310,15 +310,24 @@ __device__ inline void fill_positions(int* positions, const Layout& l) {
   }
 }
 
-__device__ __forceinline__ bool near(int a, int b, const AttentionShape& s) {
-  const int rows = (a >> 16) - (b >> 16), columns = (a & 0xFFFF) - (b & 0xFFFF);
-  return abs(rows) <= s.reach_rows && abs(columns) <= s.reach_columns;
-}
+/// How far a token sees, or (seeing) from where it is seen, which differs where attention is causal.
+struct Reach {
+  int rows, before, after;
+  __device__ Reach(const AttentionShape& s, bool seeing)
+      : rows(s.reach_rows),
+        before(s.causal && seeing ? 0 : s.reach_columns),
+        after(s.causal && !seeing ? 0 : s.reach_columns) {}
+  __device__ __forceinline__ bool has(int own, int other) const {
+    const int down = (own >> 16) - (other >> 16), columns = (own & 0xFFFF) - (other & 0xFFFF);
+    return abs(down) <= rows && columns <= before && -columns <= after;
+  }
+};
 
-/// For 16 tokens and tile number `tile` of their keys: bit 4 u + i is set where number i of unit u of the
-/// scores is one of tokens that see each other.
+/// For 16 tokens and tile number `tile` of those that they see, or (seeing) that see them: bit 4 u + i is set
+/// where number i of unit u of the scores is one of such two.
 __device__ inline unsigned visible(const int* positions, int row, const Keys& keys, int tile,
-                                   const Lane& lane, const AttentionShape& s) {
+                                   const Lane& lane, const AttentionShape& s, bool seeing = false) {
+  const Reach reach(s, seeing);
   const int key = keys.tile(tile);
   const int upper = positions[row + lane.g], lower = positions[row + lane.g + 8];
   unsigned bits = 0;
@@ -326,7 +335,7 @@ __device__ inline unsigned visible(const int* positions, int row, const Keys& ke
     const int begin = tile < keys.near ? 0 : keys.counted, end = tile < keys.near ? keys.counted : s.tokens;
     const auto sees = [&](int token, int place, int other) {
       return token < s.tokens && other >= begin && other < end &&
-             (token >= s.grid_tokens() || other >= s.grid_tokens() || near(place, positions[other], s));
+             (token >= s.grid_tokens() || other >= s.grid_tokens() || reach.has(place, positions[other]));
     };
 #pragma unroll
     for (int u = 0; u < key_units; ++u)
@@ -343,8 +352,8 @@ __device__ inline unsigned visible(const int* positions, int row, const Keys& ke
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int other = positions[key + 8 * u + 2 * lane.t + i];
-      bits |= (near(upper, other, s) ? 1U : 0U) << (4 * u + i);
-      bits |= (near(lower, other, s) ? 1U : 0U) << (4 * u + 2 + i);
+      bits |= (reach.has(upper, other) ? 1U : 0U) << (4 * u + i);
+      bits |= (reach.has(lower, other) ? 1U : 0U) << (4 * u + 2 + i);
     }
   return bits;
 }

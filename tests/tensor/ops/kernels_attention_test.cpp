@@ -1,5 +1,5 @@
-// Attention, full and of neighbourhoods, against the CPU's in float64. Which of several kernels computes it
-// follows from dtype, head size and number of tokens.
+// Attention, full, causal and of neighbourhoods, against the CPU's in float64. Which of several kernels
+// computes it follows from dtype, head size and number of tokens.
 #include <array>
 
 #include "tensor/ops/attention.h"
@@ -12,9 +12,10 @@ struct Case {
   std::int64_t batch;
   TokenGrid grid;
   std::int64_t heads, size;
-  std::int64_t window = 0;  // 0: full attention
+  std::int64_t window = 0;  // 0: full or causal attention
   double spread = 1;        // of q, k and v
   std::int64_t dilation = 1, registers = 0;
+  bool causal = false;
 
   Neighbourhood neighbourhood() const {
     return {.grid = grid, .window = window, .dilation = dilation, .registers = registers};
@@ -24,8 +25,9 @@ struct Case {
   Shape shape(std::int64_t parts) const { return {batch, tokens(), parts * width()}; }
   std::string text(DType dtype) const {
     return fmt::format(
-        "{} images, {} x {} tokens, {} heads of {} {}, window {}, spread {}, dilation {}, {} registers",
-        batch, grid.rows, grid.columns, heads, size, dtype, window, spread, dilation, registers);
+        "{} images, {} x {} tokens, {} heads of {} {}, window {}, spread {}, dilation {}, {} registers{}",
+        batch, grid.rows, grid.columns, heads, size, dtype, window, spread, dilation, registers,
+        causal ? ", causal" : "");
   }
 };
 
@@ -53,7 +55,7 @@ Values reference_lse(const Tensor& qkv, const Case& c) {
       return numbers.data() + ((image * c.tokens() + token) * 3 + part) * c.width() + head * c.size;
     };
     double sum = 0;
-    for (std::int64_t key = 0; key < c.tokens(); ++key) {
+    for (std::int64_t key = 0; key < (c.causal ? query + 1 : c.tokens()); ++key) {
       double score = 0;
       for (std::int64_t d = 0; d < c.size; ++d) score += row(0, query)[d] * row(1, key)[d];
       sum += std::exp(score / std::sqrt(static_cast<double>(c.size)));
@@ -73,8 +75,8 @@ Results reference(const Case& c, const Tensor& qkv, const Tensor& dout) {
     kernel::neighbourhood_attention(r.out, wide(qkv), c.heads, c.neighbourhood());
     kernel::neighbourhood_attention_backward(r.dqkv, wide(dout), wide(qkv), c.heads, c.neighbourhood());
   } else {
-    kernel::attention(r.out, none, wide(qkv), c.heads);
-    kernel::attention_backward(r.dqkv, wide(dout), wide(qkv), r.out, none, c.heads);
+    kernel::attention(r.out, none, wide(qkv), c.heads, c.causal);
+    kernel::attention_backward(r.dqkv, wide(dout), wide(qkv), r.out, none, c.heads, c.causal);
   }
   return r;
 }
@@ -84,16 +86,16 @@ void check_full(const Case& c, DType dtype, const Placed& qkv, const Placed& dou
   Placed out(c.shape(1), dtype, offset), alone(c.shape(1), dtype), dqkv(c.shape(3), dtype, offset),
       without_lse(c.shape(3), dtype), lse({c.batch, c.heads, c.tokens()}, type_of_lse(dtype));
   Tensor none;
-  kernel::attention(out, lse, qkv, c.heads);
+  kernel::attention(out, lse, qkv, c.heads, c.causal);
   EXPECT_TRUE(near(out, want.out, {limit(c, dtype)}));
   if (!device_under_test.is_cpu()) {  // which leaves it alone
     EXPECT_TRUE(near(lse, reference_lse(qkv.to(cpu), c), {limit_of_lse(dtype)}));
   }
-  kernel::attention_backward(dqkv, dout, qkv, out, lse, c.heads);
+  kernel::attention_backward(dqkv, dout, qkv, out, lse, c.heads, c.causal);
   EXPECT_TRUE(near(dqkv, want.dqkv, {1.5 * limit(c, dtype)}));
-  kernel::attention(alone, none, qkv, c.heads);
+  kernel::attention(alone, none, qkv, c.heads, c.causal);
   EXPECT_TRUE(near(alone, out, {limit(c, dtype)})) << "without lse";
-  kernel::attention_backward(without_lse, dout, qkv, out, none, c.heads);
+  kernel::attention_backward(without_lse, dout, qkv, out, none, c.heads, c.causal);
   EXPECT_TRUE(near(without_lse, dqkv, {limit(c, dtype)})) << "without lse";
 }
 
@@ -209,6 +211,45 @@ VITRAL_KERNEL_TEST(Attention, RealSizes) {
   check({1, {1, 300}, 1, 127}, DType::bfloat16);
 }
 
+// Tiles of 16 queries and 32 keys, blocks of queries: none, one and several, whole and in part. The last do
+// not fit in shared memory.
+VITRAL_KERNEL_TEST(CausalAttention, AnyNumberOfTokensAndHeadSize) {
+  const auto causal = [](std::int64_t tokens, std::int64_t heads, std::int64_t size, DType dtype,
+                         std::int64_t offset = 0) {
+    check({.batch = 2, .grid = {1, tokens}, .heads = heads, .size = size, .causal = true}, dtype, offset);
+  };
+  for (const DType dtype : float_types) {
+    for (const std::int64_t tokens : {1, 2, 16, 17, 31, 33, 65}) causal(tokens, 3, 5, dtype);
+    for (const std::int64_t size : {16, 33, 40, 41, 64, 128, 129, 513}) causal(20, 2, size, dtype);
+    causal(32, 2, 64, dtype);
+    causal(77, 2, 64, dtype);
+    causal(130, 1, 40, dtype);
+    causal(20, 3, 9, dtype, 1);
+    check({.batch = 1, .grid = {1, 40}, .heads = 2, .size = 33, .spread = 6, .causal = true}, dtype);
+    check({.batch = 0, .grid = {1, 40}, .heads = 2, .size = 33, .causal = true}, dtype);
+  }
+  causal(230, 1, 128, DType::bfloat16);
+  causal(300, 1, 127, DType::bfloat16);
+}
+
+// A gradient or a value of a later token reaches no earlier one, not even as a rounding.
+VITRAL_KERNEL_TEST(CausalAttention, KnowsNothingOfLaterTokens) {
+  for (const DType dtype : float_types)
+    for (const std::int64_t size : {9, 64}) {
+      const Case c{.batch = 1, .grid = {1, 40}, .heads = 2, .size = size, .causal = true};
+      const auto run = [&](double value) {
+        const Tensor qkv = random_qkv(c, dtype);
+        Tensor last = qkv.reshape({c.tokens(), -1}).rows(c.tokens() - 1, c.tokens());
+        last.fill(value);
+        Placed out(c.shape(1), dtype);
+        Tensor none;
+        kernel::attention(out, none, Placed(qkv), c.heads, true);
+        return out.to(cpu).reshape({c.tokens(), -1}).rows(0, c.tokens() - 1).clone();
+      };
+      EXPECT_TRUE(same_bits(run(0.5), run(-20))) << c.text(dtype);
+    }
+}
+
 VITRAL_KERNEL_TEST(Attention, AnyPlace) {
   for (const DType dtype : float_types)
     for (const std::int64_t offset : {1, 2, 4}) {
@@ -238,8 +279,8 @@ VITRAL_KERNEL_TEST(Attention, WhatIsNoNumberStaysInItsImage) {
           Placed out(c.shape(1), dtype), dqkv(c.shape(3), dtype);
           Tensor none;
           if (window == 0) {
-            kernel::attention(out, none, there, c.heads);
-            kernel::attention_backward(dqkv, dout, there, out, none, c.heads);
+            kernel::attention(out, none, there, c.heads, c.causal);
+            kernel::attention_backward(dqkv, dout, there, out, none, c.heads, c.causal);
           } else {
             kernel::neighbourhood_attention(out, there, c.heads, c.neighbourhood());
             kernel::neighbourhood_attention_backward(dqkv, dout, there, c.heads, c.neighbourhood());
