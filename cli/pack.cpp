@@ -32,6 +32,9 @@ void print_summary(const data::PackOptions& options, const data::PackSummary& su
     if (options.annotations.given())
       std::printf("%lld concepts, %lld objects, %lld masks\n", static_cast<long long>(summary.concepts),
                   static_cast<long long>(summary.objects), static_cast<long long>(summary.masks));
+    if (summary.captions > 0)
+      std::printf("%lld captions, %lld images without\n", static_cast<long long>(summary.captions),
+                  static_cast<long long>(summary.train + summary.val - summary.captioned));
     return;
   }
   nlohmann::json out = {{"output", options.output},
@@ -42,6 +45,10 @@ void print_summary(const data::PackOptions& options, const data::PackSummary& su
   if (!options.val_output.empty()) {
     out["val_output"] = options.val_output;
     out["val_images"] = summary.val;
+  }
+  if (summary.captions > 0) {
+    out["captions"] = summary.captions;
+    out["without_caption"] = summary.train + summary.val - summary.captioned;
   }
   if (options.annotations.given()) {
     out["concepts"] = summary.concepts;
@@ -103,6 +110,11 @@ void add_pack(Program& program) {
               "standard input")
       .type_name("FILE");
   add_annotations(command, args->pack.annotations);
+  command
+      .option("--captions", args->pack.captions,
+              "image name<TAB>caption, open_clip's CSV, JSON lines, or a captions file of COCO; default: "
+              "the lines of NAME.txt beside an image, and what archives have")
+      .type_name("FILE");
   command.option("-o,--output", args->pack.output, "the dataset file to write").required();
   const Option size =
       command.option("--size", args->pack.size, "store pixels, stretched to SIZE x SIZE").shows_default();

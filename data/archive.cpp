@@ -15,6 +15,7 @@
 
 #include "base/files/input_file.h"
 #include "base/text.h"
+#include "data/captions.h"
 #include "data/images/image.h"
 #include "data/parquet_images.h"
 
@@ -23,9 +24,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t longest = std::size_t{1} << 30;          // bytes of a member
-constexpr std::size_t longest_caption = std::size_t{1} << 20;  // bytes of the file that holds one
-constexpr std::size_t block = 1 << 18;                         // bytes that are read at once
+constexpr std::size_t longest = std::size_t{1} << 30;       // bytes of a member
+constexpr std::size_t longest_text = std::size_t{1} << 20;  // bytes of one that holds captions
+constexpr std::size_t block = 1 << 18;                      // bytes that are read at once
 
 std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(),
@@ -107,18 +108,17 @@ std::string stem_of(const std::string& name) {
   return name.substr(0, name.size() - fs::path(name).extension().string().size());
 }
 
-std::string caption_of(const std::string& suffix, const std::string& text) {
-  std::string caption = text;
-  if (suffix == ".json") {
-    caption.clear();
-    const auto json = nlohmann::json::parse(text, nullptr, false);
-    for (const char* key : {"caption", "text"})
-      if (caption.empty() && json.is_object() && json.contains(key) && json[key].is_string())
-        caption = json[key].get<std::string>();
-  }
+std::vector<std::string> captions_of(const std::string& suffix, const std::string& text) {
+  if (suffix == ".txt") return captions_in(text);
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  std::string caption;
+  for (const char* key : {"caption", "text"})
+    if (caption.empty() && json.is_object() && json.contains(key) && json[key].is_string())
+      caption = json[key].get<std::string>();
   while (!caption.empty() && std::isspace(static_cast<unsigned char>(caption.back())) != 0)
     caption.pop_back();
-  return caption;
+  if (caption.empty()) return {};
+  return {caption};
 }
 
 bool is_parquet(const std::string& path) {
@@ -194,8 +194,8 @@ std::vector<ImageFile> list_archive(const std::string& path, LeftOut& left_out) 
     if (is_parquet(path)) return list_parquet(path);
   const auto a = open_archive(path);
   std::vector<ImageFile> images;
-  std::map<std::string, std::size_t> known;     // of the images, by name
-  std::map<std::string, std::string> captions;  // by stem
+  std::map<std::string, std::size_t> known;                  // of the images, by name
+  std::map<std::string, std::vector<std::string>> captions;  // by stem
   std::int64_t position = 0;
   for (; archive_entry* entry = next_header(a.get(), path, position); ++position) {
     const std::string name = name_of(entry), suffix = lower(fs::path(name).extension().string());
@@ -208,11 +208,11 @@ std::vector<ImageFile> list_archive(const std::string& path, LeftOut& left_out) 
         ++left_out["replaced further on in its archive"];
         images[std::exchange(at->second, images.size())].position = -1;
       }
-      images.push_back({path, name, "", name, "", position});
+      images.push_back({path, name, "", name, {}, position});
     } else if ((suffix == ".txt" || suffix == ".json") &&
-               archive_entry_size(entry) <= static_cast<la_int64_t>(longest_caption)) {
-      const auto text = caption_of(suffix, read_data<std::string>(a.get(), entry, name, longest_caption));
-      if (suffix == ".txt" || !captions.contains(stem_of(name))) captions[stem_of(name)] = text;
+               archive_entry_size(entry) <= static_cast<la_int64_t>(longest_text)) {
+      auto texts = captions_of(suffix, read_data<std::string>(a.get(), entry, name, longest_text));
+      if (suffix == ".txt" || !captions.contains(stem_of(name))) captions[stem_of(name)] = std::move(texts);
     } else {
       ++left_out[suffix.empty() ? "without suffix" : suffix];
     }
@@ -220,7 +220,7 @@ std::vector<ImageFile> list_archive(const std::string& path, LeftOut& left_out) 
   std::erase_if(images, [](const ImageFile& image) { return image.position < 0; });
   for (auto& image : images)
     if (const auto found = captions.find(stem_of(image.member)); found != captions.end())
-      image.caption = found->second;
+      image.captions = found->second;
   return images;
 }
 

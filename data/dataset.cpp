@@ -176,6 +176,15 @@ std::string Dataset::name(std::int64_t i) const {
 
 bool Dataset::has_name(std::int64_t i) const { return !locate(i).names.empty(); }
 
+bool Dataset::has_captions() const {
+  return std::any_of(files_.begin(), files_.end(), [](const auto& file) { return file->captions_each > 0; });
+}
+
+std::vector<std::string> Dataset::captions(std::int64_t i) const {
+  const DatasetFile& file = locate(i);
+  return file.captions(i);
+}
+
 void Dataset::place_concepts() {
   std::map<std::string, std::vector<std::pair<const float*, std::int64_t>>> known;  // embedding and place
   std::int64_t count = 0;

@@ -107,6 +107,11 @@ class Dataset {
   std::string name(std::int64_t i) const;
   /// Whether that name is stored, and not made of number and file.
   bool has_name(std::int64_t i) const;
+  /// Whether a file has /captions.
+  bool has_captions() const;
+  /// What people say of image i, in their order, without the empty strings: maybe none. They are read when
+  /// they are asked for. Error: damaged.
+  std::vector<std::string> captions(std::int64_t i) const;
   /// Of all files together, `image` counted over the whole dataset; nullopt where no file has /concepts.
   /// Concepts with the same name and the same embedding, or none, are one.
   std::optional<Concepts> concepts() const;

@@ -6,7 +6,6 @@
 
 #include "base/text.h"
 #include "data/dataset_hints.h"
-#include "data/hdf5/heap_rows.h"
 
 namespace vitral::data {
 namespace {
@@ -83,6 +82,7 @@ DatasetFile::DatasetFile(const std::string& path_, const DatasetNames& names_,
       require_embeddings();
   }
   read_names(*file, *bytes);
+  check_captions(*file);
   read_concepts(*file, *bytes);
   read_original_sizes(*file);
   if (!of_files) plain.emplace(file, bytes, images_name);
@@ -178,6 +178,30 @@ void DatasetFile::read_names(const H5File& file, const InputFile& bytes) {
     throw_error<UsageError>("{}: /names is {} but there are {} images; write one name for each", path, shape,
                             size);
   names = read_text_rows(file, bytes, "/names");
+}
+
+void DatasetFile::check_captions(const H5File& file) {
+  if (!file.has("/captions")) return;
+  const H5Layout layout = file.layout("/captions");
+  const int rank = layout.shape.rank();
+  if (!layout.text || rank < 1 || rank > 2)
+    throw_error<UsageError>("{}: /captions holds {} {}; strings [N] or [N,C] are needed", path,
+                            file.type_text("/captions"), layout.shape);
+  if (layout.shape[0] != size)
+    throw_error<UsageError>(
+        "{}: /captions is {} but there are {} images; write one row for each, \"\" being no caption", path,
+        layout.shape, size);
+  captions_each = layout.shape.product(1, rank);
+}
+
+std::vector<std::string> DatasetFile::captions(std::int64_t i) const {
+  if (captions_each == 0) return {};
+  std::call_once(captions_asked_, [&] {
+    captions_.emplace(H5File::open(path), std::make_shared<const InputFile>(path), "/captions");
+  });
+  auto texts = captions_->read(i);
+  std::erase_if(texts, [](const std::string& text) { return text.empty(); });
+  return texts;
 }
 
 Tensor DatasetFile::read_concept_embeddings(const H5File& file, std::int64_t count) const {
@@ -288,6 +312,7 @@ std::string DatasetFile::description() const {
   if (stored) line("stored: {}", one_line(*stored));
   if (teacher) line("teacher: {}", one_line(*teacher));
   line("names: {}", names.empty() ? "no" : "yes");
+  if (captions_each > 0) line("captions: up to {} of each image", captions_each);
   if (concepts)
     line("concepts: {}{}, {} labelled objects", concepts->names.size(),
          concepts->embeddings.defined() ? "" : " names alone", concepts->image.size());

@@ -1,12 +1,14 @@
 // Inside data/ only: one checked file of a Dataset.
 #pragma once
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "data/dataset.h"
 #include "data/encoded.h"
+#include "data/hdf5/heap_rows.h"
 #include "data/hdf5/rows.h"
 
 namespace vitral::data {
@@ -30,6 +32,7 @@ class DatasetFile {
   std::int64_t views = 0;                 // V of all of these, 0: without views
   std::vector<std::uint64_t> view_seeds;  // [N,V]
   std::vector<std::string> names;         // [N] or none
+  std::int64_t captions_each = 0;         // C of /captions [N,C], 1 of [N], 0: none
   std::optional<Concepts> concepts;
   std::optional<MaskReader> masks;
   std::vector<Dataset::Size> original_sizes;  // [N], or none
@@ -41,6 +44,8 @@ class DatasetFile {
   void read_target(Target kind, std::int64_t i, std::int64_t v, float* to) const;
   /// Of read_target(). UsageError: they are not read.
   Shape target_shape(Target kind) const;
+  /// As Dataset::captions().
+  std::vector<std::string> captions(std::int64_t i) const;
   std::string description() const;
   /// UsageError that says what to do, where there are no embeddings.
   void require_embeddings() const;
@@ -54,12 +59,15 @@ class DatasetFile {
   void read_region_boxes(const H5File& file, std::int64_t count);
   const RowReader& rows_of(Target kind) const;
   void read_names(const H5File& file, const InputFile& bytes);
+  void check_captions(const H5File& file);
   void read_concepts(const H5File& file, const InputFile& bytes);
   std::vector<std::uint8_t> read_flags(const H5File& file, const char* name, std::size_t count) const;
   void read_original_sizes(const H5File& file);
   Tensor read_concept_embeddings(const H5File& file, std::int64_t count) const;
 
   bool views_known_ = false;  // some target says how many there are
+  mutable std::once_flag captions_asked_;
+  mutable std::optional<TextReader> captions_;  // opened when the first is asked for
 };
 
 }  // namespace vitral::data

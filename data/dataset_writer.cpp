@@ -1,5 +1,6 @@
 #include "data/dataset_writer.h"
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct DatasetWriter::State {
   }
 
   void add_row(const void* data, std::size_t count, const std::string& name, const Tensor& embedding);
+  void write_captions();
 
   OutputFile output;
   std::optional<Size> size;
@@ -30,7 +32,8 @@ struct DatasetWriter::State {
   std::vector<RowWriter> rows;  // images or bytes, then embeddings
   std::int64_t count = 0;
   std::vector<std::uint64_t> offsets{0};  // of encoded images
-  std::vector<std::string> names, captions;
+  std::vector<std::string> names;
+  std::vector<std::vector<std::string>> captions;  // of the images, up to the last that has any
   std::int64_t width = 0;
   std::map<Target, RowWriter> places;
   Tensor region_boxes;
@@ -114,11 +117,23 @@ void DatasetWriter::add_places(Target kind, const Tensor& embeddings) {
 
 void DatasetWriter::set_region_boxes(const Tensor& boxes) { state_->region_boxes = boxes; }
 
-void DatasetWriter::add_caption(const std::string& caption) {
+void DatasetWriter::add_captions(const std::vector<std::string>& captions) {
   State& s = *state_;
-  if (caption.empty()) return;
+  if (captions.empty()) return;
   s.captions.resize(static_cast<std::size_t>(s.count));
-  s.captions.back() = caption;
+  s.captions.back() = captions;
+}
+
+void DatasetWriter::State::write_captions() {
+  std::size_t each = 0;
+  for (const auto& own : captions) each = std::max(each, own.size());
+  const auto images = static_cast<std::size_t>(count);
+  std::vector<std::string> all(images * each);
+  for (std::size_t i = 0; i < captions.size(); ++i)
+    std::move(captions[i].begin(), captions[i].end(), all.begin() + static_cast<std::ptrdiff_t>(i * each));
+  Shape shape{count};
+  if (each > 1) shape = shape.append(static_cast<std::int64_t>(each));
+  file.write_strings("/captions", all, shape);
 }
 
 void DatasetWriter::set_concepts(const Concepts& concepts) { state_->concepts = concepts; }
@@ -153,10 +168,7 @@ void DatasetWriter::finish() {
   if (s.region_boxes.defined()) s.file.write("/regions/boxes", s.region_boxes);
   if (!s.size) s.file.write_uint64("/encoded/offsets", s.offsets, {s.count + 1});
   if (!s.names.empty()) s.file.write_strings("/names", s.names);
-  if (!s.captions.empty()) {
-    s.captions.resize(static_cast<std::size_t>(s.count));
-    s.file.write_strings("/captions", s.captions);
-  }
+  if (!s.captions.empty()) s.write_captions();
   if (s.concepts) {
     const auto objects = static_cast<std::int64_t>(s.concepts->image.size());
     s.file.write_strings("/concepts/names", s.concepts->names);

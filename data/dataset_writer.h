@@ -14,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "data/dataset.h"
 #include "tensor/tensor.h"
@@ -42,8 +43,9 @@ class DatasetWriter {
   void add_places(Target kind, const Tensor& embeddings);
   /// Where the regions lie, float32 [R,4].
   void set_region_boxes(const Tensor& boxes);
-  /// Of the image that was added last; "" for none. /captions is written where there is any.
-  void add_caption(const std::string& caption);
+  /// Of the image that was added last, maybe none. /captions is written where any image has one: strings [N],
+  /// or [N,C] where one has C > 1, filled up with "".
+  void add_captions(const std::vector<std::string>& captions);
   void set_concepts(const Concepts& concepts);
   /// Of the image that was added last, at the size of its pixels; an empty one says that nothing is known of
   /// it. Label maps: for all images or for none.

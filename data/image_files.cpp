@@ -48,6 +48,7 @@ class Search {
  public:
   Search(const fs::path& root, LeftOut& left_out) : root_(root), left_out_(left_out) {
     enter(root);
+    count_texts();
     std::sort(found_.begin(), found_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   }
 
@@ -91,8 +92,17 @@ class Search {
     if (!fs::exists(status)) return add(path, unreadable(path, status, why));
     if (has_image_suffix(path.string()) || (fs::is_regular_file(status) && has_image_bytes(path.string())))
       return add(path);
+    if (path.extension() == ".txt") return texts_.push_back(path.string());
     const std::string suffix = lower_suffix(path);
     ++left_out_[suffix.empty() ? "without suffix" : suffix];
+  }
+
+  // Of a .txt beside an image with its stem pack takes the image's captions (data/pack.h).
+  void count_texts() {
+    std::unordered_set<std::string> stems;
+    for (const ImageFile& image : found_) stems.insert(fs::path(image.path).replace_extension().string());
+    for (const std::string& text : texts_)
+      if (!stems.contains(fs::path(text).replace_extension().string())) ++left_out_[".txt"];
   }
 
   static std::string unreadable(const fs::path& path, const fs::file_status& status,
@@ -113,6 +123,7 @@ class Search {
   LeftOut& left_out_;
   std::vector<Place> chain_;  // the folders that the search is in
   std::vector<ImageFile> found_;
+  std::vector<std::string> texts_;  // .txt files
 };
 
 std::string path_name(const ImageFile& file) {

@@ -13,7 +13,8 @@ struct ImageFile {
   // Why it cannot be read, where that is known already: a folder that cannot be searched, a link to nothing.
   std::string problem = {};
   // Of an image in an archive, which lies at `path` (data/archive.h):
-  std::string member = {}, caption = {};
+  std::string member = {};
+  std::vector<std::string> captions = {};
   std::int64_t position = -1;  // among all members; -1: a file of its own
 };
 

@@ -10,10 +10,12 @@
 #include <fnmatch.h>
 
 #include "base/files/input_file.h"
+#include "base/files/text_file.h"
 #include "base/hash.h"
 #include "base/ordered.h"
 #include "base/text.h"
 #include "data/archive.h"
+#include "data/captions.h"
 #include "data/dataset_writer.h"
 #include "data/images/codec.h"
 #include "data/images/resize.h"
@@ -118,6 +120,7 @@ struct Packed {
   std::vector<std::uint8_t> file;  // encoded
   Tensor image;                    // plain
   AnnotatedImages::Notes notes;
+  std::vector<std::string> captions;
   std::string problem;
 };
 
@@ -137,7 +140,9 @@ struct Output {
       writer.add_image(packed.image, file.name);
     else
       writer.add_encoded(packed.file, file.name);
-    writer.add_caption(file.caption);
+    writer.add_captions(packed.captions);
+    captions += static_cast<std::int64_t>(packed.captions.size());
+    captioned += packed.captions.empty() ? 0 : 1;
     if (!objects) return;
     objects->add(writer.size() - 1, packed.notes);
     if (packed.image.defined()) writer.add_original_size(packed.notes.size);
@@ -151,7 +156,7 @@ struct Output {
 
   DatasetWriter writer;
   std::optional<AnnotatedImages::Objects> objects;
-  std::int64_t masks = 0;
+  std::int64_t masks = 0, captions = 0, captioned = 0;
 };
 
 std::vector<std::uint8_t> read_whole(const ImageFile& source) {
@@ -162,6 +167,17 @@ std::vector<std::uint8_t> read_whole(const ImageFile& source) {
   return bytes;
 }
 
+// Of an image that is packed without a file of captions. A text that cannot be read is a problem of its
+// image.
+std::vector<std::string> captions_beside(const ImageFile& source) {
+  if (source.position >= 0) return source.captions;
+  const std::string text = fs::path(source.path).replace_extension(".txt").string();
+  std::error_code ignored;
+  if (text == source.path || !fs::is_regular_file(text, ignored)) return {};
+  constexpr std::uint64_t longest_text = most_captions * (longest_caption + 2);
+  return captions_in(read_text(text, longest_text));
+}
+
 Packed load(const ImageFile& source, std::map<std::string, ArchiveReader>& archives,
             const AnnotatedImages* annotations, const PackOptions& options) {
   Packed packed;
@@ -169,6 +185,9 @@ Packed load(const ImageFile& source, std::map<std::string, ArchiveReader>& archi
   int orientation = 1;
   try {
     if (!source.problem.empty()) throw_error("{}", source.problem);
+    packed.captions = options.captions.empty() ? captions_beside(source) : source.captions;
+    if (const std::string why = caption_problem(packed.captions); !why.empty())
+      throw_error("{}: {}", source.name, why);
     packed.file = source.position < 0 ? read_whole(source) : archives.at(source.path).read(source.position);
     const bool scaled = options.scaled_decode && !options.encoded;
     const Decoded decoded =
@@ -202,10 +221,11 @@ PackSummary pack(const PackOptions& options) {
   PackSummary summary;
   std::optional<AnnotatedImages> annotations;
   if (options.annotations.given()) annotations.emplace(options.annotations);
-  std::vector<ImageFile> files =
-      limited(options.annotations.name_images() ? annotations->files()
-                                                : list_sources(options.inputs, summary.left_out),
-              options);
+  std::vector<ImageFile> files = options.annotations.name_images()
+                                     ? annotations->files()
+                                     : list_sources(options.inputs, summary.left_out);
+  if (!options.captions.empty() && !files.empty()) give_captions(options.captions, files);
+  files = limited(std::move(files), options);
   if (annotations) annotations->choose(files);
   std::map<std::string, ArchiveReader> archives = readers_of(files);
   summary.found = static_cast<std::int64_t>(files.size());
@@ -238,6 +258,8 @@ PackSummary pack(const PackOptions& options) {
       });
   summary.train = train.writer.size();
   summary.val = val ? val->writer.size() : 0;
+  summary.captions = train.captions + (val ? val->captions : 0);
+  summary.captioned = train.captioned + (val ? val->captioned : 0);
   if (noted) {
     summary.concepts = static_cast<std::int64_t>(noted->concepts().size());
     summary.objects = train.objects->count() + (val ? val->objects->count() : 0);

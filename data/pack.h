@@ -16,6 +16,9 @@ namespace vitral::data {
 struct PackOptions {
   std::vector<std::string> inputs;  // folders and files, see list_images(), and archives, see data/archive.h
   AnnotationOptions annotations;    // what is noted of the images, or of images of their own
+  /// A file of captions, see give_captions(). Without, those beside the images: the lines of NAME.txt, and
+  /// what archives have.
+  std::string captions = {};
   std::string output;
   int size =
       300;  // stretched to size x size (bilinear, as Pillow) and stored plain; attribute `stored` says so
@@ -42,12 +45,13 @@ struct PackSummary {
   std::vector<SkippedFile> skipped;            // did not decode, or folders not searched; never replaced
   // With annotations, of both outputs together:
   std::int64_t concepts = 0, objects = 0, masks = 0;
+  std::int64_t captions = 0, captioned = 0;  // of both outputs: how many, and images that have some
 };
 
 /// Writes the datasets; outputs appear whole or not at all, and none where one would be empty.
 /// UsageError: options that do not fit, a pattern that matches nothing, an output that exists without
-/// `force`, annotations of images that are not there; Error: the disk is full, annotations that do not fit
-/// their images.
+/// `force`, annotations or captions of images that are not there; Error: the disk is full, annotations that
+/// do not fit their images.
 PackSummary pack(const PackOptions& options);
 
 }  // namespace vitral::data

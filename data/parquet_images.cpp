@@ -181,8 +181,9 @@ std::vector<ImageFile> list_rows(const std::string& path) {
       while (times.contains(member)) member.insert(0, "row ");
       name = prefix + member;
     }
-    const auto caption = captions ? captions->at(row) : std::nullopt;
-    images.push_back({path, name, "", member, std::string(caption.value_or("")), row});
+    images.push_back({path, name, "", member, {}, row});
+    if (const auto caption = captions ? captions->at(row) : std::nullopt; caption && !caption->empty())
+      images.back().captions.emplace_back(*caption);
   }
   return images;
 }

@@ -47,9 +47,7 @@ class Reader : public nlohmann::json_sax<json> {
   bool start_array(std::size_t) override;
   bool end_array() override;
   bool parse_error(std::size_t position, const std::string&, const json::exception&) override {
-    if (position >= file_.size())
-      throw_error("{}: ends early, after {} bytes: it is cut off; copy it again", file_.path(), file_.size());
-    throw_error("{}: is no valid JSON at byte {}; write it again", file_.path(), position);
+    fail_json(file_, position);
   }
 
  private:

@@ -1,9 +1,12 @@
-// Inside data/annotations only: what an instances file of COCO calls its parts.
+// Inside data/annotations only: what the files of COCO call their parts.
 #pragma once
 #include <algorithm>
 #include <array>
 #include <string_view>
 #include <utility>
+
+#include "base/error.h"
+#include "base/files/input_file.h"
 
 namespace vitral::data::coco {
 
@@ -19,6 +22,7 @@ enum class Field {
   height,
   name,
   image_id,  // from here on of annotations alone
+  caption,
   category_id,
   iscrowd,
   bbox,
@@ -39,6 +43,7 @@ inline constexpr std::array field_names{
     std::pair{"height"sv, Field::height},
     std::pair{"name"sv, Field::name},
     std::pair{"image_id"sv, Field::image_id},
+    std::pair{"caption"sv, Field::caption},
     std::pair{"category_id"sv, Field::category_id},
     std::pair{"iscrowd"sv, Field::iscrowd},
     std::pair{"bbox"sv, Field::bbox},
@@ -60,6 +65,13 @@ std::string_view name_of(const std::array<std::pair<std::string_view, T>, N>& na
   const auto found =
       std::find_if(names.begin(), names.end(), [&](const auto& known) { return known.second == value; });
   return found == names.end() ? "" : found->first;
+}
+
+/// What stands at `position` is no JSON.
+[[noreturn]] inline void fail_json(const InputFile& file, std::size_t position) {
+  if (position >= file.size())
+    throw_error("{}: ends early, after {} bytes: it is cut off; copy it again", file.path(), file.size());
+  throw_error("{}: is no valid JSON at byte {}; write it again", file.path(), position);
 }
 
 }  // namespace vitral::data::coco

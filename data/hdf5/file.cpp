@@ -293,7 +293,11 @@ void H5File::write_uint64(const std::string& name, const std::vector<std::uint64
   ledger_->add(name, values.data(), values.size() * sizeof(std::uint64_t));
 }
 void H5File::write_strings(const std::string& name, const std::vector<std::string>& values) {
-  ask<&L::write_strings>(0, name, values);
+  write_strings(name, values, {static_cast<std::int64_t>(values.size())});
+}
+void H5File::write_strings(const std::string& name, const std::vector<std::string>& values,
+                           const Shape& shape) {
+  ask<&L::write_strings>(0, name, values, shape);
   std::vector<std::string> stored;
   std::transform(values.begin(), values.end(), std::back_inserter(stored), as_utf8);
   ledger_->add(name, stored);

@@ -105,6 +105,7 @@ class H5File {
   void write_uint64(const std::string& name, const std::vector<std::uint64_t>& values, const Shape& shape);
   /// Bytes that are not UTF-8 are written as \xff and the like, here and in attributes.
   void write_strings(const std::string& name, const std::vector<std::string>& values);
+  void write_strings(const std::string& name, const std::vector<std::string>& values, const Shape& shape);
   /// Replaces an attribute of that name.
   void set_attribute(const std::string& name, const std::string& value, const std::string& object = "/");
   void remove_attribute(const std::string& name, const std::string& object = "/");  // where it is there

@@ -1,7 +1,8 @@
 #include "data/hdf5/heap_rows.h"
 
-#include <algorithm>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "base/files/forward_reader.h"
 
@@ -10,16 +11,19 @@ namespace {
 
 std::vector<HeapReference> read_references(const InputFile& bytes, const StorageIndex& index,
                                            const std::string& name) {
-  const auto count = static_cast<std::size_t>(index.rows);
-  if (count > bytes.size())  // each takes 16 bytes, but for those never written
+  const auto rows = static_cast<std::size_t>(index.rows), a_row = index.row_bytes / heap_reference_bytes;
+  if (a_row > 0 && rows > bytes.size() / a_row)  // each takes 16 bytes, but for those never written
     throw_error("{}: {} claims {} rows in a file of {} bytes, the file is damaged; write it again",
-                bytes.path(), name, count, bytes.size());
-  std::vector<HeapReference> all(count);
+                bytes.path(), name, rows, bytes.size());
+  std::vector<HeapReference> all(rows * a_row);
   ForwardReader reader(bytes);
-  for (std::size_t row = 0; row < count; ++row)
-    if (const std::uint64_t offset = index.offset_of(static_cast<std::int64_t>(row));
-        offset != StorageIndex::unwritten)
-      all[row] = parse_heap_reference(reader.read(offset, heap_reference_bytes));
+  for (std::size_t row = 0; row < rows; ++row) {
+    const std::uint64_t offset = index.offset_of(static_cast<std::int64_t>(row));
+    if (offset == StorageIndex::unwritten) continue;
+    for (std::size_t k = 0; k < a_row; ++k)
+      all[row * a_row + k] =
+          parse_heap_reference(reader.read(offset + k * heap_reference_bytes, heap_reference_bytes));
+  }
   return all;
 }
 
@@ -31,6 +35,18 @@ std::vector<HeapObject> resolve_heap_rows(const InputFile& bytes, const StorageI
 }
 
 namespace {
+
+// Where the strings of a dataset lie; nullopt: the library must read them.
+std::optional<std::vector<HeapObject>> places_of_text(const H5File& file, const InputFile& bytes,
+                                                      const std::string& name, const H5Layout& layout) {
+  if (!layout.text || !layout.variable || layout.shape.rank() == 0) return std::nullopt;
+  const StorageIndex index = index_storage(file, bytes, name, layout);
+  if (!index.obstacle.empty()) return std::nullopt;
+  return resolve_heap_rows(bytes, index, layout, name);
+}
+
+// Some writers count the terminating zero.
+std::string to_text(const char* text, std::size_t length) { return {text, strnlen(text, length)}; }
 
 // `rows` of a dataset of strings, or all of them.
 std::vector<std::string> read_rows(const H5File& file, const InputFile& bytes, const std::string& name,
@@ -48,22 +64,17 @@ std::vector<std::string> read_rows(const H5File& file, const InputFile& bytes, c
     }
     return text;
   };
-  const H5Layout layout = file.layout(name);
-  const auto as_it_is = [](const std::string& text) { return text; };
-  if (!layout.text || !layout.variable || layout.shape.rank() != 1)
-    return chosen(file.read_strings(name), as_it_is);
-  const StorageIndex index = index_storage(file, bytes, name, layout);
-  if (!index.obstacle.empty()) return chosen(file.read_strings(name), as_it_is);
+  const auto places = places_of_text(file, bytes, name, file.layout(name));
+  if (!places) return chosen(file.read_strings(name), [](const std::string& text) { return text; });
   std::uint64_t total = 0;
   ForwardReader reader(bytes);  // one text is behind the other, mostly
-  return chosen(resolve_heap_rows(bytes, index, layout, name), [&](const HeapObject& object) {
+  return chosen(*places, [&](const HeapObject& object) {
     // No writer shares values among rows; a damaged file may say one long one a million times.
     if ((total += object.length) > bytes.size() && !rows)
       throw_error("{}: {} claims more text than the file has bytes, the file is damaged; write it again",
                   bytes.path(), name);
     if (object.length == 0) return std::string();
-    const auto* const text = reinterpret_cast<const char*>(reader.read(object.offset, object.length));
-    return std::string(text, strnlen(text, object.length));  // some writers count the terminating zero
+    return to_text(reinterpret_cast<const char*>(reader.read(object.offset, object.length)), object.length);
   });
 }
 
@@ -76,6 +87,41 @@ std::vector<std::string> read_text_rows(const H5File& file, const InputFile& byt
 std::vector<std::string> read_text_rows(const H5File& file, const InputFile& bytes, const std::string& name,
                                         const std::vector<std::int64_t>& rows) {
   return read_rows(file, bytes, name, &rows);
+}
+
+TextReader::TextReader(const H5File& file, std::shared_ptr<const InputFile> bytes, const std::string& name)
+    : bytes_(std::move(bytes)), name_(name) {
+  const H5Layout layout = file.layout(name);
+  VITRAL_CHECK(layout.shape.rank() > 0, "{}: {} is a single value, rows are needed", file.path(), name);
+  rows_ = static_cast<std::size_t>(layout.shape[0]);
+  a_row_ = static_cast<std::size_t>(layout.shape.product(1, layout.shape.rank()));
+  if (auto places = places_of_text(file, *bytes_, name, layout))
+    places_ = std::move(*places);
+  else
+    texts_ = file.read_strings(name);
+}
+
+std::vector<std::string> TextReader::read(std::int64_t row) const {
+  VITRAL_CHECK(row >= 0 && static_cast<std::size_t>(row) < rows_,
+               "{}: {} row {} is out of range, there are {}", bytes_->path(), name_, row, rows_);
+  const std::size_t first = static_cast<std::size_t>(row) * a_row_;
+  if (places_.empty()) {
+    const auto begin = texts_.begin() + static_cast<std::ptrdiff_t>(first);
+    return {begin, begin + static_cast<std::ptrdiff_t>(a_row_)};
+  }
+  std::vector<std::string> out;
+  std::uint64_t total = 0;
+  for (std::size_t k = 0; k < a_row_; ++k) {
+    const HeapObject& object = places_[first + k];
+    if ((total += object.length) > bytes_->size())
+      throw_error(
+          "{}: {} row {} claims more text than the file has bytes, the file is damaged; write it again",
+          bytes_->path(), name_, row);
+    std::string text(object.length, '\0');
+    if (object.length > 0) bytes_->read(object.offset, text.data(), text.size());
+    out.push_back(to_text(text.data(), text.size()));
+  }
+  return out;
 }
 
 }  // namespace vitral::data

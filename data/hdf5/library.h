@@ -50,7 +50,7 @@ class H5Library {
 
   void write(const std::string& name, const Tensor& values, std::int64_t chunk_rows);
   void write_uint64(const std::string& name, const std::vector<std::uint64_t>& values, const Shape& shape);
-  void write_strings(const std::string& name, const std::vector<std::string>& values);
+  void write_strings(const std::string& name, const std::vector<std::string>& values, const Shape& shape);
   void set_attribute(const std::string& name, const std::string& value, const std::string& object);
   void remove_attribute(const std::string& name, const std::string& object);
   void remove(const std::string& name);

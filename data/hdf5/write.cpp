@@ -87,12 +87,15 @@ void H5Library::write_uint64(const std::string& name, const std::vector<std::uin
   if (!written || !dataset.close()) fail(name + " cannot be written");
 }
 
-void H5Library::write_strings(const std::string& name, const std::vector<std::string>& values) {
+void H5Library::write_strings(const std::string& name, const std::vector<std::string>& values,
+                              const Shape& shape) {
+  VITRAL_CHECK(static_cast<std::int64_t>(values.size()) == shape.numel(), "hdf5: {} strings do not fill {}",
+               values.size(), shape);
   const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
   H5Tset_size(type, H5T_VARIABLE);
   H5Tset_cset(type, H5T_CSET_UTF8);
-  const hsize_t count = values.size();
-  const Handle space(H5Screate_simple(1, &count, nullptr), H5Sclose);
+  const auto dims = extents(shape);
+  const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose);
   Handle dataset = create_dataset(file_, name, type, space, dataset_creation());
   if (dataset < 0) fail(name + " cannot be created");
   std::vector<std::string> texts;
@@ -100,7 +103,7 @@ void H5Library::write_strings(const std::string& name, const std::vector<std::st
   std::transform(values.begin(), values.end(), std::back_inserter(texts), as_utf8);
   pointers.reserve(texts.size());
   for (const auto& text : texts) pointers.push_back(text.c_str());
-  const bool written = count == 0 || write_through(dataset, type, H5S_ALL, H5S_ALL, pointers.data());
+  const bool written = values.empty() || write_through(dataset, type, H5S_ALL, H5S_ALL, pointers.data());
   if (!written || !dataset.close()) fail(name + " cannot be written");
 }
 

@@ -2,20 +2,16 @@
 
 #include <algorithm>
 #include <map>
-#include <optional>
 #include <tuple>
 #include <unordered_map>
-
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/files/text_file.h"
 #include "base/text.h"
+#include "data/captions.h"
 
 namespace vitral::infer {
 namespace {
-
-using nlohmann::json;
 
 // The last folder of a path, or "".
 std::string folder_of(const std::string& name) {
@@ -77,35 +73,6 @@ std::int64_t number_of(const std::string& name, std::vector<std::string>& names,
   const auto [at, added] = known.emplace(name, static_cast<std::int64_t>(names.size()));
   if (added) names.push_back(name);
   return at->second;
-}
-
-struct CaptionLine {
-  std::string name;
-  std::vector<std::string> captions;
-};
-
-CaptionLine caption_from_json(const std::string& text, const std::string& at) {
-  const json object = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  CaptionLine out;
-  const auto is_text = [&](const char* key) { return object.contains(key) && object[key].is_string(); };
-  if (object.is_object() && is_text("name") && is_text("caption")) {
-    out = {object["name"], {object["caption"]}};
-  } else if (object.is_object() && is_text("name") && object.contains("captions") &&
-             object["captions"].is_array() &&
-             std::all_of(object["captions"].begin(), object["captions"].end(),
-                         [](const json& c) { return c.is_string(); })) {
-    out = {object["name"], object["captions"]};
-  } else {
-    throw_error<UsageError>(R"({}: is not {{"name": "...", "caption": "..."}}, nor "captions": [...])", at);
-  }
-  return out;
-}
-
-CaptionLine caption_from_table(const std::string& text, const std::string& at) {
-  const std::size_t tab = text.find('\t');
-  if (tab == std::string::npos)
-    throw_error<UsageError>("{}: has no tab; write the image's name, a tab and the caption", at);
-  return {text.substr(0, tab), {text.substr(tab + 1)}};
 }
 
 }  // namespace
@@ -172,28 +139,23 @@ Captions read_captions(const std::vector<std::string>& image_names, const std::s
   Captions out;
   out.of_image.resize(image_names.size());
   std::unordered_map<std::string, std::int64_t> known;
-  const std::vector<TextLine> lines = read_lines(path);
-  const bool is_json = lines.front().text.front() == '{';
-  for (const TextLine& line : lines) {
-    const std::string at = fmt::format("{}:{}", path, line.number);
-    const CaptionLine read = is_json ? caption_from_json(line.text, at) : caption_from_table(line.text, at);
-    const auto found = images.find(read.name);
+  data::read_caption_file(path, [&](const data::NamedCaption& caption) {
+    const std::string at = caption.place(path);
+    const auto found = images.find(caption.image);
     if (found != images.end() && found->second.size() > 1)
       throw_error<UsageError>(
           "{}: {} images are called {}; a caption needs a unique name, as vitral pack and folders give them",
-          at, found->second.size(), shown(read.name));
-    for (const std::string& caption : read.captions) {
-      if (caption.find_first_not_of(" \t\r\n") == std::string::npos)
-        throw_error<UsageError>("{}: the caption of {} is empty", at, shown(read.name));
-      if (found == images.end()) {
-        ++out.unknown;
-        continue;
-      }
-      const std::int64_t text = number_of(caption, out.texts, known);
-      auto& of = out.of_image[static_cast<std::size_t>(found->second.front())];
-      if (std::find(of.begin(), of.end(), text) == of.end()) of.push_back(text);
+          at, found->second.size(), shown(caption.image));
+    if (caption.text.find_first_not_of(" \t\r\n") == std::string::npos)
+      throw_error<UsageError>("{}: the caption of {} is empty", at, shown(caption.image));
+    if (found == images.end()) {
+      ++out.unknown;
+      return;
     }
-  }
+    const std::int64_t text = number_of(caption.text, out.texts, known);
+    auto& of = out.of_image[static_cast<std::size_t>(found->second.front())];
+    if (std::find(of.begin(), of.end(), text) == of.end()) of.push_back(text);
+  });
   if (out.texts.empty())
     throw_error<UsageError>("{}: none of its names is that of an image, which are called '{}' and the like",
                             path, image_names.empty() ? "" : shown(image_names.front()));

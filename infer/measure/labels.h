@@ -42,10 +42,8 @@ struct Captions {
   std::int64_t unknown = 0;                         // captions of images that are not there
 };
 
-/// One caption a line, of an image by its name, several an image as they come; blank lines are skipped:
-///   photos/3.jpg<TAB>an owl on a barn                      tab-separated, or
-///   {"name": "photos/3.jpg", "caption": "an owl on a barn"}   JSON, "captions" being a list of them
-/// UsageError, with file and line: another form, a caption without text, a name that several images have; no
+/// The captions of a file of any form that data/captions.h lists, of images by their names.
+/// UsageError, with file and line: as there, a caption without text, a name that several images have; no
 /// image has a caption.
 Captions read_captions(const std::vector<std::string>& image_names, const std::string& path);
 
