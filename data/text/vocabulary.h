@@ -29,6 +29,10 @@ BytePairs read_vocabulary(const std::string& path);
 /// vocab.json and merges.txt into a folder that is there, each whole or not at all.
 void write_vocabulary(const std::string& folder, const BytePairs& pairs);
 
+/// What write_clip_tokenizer() writes.
+inline constexpr const char* clip_tokenizer_files[] = {"vocab.json", "merges.txt", "tokenizer_config.json",
+                                                       "special_tokens_map.json"};
+
 /// These, and what makes them a CLIPTokenizer to transformers: tokenizer_config.json,
 /// special_tokens_map.json. context: tokens of the rows that the text tower reads; 0: not said.
 void write_clip_tokenizer(const std::string& folder, const BytePairs& pairs, std::int64_t context = 0);
