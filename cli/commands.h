@@ -17,5 +17,6 @@ void add_report(Program& program);
 void add_ablate(Program& program);
 void add_convert(Program& program);
 void add_info(Program& program);
+void add_vocabulary(Program& program);
 
 }  // namespace vitral::cli

@@ -7,7 +7,9 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "base/files/input_file.h"
 #include "base/terminal.h"
+#include "base/text.h"
 
 namespace vitral::cli {
 
@@ -103,6 +105,37 @@ void check_output(const std::string& output, const std::vector<std::string>& inp
   for (const auto& input : inputs)
     if (fs::equivalent(output, input, ignored))
       throw_error<UsageError>("{}: is one of the inputs; name another file for the output", output);
+}
+
+void check_output_folder(const std::string& folder, std::span<const char* const> files, bool force) {
+  namespace fs = std::filesystem;
+  const auto status = file_status(folder);
+  if (!fs::exists(status)) return;
+  if (!fs::is_directory(status)) throw_error<UsageError>("{}: is no folder; name one", folder);
+  std::error_code why;
+  bool empty = true;
+  for (fs::directory_iterator entry(folder, why), end; !why && entry != end; entry.increment(why)) {
+    const std::string name = entry->path().filename().string();
+    if (std::ranges::find(files, name) == files.end())
+      throw_error<UsageError>("{}: holds '{}', which is none of the files to be written; name another folder",
+                              folder, shown(name));
+    empty = false;
+  }
+  if (why)
+    throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", folder,
+                            why.message());
+  if (!empty && !force)
+    throw_error<UsageError>("{}: is there already; give --force to replace it, or name another folder",
+                            folder);
+}
+
+AtomicDirectory output_folder(const std::string& folder) {
+  namespace fs = std::filesystem;
+  // Of a link the folder that it names is replaced.
+  fs::path path = fs::weakly_canonical(folder);
+  if (!path.has_filename()) path = path.parent_path();
+  create_folders(path.parent_path().string());
+  return AtomicDirectory(path.string());
 }
 
 std::function<void(std::int64_t, std::int64_t)> terminal_counter(const std::string& what) {

@@ -3,9 +3,11 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "base/files/atomic.h"
 #include "cli/command.h"
 #include "data/dataset.h"
 #include "models/student/encoder.h"
@@ -56,6 +58,12 @@ struct DatasetArguments {
 
 /// Before any work: UsageError where the output's folder is not there, or the output is one of the inputs.
 void check_output(const std::string& output, const std::vector<std::string>& inputs);
+
+/// Before any work, of a folder that a command writes whole or not at all with these files: UsageError where
+/// it is there and not empty without `force`, holds anything else, or is no folder.
+void check_output_folder(const std::string& folder, std::span<const char* const> files, bool force);
+/// That folder, with those above it.
+AtomicDirectory output_folder(const std::string& folder);
 
 /// A counter "what 12/40" that redraws itself on a terminal and is silent elsewhere.
 std::function<void(std::int64_t done, std::int64_t total)> terminal_counter(const std::string& what);

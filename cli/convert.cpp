@@ -7,8 +7,13 @@
 
 #include "cli/common.h"
 #include "cli/print.h"
+#include "cli/text.h"
+#include "data/text/vocabulary.h"
+#include "data/weights/checkpoint_files.h"
 #include "data/weights/torch_write.h"
 #include "data/weights/weights.h"
+#include "models/pretrained/text_encoder.h"
+#include "models/pretrained/to_transformers.h"
 #include "models/student/encoder.h"
 #include "models/student/onnx_export.h"
 
@@ -20,10 +25,16 @@ namespace fs = std::filesystem;
 struct Arguments {
   std::string in, out, dtype;
   StudentFlags student;
+  models::TowerChoices image, text;  // of a CLIP
+  std::string vocabulary;
   bool force = false, json = false;
+
+  bool of_clip() const {
+    return image.heads > 0 || text.heads > 0 || !image.activation.empty() || !vocabulary.empty();
+  }
 };
 
-enum class Target { safetensors, torch, onnx };
+enum class Target { safetensors, torch, onnx, folder };
 
 Target target_of(const std::string& path) {
   static const std::map<std::string, Target> targets{{".safetensors", Target::safetensors},
@@ -31,10 +42,14 @@ Target target_of(const std::string& path) {
                                                      {".pth", Target::torch},
                                                      {".bin", Target::torch},
                                                      {".onnx", Target::onnx}};
+  std::error_code ignored;
+  if (path.ends_with('/') || fs::is_directory(path, ignored)) return Target::folder;
   const auto found = targets.find(fs::path(path).extension().string());
   if (found == targets.end())
-    throw_error<UsageError>("{}: its name says no format; end it in .safetensors, .pt, .pth, .bin or .onnx",
-                            path);
+    throw_error<UsageError>(
+        "{}: its name says no format; end it in .safetensors, .pt, .pth, .bin or .onnx, or in / for a folder "
+        "for transformers",
+        path);
   return found->second;
 }
 
@@ -85,8 +100,47 @@ void write(const Arguments& a, Target target, const data::WeightsFile& weights,
   }
 }
 
-void convert(const Arguments& a) {
-  const Target target = target_of(a.out);
+constexpr const char *config_file = "config.json", *preprocessor_file = "preprocessor_config.json";
+
+void check_folder(const Arguments& a) {
+  VITRAL_CHECK(a.student.values().empty(),
+               "{}: a folder for transformers is made of a CLIP; {} are for a student", a.out,
+               StudentFlags::names());
+  std::vector<const char*> files{config_file, preprocessor_file, data::model_file};
+  files.insert(files.end(), std::begin(data::clip_tokenizer_files), std::end(data::clip_tokenizer_files));
+  std::error_code ignored;
+  for (const std::string& input : {data::weights_folder(a.in), a.vocabulary})
+    if (fs::equivalent(a.out, input, ignored))
+      throw_error<UsageError>("{}: is one of the inputs; name another folder for the output", a.out);
+  check_output_folder(a.out, files, a.force);
+}
+
+// A folder for transformers: what became of the weights.
+data::NamedTensors write_folder(const Arguments& a) {
+  check_folder(a);
+  models::Checkpoint checkpoint = models::read_checkpoint(a.in, data::TensorMemory::mapped);
+  if (!a.dtype.empty()) cast(checkpoint.tensors, a.dtype);
+  models::TransformersClip clip = models::to_transformers(checkpoint, a.image, a.text);
+  const std::string place = a.vocabulary.empty() ? checkpoint.vocabulary : a.vocabulary;
+  const data::BytePairs vocabulary = data::read_vocabulary(place);
+  models::check_vocabulary(data::vocabulary_size(vocabulary), place, clip.text, a.in);
+  report_guess(a.in, clip.image_guessed, "--heads");
+  report_guess(a.in, clip.text_guessed, "--text-heads");
+  AtomicDirectory folder = output_folder(a.out);
+  data::write_safetensors(folder.file(data::model_file), clip.tensors, {{"format", "pt"}});
+  write_file_atomic(folder.file(config_file), clip.config);
+  write_file_atomic(folder.file(preprocessor_file), clip.preprocessor);
+  data::write_clip_tokenizer(folder.temporary(), vocabulary, clip.text.context);
+  folder.commit();
+  return std::move(clip.tensors);
+}
+
+// A file: what became of the weights.
+data::NamedTensors write_file(const Arguments& a, Target target) {
+  VITRAL_CHECK(
+      !a.of_clip(),
+      "--heads, --text-heads, --activation and --vocab are for a folder for transformers; end {} in /",
+      a.out);
   if (target == Target::onnx && !a.dtype.empty() && a.dtype != "float32")
     throw_error<UsageError>("--dtype {}: an ONNX model is float32; leave the option out", a.dtype);
   check_files(a);
@@ -102,39 +156,68 @@ void convert(const Arguments& a) {
   }
   if (!a.dtype.empty()) cast(weights.tensors, a.dtype);
   write(a, target, weights, config);
+  return std::move(weights.tensors);
+}
 
+void convert(const Arguments& a) {
+  const Target target = target_of(a.out);
+  const bool folder = target == Target::folder;
+  const data::NamedTensors tensors = folder ? write_folder(a) : write_file(a, target);
   std::int64_t parameters = 0;
-  for (const auto& [name, tensor] : weights.tensors) parameters += tensor.numel();
-  const auto bytes = fs::file_size(a.out);
+  for (const auto& [name, tensor] : tensors) parameters += tensor.numel();
+  const auto bytes = fs::file_size(folder ? fs::path(a.out) / data::model_file : fs::path(a.out));
   if (a.json)
     print_json(nlohmann::ordered_json{{"file", a.out},
                                       {"read_from", data::find_weights(a.in)},
-                                      {"tensors", weights.tensors.size()},
+                                      {"tensors", tensors.size()},
                                       {"parameters", parameters},
                                       {"bytes", bytes}});
   else
-    fmt::print("{}: {} tensors, {} parameters, {} bytes\n", a.out, weights.tensors.size(), parameters, bytes);
+    fmt::print("{}: {} tensors, {} parameters, {} bytes\n", a.out, tensors.size(), parameters, bytes);
 }
 
 }  // namespace
 
 void add_convert(Program& program) {
   auto a = std::make_shared<Arguments>();
-  Command command = program.command("convert", "writes weights as .safetensors, .pt or .onnx",
-                                    "vitral convert runs/student student.onnx");
-  command.option("in", a->in, "run folder, checkpoint, .safetensors, .pt or pytorch_model.bin")
+  Command command =
+      program.command("convert", "writes weights as .safetensors, .pt or .onnx, a CLIP for transformers",
+                      "vitral convert runs/student student.onnx\n"
+                      "  vitral convert runs/scenes-clip scenes-clip/");
+  command
+      .option("in", a->in,
+              "run folder, checkpoint, .safetensors, .pt or pytorch_model.bin; for a folder the weights of "
+              "any CLIP")
       .required()
       .type_name("IN");
-  command.option("out", a->out, "file to write: .safetensors, .pt (also .pth, .bin) or .onnx")
+  command
+      .option("out", a->out,
+              "file to write: .safetensors, .pt (also .pth, .bin) or .onnx; of a CLIP also a folder for "
+              "transformers, its name ended by /")
       .required()
       .type_name("OUT");
   command
-      .option("--dtype", a->dtype, "of .safetensors and .pt: float32, float16 or bfloat16; default: as it is")
+      .option("--dtype", a->dtype,
+              "of .safetensors, .pt and a folder: float32, float16 or bfloat16; default: as it is")
       .one_of({"float32", "float16", "bfloat16"});
   a->student.add_to(command);
+  command
+      .option("--vocab", a->vocabulary,
+              "of a folder: the vocabulary of the CLIP, where it does not lie beside the weights")
+      .type_name("FILE");
+  command
+      .option(
+          "--heads", a->image.heads,
+          "of a folder: attention heads of the image tower; default: the configuration's, else width / 64")
+      .at_least(1);
+  command.option("--text-heads", a->text.heads, "the same of the text tower").at_least(1);
+  add_activation_to(command, a->image.activation);
   command.flag("--force", a->force, "replace OUT where it is there");
   command.flag("--json", a->json, "one JSON object");
-  command.run([a] { convert(*a); });
+  command.run([a] {
+    a->text.activation = a->image.activation;
+    convert(*a);
+  });
 }
 
 }  // namespace vitral::cli

@@ -1,4 +1,5 @@
 // vitral info: what a file holds.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -19,6 +20,7 @@
 #include "data/weights/torch_file.h"
 #include "data/weights/torch_training.h"
 #include "data/weights/weights.h"
+#include "models/clip/config.h"
 #include "models/hugging_face.h"
 #include "models/pretrained/families.h"
 #include "models/student/encoder.h"
@@ -69,6 +71,17 @@ ordered_json describe_student(const models::StudentConfig& config) {
     auto& list = out[field.name] = ordered_json::array();
     std::istringstream items(text.substr(1, text.size() - 2));
     for (std::string item; std::getline(items >> std::ws, item, ',');) list.push_back(json_of(item));
+  }
+  return out;
+}
+
+// {"kind": "clip", "image_size": 96, ..., "vision": {"width": 192, ...}, "text": {...}}
+ordered_json describe_clip(const models::ClipConfig& config) {
+  ordered_json out = {{"kind", "clip"}};
+  for (const auto& [key, text] : models::to_metadata(config)) {
+    std::string place = key.substr(key.find('.'));
+    std::replace(place.begin(), place.end(), '.', '/');
+    out[ordered_json::json_pointer(place)] = json_of(text);
   }
   return out;
 }
@@ -168,8 +181,9 @@ ordered_json describe_weights(const std::string& path) {
   try {
     data::WeightsFile weights{checkpoint.tensors, checkpoint.config};
     out["model"] = describe_student(models::configure_student(weights, path));
-  } catch (const UsageError&) {
-    out["model"] = nullptr;  // weights, but no student's
+  } catch (const UsageError&) {  // weights, but no student's
+    const auto clip = models::clip_config_from_metadata(checkpoint.config, path);
+    out["model"] = clip ? describe_clip(*clip) : ordered_json();
     if (auto towers = describe_pretrained(checkpoint); !towers.is_null()) out["pretrained"] = towers;
   }
   if (const auto training = describe_training(checkpoint.file)) out["training"] = *training;

@@ -65,7 +65,7 @@ int main(int argc, char** argv) {
         "space.",
         "vitral " VITRAL_VERSION);
     for (auto add : {add_shapes, add_pack, add_teach, add_train, add_eval, add_embed, add_activate,
-                     add_search, add_report, add_ablate, add_convert, add_info})
+                     add_search, add_report, add_ablate, add_convert, add_info, add_vocabulary})
       add(program);
     program.run(argc, argv);
   } catch (const vitral::UsageError& e) {

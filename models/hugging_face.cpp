@@ -9,6 +9,34 @@
 #include "autograd/ops.h"
 
 namespace vitral::models {
+namespace {
+
+// Theirs and ours, in the order of replacement; of two with one of ours the first is written.
+constexpr Renaming clip_like_names[] = {{"embeddings.class_embedding", "class_embedding"},
+                                        {"embeddings.patch_embedding.", "conv1."},
+                                        {"embeddings.position_embedding.weight", "positional_embedding"},
+                                        {"embeddings.token_embedding.", "token_embedding."},
+                                        {"encoder.layers.", "transformer.resblocks."},
+                                        {"encoder.layer.", "transformer.resblocks."},  // AltCLIP's
+                                        {"pre_layrnorm.", "ln_pre."},                  // their spelling
+                                        {"post_layernorm.", "ln_post."},
+                                        {"final_layer_norm.", "ln_final."},
+                                        {"layer_norm1.", "ln_1."},
+                                        {"layer_norm2.", "ln_2."},
+                                        {"self_attn.out_proj.", "attn.out_proj."},
+                                        {"self_attn.q_proj.", "attn.q."},
+                                        {"self_attn.k_proj.", "attn.k."},
+                                        {"self_attn.v_proj.", "attn.v."},
+                                        {"mlp.fc1.", "mlp.c_fc."},
+                                        {"mlp.fc2.", "mlp.c_proj."}};
+
+constexpr char stacked_parts[] = {'q', 'k', 'v'};
+
+void replace_first(std::string& name, std::string_view what, std::string_view by) {
+  if (const auto at = name.find(what); at != std::string::npos) name.replace(at, what.size(), by);
+}
+
+}  // namespace
 
 std::string HuggingFaceConfig::text(const std::string& name, const std::string& otherwise) const {
   for (const std::string& full : {group_ + "." + name, name})
@@ -50,8 +78,7 @@ data::NamedTensors renamed(const data::NamedTensors& tensors, std::span<const Re
   std::map<std::string, std::map<char, Tensor>> stacks;  // by the name of the whole: the parts q, k, v
   for (const auto& [theirs, tensor] : tensors) {
     std::string name = theirs;
-    for (const auto& [from, to] : names)
-      if (const auto at = name.find(from); at != std::string::npos) name.replace(at, from.size(), to);
+    for (const auto& [from, to] : names) replace_first(name, from, to);
     const std::size_t at = name.find(".attn.");
     constexpr std::size_t prefix = 6;  // of ".attn."
     if (at != std::string::npos && name.size() > at + prefix + 1 && name[at + prefix + 1] == '.') {
@@ -64,11 +91,11 @@ data::NamedTensors renamed(const data::NamedTensors& tensors, std::span<const Re
   }
   for (const auto& [name, parts] : stacks) {
     std::vector<Variable> rows;
-    for (const char part : {'q', 'k', 'v'}) {
+    for (const char part : stacked_parts) {
       const auto found = parts.find(part);
       VITRAL_CHECK(found != parts.end(), "{}: has no part {} of '{}'; the file is incomplete", where, part,
                    name);
-      rows.emplace_back(found->second.cast(DType::float32));
+      rows.emplace_back(found->second.cast(parts.begin()->second.dtype()));
       VITRAL_CHECK(rows.back().shape() == rows.front().shape(),
                    "{}: the parts of '{}' have the shapes {} and {}; they must have one", where, name,
                    rows.front().shape(), rows.back().shape());
@@ -80,23 +107,6 @@ data::NamedTensors renamed(const data::NamedTensors& tensors, std::span<const Re
 
 data::NamedTensors clip_like_part(const data::NamedTensors& tensors, std::string_view prefix,
                                   const std::string& where) {
-  static constexpr Renaming names[] = {{"embeddings.class_embedding", "class_embedding"},
-                                       {"embeddings.patch_embedding.", "conv1."},
-                                       {"embeddings.position_embedding.weight", "positional_embedding"},
-                                       {"embeddings.token_embedding.", "token_embedding."},
-                                       {"encoder.layers.", "transformer.resblocks."},
-                                       {"encoder.layer.", "transformer.resblocks."},  // AltCLIP's
-                                       {"pre_layrnorm.", "ln_pre."},                  // their spelling
-                                       {"post_layernorm.", "ln_post."},
-                                       {"final_layer_norm.", "ln_final."},
-                                       {"layer_norm1.", "ln_1."},
-                                       {"layer_norm2.", "ln_2."},
-                                       {"self_attn.out_proj.", "attn.out_proj."},
-                                       {"self_attn.q_proj.", "attn.q."},
-                                       {"self_attn.k_proj.", "attn.k."},
-                                       {"self_attn.v_proj.", "attn.v."},
-                                       {"mlp.fc1.", "mlp.c_fc."},
-                                       {"mlp.fc2.", "mlp.c_proj."}};
   data::NamedTensors own, alone;
   for (const auto& [name, tensor] : tensors) {
     if (name.ends_with("position_ids")) continue;
@@ -107,7 +117,31 @@ data::NamedTensors clip_like_part(const data::NamedTensors& tensors, std::string
              name.starts_with("final_layer_norm."))
       alone.emplace_back(name, tensor);
   }
-  return renamed(own.empty() ? alone : own, names, where);
+  return renamed(own.empty() ? alone : own, clip_like_names, where);
+}
+
+data::NamedTensors as_clip_like_part(const data::NamedTensors& state, std::string_view prefix) {
+  constexpr std::string_view stack = ".attn.in_proj_";
+  data::NamedTensors out;
+  const auto add = [&](std::string name, const Tensor& tensor) {
+    for (const auto& [theirs, ours] : clip_like_names) replace_first(name, ours, theirs);
+    out.emplace_back(name.insert(0, prefix), tensor);
+  };
+  for (const auto& [name, tensor] : state) {
+    const std::size_t at = name.find(stack);
+    if (at == std::string::npos) {
+      add(name, tensor);
+      continue;
+    }
+    std::int64_t row = 0;
+    for (const char part : stacked_parts) {
+      const std::int64_t end = row + tensor.dim(0) / 3;
+      add(fmt::format("{}.attn.{}.{}", name.substr(0, at), part, name.substr(at + stack.size())),
+          tensor.rows(row, end));
+      row = end;
+    }
+  }
+  return out;
 }
 
 const Tensor& required_weights(const data::NamedTensors& tensors, std::string_view name, int rank,

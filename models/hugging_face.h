@@ -46,6 +46,9 @@ data::NamedTensors renamed(const data::NamedTensors& tensors, std::span<const Re
 data::NamedTensors clip_like_part(const data::NamedTensors& tensors, std::string_view prefix,
                                   const std::string& where);
 
+/// Back: the state of a tower's module under the names of transformers.
+data::NamedTensors as_clip_like_part(const data::NamedTensors& state, std::string_view prefix);
+
 /// The tensor of that name and rank. UsageError naming `where` and `tower`: it is not there.
 const Tensor& required_weights(const data::NamedTensors& tensors, std::string_view name, int rank,
                                std::string_view tower, const std::string& where);

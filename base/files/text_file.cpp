@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/files/descriptor.h"
+#include "base/files/gzip.h"
 #include "base/files/input_file.h"
 #include "base/utf8.h"
 
@@ -123,8 +124,14 @@ std::string read_text(const std::string& path, std::uint64_t limit) {
   return decode_text(read_bytes(path, limit), shown_name(path));
 }
 
+std::string read_packed_text(const std::string& path, std::uint64_t limit) {
+  std::string bytes = read_bytes(path, limit);
+  if (is_gzip(bytes)) bytes = gunzip(bytes, shown_name(path), limit);
+  return decode_text(std::move(bytes), shown_name(path));
+}
+
 std::vector<TextLine> read_lines(const std::string& path, std::uint64_t limit) {
-  const std::string text = read_text(path, limit);
+  const std::string text = read_packed_text(path, limit);
   std::vector<TextLine> lines;
   std::int64_t number = 0;
   for (std::size_t begin = 0; begin < text.size();) {

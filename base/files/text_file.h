@@ -21,12 +21,16 @@ std::string read_bytes(const std::string& path, std::uint64_t limit = longest_te
 /// InputFile() and decode_text(); Error: it is larger than `limit` bytes.
 std::string read_text(const std::string& path, std::uint64_t limit = longest_text_file);
 
+/// The same, also of what gzip packed; `limit` holds for what it unpacks to as well. Error: damaged gzip
+/// data.
+std::string read_packed_text(const std::string& path, std::uint64_t limit = longest_text_file);
+
 struct TextLine {
   std::int64_t number;  // from 1
   std::string text;     // without its end
 };
 
-/// The lines that are not blank. UsageError: as read_text(), and where there are none.
+/// The lines that are not blank of read_packed_text(). UsageError: as there, and where there are none.
 std::vector<TextLine> read_lines(const std::string& path, std::uint64_t limit = longest_text_file);
 
 }  // namespace vitral

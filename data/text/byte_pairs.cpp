@@ -2,6 +2,7 @@
 
 #include <array>
 #include <functional>
+#include <map>
 #include <queue>
 
 #include "base/utf8.h"
@@ -73,6 +74,15 @@ void BytePairs::add_merge(const std::string& left, const std::string& right) {
 const BytePairs::Merge* BytePairs::merge_of(std::int32_t left, std::int32_t right) const {
   const auto found = merges_.find(key(left, right));
   return found == merges_.end() ? nullptr : &found->second;
+}
+
+std::vector<std::pair<std::string, std::string>> BytePairs::merges() const {
+  std::map<std::int32_t, std::uint64_t> by_rank;
+  for (const auto& [pair, merge] : merges_) by_rank[merge.rank] = pair;
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const auto& [rank, pair] : by_rank)
+    out.emplace_back(*written_[pair >> 32], *written_[static_cast<std::uint32_t>(pair)]);
+  return out;
 }
 
 std::vector<std::int32_t> BytePairs::encode(std::string_view word) const {

@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace vitral::data {
@@ -33,6 +34,9 @@ class BytePairs {
   const std::string& token(std::int64_t token) const {
     return *written_[static_cast<std::size_t>(tokens_[static_cast<std::size_t>(token)])];
   }
+
+  /// The pairs of each merge, in the order of their ranks.
+  std::vector<std::pair<std::string, std::string>> merges() const;
 
   /// The token numbers of a word, which is not empty. Takes time proportional to n log n.
   std::vector<std::int32_t> encode(std::string_view word) const;

@@ -31,7 +31,7 @@ class ClipTokenizer final : public TextTokenizer {
   /// The text of tokens, as simple_tokenizer.py's decode() gives it.
   std::string decode(const std::vector<std::int64_t>& tokens) const;
 
-  std::int64_t size() const override;  // 49408
+  std::int64_t size() const override;  // 49408 of OpenAI's
   std::optional<std::int64_t> start_token() const override { return size() - 2; }
   std::int64_t end_token() const override { return size() - 1; }
   std::int64_t padding_token() const override { return 0; }

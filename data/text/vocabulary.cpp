@@ -4,12 +4,13 @@
 #include <filesystem>
 
 #include <nlohmann/json.hpp>
-#include <zlib.h>
 
 #include "base/error.h"
+#include "base/files/atomic.h"
 #include "base/files/input_file.h"
 #include "base/files/text_file.h"
 #include "base/text.h"
+#include "data/text/clip_words.h"
 
 namespace vitral::data {
 namespace {
@@ -17,45 +18,17 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::size_t clip_merges = 49152 - 256 - 2;
+constexpr std::size_t clip_merges = 49152 - 256 - 2, all_merges = std::size_t(-1);
 constexpr std::uint64_t longest_file = 64U << 20;  // bytes, also unpacked; CLIP's has 3 MB
+constexpr const char *merges_file = "merges.txt", *numbers_file = "vocab.json";
 constexpr const char* advice =
     "give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab)";
 
-bool is_gzip(std::string_view bytes) { return bytes.starts_with("\x1f\x8b"); }
-
-std::string unpack(const std::string& packed, const std::string& path) {
-  z_stream stream{};
-  constexpr int gzip_only = 15 + 16;
-  if (inflateInit2(&stream, gzip_only) != Z_OK) throw std::bad_alloc();
-  struct End {
-    z_stream& stream;
-    ~End() { inflateEnd(&stream); }
-  } const end{stream};
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(packed.data()));
-  stream.avail_in = static_cast<uInt>(packed.size());
-  std::string text;
-  for (int state = Z_OK; state != Z_STREAM_END;) {
-    const std::size_t begin = text.size();
-    text.resize(begin + (1U << 18));
-    stream.next_out = reinterpret_cast<Bytef*>(text.data() + begin);
-    stream.avail_out = 1U << 18;
-    state = inflate(&stream, Z_NO_FLUSH);
-    if (state != Z_OK && state != Z_STREAM_END)
-      throw_error("{}: {}; copy it again", path,
-                  state == Z_BUF_ERROR ? "truncated, the gzip data end too early" : "damaged gzip data");
-    text.erase(text.size() - stream.avail_out);
-    if (text.size() > longest_file)
-      throw_error("{}: unpacks to more than {} bytes, which is no vocabulary; {}", path, longest_file,
-                  advice);
-  }
-  return text;
-}
-
-BytePairs parse_merges(std::string_view text, const std::string& path) {
+// `most`: how many of the merges count.
+BytePairs parse_merges(std::string_view text, const std::string& path, std::size_t most) {
   BytePairs pairs;
   std::size_t line_number = 0, merges = 0;
-  while (!text.empty() && merges < clip_merges) {
+  while (!text.empty() && merges < most) {
     const std::size_t end = std::min(text.find('\n'), text.size());
     std::string_view line = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
@@ -80,16 +53,16 @@ BytePairs parse_merges(std::string_view text, const std::string& path) {
   return pairs;
 }
 
-// The two tokens after those of the pairs, as Hugging Face writes them.
+// Those of the pairs, then the two special tokens.
 std::string written(const BytePairs& pairs, std::int64_t token) {
   if (token < pairs.size()) return pairs.token(token);
-  return token == pairs.size() ? "<|startoftext|>" : "<|endoftext|>";
+  return std::string(token == pairs.size() ? start_of_text : end_of_text);
 }
 
 void check_numbers(const BytePairs& pairs, const std::string& merges, const json& numbers,
                    const std::string& path) {
   if (!numbers.is_object()) throw_error("{}: is no JSON object of tokens and numbers; copy it again", path);
-  const std::int64_t size = pairs.size() + 2;
+  const std::int64_t size = vocabulary_size(pairs);
   if (static_cast<std::int64_t>(numbers.size()) != size)
     throw_error<UsageError>("{}: has {} tokens, {} makes {}; they must belong together", path, numbers.size(),
                             merges, size);
@@ -177,7 +150,7 @@ BytePairs read_tokenizer_json(const std::string& text, const std::string& path) 
 std::string find_vocabulary(const std::string& path) {
   if (!fs::is_directory(file_status(path))) return path;
   for (const char* name :
-       {"merges.txt", "bpe_simple_vocab_16e6.txt.gz", "bpe_simple_vocab_16e6.txt", "tokenizer.json"}) {
+       {merges_file, "bpe_simple_vocab_16e6.txt.gz", "bpe_simple_vocab_16e6.txt", "tokenizer.json"}) {
     std::string file = (fs::path(path) / name).string();
     if (fs::exists(file_status(file))) return file;
   }
@@ -188,15 +161,40 @@ std::string find_vocabulary(const std::string& path) {
 
 BytePairs read_vocabulary(const std::string& path) {
   const std::string file = find_vocabulary(path);
-  std::string text = read_text_file(file, longest_file);
-  if (is_gzip(text)) text = unpack(text, file);
-  text = decode_text(std::move(text), file);
+  const std::string text = read_packed_text(file, longest_file);
   if (text.starts_with('{')) return read_tokenizer_json(text, file);
-  BytePairs pairs = parse_merges(text, file);
-  const std::string numbers = (fs::path(file).parent_path() / "vocab.json").string();
-  if (fs::path(file).filename() == "merges.txt" && fs::exists(file_status(numbers)))
-    check_numbers(pairs, file, json::parse(read_text(numbers, longest_file), nullptr, false), numbers);
+  const std::string numbers = (fs::path(file).parent_path() / numbers_file).string();
+  if (fs::path(file).filename() != merges_file || !fs::exists(file_status(numbers)))
+    return parse_merges(text, file, clip_merges);
+  BytePairs pairs = parse_merges(text, file, all_merges);
+  check_numbers(pairs, file, json::parse(read_text(numbers, longest_file), nullptr, false), numbers);
   return pairs;
+}
+
+void write_vocabulary(const std::string& folder, const BytePairs& pairs) {
+  std::string numbers;
+  for (std::int64_t i = 0; i < vocabulary_size(pairs); ++i)
+    numbers += fmt::format("{}{}: {}", i == 0 ? "{" : ", ", json(written(pairs, i)).dump(), i);
+  write_file_atomic((fs::path(folder) / numbers_file).string(), numbers + "}\n");
+  std::string merges = "#version: 0.2\n";
+  for (const auto& [left, right] : pairs.merges()) merges += left + ' ' + right + '\n';
+  write_file_atomic((fs::path(folder) / merges_file).string(), merges);
+}
+
+void write_clip_tokenizer(const std::string& folder, const BytePairs& pairs, std::int64_t context) {
+  write_vocabulary(folder, pairs);
+  const nlohmann::ordered_json special = {{"bos_token", start_of_text},
+                                          {"eos_token", end_of_text},
+                                          {"unk_token", end_of_text},
+                                          {"pad_token", end_of_text}};
+  nlohmann::ordered_json config = {{"tokenizer_class", "CLIPTokenizer"}, {"do_lower_case", true}};
+  config.update(special);
+  if (context > 0) config["model_max_length"] = context;
+  const auto write = [&](const char* name, const nlohmann::ordered_json& object) {
+    write_file_atomic((fs::path(folder) / name).string(), object.dump(2) + '\n');
+  };
+  write("special_tokens_map.json", special);
+  write("tokenizer_config.json", config);
 }
 
 }  // namespace vitral::data

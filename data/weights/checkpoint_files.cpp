@@ -46,6 +46,15 @@ std::optional<std::int64_t> checkpoint_step(std::string_view name) {
 
 std::string checkpoints_folder(const std::string& run_folder) { return run_folder + "/checkpoints"; }
 
+std::optional<std::string> run_folder_of(const std::string& checkpoint) {
+  namespace fs = std::filesystem;
+  const fs::path step = fs::absolute(checkpoint).lexically_normal(),
+                 folder = step.has_filename() ? step : step.parent_path();
+  if (!checkpoint_step(folder.filename().string()) || folder.parent_path().filename() != "checkpoints")
+    return {};
+  return folder.parent_path().parent_path().string();
+}
+
 std::optional<std::string> named_checkpoint(const std::string& run_folder, const char* which) {
   const std::string folder = checkpoints_folder(run_folder), path = folder + "/" + which;
   std::error_code ignored;

@@ -28,6 +28,8 @@ std::string checkpoint_name(std::int64_t step);
 std::optional<std::int64_t> checkpoint_step(std::string_view name);
 
 std::string checkpoints_folder(const std::string& run_folder);
+/// RUN of RUN/checkpoints/step-000001234; nothing for a folder that does not lie so.
+std::optional<std::string> run_folder_of(const std::string& checkpoint);
 /// What RUN/checkpoints/WHICH ("latest", "best") names: the folder's path, which may not exist; nothing where
 /// there is no such file or it does not hold the name of a checkpoint.
 std::optional<std::string> named_checkpoint(const std::string& run_folder, const char* which);

@@ -24,24 +24,38 @@ bool of_text_tower(std::string_view name) {
   return std::ranges::any_of(parts, [&](std::string_view part) { return name.starts_with(part); });
 }
 
-// Both a tower and its projection, which PyTorch's Linear stores transposed.
-data::NamedTensors from_transformers(const data::NamedTensors& tensors, std::string_view prefix,
-                                     std::string_view projection, const char* projection_name,
+// A tower of transformers, and its projection beside it, which PyTorch's Linear stores transposed.
+struct Place {
+  std::string_view prefix, projection;
+  const char* our_projection;
+};
+constexpr Place image_place{"vision_model.", "visual_projection.weight", "proj"},
+    text_place{"text_model.", "text_projection.weight", "text_projection"};
+
+Tensor transposed(const Tensor& matrix) { return permute(Variable(matrix), {1, 0}).value(); }
+
+data::NamedTensors from_transformers(const data::NamedTensors& tensors, const Place& place,
                                      const std::string& where) {
-  data::NamedTensors out = clip_like_part(tensors, prefix, where);
+  data::NamedTensors out = clip_like_part(tensors, place.prefix, where);
   for (const auto& [name, tensor] : tensors) {
-    if (name != projection) continue;
+    if (name != place.projection) continue;
     VITRAL_CHECK(tensor.rank() == 2, "{}: weights '{}' {} must be a matrix", where, name, tensor.shape());
-    out.emplace_back(projection_name, permute(Variable(tensor.cast(DType::float32)), {1, 0}).value());
+    out.emplace_back(place.our_projection, transposed(tensor));
   }
   return out;
+}
+
+void add_to_transformers(data::NamedTensors state, const Place& place, data::NamedTensors& out) {
+  const auto proj = std::ranges::find(state, place.our_projection, &data::NamedTensors::value_type::first);
+  out.emplace_back(place.projection, transposed(proj->second));
+  state.erase(proj);
+  for (auto& entry : as_clip_like_part(state, place.prefix)) out.push_back(std::move(entry));
 }
 
 }  // namespace
 
 data::NamedTensors clip_image_part(const data::NamedTensors& tensors, const std::string& where) {
-  if (!has_openai_names(tensors))
-    return from_transformers(tensors, "vision_model.", "visual_projection.weight", "proj", where);
+  if (!has_openai_names(tensors)) return from_transformers(tensors, image_place, where);
   constexpr std::string_view prefix = "visual.";
   const bool both = any(tensors, [&](const std::string& name) { return name.starts_with(prefix); });
   data::NamedTensors out;
@@ -55,12 +69,18 @@ data::NamedTensors clip_image_part(const data::NamedTensors& tensors, const std:
 }
 
 data::NamedTensors clip_text_part(const data::NamedTensors& tensors, const std::string& where) {
-  if (!has_openai_names(tensors))
-    return from_transformers(tensors, "text_model.", "text_projection.weight", "text_projection", where);
+  if (!has_openai_names(tensors)) return from_transformers(tensors, text_place, where);
   data::NamedTensors out;
   if (!any(tensors, [](const std::string& name) { return name == "token_embedding.weight"; })) return out;
   for (const auto& [name, tensor] : tensors)
     if (of_text_tower(name)) out.emplace_back(name, tensor);
+  return out;
+}
+
+data::NamedTensors clip_in_transformers(const data::NamedTensors& image, const data::NamedTensors& text) {
+  data::NamedTensors out;
+  add_to_transformers(text, text_place, out);
+  add_to_transformers(image, image_place, out);
   return out;
 }
 

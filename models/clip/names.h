@@ -14,6 +14,9 @@ namespace vitral::models {
 data::NamedTensors clip_image_part(const data::NamedTensors& tensors, const std::string& where);
 data::NamedTensors clip_text_part(const data::NamedTensors& tensors, const std::string& where);
 
+/// Back: the states of both towers under the names of transformers' CLIPModel.
+data::NamedTensors clip_in_transformers(const data::NamedTensors& image, const data::NamedTensors& text);
+
 /// Whether these are the names of a CLIP, of either tower.
 bool has_clip_names(const data::NamedTensors& tensors);
 

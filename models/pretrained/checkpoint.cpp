@@ -9,7 +9,9 @@
 
 #include "base/files/json_file.h"
 #include "base/text.h"
+#include "data/weights/checkpoint_files.h"
 #include "data/weights/weights.h"
+#include "models/clip/config.h"
 
 namespace vitral::models {
 namespace {
@@ -96,6 +98,17 @@ void add_open_clip(const nlohmann::json& config, const std::string& path, Metada
   out["text_config.hidden_act"] = activation;
 }
 
+// What is trained here has QuickGELU.
+void add_trained(const ClipConfig& config, Metadata& out) {
+  const auto add = [&](const std::string& group, const ClipTowerShape& shape) {
+    out[group + ".hidden_size"] = std::to_string(shape.width);
+    out[group + ".num_attention_heads"] = std::to_string(shape.heads);
+    out[group + ".hidden_act"] = "quick_gelu";
+  };
+  add("vision_config", config.vision);
+  add("text_config", config.text);
+}
+
 // Each name on its own: beside a wrapped tower a file may hold others, such as the decoder of CLIPSeg.
 void remove_prefixes(data::NamedTensors& tensors, const std::string& where) {
   std::unordered_map<std::string, std::string> before;
@@ -138,6 +151,12 @@ Checkpoint read_checkpoint(const std::string& path, data::TensorMemory memory) {
   out.tensors = std::move(weights.tensors);
   out.config = std::move(weights.metadata);
   remove_prefixes(out.tensors, path);
+  out.vocabulary = data::run_folder_of(out.folder).value_or(out.folder);
+  if (const auto trained = clip_config_from_metadata(out.config, path)) {
+    out.model_type = "clip";
+    add_trained(*trained, out.config);
+    return out;
+  }
 
   const auto beside = [&](const char* name) {
     const std::string file = (fs::path(out.folder) / name).string();

@@ -11,7 +11,9 @@ namespace vitral::models {
 struct Checkpoint {
   std::string path;    // as it was given
   std::string file;    // the weights that were read
-  std::string folder;  // where the other files lie, such as the vocabulary
+  std::string folder;  // where the other files lie
+  /// Where the vocabulary lies: that folder, but of a checkpoint of a training the folder of its run.
+  std::string vocabulary;
   data::NamedTensors tensors;
   /// The numbers, texts and booleans of the configuration under dotted names, those of a tower that was saved
   /// alone under the tower's: "vision_config.num_attention_heads" = "12". Also the metadata of the weights.
@@ -25,9 +27,11 @@ struct Checkpoint {
 ///   config.json               of transformers
 ///   open_clip_config.json     of tensors with OpenAI's names, instead: brought to the names of config.json
 ///   processor_config.json, preprocessor_config.json; open_clip's preprocess_cfg
-/// What trainers and composite models put before names ("module.", "_orig_mod.", "model.", "clip.", "text.")
-/// is left out. UsageError for an architecture of open_clip that is no plain vision transformer, and for two
-/// tensors whose names differ by such prefixes alone.
+/// A CLIP that vitral trained has its configuration in the metadata of its weights (models/clip/config.h),
+/// which is brought to the names of config.json as well. What trainers and composite models put before names
+/// ("module.", "_orig_mod.", "model.", "clip.", "text.") is left out. UsageError for an architecture of
+/// open_clip that is no plain vision transformer, and for two tensors whose names differ by such prefixes
+/// alone.
 Checkpoint read_checkpoint(const std::string& path, data::TensorMemory memory = data::TensorMemory::own);
 
 }  // namespace vitral::models

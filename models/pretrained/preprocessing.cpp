@@ -159,6 +159,30 @@ Preprocessing parse_image_processor(const json& config, const std::string& file)
   return out;
 }
 
+std::string format_image_processor(const Preprocessing& preprocessing, int image_size) {
+  const ResizeCrop& how = resize_crop_for(preprocessing, image_size);
+  const bool crops = how.mode == ResizeCrop::Mode::shorter_edge;
+  const json square = {{"height", image_size}, {"width", image_size}};
+  // As many digits as a float32 has.
+  const auto channels = [](const std::array<float, 3>& values) {
+    return json::parse(fmt::format("[{}, {}, {}]", values[0], values[1], values[2]));
+  };
+  nlohmann::ordered_json out = {
+      {"image_processor_type", "CLIPImageProcessor"},
+      {"do_convert_rgb", true},
+      {"do_resize", true},
+      {"size", crops ? json{{"shortest_edge", how.resize > 0 ? how.resize : image_size}} : square},
+      {"resample", how.filter == data::Filter::bilinear ? 2 : 3},
+      {"do_center_crop", crops}};
+  if (crops) out["crop_size"] = square;
+  out.update({{"do_rescale", true},
+              {"rescale_factor", 1.0 / 255},
+              {"do_normalize", true},
+              {"image_mean", channels(preprocessing.statistics.mean)},
+              {"image_std", channels(preprocessing.statistics.std)}});
+  return out.dump(2) + '\n';
+}
+
 Preprocessing parse_preprocess_cfg(const json& config, const std::string& file) {
   Preprocessing out;
   out.file = file;

@@ -27,6 +27,10 @@ struct Preprocessing {
 /// naming `file`: mean, std or sizes that are none. Statistics hold whatever `problem` says of the rest.
 Preprocessing parse_image_processor(const nlohmann::json& config, const std::string& file);
 
+/// Back: a preprocessor_config.json of CLIPImageProcessor for a tower that reads image_size x image_size
+/// pixels. UsageError as resize_crop_for().
+std::string format_image_processor(const Preprocessing& preprocessing, int image_size);
+
 /// open_clip's preprocess_cfg. Its size is left out: there, too, that of the model goes first.
 Preprocessing parse_preprocess_cfg(const nlohmann::json& config, const std::string& file);
 

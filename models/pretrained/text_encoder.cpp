@@ -23,6 +23,14 @@ std::string filled(const std::string& text_template, const std::string& prompt) 
 
 }  // namespace
 
+void check_vocabulary(std::int64_t tokens, const std::string& place, const TextTowerConfig& tower,
+                      const std::string& weights) {
+  VITRAL_CHECK(
+      tokens == tower.vocabulary,
+      "{}: has {} tokens, the text tower of {} knows {}; give the vocabulary that belongs to it (--vocab)",
+      place, tokens, weights, tower.vocabulary);
+}
+
 TextEncoder TextEncoder::load(const std::string& path, const std::string& vocabulary, Device device,
                               const TowerChoices& choices) {
   const Checkpoint checkpoint = read_checkpoint(path, data::TensorMemory::mapped);
@@ -32,12 +40,9 @@ TextEncoder TextEncoder::load(const std::string& path, const std::string& vocabu
                path, family.name);
   TextEncoder out;
   out.tower_ = family.text(checkpoint.tensors, config, path);
-  const std::string place = vocabulary.empty() ? checkpoint.folder : vocabulary;
+  const std::string place = vocabulary.empty() ? checkpoint.vocabulary : vocabulary;
   out.tokenizer_ = family.tokenizer(place);
-  VITRAL_CHECK(
-      out.tokenizer_->size() == out.config().vocabulary,
-      "{}: has {} tokens, the text tower of {} knows {}; give the vocabulary that belongs to it (--vocab)",
-      place, out.tokenizer_->size(), path, out.config().vocabulary);
+  check_vocabulary(out.tokenizer_->size(), place, out.config(), path);
   out.tower_->to(device);
   out.tower_->pack_weights();
   out.family_ = family.name;

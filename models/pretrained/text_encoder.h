@@ -14,6 +14,10 @@
 
 namespace vitral::models {
 
+/// UsageError naming its place and the weights, where a vocabulary of `tokens` is not that of the tower.
+void check_vocabulary(std::int64_t tokens, const std::string& place, const TextTowerConfig& tower,
+                      const std::string& weights);
+
 /// Prompts, each averaged over templates.
 struct PromptEmbeddings {
   Tensor units;    // float32 [T,E], of unit length (zero where the tower's are)
@@ -23,8 +27,8 @@ struct PromptEmbeddings {
 class TextEncoder {
  public:
   /// vocabulary: the tokeniser's file, or a folder that holds it; "": the one that lies beside the weights
-  /// (in their folder). UsageError or Error, one line, where there is none, where it does not belong to the
-  /// weights, or where they have no text tower.
+  /// (Checkpoint::vocabulary). UsageError or Error, one line, where there is none, where it does not belong
+  /// to the weights, or where they have no text tower.
   static TextEncoder load(const std::string& path, const std::string& vocabulary = "", Device device = cpu,
                           const TowerChoices& choices = {});
 

@@ -13,6 +13,7 @@
 #include "base/home.h"
 #include "base/signals.h"
 #include "base/text.h"
+#include "tests/gzip.h"
 #include "tests/support.h"
 
 namespace vitral {
@@ -125,6 +126,32 @@ TEST(Outputs, FollowNoLinkThatLiesInTheWay) {
   expect_refused();
   test::put_file(path + ".partial", "of a process that was killed");
   OutputFile(path).commit();
+}
+
+TEST(PackedText, IsWhatGzipPacked) {
+  const test::TempDir dir;
+  const std::string path = dir / "list.txt.gz", packed = test::zipped("a\r\nb\n");
+  const auto message = [&](const std::string& bytes, std::uint64_t limit = 100) {
+    test::put_file(path, bytes);
+    return message_of([&] { read_packed_text(path, limit); });
+  };
+  EXPECT_EQ(message("plain\n"), "no error");
+  EXPECT_EQ(read_packed_text(path), "plain\n");
+  EXPECT_EQ(message(packed + test::zipped("") + test::zipped("c")), "no error");  // as cat joins two
+  EXPECT_EQ(read_packed_text(path), "a\nb\nc");
+  ASSERT_EQ(read_lines(path).size(), 3U);
+  EXPECT_EQ(read_lines(path)[2].text, "c");
+  const std::string large = test::zipped(std::string(101, 'x')), two = packed + packed;
+  EXPECT_EQ(message(large), path + ": unpacks to more than 100 bytes; it is damaged or of another kind");
+  EXPECT_EQ(message(large, 101), "no error");
+  for (const std::string& whole : {packed, two})
+    EXPECT_EQ(message(whole.substr(0, whole.size() - 1)),
+              path + ": truncated, the gzip data end too early; copy it again");
+  std::string damaged = two;
+  damaged[packed.size() + 12] ^= 0x55;
+  EXPECT_EQ(message(damaged), path + ": damaged gzip data; copy it again");
+  EXPECT_EQ(message(test::zipped("a\n\xff")),
+            path + ":2: is not UTF-8; convert the file, as with: iconv -f WINDOWS-1252 -t UTF-8 FILE");
 }
 
 TEST(OneLine, ShowsWhatATerminalWouldObey) {

@@ -6,13 +6,16 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/files/input_file.h"
 #include "data/hdf5/file.h"
 #include "data/images/image.h"
+#include "data/text/learn_byte_pairs.h"
 #include "data/text/piece_model.h"
+#include "data/text/vocabulary.h"
 #include "data/weights/onnx_file.h"
 #include "data/weights/torch_write.h"
 #include "tests/fuzz/fuzz.h"
@@ -137,6 +140,14 @@ void texts() {
       "A photo of a CAT's 3 dogs, &amp; caf\xc3\xa9 \xe6\x97\xa5\xe6\x9c\xac <|endoftext|>");
   put("tokenizer", "broken", "\xff\xfe half \xc3");
   put("vocabulary", "merges", file("tests/golden/tokenizer_merges.txt"));
+  const fs::path learned = fs::temp_directory_path() / fmt::format("vitral-seeds-{}", ::getpid());
+  fs::create_directory(learned);
+  data::WordCounts words;
+  data::count_words("a photo of a cat, a photo of two cats", words);
+  data::write_vocabulary(learned.string(), data::learn_byte_pairs(words, 100));
+  put("vocabulary", "learned",
+      file((learned / "merges.txt").string()) + '\0' + file((learned / "vocab.json").string()));
+  fs::remove_all(learned);
   put("weights_index", "two",
       R"({"metadata": {"total_size": 8}, "weight_map": {"a.weight": "seeds.cpp", "b": ".."}})");
   put("vocabulary", "short", "#version: 0.2\na b</w>\nab c\n");

@@ -7,13 +7,13 @@
 
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <zlib.h>
 
 #include "base/utf8.h"
 #include "data/text/byte_pairs.h"
 #include "data/text/clean_text.h"
 #include "data/text/html_unescape.h"
 #include "tests/golden.h"
+#include "tests/gzip.h"
 #include "tests/support.h"
 
 namespace vitral::data {
@@ -23,25 +23,12 @@ using test::bytes_of_file;
 using test::message_of;
 using test::put_file;
 using test::TempDir;
+using test::zipped;
 using Tokens = std::vector<std::int64_t>;
 
 constexpr const char* small_merges = "tests/golden/tokenizer_merges.txt";
 
 nlohmann::json read_json(const std::string& path) { return nlohmann::json::parse(std::ifstream(path)); }
-
-std::string zipped(const std::string& text) {
-  std::string out(compressBound(text.size()) + 64, '\0');
-  z_stream stream{};
-  deflateInit2(&stream, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&stream, Z_FINISH), Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
 
 std::string repeated(const std::string& text, int times) {
   std::string out;
@@ -283,7 +270,7 @@ TEST(Vocabulary, DamagedFilesAreOneClearLine) {
   damaged[packed.size() / 2] = static_cast<char>(~damaged[packed.size() / 2]);
   EXPECT_EQ(message(damaged), path + ": damaged gzip data; copy it again");
   EXPECT_EQ(message(zipped(std::string((64U << 20) + 1, 'a'))),
-            path + ": unpacks to more than 67108864 bytes, which is no vocabulary; " + advice);
+            path + ": unpacks to more than 67108864 bytes; it is damaged or of another kind");
   EXPECT_EQ(message(""), path + ": is empty; " + advice);
   EXPECT_EQ(message("a b\n"), path + ": is no list of merges, its first line has no '#version'; " + advice);
   for (const char* line : {"a", "a b c", " a", "a ", ""})
