@@ -278,7 +278,7 @@ TEST(Contrastive, NamesWhatIsWrong) {
   EXPECT_EQ(message_of([&] { const Contrastive objective(c, nullptr, 0, {"texts"}); }),
             "CLIP: freeze: texts is none of image and text");
   c.vision.heads = 3;
-  EXPECT_EQ(message(), "CLIP: vision.heads 3 must divide vision.width 16");
+  EXPECT_EQ(message(), "CLIP: vision.heads 3 must divide width 16");
   c = golden_config();
   c.text.context = 2;
   EXPECT_EQ(message(), "CLIP: text.context must be an integer from 3 to 65536, not 2");
