@@ -71,9 +71,10 @@ Variable ClipTextTower::embed(const Tensor& tokens, DType dtype) const {
   const std::int64_t l = seen.dim(1);
   const Variable positions =
       l == config().context ? positional_embedding_ : slice(positional_embedding_, 0, 0, l);
-  const Variable x = transformer_(cast(add(embedding(token_embedding_, seen), positions), dtype));
-  const Variable last = cast(end_of_text_pooling(x, seen), text_projection_.dtype());
-  return matmul(ln_final_(last), text_projection_);
+  const Variable x = transformer_.of_picked(
+      cast(add(embedding(token_embedding_, seen), positions), dtype),
+      [&](const Variable& tokens_of_texts) { return end_of_text_pooling(tokens_of_texts, seen); });
+  return matmul(ln_final_(cast(x, text_projection_.dtype())), text_projection_);
 }
 
 std::unique_ptr<TextTower> load_clip_text(const data::NamedTensors& tensors, const Metadata& config,

@@ -247,6 +247,13 @@ TEST(Clip, StartsFromAPretrainedOne) {
     EXPECT_EQ(ours->second.to_vector(), tensor.to_vector()) << name;
   }
   EXPECT_EQ(infer_clip_config(tensors, {}, path), c);
+  // One that vitral trained says of itself what it is, heads of any size among it.
+  Contrastive trained(golden_config(), nullptr, 5);
+  const std::string run = dir / "trained.safetensors";
+  data::write_safetensors(run, trained.model().state(), trained.metadata());
+  Clip next(golden_config());
+  next.load_state(pretrained_clip(run, golden_config()), run);
+  EXPECT_EQ(next.state().back().second.to_vector(), trained.model().state().back().second.to_vector());
   ClipConfig other = c;
   other.vision.heads = 4;
   other.text.layers = 3;
