@@ -48,7 +48,8 @@ def parse(arguments=None):
 def shared_options(a):
     """-> the command line of the options that bench_clip_step knows."""
     out = []
-    for name in ("batch", "image", "patch", "width", "context", "longest", "vocabulary", "steps", "warmup", "device", "precision"):
+    for name in ("batch", "image", "patch", "width", "context", "longest", "vocabulary", "steps", "warmup", "device",
+                 "precision"):
         out += [f"--{name}", str(getattr(a, name))]
     for name in ("vision", "text"):
         out += [f"--{name}", *map(str, getattr(a, name))]
