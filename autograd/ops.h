@@ -130,6 +130,6 @@ Variable distillation_loss(const Variable& y, const Variable& t, double norm = 2
 /// pairs that are 0 are in no softmax and not in the mean, and may be any finite numbers; the loss of none is
 /// 0. Computed in float32 for bfloat16, and of that type then.
 Variable info_nce(const Variable& images, const Variable& texts, const Variable& log_scale,
-                  const Tensor& present = {});
+                  const Tensor& present = Tensor());
 
 }  // namespace vitral

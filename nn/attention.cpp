@@ -8,14 +8,14 @@ Attention::Attention(const AttentionConfig& c, Random& random)
       out_proj(child<Linear>("out_proj", c.width, c.width, random, Tensor::zeros({c.width}))),
       config_(c) {}
 
-Variable Attention::operator()(const Variable& x, Variable* mean_weights) const {
+Variable Attention::seen(const Variable& x, Variable* mean_weights) const {
   const auto& [width, heads, mask, grid] = config_;
   Variable qkv = linear(x, in_proj_weight, in_proj_bias);
   if (grid) qkv = rope(qkv, heads, *grid);
   if (mean_weights) *mean_weights = mean(attention_weights(qkv, heads), 1);
-  if (mask.causal) return out_proj(causal_attention(qkv, heads));
-  if (mask.neighbourhood) return out_proj(neighbourhood_attention(qkv, heads, *mask.neighbourhood));
-  return out_proj(attention(qkv, heads));
+  if (mask.causal) return causal_attention(qkv, heads);
+  if (mask.neighbourhood) return neighbourhood_attention(qkv, heads, *mask.neighbourhood);
+  return attention(qkv, heads);
 }
 
 }  // namespace vitral::nn

@@ -29,7 +29,11 @@ class Attention : public Module {
 
   /// x [B,N,W] -> [B,N,W]. `mean_weights`, where asked for: the weights of unmasked attention, averaged over
   /// heads, [B,N,N].
-  Variable operator()(const Variable& x, Variable* mean_weights = nullptr) const;
+  Variable operator()(const Variable& x, Variable* mean_weights = nullptr) const {
+    return out_proj(seen(x, mean_weights));
+  }
+  /// The same without out_proj: what each token sees, all heads side by side.
+  Variable seen(const Variable& x, Variable* mean_weights = nullptr) const;
 
   Parameter& in_proj_weight;  // [3 W,W]: q, k, v
   Parameter& in_proj_bias;    // [3 W]

@@ -61,6 +61,18 @@ class ResidualBlock : public Module {
     return s.sum();
   }
 
+  /// The block where nobody asks for most of its results: of the tokens that pick(x [B,N,W]) takes out, one
+  /// or more an image, [B,...,W]. The others are seen by these, and go through nothing else.
+  template <class Pick>
+  Variable of_picked(ResidualStream& s, const Pick& pick, const ForwardContext& context = {}) const {
+    const Variable seen = attn.out_proj(pick(attn.seen(s.normed(ln_1))));
+    if (!mlp) return seen;
+    ResidualStream picked(pick(s.sum()));
+    picked += branch(0, seen, context);
+    picked += branch(1, (*mlp)(picked.normed(*ln_2)), context);
+    return picked.sum();
+  }
+
   Attention& attn;
   Norm& ln_1;
   Norm* ln_2;  // null without residual, as mlp
@@ -96,16 +108,25 @@ class Transformer : public Module {
     return s.sum();
   }
 
-  /// For those who replace the last block: what it gets of x [B,N,W], and the block.
-  Variable before_last(const Variable& x) const {
-    ResidualStream s(x);
-    for (const ResidualBlock* block : blocks_)
-      if (block != blocks_.back()) (*block)(s);
-    return s.sum();
+  /// The tokens alone that pick(x [B,N,W]) takes out of it, as in ResidualBlock::of_picked().
+  template <class Pick>
+  Variable of_picked(const Variable& x, const Pick& pick, const ForwardContext& context = {}) const {
+    ResidualStream s = up_to_last(x, context);
+    return last().of_picked(s, pick, context);
   }
+
+  /// For those who replace the last block: what it gets of x [B,N,W], and the block.
+  Variable before_last(const Variable& x) const { return up_to_last(x, {}).sum(); }
   const ResidualBlock& last() const { return *blocks_.back(); }
 
  private:
+  ResidualStream up_to_last(const Variable& x, const ForwardContext& context) const {
+    ResidualStream s(x);
+    for (const ResidualBlock* block : blocks_)
+      if (block != blocks_.back()) (*block)(s, context);
+    return s;
+  }
+
   std::vector<ResidualBlock*> blocks_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "data/text/vocabulary.h"
 #include "models/clip/measure.h"
 #include "models/pixels.h"
 
@@ -48,6 +49,11 @@ std::map<std::string, std::string> Contrastive::metadata_of(
                         {{"vision_config.num_attention_heads", std::to_string(own.vision.heads)},
                          {"text_config.num_attention_heads", std::to_string(own.text.heads)}},
                         where));
+}
+
+void Contrastive::write_files(const std::string& folder) const {
+  const std::string& vocabulary = clip_.config().text.vocabulary;
+  if (!vocabulary.empty()) data::write_vocabulary(folder, data::read_vocabulary(vocabulary));
 }
 
 Variable Contrastive::features(const data::Inputs& inputs, DType dtype,

@@ -31,6 +31,8 @@ class Contrastive : public Objective {
   data::NamedTensors initial_weights(const std::string& path) const override {
     return pretrained_clip(path, clip_.config());
   }
+  /// vocab.json and merges.txt of the tokeniser that config.text.vocabulary names.
+  void write_files(const std::string& folder) const override;
   int image_size() const override { return clip_.config().image_size; }
   int target_width() const override { return 0; }
   data::CaptionTokens captions() const override { return {tokenizer_, clip_.config().text.context}; }

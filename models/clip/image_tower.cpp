@@ -27,6 +27,9 @@ Variable window(int grid, const Variable& like) {
   return Variable(w.cast(like.dtype()).to(like.device()));
 }
 
+// [B,1+N,W] -> [B,W]
+Variable class_token(const Variable& x) { return reshape(slice(x, 1, 0, 1), {x.dim(0), x.dim(2)}); }
+
 }  // namespace
 
 ImageTowerConfig clip_image_config() {
@@ -67,13 +70,12 @@ Variable ClipImageTower::tokens_of(const Variable& patches) const {
   return ln_pre_.add(tokens, positional_embedding_).norm;
 }
 
-Variable ClipImageTower::embedding_of(const Variable& tokens) const {
-  const Variable x = reshape(slice(tokens, 1, 0, 1), {tokens.dim(0), tokens.dim(2)});
+Variable ClipImageTower::project(const Variable& x) const {
   return matmul(ln_post_(cast(x, proj_.dtype())), proj_);
 }
 
 Variable ClipImageTower::embed(const Variable& patches) const {
-  return embedding_of(transformer_(tokens_of(patches)));
+  return project(transformer_.of_picked(tokens_of(patches), class_token));
 }
 
 ImageTower::Output ClipImageTower::forward(const Variable& images, bool attention) const {
@@ -81,13 +83,12 @@ ImageTower::Output ClipImageTower::forward(const Variable& images, bool attentio
   Variable weights;
   Output out;
   out.embedding =
-      embedding_of(transformer_(tokens_of(patches_of(images)), {}, attention ? &weights : nullptr));
+      project(class_token(transformer_(tokens_of(patches_of(images)), {}, attention ? &weights : nullptr)));
   if (attention) out.attention = reshape(slice(slice(weights, 1, 0, 1), 2, 1, 1 + n), {b, n});
   return out;
 }
 
 Variable ClipImageTower::dense(const Variable& images, DenseTokens way) const {
-  const auto project = [&](const Variable& tokens) { return matmul(ln_post_(tokens), proj_); };
   const auto without_class = [&](const Variable& tokens) {
     return slice(tokens, 1, 1, 1 + config().tokens());
   };

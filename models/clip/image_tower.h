@@ -33,8 +33,8 @@ class ClipImageTower : public ImageTower {
  private:
   ClipImageTower(const ImageTowerConfig& config, Random random);
   Variable patches_of(const Variable& images) const;
-  Variable tokens_of(const Variable& patches) const;    // [B,1+N,W], as the transformer gets them
-  Variable embedding_of(const Variable& tokens) const;  // of the class token among [B,1+N,W]
+  Variable tokens_of(const Variable& patches) const;  // [B,1+N,W], as the transformer gets them
+  Variable project(const Variable& x) const;          // ln_post and proj, [...,W] -> [...,E]
 
   nn::PatchEmbedding& conv1_;
   nn::Parameter& class_embedding_;       // [W]

@@ -17,13 +17,18 @@ nn::BlockConfig causal(nn::BlockConfig c) {
   return c;
 }
 
-// The first columns of int64 [T,L].
-Tensor first_columns(const Tensor& tokens, std::int64_t count) {
+// The columns of int64 [T,L] up to the last end of a text, which nobody sees beyond; all where they lie on a
+// device that would have to be waited for.
+Tensor up_to_the_ends(const Tensor& tokens) {
+  if (!tokens.device().is_cpu()) return tokens;
   const std::int64_t rows = tokens.dim(0), all = tokens.dim(1);
+  const auto* from = tokens.data<std::int64_t>();
+  std::int64_t count = 1;
+  for (std::int64_t i = 0; i < rows; ++i) count = std::max(count, end_of_text(from + i * all, all) + 1);
   if (count == all) return tokens;
   Tensor out({rows, count}, DType::int64);
   for (std::int64_t i = 0; i < rows; ++i)
-    std::copy_n(tokens.data<std::int64_t>() + i * all, count, out.data<std::int64_t>() + i * count);
+    std::copy_n(from + i * all, count, out.data<std::int64_t>() + i * count);
   return out;
 }
 
@@ -54,24 +59,22 @@ ClipTextTower::ClipTextTower(const TextTowerConfig& c, Random random)
       ln_final_(child<nn::LayerNorm>("ln_final", c.block.width, c.block.eps)) {}
 
 Variable ClipTextTower::forward(const Tensor& tokens) const {
+  return embed(tokens, token_embedding_.dtype());
+}
+
+Variable ClipTextTower::embed(const Tensor& tokens, DType dtype) const {
   VITRAL_CHECK(tokens.rank() == 2 && tokens.dtype() == DType::int64 && tokens.dim(0) > 0 &&
                    tokens.dim(1) > 0 && tokens.dim(1) <= config().context,
                "CLIP text tower: tokens {} {} must be int64 [T, L] with L up to {}", tokens.dtype(),
                tokens.shape(), config().context);
-  std::int64_t longest = 0;
-  for (std::int64_t i = 0; i < tokens.dim(0); ++i)
-    longest =
-        std::max(longest, end_of_text(tokens.data<std::int64_t>() + i * tokens.dim(1), tokens.dim(1)) + 1);
-  return embed(first_columns(tokens, longest), token_embedding_.dtype());
-}
-
-Variable ClipTextTower::embed(const Tensor& tokens, DType dtype) const {
-  const std::int64_t l = tokens.dim(1);
+  const Tensor seen = up_to_the_ends(tokens);
+  const std::int64_t l = seen.dim(1);
   const Variable positions =
       l == config().context ? positional_embedding_ : slice(positional_embedding_, 0, 0, l);
-  const Variable x = transformer_(cast(add(embedding(token_embedding_, tokens), positions), dtype));
-  const Variable last = cast(end_of_text_pooling(x, tokens), text_projection_.dtype());
-  return matmul(ln_final_(last), text_projection_);
+  const Variable x = transformer_.of_picked(
+      cast(add(embedding(token_embedding_, seen), positions), dtype),
+      [&](const Variable& tokens_of_texts) { return end_of_text_pooling(tokens_of_texts, seen); });
+  return matmul(ln_final_(cast(x, text_projection_.dtype())), text_projection_);
 }
 
 std::unique_ptr<TextTower> load_clip_text(const data::NamedTensors& tensors, const Metadata& config,

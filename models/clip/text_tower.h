@@ -24,8 +24,8 @@ class ClipTextTower : public TextTower {
   /// tokens [T,L'], L' <= L: each row with an end-of-text token, which is the largest number of the
   /// vocabulary. What comes after it makes no difference, and what comes after it in all rows no work.
   Variable forward(const Tensor& tokens) const override;
-  /// The same without a look at the tokens, which may lie where the tower is, and all columns of them: what
-  /// training needs. -1 is no token. Activations are `dtype`; the projection, and so the embedding, is in the
+  /// The same for tokens that may lie where the tower is: on a GPU all columns of them are computed, and
+  /// nothing waits. -1 is no token. Activations are `dtype`; the projection, and so the embedding, is in the
   /// weights' own.
   Variable embed(const Tensor& tokens, DType dtype) const;
 

@@ -17,8 +17,8 @@
 
 #include "data/loader.h"
 #include "tensor/backend.h"
-#include "tests/bench/process.h"
 #include "tests/bench/products.h"
+#include "tests/bench/step.h"
 #include "tests/bench/student.h"
 #include "train/objective.h"
 #include "train/setup.h"
@@ -27,42 +27,6 @@
 namespace {
 
 using namespace vitral;
-
-struct Measured {
-  double median = 0, min = 0;  // seconds of a step
-  double first = 0;            // seconds from the start of the process to the end of the first one
-  double data_wait = 0;        // part of the time that the host waited for the loader
-};
-
-// On the CPU each step by itself. On a GPU steps overlap with what the host does: the mean over all.
-Measured measure(train::TrainStep& step, Device device, int warmup, int steps,
-                 const std::function<data::Inputs()>& next, const std::function<double()>& waited) {
-  std::vector<double> seconds;
-  double start = bench::now(), wait = waited(), first = 0;
-  const auto take = [&] {
-    if (step.take().skipped) throw_error("a step was skipped: its loss is not finite");
-  };
-  for (int i = 0; i < warmup + steps; ++i) {
-    if (device.is_cpu() || i == warmup) {
-      while (step.pending() > 0) take();
-      start = bench::now();
-      if (i <= warmup) wait = waited();
-    }
-    if (step.pending() == train::TrainStep::max_pending) take();
-    step.submit(next(), 1e-4);
-    if (i > 0 && !device.is_cpu()) continue;
-    take();
-    if (i == 0) first = bench::seconds_since_start();
-    if (!device.is_cpu()) continue;
-    if (i >= warmup) seconds.push_back(bench::now() - start);
-  }
-  while (step.pending() > 0) take();
-  if (!device.is_cpu()) seconds.push_back((bench::now() - start) / steps);
-  std::sort(seconds.begin(), seconds.end());
-  Measured m{.median = seconds[seconds.size() / 2], .min = seconds.front(), .first = first};
-  m.data_wait = (waited() - wait) / (m.median * steps);
-  return m;
-}
 
 // Batches of a dataset, epoch after epoch; a smaller last one is left out.
 class Batches {
@@ -122,12 +86,12 @@ void run(const Arguments& a) {
   const auto objective = train::make_objective(config);
   std::optional<train::TrainStep> step(std::in_place, *objective, config.train, device);
   const data::Inputs fixed = noise(config, *objective);
-  Measured m = measure(
+  bench::Measured m = bench::measure(
       *step, device, a.warmup, a.steps, [&] { return fixed; }, [] { return 0.0; });
   double exposed = 0;
   if (!a.data.empty()) {
     Batches batches(a.data, config, *objective, device);
-    const Measured with_data = measure(
+    const bench::Measured with_data = bench::measure(
         *step, device, a.warmup, a.steps, [&] { return batches.next(); }, [&] { return batches.waited(); });
     exposed = std::max(0.0, 1 - m.median / with_data.median);
     const double first = m.first;  // of the process, which is no longer at its start

@@ -1,6 +1,8 @@
 // A CLIP that is trained: forward, gradients and twenty steps against PyTorch's, and what must hold for any.
 #include <cmath>
+#include <filesystem>
 
+#include "data/text/clip_tokenizer.h"
 #include "models/clip/contrastive.h"
 #include "tests/golden.h"
 #include "tests/models/tiny_clip.h"
@@ -245,6 +247,13 @@ TEST(Clip, StartsFromAPretrainedOne) {
     EXPECT_EQ(ours->second.to_vector(), tensor.to_vector()) << name;
   }
   EXPECT_EQ(infer_clip_config(tensors, {}, path), c);
+  // One that vitral trained says of itself what it is, heads of any size among it.
+  Contrastive trained(golden_config(), nullptr, 5);
+  const std::string run = dir / "trained.safetensors";
+  data::write_safetensors(run, trained.model().state(), trained.metadata());
+  Clip next(golden_config());
+  next.load_state(pretrained_clip(run, golden_config()), run);
+  EXPECT_EQ(next.state().back().second.to_vector(), trained.model().state().back().second.to_vector());
   ClipConfig other = c;
   other.vision.heads = 4;
   other.text.layers = 3;
@@ -272,13 +281,42 @@ TEST(Contrastive, MetadataTellWhatItIs) {
   EXPECT_TRUE(warnings.empty());
 }
 
+TEST(Contrastive, LeavesItsVocabularyWithTheWeights) {
+  const test::TempDir dir;
+  ClipConfig c = golden_config();
+  Contrastive(c).write_files(dir.str());
+  EXPECT_TRUE(std::filesystem::is_empty(dir.str()));
+  c.text.vocabulary = test::small_merges;
+  auto tokenizer = std::make_shared<const data::ClipTokenizer>(data::ClipTokenizer::load(c.text.vocabulary));
+  EXPECT_EQ(message_of([&] { const Contrastive objective(c, tokenizer); }),
+            "CLIP: a vocabulary of 40 does not go with a tokeniser of 614");
+  c.text.vocabulary_size = static_cast<int>(tokenizer->size());
+  const Contrastive objective(c, tokenizer);
+  EXPECT_EQ(objective.captions().context, 9);
+  objective.write_files(dir.str());
+  const auto copy = data::ClipTokenizer::load(dir.str());
+  EXPECT_EQ(copy.encode("a photo of a cat"), tokenizer->encode("a photo of a cat"));
+  EXPECT_TRUE(std::filesystem::exists(dir / "vocab.json"));
+}
+
+// Columns that no text of the batch needs cost nothing on the CPU, and change nothing.
+TEST(Contrastive, ShortTextsAreCut) {
+  const Clip clip(golden_config(), 2);
+  const std::vector<std::int64_t> row{38, 5, 39, -1, -1, -1, -1, -1, -1};
+  std::vector<std::int64_t> alone = row, beside = row, full{38, 1, 2, 3, 4, 5, 6, 7, 39};
+  beside.insert(beside.end(), full.begin(), full.end());
+  const Tensor x = clip.embed_texts(Tensor::from(alone, {1, 9})).value(),
+               y = clip.embed_texts(Tensor::from(beside, {2, 9})).value();
+  EXPECT_LE(relative_error(x, y.rows(0, 1)), 1e-6);
+}
+
 TEST(Contrastive, NamesWhatIsWrong) {
   ClipConfig c = golden_config();
   const auto message = [&] { return message_of([&] { const Contrastive objective(c); }); };
   EXPECT_EQ(message_of([&] { const Contrastive objective(c, nullptr, 0, {"texts"}); }),
             "CLIP: freeze: texts is none of image and text");
   c.vision.heads = 3;
-  EXPECT_EQ(message(), "CLIP: vision.heads 3 must divide vision.width 16");
+  EXPECT_EQ(message(), "CLIP: vision.heads 3 must divide width 16");
   c = golden_config();
   c.text.context = 2;
   EXPECT_EQ(message(), "CLIP: text.context must be an integer from 3 to 65536, not 2");

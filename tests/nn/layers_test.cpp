@@ -216,5 +216,37 @@ TEST(LayerTable, HasARowForEveryLayer) {
         << name << " has a row, but is no class of nn/ that derives from Module";
 }
 
+// The last block of some tokens alone is what it makes of all, with the same gradients.
+TEST(Transformer, OfPickedTokensIsAllThatIsMadeOfThem) {
+  for (const bool residual : {true, false}) {
+    std::vector<nn::BlockConfig> blocks(2, nn::BlockConfig{.width = 12, .heads = 2});
+    blocks.back().residual = residual;
+    Random random(3);
+    nn::Transformer transformer(blocks, random);
+    transformer.to(DType::float64);
+    std::vector<double> values(2 * 5 * 12);
+    for (double& v : values) v = random.uniform(-1, 1);
+    const Tensor input = Tensor::from(values, {2, 5, 12});
+    const auto pick = [](const Variable& x) { return reshape(slice(x, 1, 2, 3), {2, 12}); };
+    const auto gradients = [&](bool picked) {
+      const Variable x(input, true);
+      transformer.zero_grad();
+      const Variable y = picked ? transformer.of_picked(x, pick) : pick(transformer(x));
+      sum(square(y)).backward();
+      std::vector<double> out = y.value().to_vector();
+      const auto append = [&](const Tensor& t) {
+        const auto v = t.to_vector();
+        out.insert(out.end(), v.begin(), v.end());
+      };
+      append(x.grad());
+      for (const auto& p : transformer.parameters()) append(p.value->grad());
+      return out;
+    };
+    const auto some = gradients(true), all = gradients(false);
+    ASSERT_EQ(some.size(), all.size());
+    for (std::size_t i = 0; i < all.size(); ++i) ASSERT_NEAR(some[i], all[i], 1e-10) << i;
+  }
+}
+
 }  // namespace
 }  // namespace vitral::test
