@@ -171,7 +171,7 @@ void texts() {
 
 // A byte of which file, then edits (hdf5.cpp).
 void datasets() {
-  for (char which = 0; which < 10; ++which) {
+  for (char which = 0; which < 12; ++which) {
     put("hdf5", "plain" + std::to_string(which), {which});
     put("hdf5", "edits" + std::to_string(which),
         std::string(1, which) + std::string("\0\x10\0\xff\1\x20\0\1\0\0\0\0\0\0\0", 15));
