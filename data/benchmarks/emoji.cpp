@@ -57,7 +57,9 @@ Face open_font(FT_Library library, const std::string& path) {
 EmojiPicture cut_out(const FT_Bitmap& bitmap) {
   constexpr int seen = 16;  // of 255: less is the blurred edge
   const auto width = static_cast<int>(bitmap.width), height = static_cast<int>(bitmap.rows);
-  const auto pixel = [&](int x, int y) { return bitmap.buffer + std::ptrdiff_t{y} * bitmap.pitch + 4 * x; };
+  const auto pixel = [&](int x, int y) {
+    return bitmap.buffer + std::ptrdiff_t{y} * bitmap.pitch + std::ptrdiff_t{4} * x;
+  };
   int x0 = width, x1 = 0, y0 = height, y1 = 0;
   for (int y = 0; y < height; ++y)
     for (int x = 0; x < width; ++x) {
