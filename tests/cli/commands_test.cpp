@@ -331,6 +331,31 @@ TEST(Pack, ThenEmbeddingsThenTraining) {
 }
 
 // An image that does not decode is left out of its batch, said, and counted; never replaced.
+TEST(Pack, SaysHowManyCaptionsThereAre) {
+  const test::TempDir dir;
+  std::filesystem::create_directory(dir / "in");
+  for (const char* name : {"a", "b", "c"})
+    data::write_png(dir / fmt::format("in/{}.png", name), test::noise({9, 8, 3}, 1, DType::uint8));
+  test::put_file(dir / "in/b.txt", "one\ntwo\n");
+  const std::string out = dir / "out.h5";
+  const auto pack = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"pack", dir / "in", "-o", out, "--force", "--size", "4"});
+    return run(more);
+  };
+  const test::Result text = pack({});
+  expect_done(text);
+  EXPECT_EQ(text.out, out + ": 3 images\n2 captions, 2 images without\n");
+  EXPECT_EQ(text.err, "");
+  test::put_file(dir / "c.tsv", "a.png\tx\nb.png\ty\nc.png\tz\n");
+  const json summary = json_of(pack({"--captions", dir / "c.tsv", "--json"}));
+  EXPECT_EQ(summary["captions"], 3);
+  EXPECT_EQ(summary["without_caption"], 0);
+  test::put_file(dir / "c.tsv", "a.png x\n");
+  test::expect_failure(pack({"--captions", dir / "c.tsv"}), 2,
+                       dir / "c.tsv:1: has no tab; write the image's name, a tab and the caption");
+  EXPECT_EQ(data::Dataset::open(out).captions(1), std::vector<std::string>{"y"});  // as it was
+}
+
 TEST(Train, LeavesOutAnImageThatDoesNotDecode) {
   const SmallRun small;
   std::vector<std::uint8_t> all;
