@@ -6,6 +6,7 @@
 namespace vitral::cli {
 
 void add_shapes(Program& program);
+void add_scenes(Program& program);
 void add_pack(Program& program);
 void add_teach(Program& program);
 void add_train(Program& program);

@@ -203,7 +203,7 @@ void add_options_of_texts(Command& command, Arguments& a) {
       command
           .option(
               "--captions", a.captions,
-              "image name<TAB>caption, or JSON lines with name and caption; default: those of the dataset, "
+              "image name<TAB>caption, or another file that pack takes; default: those of the dataset, "
               "else names of classes")
           .type_name("FILE"),
       command

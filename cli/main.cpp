@@ -64,8 +64,8 @@ int main(int argc, char** argv) {
         "Trains, without PyTorch, a vision transformer whose patch embeddings live in CLIP's image-text "
         "space.",
         "vitral " VITRAL_VERSION);
-    for (auto add : {add_shapes, add_pack, add_teach, add_train, add_eval, add_embed, add_activate,
-                     add_search, add_report, add_ablate, add_convert, add_info, add_vocabulary})
+    for (auto add : {add_shapes, add_scenes, add_pack, add_vocabulary, add_teach, add_train, add_eval,
+                     add_embed, add_activate, add_search, add_report, add_ablate, add_convert, add_info})
       add(program);
     program.run(argc, argv);
   } catch (const vitral::UsageError& e) {

@@ -123,7 +123,7 @@ void read_object(const std::string& text, std::int64_t line, const std::string& 
   json captions;
   if (object.is_object() && object.contains("name") && object["name"].is_string()) {
     if (object.contains("caption") && object["caption"].is_string())
-      captions = {object["caption"]};
+      captions = json::array({object["caption"]});
     else if (object.contains("captions") && object["captions"].is_array() &&
              std::all_of(object["captions"].begin(), object["captions"].end(), is_text))
       captions = object["captions"];

@@ -9,6 +9,7 @@ export LC_ALL=C # numbers with a point, sorting by bytes
 packages=(g++ meson ninja-build pkg-config libeigen3-dev libhdf5-dev libyaml-cpp-dev libgtest-dev nlohmann-json3-dev
   libcli11-dev libfmt-dev libjpeg-dev libturbojpeg0-dev libspng-dev libwebp-dev libgif-dev libtiff-dev libavif-dev
   libheif-dev libzip-dev libarchive-dev zlib1g-dev libxxhash-dev libgd-dev
+  libfreetype-dev fonts-noto-color-emoji
   libpcre2-dev libutf8proc-dev libpugixml-dev libsentencepiece-dev libopenmpi-dev openmpi-bin)
 # Who multiplies matrices: the choice of meson.build, -Dblas=auto.
 case $(uname -m) in x86_64) packages+=(libdnnl-dev) ;; *) packages+=(libopenblas-openmp-dev) ;; esac

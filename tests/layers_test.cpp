@@ -40,6 +40,7 @@ const std::map<std::string, Folders> may_include{
     {"nn", networks},
     {"data", tensors + rooms_of_data},
     {"data/annotations", tensors + Folders{"data/images"}},
+    {"data/benchmarks", tensors + Folders{"data", "data/images"}},
     {"data/hdf5", tensors + Folders{"base/process"}},
     {"data/images", tensors},
     {"data/text", tensors},
@@ -50,7 +51,8 @@ const std::map<std::string, Folders> may_include{
     {"infer/measure", models + Folders{"processes"}},
     {"infer/show", models + Folders{"infer/measure"}},
     {"ablate", models + Folders{"infer", "infer/measure", "infer/show", "processes", "train"}},
-    {"cli", models + Folders{"ablate", "infer", "infer/measure", "infer/show", "processes", "train"}},
+    {"cli", models + Folders{"ablate", "data/benchmarks", "infer", "infer/measure", "infer/show", "processes",
+                             "train"}},
 };
 
 // The row of a file: that of its folder, or of the nearest one above.

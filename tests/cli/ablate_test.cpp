@@ -4,7 +4,7 @@
 
 #include <fmt/ranges.h>
 
-#include "data/shapes_benchmark.h"
+#include "data/benchmarks/shapes.h"
 #include "tests/cli/small_run.h"
 
 namespace vitral {
@@ -28,8 +28,8 @@ bool contains(const std::string& text, const std::string& part) {
 class Shapes {
  public:
   Shapes() {
-    data::write_shapes(folder_ / "train.h5", 56, 0, data::ShapesSplit::train);
-    data::write_shapes(folder_ / "val.h5", 24, 0, data::ShapesSplit::val);
+    data::write_shapes(folder_ / "train.h5", 56, 0, data::Split::train);
+    data::write_shapes(folder_ / "val.h5", 24, 0, data::Split::val);
     put_file(base(), fmt::format("model: {{image_size: 64, patch_size: 16, width: 64, layers: 1, heads: 4}}\n"
                                  "data: {{train: [{}], val: [{}], augment: none}}\n"
                                  "train: {{batch_size: 16, epochs: 2, log_every: 1, device: cpu,\n"

@@ -1,10 +1,11 @@
-// Every subcommand does what it says: help, info, eval, embed, activate, pack, shapes.
+// Every subcommand does what it says: help, info, eval, embed, activate, pack, shapes, scenes.
 #include <algorithm>
 
+#include "data/benchmarks/scenes.h"
+#include "data/benchmarks/shapes.h"
 #include "data/dataset.h"
 #include "data/images/image.h"
 #include "data/images/transform.h"
-#include "data/shapes_benchmark.h"
 #include "models/student/encoder.h"
 #include "tests/cli/small_run.h"
 #include "tests/golden.h"
@@ -24,8 +25,8 @@ const std::string weights = "tests/golden/run_init.safetensors";  // 16x16 pixel
 TEST(Help, OfEverySubcommandHasAnExample) {
   const test::Result all = run({"--help"});
   expect_done(all);
-  for (const std::string command : {"shapes", "pack", "train", "eval", "embed", "teach", "activate", "search",
-                                    "report", "ablate", "convert", "info"}) {
+  for (const std::string command : {"shapes", "scenes", "pack", "train", "eval", "embed", "teach", "activate",
+                                    "search", "report", "ablate", "convert", "info"}) {
     SCOPED_TRACE(command);
     EXPECT_NE(all.out.find("\n  " + command + " "), std::string::npos) << all.out;
     const test::Result r = run({command, "--help"});
@@ -121,6 +122,36 @@ TEST(Shapes, FoldersNeedNotBeUtf8) {
   EXPECT_EQ(written["files"][0]["path"], dir / "b\xef\xbf\xbd/train.h5");
 }
 
+TEST(Scenes, FilesTheirSummaryAndErrors) {
+  const test::TempDir dir;
+  std::string font;
+  try {
+    font = data::find_emoji_font();
+  } catch (const UsageError& e) {
+    GTEST_SKIP() << e.what();
+  }
+  const json written =
+      json_of(run({"scenes", "-o", dir.str(), "--train", "5", "--val", "3", "--seed", "2", "--json"}));
+  EXPECT_EQ(written["seed"], 2);
+  EXPECT_EQ(written["files"][0]["images"], 5);
+  EXPECT_EQ(written["files"][1]["path"], dir / "val.h5");
+  EXPECT_EQ(written["files"][1]["concepts"], 140);
+  const data::Dataset val = data::Dataset::open(dir / "val.h5");
+  EXPECT_EQ(val.captions(2), data::Scenes().make(2, data::Split::val, 2).captions);
+  const test::Result text = run({"info", dir / "val.h5"});
+  expect_done(text);
+  EXPECT_NE(text.out.find("captions: up to 3 of each image"), std::string::npos) << text.out;
+  const test::Result again = run({"scenes", "-o", dir.str(), "--train", "5", "--val", "3", "--font", font});
+  expect_done(again);
+  EXPECT_EQ(again.out.find(dir / "train.h5: 5 images of 96x96 with "), 0U) << again.out;
+  test::expect_failure(run({"scenes", "-o", dir.str(), "--train", "0"}), 2,
+                       "--train: must be an integer >= 1, not 0; see vitral --help");
+  test::expect_failure(run({"scenes", "-o", dir.str(), "--font", "meson.build"}), 2,
+                       "meson.build: cannot be read as a font; name a TrueType or OpenType file");
+  test::expect_failure(run({"scenes", "-o", dir.str(), "--backgrounds", dir / "none"}), 2,
+                       dir / "none: no such file or folder");
+}
+
 TEST(Shapes, EvalAndActivate) {
   const test::TempDir dir;
   const json written =
@@ -128,8 +159,7 @@ TEST(Shapes, EvalAndActivate) {
   EXPECT_EQ(written["files"][0]["images"], 24);
   EXPECT_EQ(written["files"][1]["images"], 6);
   const data::Dataset val = data::Dataset::open(dir / "val.h5");
-  EXPECT_EQ(val.image(4).to_vector(),
-            data::make_shapes_sample(3, data::ShapesSplit::val, 4).image.to_vector());
+  EXPECT_EQ(val.image(4).to_vector(), data::make_shapes_sample(3, data::Split::val, 4).image.to_vector());
 
   expect_done(run({"train", "configs/shapes.yaml", "data.train=" + (dir / "train.h5"),
                    "data.val=" + (dir / "val.h5"), "train.output=" + (dir / "run"), "train.epochs=1",
@@ -301,6 +331,31 @@ TEST(Pack, ThenEmbeddingsThenTraining) {
 }
 
 // An image that does not decode is left out of its batch, said, and counted; never replaced.
+TEST(Pack, SaysHowManyCaptionsThereAre) {
+  const test::TempDir dir;
+  std::filesystem::create_directory(dir / "in");
+  for (const char* name : {"a", "b", "c"})
+    data::write_png(dir / fmt::format("in/{}.png", name), test::noise({9, 8, 3}, 1, DType::uint8));
+  test::put_file(dir / "in/b.txt", "one\ntwo\n");
+  const std::string out = dir / "out.h5";
+  const auto pack = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"pack", dir / "in", "-o", out, "--force", "--size", "4"});
+    return run(more);
+  };
+  const test::Result text = pack({});
+  expect_done(text);
+  EXPECT_EQ(text.out, out + ": 3 images\n2 captions, 2 images without\n");
+  EXPECT_EQ(text.err, "");
+  test::put_file(dir / "c.tsv", "a.png\tx\nb.png\ty\nc.png\tz\n");
+  const json summary = json_of(pack({"--captions", dir / "c.tsv", "--json"}));
+  EXPECT_EQ(summary["captions"], 3);
+  EXPECT_EQ(summary["without_caption"], 0);
+  test::put_file(dir / "c.tsv", "a.png x\n");
+  test::expect_failure(pack({"--captions", dir / "c.tsv"}), 2,
+                       dir / "c.tsv:1: has no tab; write the image's name, a tab and the caption");
+  EXPECT_EQ(data::Dataset::open(out).captions(1), std::vector<std::string>{"y"});  // as it was
+}
+
 TEST(Train, LeavesOutAnImageThatDoesNotDecode) {
   const SmallRun small;
   std::vector<std::uint8_t> all;

@@ -23,6 +23,14 @@ class Teach : public TeachRun {
 
 TEST_F(Teach, PlainImages) {
   write_images(10);
+  const std::vector<std::string> captions{"a cat", "größe"};
+  {
+    data::H5File with = data::H5File::modify(file());
+    std::vector<std::string> of_all;
+    for (int i = 0; i < 10; ++i) of_all.insert(of_all.end(), captions.begin(), captions.end());
+    with.write_strings("/captions", of_all, {10, 2});
+    with.close();
+  }
   const Result r = teach({"--batch", "4"});
   expect_done(r);
   EXPECT_EQ(r.out, file() + ": embeddings of 10 images, 16 wide\n");
@@ -34,6 +42,7 @@ TEST_F(Teach, PlainImages) {
     for (std::int64_t i = 0; i < 10; ++i) {
       const Tensor image = dataset.image(i).reshape({1, 64, 64, 3});
       EXPECT_LE(relative_error(dataset.target(i), encoder.embed(image).reshape({16})), tolerance);
+      EXPECT_EQ(dataset.captions(i), captions);
     }
   };
   expect_embeddings(1e-6);

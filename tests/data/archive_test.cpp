@@ -54,7 +54,7 @@ std::string png(int seed) {
 }
 
 std::vector<Member> shard() {
-  return {{"a/000.png", png(0)},      {"a/000.txt", "a red cat\n"},
+  return {{"a/000.png", png(0)},      {"a/000.txt", "a red cat\n\na cat\n"},
           {"001.png", "no image"},    {"002.json", R"({"caption": "two dogs"})"},
           {"002.png", png(2)},        {"../../003.PNG", png(3)},
           {"link.png", "", AE_IFLNK}, {"clip.mp4", "x"}};
@@ -86,7 +86,7 @@ TEST(PackArchives, MembersCaptionsAndWhatIsHarmless) {
     d.read_encoded(1, bytes);
     EXPECT_EQ(std::string(bytes.begin(), bytes.end()), png(2));
     EXPECT_EQ(H5File::open(dir / "out.h5").read_strings("/captions"),
-              (std::vector<std::string>{"a red cat", "two dogs", ""}));
+              (std::vector<std::string>{"a red cat", "a cat", "two dogs", "", "", ""}));
   }
 }
 

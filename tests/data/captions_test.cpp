@@ -62,6 +62,20 @@ TEST(DatasetCaptions, AreKeptInTheirOrderAndReadByRow) {
   EXPECT_NE(d.description().find("captions: up to 2 of each image\n"), std::string::npos) << d.description();
 }
 
+// Written by h5py: tests/reference/make_datasets.py.
+TEST(DatasetCaptions, InEveryLayout) {
+  const std::vector<Texts> expected{{"a cat", "größe"}, {}, {"x", "y"}, {"one", "two", "three"}, {"last"}};
+  for (const std::string layout : {"", "_chunked", "_split", "_gzip", "_fixed"}) {
+    SCOPED_TRACE(layout);
+    const Dataset d = Dataset::open("tests/golden/layouts_captions" + layout + ".h5");
+    ASSERT_EQ(d.size(), 5);
+    for (std::int64_t i = 4; i >= 0; --i) EXPECT_EQ(d.captions(i), expected[static_cast<std::size_t>(i)]);
+  }
+  const Dataset one = Dataset::open("tests/golden/layouts_captions_one.h5");
+  EXPECT_EQ(one.captions(3), Texts{"three"});
+  EXPECT_EQ(one.captions(0), Texts{});
+}
+
 TEST(DatasetCaptions, WhatDoesNotFitIsOneLine) {
   const TempDir dir;
   const auto error = [&](auto&& write) {

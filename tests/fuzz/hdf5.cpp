@@ -56,7 +56,7 @@ const std::vector<Base>& bases() {
   static const std::vector<Base> all = [] {
     std::vector<Base> out;
     for (const char* name : {"vlen", "vlen_chunked", "vlen_userblock", "flat", "flat_chunked", "views",
-                             "chunked", "contiguous", "rows", "float64"})
+                             "chunked", "contiguous", "rows", "float64", "captions", "captions_chunked"})
       out.push_back(load_base(name));
     return out;
   }();
@@ -69,6 +69,7 @@ void read_all(const std::string& path) {
   static_cast<void>(dataset.concepts());
   for (std::int64_t i = 0; i < dataset.size(); ++i) {
     static_cast<void>(dataset.name(i));
+    static_cast<void>(dataset.captions(i));
     if (dataset.width() > 0)
       for (std::int64_t v = 0; v < std::max<std::int64_t>(dataset.views(i), 1); ++v)
         static_cast<void>(dataset.target(i, v));

@@ -111,6 +111,17 @@ void annotations() {
     put("image", "labels_" + fs::path(name).stem().string(), file(folder_of + name + ".png"));
 }
 
+void captions() {
+  put("captions", "table", "a.png\ta cat\n\nb/c.png\ta \"red\" dog\n");
+  put("captions", "tsv", "filepath\ttitle\na.png\ta cat\nb.png\t\"a \"\"red\"\" dog\"\n");
+  put("captions", "csv", "id,title,image\n1,\"one,\ntwo\",a.png\n2,x,b.png\n");
+  put("captions", "lines",
+      "{\"name\": \"a.png\", \"caption\": \"x\"}\n{\"name\": \"b\", \"captions\": [\"y\", \"z\"]}\n");
+  put("captions", "coco",
+      R"({"annotations": [{"image_id": 7, "id": 1, "caption": "a cat"}, {"image_id": 9, "caption": "a dog"}],
+          "images": [{"id": 7, "file_name": "a.png"}, {"id": 9, "coco_url": "http://x/b.png"}]})");
+}
+
 void configurations() {
   put("yaml", "default", to_yaml(train::Config{}));
   for (const auto& entry : fs::directory_iterator("configs"))
@@ -160,7 +171,7 @@ void texts() {
 
 // A byte of which file, then edits (hdf5.cpp).
 void datasets() {
-  for (char which = 0; which < 10; ++which) {
+  for (char which = 0; which < 12; ++which) {
     put("hdf5", "plain" + std::to_string(which), {which});
     put("hdf5", "edits" + std::to_string(which),
         std::string(1, which) + std::string("\0\x10\0\xff\1\x20\0\1\0\0\0\0\0\0\0", 15));
@@ -238,6 +249,7 @@ int main(int argc, char** argv) {
     onnx();
     images();
     annotations();
+    captions();
     configurations();
     datasets();
     chunk_indexes();

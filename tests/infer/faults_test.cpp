@@ -8,12 +8,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "data/benchmarks/shapes.h"
 #include "data/dataset_writer.h"
 #include "data/hdf5/file.h"
 #include "data/image_source.h"
 #include "data/images/image.h"
 #include "data/pack.h"
-#include "data/shapes_benchmark.h"
 #include "infer/embed_files.h"
 #include "infer/show/run_record.h"
 #include "infer/teach.h"
@@ -130,8 +130,7 @@ TEST_F(Faults, PackOfEncodedImagesLosesNoWrite) { expect_no_lost_write(pack(true
 TEST_F(Faults, EmbedLosesNoWrite) { expect_no_lost_write(embed(), ".partial"); }
 TEST_F(Faults, ShapesLosesNoWrite) {
   expect_no_lost_write(
-      [](const std::string& output) { data::write_shapes(output, 5, 1, data::ShapesSplit::train); },
-      ".partial");
+      [](const std::string& output) { data::write_shapes(output, 5, 1, data::Split::train); }, ".partial");
 }
 TEST_F(Faults, TextsLoseNoWrite) {
   test::write_tiny_clip(folder_ / "clip");

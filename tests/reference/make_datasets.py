@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/layouts_*.h5: the same five images and embeddings in every layout that a dataset may have.
+"""Writes tests/golden/layouts_*.h5: the same five images and embeddings in every layout that a dataset may have, and captions.
 
     /usr/bin/python3 tests/reference/make_datasets.py tests/golden
 
@@ -85,6 +85,15 @@ def views(folder):
         f.attrs["transform"] = "a transform/1"
 
 
+CAPTIONS = [["a cat", "größe", ""], ["", "", ""], ["x", "", "y"], ["one", "two", "three"], ["", "", "last"]]
+
+
+def captions(folder, name, data=np.array(CAPTIONS, object), dtype=h5py.string_dtype(), **options):
+    with create(folder, name) as f:
+        f.create_dataset("images", data=IMAGES, chunks=(1, H, W, 3))
+        f.create_dataset("captions", data=data, dtype=dtype, **options)
+
+
 def main(folder):
     plain(folder, "contiguous")
     plain(folder, "chunked", {"chunks": (1, H, W, 3), "maxshape": (None, H, W, 3)}, {"chunks": (2, D)})
@@ -105,6 +114,12 @@ def main(folder):
     vlen(folder, "vlen_gzip", {"chunks": (2,), "compression": "gzip"})
     vlen(folder, "vlen_userblock", userblock_size=1024)
     views(folder)
+    captions(folder, "captions")
+    captions(folder, "captions_chunked", chunks=(2, 3), maxshape=(None, 3))
+    captions(folder, "captions_split", chunks=(2, 2))
+    captions(folder, "captions_gzip", chunks=(2, 3), compression="gzip")
+    captions(folder, "captions_fixed", np.char.encode(CAPTIONS, "utf-8"), None)
+    captions(folder, "captions_one", [row[2] for row in CAPTIONS])
 
 
 if __name__ == "__main__":

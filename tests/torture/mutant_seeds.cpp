@@ -249,7 +249,8 @@ class Seeds {
     }
     for (const auto& bytes : {captions, lines})
       text(bytes,
-           {{"eval", "student.safetensors", "in", "--retrieval", "--clip", "clip", "--captions", "m.txt"}});
+           {{"eval", "student.safetensors", "in", "--retrieval", "--clip", "clip", "--captions", "m.txt"},
+            {"pack", "in", "-o", "p.h5", "--size", "16", "--captions", "m.txt"}});
     text("in/cats/1.png\nin\n", {{"pack", "--list", "m.txt", "-o", "p.h5", "--size", "16"}});
     // Never trained: there is no such dataset.
     add("yaml", "m.yaml", Format::text, configuration("none.h5", "epochs: 3"), {{"train", "m.yaml"}});

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include "data/shapes_benchmark.h"
+#include "data/benchmarks/shapes.h"
 #include "infer/measure/evaluate.h"
 #include "tests/cli/golden_run.h"
 #include "train/trainer.h"
@@ -111,8 +111,8 @@ TEST_F(TrainerOnCuda, AgreesWithTheGoldenRuns) {
 TEST_F(TrainerOnCuda, ShapesBenchmarkInBfloat16) {
   if (test::gpu_is_simulated()) GTEST_SKIP() << "the simulator is too slow for a whole training";
   const test::TempDir dir;
-  data::write_shapes(dir / "train.h5", 6000, 0, data::ShapesSplit::train);
-  data::write_shapes(dir / "val.h5", 1000, 0, data::ShapesSplit::val);
+  data::write_shapes(dir / "train.h5", 6000, 0, data::Split::train);
+  data::write_shapes(dir / "val.h5", 1000, 0, data::Split::val);
   const auto evaluated = [&](const std::string& precision) {
     const std::string output = dir / precision;
     std::FILE* out = std::fopen((output + ".log").c_str(), "w");

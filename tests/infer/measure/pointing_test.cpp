@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/random.h"
-#include "data/shapes_benchmark.h"
+#include "data/benchmarks/shapes.h"
 #include "infer/measure/patch_scores.h"
 #include "tests/support.h"
 
@@ -172,7 +172,7 @@ TEST(PointingGame, OnTheShapesBenchmark) {
   Random random(1);
   PointingGame perfect(space.concepts, 8, 8), blind(space.concepts, 8, 8);
   for (int i = 0; i < 300; ++i) {
-    const auto sample = data::make_shapes_sample(0, data::ShapesSplit::val, i);
+    const auto sample = data::make_shapes_sample(0, data::Split::val, i);
     Tensor right({1, 64, 64}), noise({1, 64, 64});
     for (std::int64_t j = 0; j < 64 * 64; ++j) noise.data<float>()[j] = static_cast<float>(random.normal());
     for (std::int64_t n = 0; n < 64; ++n)

@@ -1,4 +1,4 @@
-#include "data/shapes_benchmark.h"
+#include "data/benchmarks/shapes.h"
 
 #include <algorithm>
 #include <array>
@@ -63,13 +63,13 @@ TEST(ShapesSpace, IsTheSameForEver) {
 }
 
 TEST(ShapesSample, IsAPureFunctionOfItsArguments) {
-  const auto a = make_shapes_sample(3, ShapesSplit::train, 17);
-  const auto b = make_shapes_sample(3, ShapesSplit::train, 17);
+  const auto a = make_shapes_sample(3, Split::train, 17);
+  const auto b = make_shapes_sample(3, Split::train, 17);
   EXPECT_EQ(a.image.to_vector(), b.image.to_vector());
   EXPECT_EQ(a.embedding.to_vector(), b.embedding.to_vector());
-  EXPECT_NE(a.image.to_vector(), make_shapes_sample(4, ShapesSplit::train, 17).image.to_vector());
-  EXPECT_NE(a.image.to_vector(), make_shapes_sample(3, ShapesSplit::val, 17).image.to_vector());
-  EXPECT_NE(a.image.to_vector(), make_shapes_sample(3, ShapesSplit::train, 18).image.to_vector());
+  EXPECT_NE(a.image.to_vector(), make_shapes_sample(4, Split::train, 17).image.to_vector());
+  EXPECT_NE(a.image.to_vector(), make_shapes_sample(3, Split::val, 17).image.to_vector());
+  EXPECT_NE(a.image.to_vector(), make_shapes_sample(3, Split::train, 18).image.to_vector());
 }
 
 TEST(ShapesSample, BoxesDoNotOverlapAndConceptsDiffer) {
@@ -78,7 +78,7 @@ TEST(ShapesSample, BoxesDoNotOverlapAndConceptsDiffer) {
   double overlapping = 0;
   int objects = 0;
   for (int i = 0; i < 600; ++i) {
-    const auto sample = make_shapes_sample(0, ShapesSplit::train, i);
+    const auto sample = make_shapes_sample(0, Split::train, i);
     const auto n = sample.objects.size();
     ASSERT_GE(n, 1U);
     ASSERT_LE(n, 3U);
@@ -110,7 +110,7 @@ TEST(ShapesSample, BoxesDoNotOverlapAndConceptsDiffer) {
 TEST(ShapesSample, EmbeddingIsTheFormula) {
   const ShapesSpace& s = shapes_space();
   for (int i = 0; i < 20; ++i) {
-    const auto sample = make_shapes_sample(5, ShapesSplit::val, i);
+    const auto sample = make_shapes_sample(5, Split::val, i);
     std::vector<double> sum = s.background.to_vector();
     for (double& x : sum) x *= 0.5;
     for (const auto& o : sample.objects) {
@@ -158,7 +158,7 @@ TEST(ShapesSample, NoiseIsAsStrongAsItShouldBe) {
   double sum = 0, squares = 0;
   int count = 0;
   for (int i = 0; i < 20; ++i) {
-    const auto sample = make_shapes_sample(2, ShapesSplit::train, i);
+    const auto sample = make_shapes_sample(2, Split::train, i);
     const auto pixels = sample.image.to_vector();
     for (int y = 0; y < 64; ++y)
       for (int x = 0; x + 1 < 64; ++x) {
@@ -176,7 +176,7 @@ TEST(ShapesSample, NoiseIsAsStrongAsItShouldBe) {
 }
 
 TEST(ShapesSample, ObjectsHaveTheirColour) {
-  const auto sample = make_shapes_sample(1, ShapesSplit::train, 2);
+  const auto sample = make_shapes_sample(1, Split::train, 2);
   for (const auto& o : sample.objects) {
     if (o.concept_index % 6 == 4) continue;  // a ring's middle is background
     const auto* pixel = sample.image.data<std::uint8_t>() + ((o.y + o.size / 2) * 64 + o.x + o.size / 2) * 3;
@@ -187,7 +187,7 @@ TEST(ShapesSample, ObjectsHaveTheirColour) {
 TEST(ShapesFile, IsADatasetFile) {
   const TempDir dir;
   const std::string path = dir / "train.h5";
-  const ShapesFile written = write_shapes(path, 40, 9, ShapesSplit::train);
+  const BenchmarkFile written = write_shapes(path, 40, 9, Split::train);
   EXPECT_EQ(written.images, 40);
   EXPECT_EQ(written.bytes, std::filesystem::file_size(path));
   EXPECT_FALSE(std::filesystem::exists(path + ".partial"));
@@ -205,7 +205,7 @@ TEST(ShapesFile, IsADatasetFile) {
   EXPECT_EQ(f.shape("/objects/box"), (Shape{written.objects, 4}));
   std::size_t m = 0;
   for (std::int64_t i = 0; i < 40; ++i) {
-    const auto sample = make_shapes_sample(9, ShapesSplit::train, i);
+    const auto sample = make_shapes_sample(9, Split::train, i);
     EXPECT_EQ(row(images, i), sample.image.to_vector());
     EXPECT_EQ(row(embeddings, i), sample.embedding.to_vector());
     for (const auto& o : sample.objects) {
@@ -252,12 +252,12 @@ TEST(ShapesPlaces, ABoxHasTheConceptsOfWhatCoversIt) {
 TEST(ShapesPlaces, StandInTheFile) {
   const TempDir dir;
   const std::string plain = dir / "plain.h5", path = dir / "places.h5";
-  write_shapes(plain, 7, 9, ShapesSplit::val);
-  write_shapes(path, 7, 9, ShapesSplit::val, {.regions = 2, .patches = true});
+  write_shapes(plain, 7, 9, Split::val);
+  write_shapes(path, 7, 9, Split::val, {.regions = 2, .patches = true});
   const Dataset d = Dataset::open(path, {}, {Target::image, Target::regions, Target::patches});
   EXPECT_EQ(d.target_shape(Target::patches), (Shape{64, D}));
   ASSERT_EQ(d.target_shape(Target::regions), (Shape{4, D}));
-  const auto objects = make_shapes_sample(9, ShapesSplit::val, 5).objects;
+  const auto objects = make_shapes_sample(9, Split::val, 5).objects;
   Tensor regions({4, D}), patches({64, D});
   d.read_target(5, 0, regions.data<float>(), Target::regions);
   d.read_target(5, 0, patches.data<float>(), Target::patches);
@@ -269,20 +269,20 @@ TEST(ShapesPlaces, StandInTheFile) {
 
 TEST(ShapesFile, TheSameSeedGivesTheSameBytesAtAnyTime) {
   const TempDir dir;
-  write_shapes(dir / "a.h5", 20, 9, ShapesSplit::train);
+  write_shapes(dir / "a.h5", 20, 9, Split::train);
   const std::time_t before = std::time(nullptr);  // a stored time of writing has a resolution of a second
   while (std::time(nullptr) == before) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  write_shapes(dir / "b.h5", 20, 9, ShapesSplit::train);
+  write_shapes(dir / "b.h5", 20, 9, Split::train);
   EXPECT_TRUE(test::bytes_of_file(dir / "a.h5") == test::bytes_of_file(dir / "b.h5"));
 }
 
 TEST(ShapesFile, ErrorsAreOneLine) {
   const TempDir dir;
-  EXPECT_EQ(message_of([&] { write_shapes(dir / "a.h5", 0, 0, ShapesSplit::val); }),
+  EXPECT_EQ(message_of([&] { write_shapes(dir / "a.h5", 0, 0, Split::val); }),
             dir / "a.h5" + std::string(": 0 images cannot be written, ask for at least 1"));
-  EXPECT_EQ(message_of([&] { write_shapes(dir.str(), 1, 0, ShapesSplit::val); }),
+  EXPECT_EQ(message_of([&] { write_shapes(dir.str(), 1, 0, Split::val); }),
             dir.str() + ": is a directory, name a file");
-  EXPECT_EQ(message_of([&] { write_shapes(dir / "no/a.h5", 1, 0, ShapesSplit::val); }),
+  EXPECT_EQ(message_of([&] { write_shapes(dir / "no/a.h5", 1, 0, Split::val); }),
             dir / "no/a.h5" + std::string(": cannot be created: No such file or directory; check that the "
                                           "folder exists and may be written"));
   EXPECT_EQ(message_of([] { shapes_embedding({}); }), "shapes: an image needs at least one object");

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "data/benchmarks/samples.h"
 #include "tensor/tensor.h"
 
 namespace vitral::data {
@@ -58,9 +59,7 @@ struct ShapesSample {
   std::vector<ShapesObject> objects;  // 1 to 3
 };
 
-enum class ShapesSplit : std::uint8_t { train, val };  // different images under the same seed
-
-ShapesSample make_shapes_sample(std::uint64_t seed, ShapesSplit split, std::int64_t index);
+ShapesSample make_shapes_sample(std::uint64_t seed, Split split, std::int64_t index);
 
 /// e of the formula above, float32 [D]. UsageError: no object, or a concept that does not exist.
 Tensor shapes_embedding(std::span<const ShapesObject> objects);
@@ -69,12 +68,6 @@ Tensor shapes_box_embedding(std::span<const ShapesObject> objects, std::span<con
 /// Paints the object over `canvas`, float32 [H,W,3] in 0..1, with edges smoothed by 4x4 samples a pixel. The
 /// shape touches all four sides of its box.
 void draw_shape(const ShapesObject& object, const Tensor& canvas);
-
-struct ShapesFile {
-  std::int64_t images = 0;
-  std::int64_t objects = 0;
-  std::uint64_t bytes = 0;
-};
 
 /// Targets for places that are written, too.
 struct ShapesPlaces {
@@ -86,7 +79,7 @@ struct ShapesPlaces {
 /// teacher = "shapes"; as asked /regions and /patches). The file appears under its name only when it is
 /// complete; it replaces an older one. UsageError: count < 1 or a folder that cannot be written; Error: disk
 /// full.
-ShapesFile write_shapes(const std::string& path, std::int64_t count, std::uint64_t seed, ShapesSplit split,
-                        const ShapesPlaces& places = {});
+BenchmarkFile write_shapes(const std::string& path, std::int64_t count, std::uint64_t seed, Split split,
+                           const ShapesPlaces& places = {});
 
 }  // namespace vitral::data

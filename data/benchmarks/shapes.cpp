@@ -1,4 +1,4 @@
-#include "data/shapes_benchmark.h"
+#include "data/benchmarks/shapes.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/random.h"
+#include "data/benchmarks/canvas.h"
 
 namespace vitral::data {
 namespace {
@@ -163,41 +164,6 @@ std::array<double, 3> background_colour(Random& random) {
   return rgb;
 }
 
-void draw_gradient(Random& random, const Tensor& canvas) {
-  const auto from = background_colour(random);
-  const auto to = background_colour(random);
-  const double angle = random.uniform(0, 2 * std::numbers::pi);
-  const double dx = std::cos(angle), dy = std::sin(angle);
-  const double reach = (std::abs(dx) + std::abs(dy)) / 2;  // of the corners, from the middle of the image
-  float* out = canvas.data<float>();
-  for (int y = 0; y < side; ++y)
-    for (int x = 0; x < side; ++x) {
-      const double along = ((x + 0.5) / side - 0.5) * dx + ((y + 0.5) / side - 0.5) * dy;
-      const double t = 0.5 + 0.5 * along / reach;
-      for (int c = 0; c < 3; ++c) *out++ = static_cast<float>(from[c] + t * (to[c] - from[c]));
-    }
-}
-
-// Close to a standard normal: the sum of the four 16-bit integers of one draw. Only integers and one
-// division, so that images are the same everywhere, and ten times as fast as Box-Muller.
-double bell(Random& random) {
-  const std::uint64_t bits = random.next();
-  const auto sum = (bits & 0xFFFF) + (bits >> 16 & 0xFFFF) + (bits >> 32 & 0xFFFF) + (bits >> 48);
-  constexpr double mean = 4 * 65535 / 2.0, deviation = 65536 / std::numbers::sqrt3;
-  return (static_cast<double>(sum) - mean) / deviation;
-}
-
-Tensor to_pixels(Random& random, const Tensor& canvas) {
-  Tensor image(canvas.shape(), DType::uint8);
-  const float* in = canvas.data<float>();
-  auto* out = image.data<std::uint8_t>();
-  for (std::int64_t i = 0; i < canvas.numel(); ++i) {
-    const double value = 255 * (in[i] + noise * bell(random));
-    out[i] = static_cast<std::uint8_t>(std::lround(std::clamp(value, 0.0, 255.0)));
-  }
-  return image;
-}
-
 }  // namespace
 
 const ShapesSpace& shapes_space() {
@@ -275,15 +241,17 @@ void draw_shape(const ShapesObject& o, const Tensor& canvas) {
     }
 }
 
-ShapesSample make_shapes_sample(std::uint64_t seed, ShapesSplit split, std::int64_t index) {
+ShapesSample make_shapes_sample(std::uint64_t seed, Split split, std::int64_t index) {
   Random random(sample_seed, seed, static_cast<std::uint64_t>(split), index);
   ShapesSample sample;
   sample.objects = draw_layout(random);
   sample.embedding = shapes_embedding(sample.objects);
   const Tensor canvas({side, side, 3});
-  draw_gradient(random, canvas);
+  const auto from = background_colour(random);
+  const auto to = background_colour(random);
+  draw_gradient(canvas, from, to, random.uniform(0, 2 * std::numbers::pi));
   for (const ShapesObject& o : sample.objects) draw_shape(o, canvas);
-  sample.image = to_pixels(random, canvas);
+  sample.image = to_pixels(random, canvas, noise);
   return sample;
 }
 
