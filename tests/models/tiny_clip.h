@@ -35,13 +35,14 @@ inline models::ImageTowerConfig tiny_clip_image(int embedding = 16) {
   return c;
 }
 
-/// Both towers under OpenAI's names.
+/// Both towers under OpenAI's names, and the temperature.
 inline data::NamedTensors tiny_clip_state(int embedding = 16, std::uint64_t seed = 3) {
   data::NamedTensors out;
   for (const auto& [name, tensor] : models::ClipImageTower(tiny_clip_image(embedding), seed).state())
     out.emplace_back("visual." + name, tensor);
   for (const auto& entry : models::ClipTextTower(tiny_clip_text(embedding), seed).state())
     out.push_back(entry);
+  out.emplace_back("logit_scale", Tensor::full({}, 3.5));
   return out;
 }
 
