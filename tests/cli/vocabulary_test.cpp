@@ -67,8 +67,8 @@ TEST_F(Vocabulary, TakesDatasetsAndPackedTexts) {
   test::put_file(dir_ / "all.txt", "a photo of a cat\na photo of a dog\na cat\nthe dog\n");
   const test::Result two = run({"vocabulary", dir_ / "a.h5", dir_ / "b.txt.gz", "-o", out_});
   expect_done(two);
-  EXPECT_EQ(two.out, out_ + ": 525 tokens from 4 texts with 14 words, 6 of them different\n");
-  EXPECT_EQ(two.err, out_ + ": 525 tokens, not 2000: no other pair occurs twice in these texts\n");
+  EXPECT_EQ(two.out, out_ + ": 523 tokens from 4 texts with 14 words, 6 of them different\n");
+  EXPECT_EQ(two.err, out_ + ": 523 tokens, not 2000: no other pair occurs twice in these texts\n");
   const std::string other = dir_ / "new/folders/here/";
   expect_done(run({"vocabulary", dir_ / "all.txt", "-o", other}));
   EXPECT_EQ(data::read_vocabulary(out_).merges(), data::read_vocabulary(other).merges());
@@ -151,7 +151,7 @@ TEST_F(ConvertClip, TheFolderIsAClipToEveryCommand) {
   const test::Result r = run({"convert", clip_, out_ + "/"});
   expect_done(r);
   EXPECT_EQ(r.err, "");
-  EXPECT_TRUE(r.out.starts_with(out_ + "/: 65 tensors, ")) << r.out;
+  EXPECT_TRUE(r.out.starts_with(out_ + "/: 62 tensors, ")) << r.out;
   EXPECT_EQ(names_in(out_), (std::vector<std::string>{"config.json", "merges.txt", "model.safetensors",
                                                       "preprocessor_config.json", "special_tokens_map.json",
                                                       "tokenizer_config.json", "vocab.json"}));
@@ -161,7 +161,7 @@ TEST_F(ConvertClip, TheFolderIsAClipToEveryCommand) {
   EXPECT_EQ(info["parameters"], before["parameters"]);
   const auto embedded = [&](const std::string& clip) {
     expect_done(run({"embed", "--text", "a cat", "the dog", "--clip", clip, "-o", dir_ / "t.h5"}));
-    expect_done(run({"pack", image_, "-o", dir_ / "i.h5"}));
+    expect_done(run({"pack", image_, "-o", dir_ / "i.h5", "--force"}));
     expect_done(run({"teach", dir_ / "i.h5", "--teacher", clip}));
     return std::pair{data::H5File::open(dir_ / "t.h5").read("/embeddings").to_vector(),
                      data::H5File::open(dir_ / "i.h5").read("/embeddings").to_vector()};
@@ -170,7 +170,7 @@ TEST_F(ConvertClip, TheFolderIsAClipToEveryCommand) {
   // And on: its own form is a fixed point.
   expect_done(run({"convert", out_, dir_ / "again/"}));
   for (const std::string& name : names_in(out_))
-    EXPECT_EQ(test::bytes_of_file(dir_ / "again" + "/" + name), test::bytes_of_file(out_ + "/" + name))
+    EXPECT_TRUE(test::bytes_of_file(dir_ / "again" + "/" + name) == test::bytes_of_file(out_ + "/" + name))
         << name;
 }
 
