@@ -5,7 +5,7 @@ Usage: check_clip_folder.py FOLDER texts.h5 images.h5
        vitral embed --text 'a cat' 'two dogs at night' --clip CLIP -o texts.h5
        vitral pack photos -o images.h5 --size S; vitral teach images.h5 --teacher CLIP      (S: the pixels that the CLIP reads)
 
-CLIPModel and CLIPTokenizer by AutoModel and AutoTokenizer, CLIPImageProcessor for mean, std and sizes; embeddings must be within 1e-5.
+By AutoModel, AutoTokenizer and AutoImageProcessor; embeddings must be within 1e-5.
 Needs torch, transformers (5.24), h5py.
 """
 import sys
@@ -38,12 +38,11 @@ def main(folder, texts_file, images_file):
     tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
     compare("texts", pick(model.get_text_features(**tokens)), expected)
 
-    processor = transformers.AutoImageProcessor.from_pretrained(folder, use_fast=False)
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
     with h5py.File(images_file) as file:
         images, expected = file["images"][:], file["embeddings"][:]
-    assert processor.crop_size["height"] == model.config.vision_config.image_size == images.shape[1]
-    pixels = (images * processor.rescale_factor - np.array(processor.image_mean)) / np.array(processor.image_std)
-    pixels = torch.from_numpy(pixels.transpose(0, 3, 1, 2).astype(np.float32))
+    pixels = processor(images=list(images), return_tensors="pt")["pixel_values"]
+    assert pixels.shape[2:] == images.shape[1:3], "pack the images with --size of the pixels that the CLIP reads"
     compare("images", pick(model.get_image_features(pixel_values=pixels)), expected)
 
 
