@@ -143,6 +143,15 @@ class ConvertClip : public testing::Test {
     data::write_png(image_, test::noise({30, 24, 3}, 1, DType::uint8));
   }
 
+  // What a CLIP makes of two texts and an image.
+  std::pair<std::vector<double>, std::vector<double>> embedded(const std::string& clip) {
+    expect_done(run({"embed", "--text", "a cat", "the dog", "--clip", clip, "-o", dir_ / "t.h5"}));
+    expect_done(run({"pack", image_, "-o", dir_ / "i.h5", "--force"}));
+    expect_done(run({"teach", dir_ / "i.h5", "--teacher", clip}));
+    return {data::H5File::open(dir_ / "t.h5").read("/embeddings").to_vector(),
+            data::H5File::open(dir_ / "i.h5").read("/embeddings").to_vector()};
+  }
+
   test::TempDir dir_;
   std::string clip_ = dir_ / "clip", out_ = dir_ / "out", image_ = dir_ / "image.png";
 };
@@ -159,19 +168,22 @@ TEST_F(ConvertClip, TheFolderIsAClipToEveryCommand) {
   const json info = json_of(run({"info", out_, "--json"})), before = json_of(run({"info", clip_, "--json"}));
   EXPECT_EQ(info["pretrained"], before["pretrained"]);
   EXPECT_EQ(info["parameters"], before["parameters"]);
-  const auto embedded = [&](const std::string& clip) {
-    expect_done(run({"embed", "--text", "a cat", "the dog", "--clip", clip, "-o", dir_ / "t.h5"}));
-    expect_done(run({"pack", image_, "-o", dir_ / "i.h5", "--force"}));
-    expect_done(run({"teach", dir_ / "i.h5", "--teacher", clip}));
-    return std::pair{data::H5File::open(dir_ / "t.h5").read("/embeddings").to_vector(),
-                     data::H5File::open(dir_ / "i.h5").read("/embeddings").to_vector()};
-  };
   EXPECT_EQ(embedded(out_), embedded(clip_));
   // And on: its own form is a fixed point.
   expect_done(run({"convert", out_, dir_ / "again/"}));
   for (const std::string& name : names_in(out_))
     EXPECT_TRUE(test::bytes_of_file(dir_ / "again" + "/" + name) == test::bytes_of_file(out_ + "/" + name))
         << name;
+}
+
+TEST_F(ConvertClip, ARunIsAClipToEveryCommand) {
+  const std::string trained = dir_ / "run", checkpoint = test::write_trained_clip(trained);
+  const test::Result r = run({"convert", trained, out_ + "/"});
+  expect_done(r);
+  EXPECT_EQ(r.err, "");
+  const auto expected = embedded(out_);
+  for (const std::string& path : {trained, checkpoint, checkpoint + "/model.safetensors"})
+    EXPECT_EQ(embedded(path), expected) << path;
 }
 
 TEST_F(ConvertClip, InHalfPrecisionAndFromOneFile) {

@@ -9,9 +9,6 @@
 #include <nlohmann/json.hpp>
 
 #include "data/hdf5/file.h"
-#include "data/text/vocabulary.h"
-#include "data/weights/checkpoint_files.h"
-#include "models/clip/config.h"
 #include "models/clip/names.h"
 #include "models/pretrained/image_encoder.h"
 #include "models/pretrained/text_encoder.h"
@@ -149,28 +146,10 @@ TEST(ToTransformers, WhatIsNoWholeClipIsRefused) {
 // --- CLIPs that vitral trained
 // ------------------------------------------------------------------------------
 
-// A run as training leaves it, whose towers have two heads where width / 64 is one.
 class TrainedClip : public testing::Test {
  protected:
-  TrainedClip() {
-    ClipConfig config;
-    config.image_size = 24;
-    config.patch_size = 8;
-    config.width = 16;
-    config.vision = {.width = 64, .layers = 1, .heads = 2};
-    static_cast<ClipTowerShape&>(config.text) = {.width = 64, .layers = 2, .heads = 2};
-    config.text.context = 12;
-    config.text.vocabulary_size = 614;
-    std::filesystem::create_directories(checkpoint_);
-    data::NamedTensors tensors = test::tiny_clip_state();
-    tensors.back().second = tensors.back().second.reshape({1});  // logit_scale, as the module has it
-    data::write_safetensors(file_, tensors, to_metadata(config));
-    test::put_file(run_ + "/checkpoints/latest", "step-000000005\n");
-    data::write_vocabulary(run_, data::read_vocabulary(test::small_merges));
-  }
-
   test::TempDir dir_;
-  std::string run_ = dir_ / "run", checkpoint_ = run_ + "/checkpoints/step-000000005",
+  std::string run_ = dir_ / "run", checkpoint_ = test::write_trained_clip(run_),
               file_ = checkpoint_ + "/model.safetensors";
 };
 
