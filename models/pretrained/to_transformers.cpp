@@ -81,7 +81,8 @@ TransformersClip to_transformers(const Checkpoint& checkpoint, const TowerChoice
 
   TransformersClip out;
   out.tensors = clip_in_transformers(image_part, text_part);
-  out.tensors.emplace_back("logit_scale", scale->reshape(Shape()));  // some have [1]
+  out.tensors.emplace_back("logit_scale", scale->reshape(Shape()));            // some have [1]
+  std::ranges::sort(out.tensors, {}, &data::NamedTensors::value_type::first);  // whatever the source's order
   out.config = model_config(image, text, dtype_of_all(out.tensors)).dump(2) + '\n';
   out.preprocessor = format_image_processor(checkpoint.preprocessing, image.image_size);
   out.text = text;

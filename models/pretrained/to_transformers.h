@@ -8,7 +8,7 @@
 namespace vitral::models {
 
 struct TransformersClip {
-  data::NamedTensors tensors;  // of model.safetensors: those of CLIPModel, of the types that they had
+  data::NamedTensors tensors;  // of model.safetensors: those of CLIPModel by name, of the types that they had
   std::string config;          // of config.json
   std::string preprocessor;    // of preprocessor_config.json
   TextTowerConfig text;        // what the vocabulary must fit

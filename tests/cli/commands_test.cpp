@@ -26,7 +26,7 @@ TEST(Help, OfEverySubcommandHasAnExample) {
   const test::Result all = run({"--help"});
   expect_done(all);
   for (const std::string command : {"shapes", "scenes", "pack", "train", "eval", "embed", "teach", "activate",
-                                    "search", "report", "ablate", "convert", "info"}) {
+                                    "search", "report", "ablate", "convert", "info", "vocabulary"}) {
     SCOPED_TRACE(command);
     EXPECT_NE(all.out.find("\n  " + command + " "), std::string::npos) << all.out;
     const test::Result r = run({command, "--help"});

@@ -165,9 +165,10 @@ TEST_F(Convert, WrongRequestsChangeNothing) {
   for (const char* force : {"--json", "--force"})
     expect_failure(run({"convert", copy, copy, force}), 2,
                    copy + ": is one of the inputs; name another file for the output");
-  expect_failure(
-      run({"convert", bare, dir_ / "a.txt"}), 2,
-      dir_ / "a.txt" + ": its name says no format; end it in .safetensors, .pt, .pth, .bin or .onnx");
+  expect_failure(run({"convert", bare, dir_ / "a.txt"}), 2,
+                 dir_ / "a.txt" +
+                     ": its name says no format; end it in .safetensors, .pt, .pth, .bin or .onnx, or in / "
+                     "for a folder for transformers");
   expect_failure(run({"convert", bare, dir_ / "a.onnx", "--dtype", "float16"}), 2,
                  "--dtype float16: an ONNX model is float32; leave the option out");
   expect_failure(run({"convert", dir_ / "none.pt", out, "--force"}), 2,

@@ -53,6 +53,27 @@ TEST(Info, OfClipsTowers) {
   EXPECT_TRUE(alone["pretrained"]["text"].is_null());
 }
 
+// As a training leaves it; heads are what tensors do not tell.
+TEST(Info, OfAClipThatVitralTrained) {
+  const test::TempDir dir;
+  const std::string run_folder = dir / "run", step = test::write_trained_clip(run_folder);
+  for (const std::string& path : {run_folder, step, step + "/model.safetensors"}) {
+    const json clip = info(path);
+    EXPECT_EQ(clip["kind"], path == run_folder ? "run" : "weights");
+    EXPECT_EQ(
+        clip["model"],
+        (json{{"kind", "clip"},
+              {"image_size", 24},
+              {"patch_size", 8},
+              {"width", 16},
+              {"vision", {{"width", 64}, {"layers", 1}, {"heads", 2}}},
+              {"text",
+               {{"width", 64}, {"layers", 2}, {"heads", 2}, {"context", 12}, {"vocabulary_size", 614}}}}));
+    EXPECT_EQ(clip["pretrained"]["image"]["heads"], 2);
+    EXPECT_EQ(clip["pretrained"]["text"]["heads"], 2);
+  }
+}
+
 TEST(Info, OfATrainingThatPyTorchBegan) {
   const json begun = info("tests/golden/run_torch.pt");
   EXPECT_EQ(begun["model"]["width"], 16);
