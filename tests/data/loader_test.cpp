@@ -3,15 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <fstream>
 #include <limits>
 #include <numeric>
 #include <set>
 #include <thread>
 
 #include <gtest/gtest.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include "base/random.h"
 #include "data/dataset_writer.h"
@@ -286,31 +283,6 @@ TEST(Loader, ErrorsReachTheConsumerInOrder) {
     EXPECT_EQ(message_of([&] { loader.next(); }),
               "augment: a crop of 16 x 16 pixels does not fit an image of 8 x 8; set resize to 16 or more");
     EXPECT_EQ(loader.next()->size(), 5);
-  }
-}
-
-// A batch for which there is no memory is no end of the epoch.
-TEST(Loader, MemoryThatEndsIsAnError) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "the sanitizer needs terabytes of addresses";
-#endif
-  const TempDir dir;
-  const Dataset dataset = Dataset::open(write_dataset(dir / "t.h5", 1, 16));
-  std::ifstream statm("/proc/self/statm");
-  rlim_t pages = 0;
-  statm >> pages;
-  rlimit before{};
-  ::getrlimit(RLIMIT_AS, &before);
-  for (const int workers : {0, 1, 2}) {
-    SCOPED_TRACE(workers);
-    LoaderOptions o = options(workers);
-    o.image_size = 1 << 14;  // 805 MB
-    const rlimit limit{pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + (rlim_t{300} << 20),
-                       before.rlim_max};
-    ::setrlimit(RLIMIT_AS, &limit);
-    const std::string message = message_of([&] { Loader(dataset, o).next(); });
-    ::setrlimit(RLIMIT_AS, &before);
-    EXPECT_TRUE(message.starts_with("cpu: out of memory asking for ")) << message;
   }
 }
 
