@@ -205,7 +205,6 @@ void Loader::State::begin(std::int64_t new_epoch, std::int64_t first_batch) {
 std::shared_ptr<Pending> Loader::State::open_batch() {
   auto p = std::make_shared<Pending>();
   const std::int64_t begin = next_batch * options.batch_size;
-  next_batch += options.stride;
   p->planned = std::min(options.batch_size, dataset.size() - begin);
   const auto slice_begin = [&](std::int64_t k) { return p->planned * k / options.slices; };
   const std::int64_t first = slice_begin(options.first_slice), n = slice_begin(options.last_slice) - first;
@@ -224,6 +223,7 @@ std::shared_ptr<Pending> Loader::State::open_batch() {
     (*p).*kind_of(kind).member = make(shape, DType::float32);
   }
   p->reasons.resize(p->indices.size());
+  next_batch += options.stride;  // only now: what there is no memory for is not the end of the epoch
   return p;
 }
 

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <regex>
 #include <string_view>
@@ -78,7 +79,7 @@ class Told {
     for (std::size_t end; (end = rest_.find('\n')) != std::string::npos; rest_.erase(0, end + 1))
       line(rest_.substr(0, end + 1));
   }
-  /// Whether it has said why the job ended.
+  /// Whether it or a process has said why the job ended.
   bool said() const { return said_; }
   void finish() {
     if (!rest_.empty()) print(rest_);
@@ -106,6 +107,7 @@ class Told {
         box_ += text;
       else if (!is_chatter(text))
         print(text);
+      said_ = said_ || (!in_box_ && text.starts_with("vitral: "));
       return;
     }
     if (in_box_) tell();
@@ -113,21 +115,24 @@ class Told {
     box_.clear();
   }
 
+  // What a process has said of itself, its box does not say again.
   void tell() {
-    said_ = true;
     static const std::regex killed(
         R"(mpirun noticed that process rank (\d+) with PID \d+ on node (\S+) exited on signal (\d+))");
     static const std::regex ended(R"(Process name: \[\[\d+,\d+\],(\d+)\]\s*Exit code:\s*(\d+))");
     std::smatch m;
+    std::string out;
     if (std::regex_search(box_, m, killed))
-      print("vitral: process " + m[1].str() + " on " + m[2].str() + " was ended by " +
-            signal_name(std::stoi(m[3].str())) + "; all processes end, continue with --resume auto\n");
+      out = "vitral: process " + m[1].str() + " on " + m[2].str() + " was ended by " +
+            signal_name(std::stoi(m[3].str())) + "; all processes end, continue with --resume auto\n";
     else if (std::regex_search(box_, m, ended) && m[2] != "1" && m[2] != "2")  // 1 and 2: it has said why
-      print("vitral: process " + m[1].str() + " ended with status " + m[2].str() +
-            "; all processes end, continue with --resume auto\n");
+      out = "vitral: process " + m[1].str() + " ended with status " + m[2].str() +
+            "; all processes end, continue with --resume auto\n";
     else if (box_.find("MPI_ABORT was invoked") == std::string::npos &&
              box_.find("the job has been aborted") == std::string::npos && !std::regex_search(box_, ended))
-      print(box_);
+      out = box_;
+    print(out);
+    said_ = said_ || !out.empty();
   }
 
   std::string rest_, box_;
@@ -152,12 +157,15 @@ std::vector<std::string> launcher(int count) {
 // The processes that the launcher has on this machine end together: each waits for the others before. One
 // that is still there long after another was stopped, or hangs, where its own thread cannot tell
 // (processes/mpi.cpp).
-class Stragglers {
+class Watch {
  public:
-  Stragglers(pid_t launcher, int count) : launcher_(launcher), count_(static_cast<std::size_t>(count)) {}
+  Watch(pid_t launcher, int count) : launcher_(launcher), count_(static_cast<std::size_t>(count)) {}
 
   void look() {
     const std::vector<pid_t> there = processes();
+    if (first_gone_.empty())
+      for (const auto& [process, rank] : ranks_)
+        if (std::find(there.begin(), there.end(), process) == there.end()) first_gone_ = rank;
     if (there.empty() || there.size() == count_) complete_ = Clock::now();
     if (told_ || Clock::now() - complete_ < patience) return;
     told_ = true;
@@ -166,21 +174,30 @@ class Stragglers {
           stderr,
           "vitral: process %s has not ended %d s after another: it was stopped or hangs; all end, continue "
           "with --resume auto\n",
-          rank_of(process).c_str(), static_cast<int>(patience.count()));
+          ranks_[process].c_str(), static_cast<int>(patience.count()));
       ::kill(process, SIGKILL);
     }
   }
+  /// Whether it has said why the job ended.
   bool told() const { return told_; }
+  /// Which process, as far as one could see, ended before the others: "process 1", else "one of the
+  /// processes".
+  std::string first_gone() const {
+    return first_gone_.empty() ? "one of the processes" : "process " + first_gone_;
+  }
 
  private:
   using Clock = std::chrono::steady_clock;
   static constexpr std::chrono::seconds patience{20};
 
-  std::vector<pid_t> processes() const {
+  std::vector<pid_t> processes() {
     std::ifstream file(fmt::format("/proc/{0}/task/{0}/children", launcher_));
     std::vector<pid_t> out;
-    for (pid_t process = 0; file >> process;)
-      if (!rank_of(process).empty()) out.push_back(process);
+    for (pid_t process = 0; file >> process;) {
+      if (!ranks_.contains(process))
+        if (const std::string rank = rank_of(process); !rank.empty()) ranks_[process] = rank;
+      if (ranks_.contains(process)) out.push_back(process);
+    }
     return out;
   }
   static std::string rank_of(pid_t process) {
@@ -193,6 +210,8 @@ class Stragglers {
 
   pid_t launcher_;
   std::size_t count_;
+  std::map<pid_t, std::string> ranks_;  // of all that were there
+  std::string first_gone_;
   Clock::time_point complete_ = Clock::now();  // when all of them, or none, were last seen
   bool told_ = false;
 };
@@ -261,20 +280,22 @@ int start_processes(int count, const std::vector<std::string>& arguments) {
     ::close(from);
   });
   bool asked = false;
-  Stragglers stragglers(job.id(), count);
-  for (int turn = 1; job.running(); ++turn) {
-    if (turn % 50 == 0) stragglers.look();
+  Watch watch(job.id(), count);
+  while (job.running()) {
+    watch.look();
     // mpirun ends a job on SIGTERM, but hands this one on.
     if (stop.requested() && !std::exchange(asked, true)) job.send(SIGUSR1);
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   reader.join();
   const int result = job.status();
-  if (result > 128 && !told.said() &&
-      !stragglers.told())  // of SIGUSR1, which it hands on, mpirun says nothing
-    std::fprintf(stderr,
-                 "vitral: one of the processes was ended by %s; all end, continue with --resume auto\n",
-                 signal_name(result - 128).c_str());
+  // Of SIGUSR1, which it hands on, mpirun says nothing, and now and then of another.
+  if (result != 0 && !told.said() && !watch.told()) {
+    const std::string how = result > 128 ? "was ended by " + signal_name(result - 128)
+                                         : fmt::format("ended with status {}", result);
+    std::fprintf(stderr, "vitral: %s %s; all processes end, continue with --resume auto\n",
+                 watch.first_gone().c_str(), how.c_str());
+  }
   return result;
 }
 

@@ -49,15 +49,15 @@ dnnl::matmul::primitive_desc describe(const Linear& l, const memory::desc& weigh
 #endif
 }
 
-// Made once for each kind of product, for as many threads as there are then, and kept: copies share what was
-// made.
+// Made once for each kind of product, for as many threads as there are then, and kept. Each thread that
+// multiplies has its own: a primitive uses the scratchpad of the thread that made it, so that two at once
+// would write over each other's.
 template <class Key, class Value>
 class Cache {
  public:
   template <class Make>
-  Value get(const Key& key, Make&& make) {
+  const Value& get(const Key& key, Make&& make) {
     constexpr std::size_t capacity = 512;  // of a program whose sizes always differ
-    std::lock_guard lock(mutex_);
     if (values_.size() > capacity) values_.clear();
     auto found = values_.find({key, cpu_threads()});
     if (found == values_.end()) found = values_.emplace(std::pair(key, cpu_threads()), make()).first;
@@ -65,7 +65,6 @@ class Cache {
   }
 
  private:
-  std::mutex mutex_;
   std::map<std::pair<Key, int>, Value> values_;
 };
 
@@ -102,8 +101,8 @@ struct Pack {
   dnnl::reorder primitive;
 };
 
-Pack packing(std::int64_t in, std::int64_t out, DType dtype, bool transposed) {
-  static Cache<std::tuple<std::int64_t, std::int64_t, DType, bool>, Pack> cache;
+const Pack& packing(std::int64_t in, std::int64_t out, DType dtype, bool transposed) {
+  thread_local Cache<std::tuple<std::int64_t, std::int64_t, DType, bool>, Pack> cache;
   const memory::desc to = packed_desc(in, out, dtype);
   return cache.get({in, out, dtype, transposed}, [&]() -> Pack {
     const memory::desc from = matrix(in, out, dtype, transposed);
@@ -152,7 +151,7 @@ void pack(void* packed, const void* weight, bool transposed, std::int64_t in, st
   guarded("pack_weight", [&] {
     if (packed_order(in, out, dtype).blocks && (dtype == DType::float32 || !transposed || in % 2 == 0))
       return pack_blocks(packed, weight, transposed, in, out, dtype);
-    const Pack p = packing(in, out, dtype, transposed);
+    const Pack& p = packing(in, out, dtype, transposed);
     memory from = view(p.from, weight), to = view(packed_desc(in, out, dtype), packed);
     p.primitive.execute(stream(), from, to);
     stream().wait();
@@ -175,8 +174,8 @@ void linear_packed(void* y, const void* x, const void* packed, const void* bias,
       dnnl::matmul::primitive_desc desc;
       dnnl::matmul primitive;
     };
-    static Cache<Linear, Ready> cache;
-    const Ready ready = cache.get(l, [&]() -> Ready {
+    thread_local Cache<Linear, Ready> cache;
+    const Ready& ready = cache.get(l, [&]() -> Ready {
       const auto desc = describe(l, packed_desc(l.in, l.out, l.dtype));
       return {desc, dnnl::matmul(desc)};
     });
@@ -214,8 +213,8 @@ void weight_gradient(float* dweight, const void* dy, const void* x, std::int64_t
       Backward::primitive_desc desc;
       Backward primitive;
     };
-    static Cache<std::tuple<std::int64_t, std::int64_t, std::int64_t>, Ready> cache;
-    const Ready ready = cache.get({rows, in, out}, [&]() -> Ready {
+    thread_local Cache<std::tuple<std::int64_t, std::int64_t, std::int64_t>, Ready> cache;
+    const Ready& ready = cache.get({rows, in, out}, [&]() -> Ready {
       using Forward = dnnl::inner_product_forward;
       const memory::desc mx = matrix(rows, in, dtype), my = matrix(rows, out, dtype),
                          mw = matrix(out, in, DType::float32);

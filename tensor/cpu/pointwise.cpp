@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <Eigen/Core>
+#include <unsupported/Eigen/SpecialFunctions>  // erf of arrays
 
 #include "tensor/cpu/number.h"
 #include "tensor/cpu/parallel.h"

@@ -232,8 +232,8 @@ struct GeluErf {
   VITRAL_HD static A normal_cdf(const A& x) {
     using S = scalar_t<A>;
     using std::erf;
-    if constexpr (requires { x.max(x); })
-      return x.unaryExpr([](S v) { return S(0.5) * (S(1) + std::erf(v * S(0.7071067811865476))); });
+    if constexpr (requires { x.erf(); })
+      return S(0.5) * (S(1) + (x * S(0.7071067811865476)).erf());
     else
       return S(0.5) * (S(1) + erf(x * S(0.7071067811865476)));
   }

@@ -121,8 +121,9 @@ class Processes : public Kind {
           manner >= 6 && r.status == 128 + signal && fs::exists(c / "run/checkpoints/step-000000030");
       if (r.status == 0 || before_it_listened || was_through) return true;
       return c.expect(
-          r.err.find("vitral: process ") != std::string::npos || process <= 0,
-          "a line that names the process",
+          r.err.find("vitral: process ") != std::string::npos ||
+              r.err.find("vitral: one of the processes ") != std::string::npos || process <= 0,
+          "a line that says which process, or that one of them",
           fmt::format("status {} after {} to process {}: {}", r.status, signal_name(signal), rank, r.err));
     }
     const Result r = program->wait();

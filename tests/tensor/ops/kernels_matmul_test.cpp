@@ -1,4 +1,6 @@
 // gemm and linear, on the CPU and on a GPU, against sums in double.
+#include <thread>
+
 #include "tensor/ops/gemm.h"
 #include "tensor/ops/linear.h"
 #include "tensor/stream.h"
@@ -196,6 +198,35 @@ class Tf32 {
  private:
   MatmulPrecision before_ = matmul_precision();
 };
+
+// A library's memory of its own must not be shared by threads that multiply at the same time.
+TEST(Linear, TwoThreadsAtOnceGetWhatOneGets) {
+  const std::int64_t rows = 576, in = 36, out = 144;
+  const auto products_of = [&](std::uint64_t seed) {
+    const Tensor x = random_tensor({rows, in}, DType::float32, seed),
+                 w = random_tensor({out, in}, DType::float32, seed + 1),
+                 dy = random_tensor({rows, out}, DType::float32, seed + 2);
+    std::vector<double> all;
+    Tensor y({rows, out}), again({rows, out}), dw({out, in}), none;
+    kernel::linear(y, x, w, none);
+    kernel::gemm(again, x, w, {.transpose_b = true});
+    kernel::linear_backward(dw, none, dy, x, false);
+    for (const Tensor& t : {y, again, dw})
+      for (const double v : t.to_vector()) all.push_back(v);
+    return all;
+  };
+  const std::vector<double> first = products_of(1), second = products_of(10);
+  int wrong[2] = {0, 0};
+  const auto work = [&](std::uint64_t seed, const std::vector<double>& want, int& count) {
+    for (int i = 0; i < 300; ++i) count += products_of(seed) != want;
+  };
+  std::thread other([&] { work(10, second, wrong[1]); });
+  std::thread one([&] { work(1, first, wrong[0]); });
+  other.join();
+  one.join();
+  EXPECT_EQ(wrong[0], 0);
+  EXPECT_EQ(wrong[1], 0);
+}
 
 TEST(GemmOnCuda, Tf32RoundsFloat32Alone) {
   VITRAL_NEEDS_DEVICE(gpu);
