@@ -12,7 +12,7 @@ namespace {
 using vitral::Tensor;
 using vitral::Variable;
 
-constexpr int rows = 3, width = 5;
+constexpr std::size_t rows = 3, width = 5;
 constexpr double eps = 0.01;  // large, so that it matters
 
 bool all_right = true;
@@ -33,9 +33,8 @@ struct Exercise {
     for (std::size_t i = 0; right && i < expected.size(); ++i) {
       if (std::abs(expected[i] - got[i]) <= 1e-9) continue;
       right = false;
-      const std::string at = expected.size() == std::size_t{rows} * width
-                                 ? fmt::format("{},{}", i / width, i % width)
-                                 : std::to_string(i);
+      const std::string at =
+          expected.size() == rows * width ? fmt::format("{},{}", i / width, i % width) : std::to_string(i);
       fmt::print("{}: wrong: {}[{}]: expected {:.6g}, got {:.6g}. {}\n", name, array, at, expected[i], got[i],
                  hint);
     }
@@ -60,10 +59,9 @@ int main() {
   const Variable real = rms_norm(vx, vweight, eps);
   sum(mul(real, Variable(Tensor::from(dy, {rows, width})))).backward();
   std::vector<double> real_rstd;
-  for (int r = 0; r < rows; ++r) {
+  for (std::size_t r = 0; r < rows; ++r) {
     double squares = 0;
-    for (int i = 0; i < width; ++i)
-      squares += x[static_cast<std::size_t>(r * width + i)] * x[static_cast<std::size_t>(r * width + i)];
+    for (std::size_t i = 0; i < width; ++i) squares += x[r * width + i] * x[r * width + i];
     real_rstd.push_back(1 / std::sqrt(squares / width + eps));
   }
 

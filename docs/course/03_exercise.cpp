@@ -1,8 +1,6 @@
 // The exercises of lesson 3, for you to write; docs/course/03_exercise.h says what each gives.
 #include "docs/course/03_exercise.h"
 
-#include <algorithm>
-
 namespace exercise {
 
 void rms_norm(double* y, double* rstd, const double* x, const double* weight, int rows, int width,
@@ -11,8 +9,8 @@ void rms_norm(double* y, double* rstd, const double* x, const double* weight, in
   static_cast<void>(x);
   static_cast<void>(weight);
   static_cast<void>(eps);
-  std::fill(y, y + rows * width, 0.0);
-  std::fill(rstd, rstd + rows, 0.0);
+  for (int i = 0; i < rows * width; ++i) y[i] = 0;
+  for (int r = 0; r < rows; ++r) rstd[r] = 0;
 }
 
 void rms_norm_backward(double* dx, double* dweight, const double* dy, const double* x, const double* weight,
@@ -23,8 +21,8 @@ void rms_norm_backward(double* dx, double* dweight, const double* dy, const doub
   static_cast<void>(x);
   static_cast<void>(weight);
   static_cast<void>(rstd);
-  std::fill(dx, dx + rows * width, 0.0);
-  std::fill(dweight, dweight + width, 0.0);
+  for (int i = 0; i < rows * width; ++i) dx[i] = 0;
+  for (int i = 0; i < width; ++i) dweight[i] = 0;
 }
 
 }  // namespace exercise

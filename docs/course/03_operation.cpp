@@ -37,14 +37,15 @@ void norm_backward(T* dx, T* dweight, T* dbias, const T* dy, const T* x, const T
   std::fill(dweight, dweight + width, T(0));
   std::fill(dbias, dbias + width, T(0));
   for (int r = 0; r < rows; ++r, x += width, dy += width, dx += width) {
-    T mean_g = 0, mean_gx = 0;  // of g and of g xhat
+    T sum_g = 0, sum_gx = 0;
     for (int i = 0; i < width; ++i) {
       const T xhat = (x[i] - mean[r]) * rstd[r], g = dy[i] * weight[i];
-      mean_g += g / static_cast<T>(width);
-      mean_gx += g * xhat / static_cast<T>(width);
+      sum_g += g;
+      sum_gx += g * xhat;
       dweight[i] += dy[i] * xhat;
       dbias[i] += dy[i];
     }
+    const T n = static_cast<T>(width), mean_g = sum_g / n, mean_gx = sum_gx / n;
     for (int i = 0; i < width; ++i) {
       const T xhat = (x[i] - mean[r]) * rstd[r], g = dy[i] * weight[i];
       dx[i] = rstd[r] * (g - mean_g - xhat * mean_gx);
@@ -185,12 +186,12 @@ bool gradients() {
 
 // Rows of three numbers as points: from the side, from above without their means, and normalised.
 void draw(const std::string& path) {
-  constexpr int points = 18;
+  constexpr std::int64_t points = 18;
   Arrays a(points, 3, DType::float64);
   Random random(11);
   a.weight.fill(1);
   a.bias.fill(0);
-  for (int i = 0; i < points * 3; ++i) {
+  for (std::int64_t i = 0; i < points * 3; ++i) {
     a.x.data<double>()[i] = 0.6 + 0.75 * random.normal();
     a.dy.data<double>()[i] = i % 3 == 0 ? 1.1 : 0.1;  // the same for all rows
   }
@@ -217,7 +218,7 @@ void draw(const std::string& path) {
 )~";
   const double unit = 70;  // pixels
   const char* colors[] = {"#1f77b4", "#17a2a2", "#2ca02c", "#d9a400", "#e0701a", "#8a4fbf"};
-  for (int i = 0; i < points; ++i) {
+  for (std::int64_t i = 0; i < points; ++i) {
     const auto x = along(a.x.data<double>() + 3 * i), y = along(a.y.data<double>() + 3 * i);
     const auto dy = along(a.dy.data<double>() + 3 * i), dx = along(a.dx.data<double>() + 3 * i);
     const double rstd = a.statistics.rstd.data<double>()[i];
