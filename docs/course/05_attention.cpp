@@ -96,7 +96,6 @@ double attend_online(const Numbers& scores, const Numbers& values) {
   }
   return o / sum;
 }
-
 bool all_hold = true;
 void expect(bool holds, const std::string& what) {
   if (!holds) fmt::print("does not hold: {}\n", what);
@@ -157,20 +156,20 @@ void why_the_root() {
   }
   Numbers large{1000, 999, -INFINITY};
   const double overflow = std::exp(1000.0) / (std::exp(1000.0) + std::exp(999.0));
-  fmt::print("\nexp(1000) / (exp(1000) + exp(999)) = {}", std::abs(overflow));
+  fmt::print("\nexp(1000) / (exp(1000) + exp(999)) is {}", std::isnan(overflow) ? "not a number" : "one");
   const double online = attend_online(large, {1, 0, 5});
   softmax_row(large);
-  fmt::print(", with the maximum taken off {:.4f}, in one pass {:.4f}\n", large[0], online);
+  fmt::print("; with the maximum taken off {:.4f}, in one pass {:.4f}\n", large[0], online);
   expect(std::abs(online - large[0]) < 1e-12, "one pass gives the same");
 }
 
 void costs() {
-  fmt::print("\none image, W = 528, H = 16      full: MFLOP   weights, MB   3x3: MFLOP   weights, MB\n");
+  fmt::print("\none image, W = 528    MFLOP: linear layers    full     3x3    MB of weights: full     3x3\n");
   for (const int side : {8, 16, 32, 64}) {
     const double n = side * side, width = 528, heads = 16;  // a dot product and a weighted sum: 4 D a pair
-    fmt::print("{:2} x {:<2}, linear layers {:6.0f}  {:12.1f}  {:12.1f}  {:11.1f}  {:12.2f}\n", side, side,
-               8 * n * width * width / 1e6, 4 * n * n * width / 1e6, 4 * heads * n * n / 1e6,
-               4 * n * 9 * width / 1e6, 4 * heads * n * 9 / 1e6);
+    fmt::print("{:2}x{:<2} patches {:28.0f} {:7.1f} {:7.1f} {:22.1f} {:7.2f}\n", side, side,
+               8 * n * width * width / 1e6, 4 * n * n * width / 1e6, 4 * n * 9 * width / 1e6,
+               4 * heads * n * n / 1e6, 4 * heads * n * 9 / 1e6);
   }
   const auto kept = [](auto&& operation) {  // bytes in use after the operation, its result among them
     Random random(3);
