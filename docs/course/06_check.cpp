@@ -46,10 +46,11 @@ std::vector<char> real_field(int i, int side, int window, int dilation, int regi
   models::Trunk trunk(config, Random(1));
   trunk.to(DType::float64);
   Random random(2);
-  const Tensor drawn = nn::normal({1, side * side, 12}, 1, random).cast(DType::float64);
+  const std::int64_t places = std::int64_t{side} * side;
+  const Tensor drawn = nn::normal({1, places, 12}, 1, random).cast(DType::float64);
   const Variable patches(drawn, true);
   sum(square(slice(trunk(patches), 1, i, i + 1))).backward();
-  std::vector<char> field(static_cast<std::size_t>(side * side), 0);
+  std::vector<char> field(static_cast<std::size_t>(places), 0);
   const std::vector<double> g = patches.grad().to_vector();
   for (std::size_t k = 0; k < g.size(); ++k)
     if (g[k] != 0) field[k / 12] = 1;

@@ -96,7 +96,11 @@ void expect(bool holds, const std::string& what) {
   all_hold = all_hold && holds;
 }
 
-// --- What the page shows ---
+bool close(const Numbers& a, const Numbers& b, double tolerance) {
+  bool same = a.size() == b.size();
+  for (std::size_t i = 0; same && i < a.size(); ++i) same = std::abs(a[i] - b[i]) < tolerance;
+  return same;
+}
 
 void against_vitral() {
   const models::StudentConfig config{.image_size = 24, .patch_size = 4, .width = 28, .layers = 3, .heads = 4};
@@ -110,11 +114,10 @@ void against_vitral() {
   const Numbers real = trunk(patches).value().to_vector();
   const Numbers by_hand =
       vision_transformer(patches.value().to_vector(), weights, 3, 4, Neighbourhood{{6, 6}, 3, 1, 0});
-  double worst = 0;
-  for (std::size_t i = 0; i < real.size(); ++i) worst = std::max(worst, std::abs(real[i] - by_hand[i]));
+  const bool same = close(real, by_hand, 1e-12);
   fmt::print("3 layers by hand and models::Trunk, float64: largest difference {}\n",
-             worst < 1e-12 ? "below 1e-12" : "too large");
-  expect(worst < 1e-12, "the transformer by hand is the real one");
+             same ? "below 1e-12" : "too large");
+  expect(same, "the transformer by hand is the real one");
 }
 
 double mean_length(const Variable& x) {  // of the tokens
@@ -133,7 +136,8 @@ void chain_of_shapes() {
   const NoGrad no_grad;
   Random random(3);
   bool shown = true;
-  const auto show = [&](const char* what, Variable y, std::int64_t weights = 0, std::int64_t products = 0) {
+  const auto show = [&](const char* what, const Variable& y, std::int64_t weights = 0,
+                        std::int64_t products = 0) {
     if (shown)
       fmt::print("{:<28} {:>16} {:>12} {:>10.1f}\n", what, y.shape().str(), weights,
                  2e-6 * static_cast<double>(products));
@@ -173,9 +177,7 @@ void chain_of_shapes() {
   fmt::print("the trunk with its six blocks {:>28}\n", trunk.parameter_count());
   fmt::print("\nmean length of a token: added by attention, by the MLP, x\n{}", lengths);
   const Numbers real = trunk(patches).value().to_vector(), chained = x.value().to_vector();
-  double worst = 0;
-  for (std::size_t i = 0; i < real.size(); ++i) worst = std::max(worst, std::abs(real[i] - chained[i]));
-  expect(worst < 1e-4, "the chain of operations is the trunk");
+  expect(close(real, chained, 1e-4), "the chain of operations is the trunk");
 }
 
 // --- The picture: which patches one patch depends on after so many layers, by gradients ---
@@ -206,11 +208,11 @@ void draw(const std::string& path) {
   const std::int64_t query = 1 * 8 + 1, cell = 12;
   infer::Canvas canvas(790, 480, {255, 255, 255});
   fmt::print("\npatches that patch (1, 1) depends on\n");
-  for (int row = 0; row < 4; ++row) {
+  for (std::int64_t row = 0; row < 4; ++row) {
     fmt::print("{:<18}", rows[row].first);
     canvas.text(10, 75 + 112 * row, rows[row].first, infer::Font::large, {0, 0, 0});
-    for (int layer = 1; layer <= 6; ++layer) {
-      const Numbers steepest = influence(rows[row].second, layer, query);
+    for (std::int64_t layer = 1; layer <= 6; ++layer) {
+      const Numbers steepest = influence(rows[row].second, static_cast<int>(layer), query);
       const double most = *std::max_element(steepest.begin(), steepest.end());
       const std::int64_t x0 = 144 + 107 * (layer - 1), y0 = 32 + 112 * row;
       if (row == 0)
