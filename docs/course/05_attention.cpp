@@ -121,7 +121,7 @@ void against_vitral() {
     const std::int64_t tokens = n.tokens();
     const Sizes s{static_cast<std::size_t>(tokens), 4, 5};
     const Sees sees = [n = n](std::int64_t i, std::int64_t j) { return n.sees(i, j); };
-    const Variable qkv(normal({1, tokens, 3 * 20}), true), g(normal({1, tokens, 20}));
+    const Variable qkv(normal({1, tokens, 60}), true), g(normal({1, tokens, 20}));
     const Variable out = n.window == 15 ? attention(qkv, 4) : neighbourhood_attention(qkv, 4, n);
     sum(mul(out, g)).backward();
     const Numbers x = qkv.value().to_vector(), dx = attend_backward(g.value().to_vector(), x, s, sees);
@@ -172,7 +172,7 @@ void costs() {
   }
   const auto kept = [](auto&& operation) {  // bytes in use after the operation, its result among them
     Random random(3);
-    const Variable qkv(nn::normal({4, 256, 3 * 528}, 1, random), true);
+    const Variable qkv(nn::normal({4, 256, 1584}, 1, random), true);
     const std::size_t before = allocator_stats(cpu).bytes_in_use;
     const Variable out = operation(qkv);
     return static_cast<double>(allocator_stats(cpu).bytes_in_use - before) / 1e6;
@@ -188,7 +188,7 @@ void costs() {
 
 // q . k / sqrt(4) of each head: how near, in the same row, of the same colour, how far left.
 Numbers heads_by_hand(const Numbers& red) {
-  Numbers qkv(64 * 3 * 16);
+  Numbers qkv(3072);  // [64, 3, 4, 4]
   for (std::size_t n = 0; n < 64; ++n) {
     const double y = static_cast<double>(n / 8), x = static_cast<double>(n % 8), r = red[n];
     const double q[4][4] = {{y, x, 1, 0}, {y, 1, 0, 0}, {r, 1, 0, 0}, {1, 0, 0, 0}};
@@ -209,7 +209,7 @@ void draw(const std::string& path) {
   for (const std::size_t n : {17, 18, 19, 20, 25, 26, 27, 28, 33, 34, 35, 36}) red[n] = 1;
   for (const std::size_t n : {45, 46, 53, 54, 61, 62}) red[n] = 1;
   const Numbers qkv = heads_by_hand(red);
-  const std::size_t query = 3 * 8 + 3;
+  const std::size_t query = 27;  // (3, 3)
   std::string svg =
       "<svg xmlns='http://www.w3.org/2000/svg' width='800' height='490' font-family='sans-serif' "
       "font-size='13'><rect width='800' height='490' fill='#fff'/><text x='20' y='28'>the image</text>"

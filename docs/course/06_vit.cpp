@@ -135,6 +135,7 @@ void chain_of_shapes() {
   for (const auto& named : trunk.parameters()) p[named.name] = *named.value;
   const NoGrad no_grad;
   Random random(3);
+  const std::int64_t n = 64, w = 528;
   bool shown = true;
   const auto show = [&](const char* what, const Variable& y, std::int64_t weights = 0,
                         std::int64_t products = 0) {
@@ -154,9 +155,9 @@ void chain_of_shapes() {
   fmt::print("\n{:<28} {:>16} {:>12} {:>10}\n", "of one image", "shape", "weights", "MFLOP");
   const Variable image = show("image", Variable(nn::normal({1, 3, 224, 224}, 1, random)));
   const Variable patches = show("patchify", patchify(image, 28));
-  const Variable conv1 = reshape(p.at("conv1.weight"), {528, -1});
-  Variable x = show("conv1", linear(patches, conv1, {}), 528 * 2352, 64 * 528 * 2352);
-  x = show("+ positional_embedding", add(x, p.at("positional_embedding")), 64 * 528);
+  const Variable conv1 = reshape(p.at("conv1.weight"), {w, -1});
+  Variable x = show("conv1", linear(patches, conv1, {}), w * 2352, n * w * 2352);
+  x = show("+ positional_embedding", add(x, p.at("positional_embedding")), n * w);
   x = norm_of("ln_pre", x, "ln_pre");
   std::string lengths = fmt::format("ln_pre            {:6.1f}\n", mean_length(x));
   for (int layer = 0; layer < 6; ++layer) {
@@ -164,7 +165,7 @@ void chain_of_shapes() {
     const Variable a = norm_of("block 0: ln_1", x, at + "ln_1");
     const Variable qkv = linear_of("  attn.in_proj", a, at + "attn.in_proj", '_');
     const Variable seen = show("  neighbourhood_attention",
-                               neighbourhood_attention(qkv, 16, {{8, 8}, 3, 1, 0}), 0, 2 * 64 * 9 * 528);
+                               neighbourhood_attention(qkv, 16, {{8, 8}, 3, 1, 0}), 0, 2 * n * 9 * w);
     const Variable from_others = linear_of("  attn.out_proj", seen, at + "attn.out_proj");
     x = show("  x += that", add(x, from_others));
     const Variable h = linear_of("  mlp.c_fc of ln_2", norm_of("  ln_2", x, at + "ln_2"), at + "mlp.c_fc");
@@ -188,7 +189,7 @@ Numbers influence(models::StudentConfig config, int layers, std::int64_t query) 
   models::Trunk trunk(config, Random(1));
   trunk.to(DType::float64);
   Random random(2);
-  const Variable patches(nn::normal({1, 64, 3 * 4 * 4}, 1, random).cast(DType::float64), true);
+  const Variable patches(nn::normal({1, 64, 48}, 1, random).cast(DType::float64), true);
   const Variable x = slice(trunk(patches), 1, query, query + 1);  // [1,1,W]
   sum(square(x)).backward();
   const Numbers g = patches.grad().to_vector();
@@ -205,7 +206,7 @@ void draw(const std::string& path) {
   full.attention = "full";
   const std::pair<const char*, models::StudentConfig> rows[] = {
       {"3x3", base}, {"3x3, dilation 2", holes}, {"3x3, a register", registers}, {"full", full}};
-  const std::int64_t query = 1 * 8 + 1, cell = 12;
+  const std::int64_t query = 9, cell = 12;  // patch (1, 1)
   infer::Canvas canvas(790, 480, {255, 255, 255});
   fmt::print("\npatches that patch (1, 1) depends on\n");
   for (std::int64_t row = 0; row < 4; ++row) {
