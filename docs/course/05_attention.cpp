@@ -190,7 +190,8 @@ void costs() {
 Numbers heads_by_hand(const Numbers& red) {
   Numbers qkv(3072);  // [64, 3, 4, 4]
   for (std::size_t n = 0; n < 64; ++n) {
-    const double y = static_cast<double>(n / 8), x = static_cast<double>(n % 8), r = red[n];
+    const std::size_t row = n / 8, column = n % 8;
+    const double y = static_cast<double>(row), x = static_cast<double>(column), r = red[n];
     const double q[4][4] = {{y, x, 1, 0}, {y, 1, 0, 0}, {r, 1, 0, 0}, {1, 0, 0, 0}};
     const double k[4][4] = {{2 * y, 2 * x, -y * y - x * x, 0},
                             {4 * y, -2 * y * y, 0, 0},
