@@ -30,10 +30,11 @@ void compare(const std::string& what, const std::vector<double>& got, const std:
 }
 
 void check_head(double size_of_logits, double temperature, const std::string& hint) {
-  constexpr int tokens = 9, heads = 3, size = 4;
+  constexpr std::int64_t tokens = 9, heads = 3, size = 4;
   Random random(1);
   const Tensor x = nn::normal({1, tokens, heads * (size + 1)}, 1, random).cast(DType::float64);
-  for (int i = size; i < tokens * heads * (size + 1); i += size + 1) x.data<double>()[i] *= size_of_logits;
+  for (std::int64_t i = size; i < tokens * heads * (size + 1); i += size + 1)
+    x.data<double>()[i] *= size_of_logits;
   const auto head = models::make_head({.width = heads * size, .heads = heads, .head = "convex"}, Random(0));
   const models::StudentOutput real = (*head)(Variable(x), {}, temperature);
   const Pooled got = convex_head(x.to_vector(), tokens, heads, size, temperature);

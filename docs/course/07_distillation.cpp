@@ -70,7 +70,7 @@ Pooled naive_head(const Numbers& x, std::size_t tokens, std::size_t heads, std::
 }
 
 void compare_head() {
-  constexpr int tokens = 64, heads = 8, size = 8, width = heads * size;
+  constexpr std::size_t tokens = 64, heads = 8, size = 8, width = heads * size;
   Random random(7);
   const Tensor x = nn::normal({1, tokens, heads * (size + 1)}, 1, random).cast(DType::float64);
   const Pooled naive = naive_head(x.to_vector(), tokens, heads, size, 1.5);

@@ -190,6 +190,7 @@ void compare_workers(const data::Dataset& dataset) {
 
 Tensor photograph() {
   Tensor image({180, 240, 3}, DType::uint8);
+  auto* to = image.data<std::uint8_t>();
   for (int y = 0; y < 180; ++y)
     for (int x = 0; x < 240; ++x) {
       std::array<int, 3> c{120 + y / 2, 170 + y / 3, 230};  // sky
@@ -200,14 +201,13 @@ Tensor photograph() {
       if (x > 92 && x < 108 && y > 120 && y < 150) c = {90, 60, 40};
       if (std::abs(x - 168) < 4 && y > 120 && y < 155) c = {100, 70, 45};  // tree
       if (std::hypot(x - 168, y - 105) < 25) c = {50, 110 + (x * y) % 11, 55};
-      for (std::size_t k = 0; k < 3; ++k)
-        image.data<std::uint8_t>()[(y * 240 + x) * 3 + static_cast<int>(k)] = static_cast<std::uint8_t>(c[k]);
+      for (const int value : c) *to++ = static_cast<std::uint8_t>(value);
     }
   return image;
 }
 
 void draw_views(const std::string& path) {
-  constexpr int size = 112, gap = 8, label = 16;
+  constexpr std::int64_t size = 112, gap = 8, label = 16;
   data::AugmentConfig config = data::AugmentConfig::clip();
   config.resize = 144, config.grayscale = 0.15F, config.flip = 0.5F, config.blur = 0.3F,
   config.posterize = 0.1F;
@@ -217,11 +217,11 @@ void draw_views(const std::string& path) {
     const U64 seed = cell == 0 ? 0 : key_of(0, {static_cast<U64>(cell - 1), 7});  // of image 7 in that epoch
     const Tensor view = augment(image, config, size, seed), again = augment(image, config, size, seed);
     expect(view.to_vector() == again.to_vector(), "a seed replays its view");
-    const int left = gap + cell % 5 * (size + gap), top = gap + cell / 5 * (size + gap + label);
+    const std::int64_t left = gap + cell % 5 * (size + gap), top = gap + cell / 5 * (size + gap + label);
     canvas.text(left, top, cell == 0 ? "plain" : fmt::format("epoch {}", cell - 1), infer::Font::small,
                 {40, 40, 40});
-    for (int y = 0; y < size; ++y)
-      for (int x = 0; x < size; ++x) {
+    for (std::int64_t y = 0; y < size; ++y)
+      for (std::int64_t x = 0; x < size; ++x) {
         const std::uint8_t* p = view.data<std::uint8_t>() + (y * size + x) * 3;
         canvas.set(left + x, top + label + y, {p[0], p[1], p[2]});
       }
