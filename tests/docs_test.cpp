@@ -1,7 +1,9 @@
-// Every C++ block of the pages is a part of a program in docs/examples, which the tests build and run.
+// Every C++ block of the pages is a part of a program in docs/examples or docs/course, which the tests build
+// and run, and every file that they link to is there.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <string>
 #include <vector>
 
@@ -38,7 +40,7 @@ bool quotes(const Lines& program, const Lines& block) {
 
 std::vector<fs::path> pages() {
   std::vector<fs::path> out;
-  for (const char* folder : {".", "docs"})
+  for (const char* folder : {".", "docs", "docs/course"})
     for (const auto& entry : fs::directory_iterator(folder))
       if (entry.path().extension() == ".md") out.push_back(entry.path());
   return out;
@@ -54,6 +56,8 @@ TEST(Pages, QuoteProgramsThatRun) {
     EXPECT_NE(built.find(fmt::format("'{}'", entry.path().stem().string())), std::string::npos)
         << entry.path() << " is not in docs/examples/meson.build";
   }
+  for (const auto& entry : fs::directory_iterator("docs/course"))
+    if (entry.path().extension() == ".cpp") programs.push_back(lines_of(entry.path()));
   int blocks = 0;
   for (const fs::path& page : pages()) {
     const Lines lines = lines_of(page);
@@ -66,12 +70,29 @@ TEST(Pages, QuoteProgramsThatRun) {
       EXPECT_TRUE(
           std::any_of(programs.begin(), programs.end(), [&](const Lines& p) { return quotes(p, block); }))
           << page << ":" << i + 1
-          << ": no program in docs/examples has these lines; put them into one, or copy its lines";
+          << ": no program in docs/examples or docs/course has these lines; put them into one, or copy its "
+             "lines";
       ++blocks;
       i += block.size() + 1;
     }
   }
   EXPECT_GE(blocks, 5);
+}
+
+// [text](path), [text](path#part): relative to the page.
+TEST(Pages, LinkToFilesThatAreThere) {
+  const std::regex link(R"(\]\(([^)#: ]+)(#[^)]*)?\))");
+  int links = 0;
+  for (const fs::path& page : pages()) {
+    const Lines lines = lines_of(page);
+    for (std::size_t i = 0; i < lines.size(); ++i)
+      for (std::sregex_iterator it(lines[i].begin(), lines[i].end(), link), end; it != end; ++it) {
+        ++links;
+        EXPECT_TRUE(fs::exists(page.parent_path() / (*it)[1].str()))
+            << page << ":" << i + 1 << ": there is no " << (*it)[1];
+      }
+  }
+  EXPECT_GE(links, 50);
 }
 
 }  // namespace
