@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 
 #include "data/images/image.h"
-#include "data/shapes_benchmark.h"
+#include "data/benchmarks/shapes.h"
 #include "infer/measure/patch_scores.h"
 #include "infer/measure/pointing.h"
 #include "infer/show/picture.h"

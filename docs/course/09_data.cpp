@@ -17,7 +17,7 @@
 #include "base/random.h"
 #include "data/images/augment.h"
 #include "data/loader.h"
-#include "data/shapes_benchmark.h"
+#include "data/benchmarks/shapes.h"
 #include "infer/show/canvas.h"
 
 using namespace vitral;

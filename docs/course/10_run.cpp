@@ -10,7 +10,7 @@
 #include <fmt/format.h>
 #include <omp.h>
 
-#include "data/shapes_benchmark.h"
+#include "data/benchmarks/shapes.h"
 #include "models/student/distillation.h"
 #include "train/schedule.h"
 #include "train/step.h"

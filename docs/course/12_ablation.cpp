@@ -11,7 +11,7 @@
 #include <omp.h>
 
 #include "base/random.h"
-#include "data/shapes_benchmark.h"
+#include "data/benchmarks/shapes.h"
 #include "infer/measure/patch_scores.h"
 #include "infer/measure/pointing.h"
 #include "infer/measure/retrieval.h"
