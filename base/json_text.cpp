@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/text.h"
+
 namespace vitral {
 namespace {
 
@@ -11,12 +13,9 @@ std::string printed(const Json& value, int indent) {
   std::string out;
   const std::string text = value.dump(indent, ' ', false, Json::error_handler_t::replace);
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : 0);
-    const bool c1 = byte == 0xc2 && next < 0xa0;  // in UTF-8 two bytes; what follows 0xc2 is 0x80 or more
-    if (c1) ++i;
-    if (c1 || byte == 0x7f)
-      out += fmt::format("\\u{:04x}", c1 ? next : byte);
+    const std::size_t control = text[i] == '\n' ? 0 : control_at(text, i);  // between lines that are indented
+    if (control > 0)
+      out += fmt::format("\\u{:04x}", static_cast<unsigned char>(text[i += control - 1]));
     else
       out += text[i];
   }

@@ -58,5 +58,25 @@ TEST_F(Processes, OneThatStaysIsEnded) {
       << said;
 }
 
+// A launcher that ends with the status of a killed process and says nothing, as mpirun does now and then.
+TEST_F(Processes, WhereTheLauncherSaysNothingTheFirstThatWentIsNamed) {
+  const test::TempDir folder;
+  const std::string path = std::getenv("PATH"), launcher = folder / "mpirun";
+  test::put_file(launcher,
+                 "#!/bin/sh\n"
+                 "OMPI_COMM_WORLD_RANK=0 sleep 0.6 &\n"
+                 "OMPI_COMM_WORLD_RANK=1 sleep 0.3\n"
+                 "wait\n"
+                 "exit 137\n");
+  std::filesystem::permissions(launcher, std::filesystem::perms(0755));
+  ::setenv("PATH", (folder.str() + ":" + path).c_str(), 1);
+  testing::internal::CaptureStderr();
+  const int status = start_processes(2, {});
+  const std::string said = testing::internal::GetCapturedStderr();
+  ::setenv("PATH", path.c_str(), 1);
+  EXPECT_EQ(status, 128 + SIGKILL);
+  EXPECT_EQ(said, "vitral: process 1 was ended by SIGKILL; all processes end, continue with --resume auto\n");
+}
+
 }  // namespace
 }  // namespace vitral
