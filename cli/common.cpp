@@ -132,7 +132,7 @@ void check_output_folder(const std::string& folder, std::span<const char* const>
 AtomicDirectory output_folder(const std::string& folder) {
   namespace fs = std::filesystem;
   // Of a link the folder that it names is replaced.
-  fs::path path = fs::weakly_canonical(folder);
+  fs::path path = fs::weakly_canonical(fs::absolute(folder));
   if (!path.has_filename()) path = path.parent_path();
   create_folders(path.parent_path().string());
   return AtomicDirectory(path.string());
