@@ -22,7 +22,7 @@ constexpr std::size_t clip_merges = 49152 - 256 - 2, all_merges = std::size_t(-1
 constexpr std::uint64_t longest_file = 64U << 20;  // bytes, also unpacked; CLIP's has 3 MB
 constexpr const char *merges_file = "merges.txt", *numbers_file = "vocab.json";
 constexpr const char* advice =
-    "give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab)";
+    "give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab, model.text.vocabulary)";
 
 // `most`: how many of the merges count.
 BytePairs parse_merges(std::string_view text, const std::string& path, std::size_t most) {

@@ -8,8 +8,8 @@
 
 #include <fmt/format.h>
 
-#include "data/images/image.h"
 #include "data/benchmarks/shapes.h"
+#include "data/images/image.h"
 #include "infer/measure/patch_scores.h"
 #include "infer/measure/pointing.h"
 #include "infer/show/picture.h"
@@ -177,7 +177,7 @@ struct Samples {
   std::vector<infer::LabelledObject> objects;
 };
 
-Samples make_samples(data::ShapesSplit split, std::int64_t first, std::int64_t count) {
+Samples make_samples(data::Split split, std::int64_t first, std::int64_t count) {
   Samples out{Tensor({count, 64, 64, 3}, DType::uint8), Tensor({count, 64}), {}};
   for (std::int64_t k = 0; k < count; ++k) {
     const data::ShapesSample sample = data::make_shapes_sample(0, split, first + k);
@@ -193,11 +193,11 @@ double train_student(models::Student& student, const std::string& term) {
   const models::DistillationLoss objective({.terms = {{term, 1}}});
   train::AdamW optimizer(student);
   const auto schedule = train::make_schedule({.name = "one_cycle"}, 4e-3, steps);
-  const Samples val = make_samples(data::ShapesSplit::val, 0, val_images);
+  const Samples val = make_samples(data::Split::val, 0, val_images);
   fmt::print("{} steps with the term {}\n", steps, term);
   infer::PointingResult game;
   for (std::int64_t step = 0; step < steps; ++step) {
-    const Samples batch = make_samples(data::ShapesSplit::train, step * batch_size, batch_size);
+    const Samples batch = make_samples(data::Split::train, step * batch_size, batch_size);
     models::StudentOutput y;
     y.embedding = student.embed(models::pixel_patches(student.config(), batch.images));
     const Variable loss = models::loss_of(objective.terms(y, {batch.images, batch.targets}));
@@ -219,7 +219,7 @@ void draw_heat(const models::Student& student, const std::string& path) {
   const NoGrad no_grad;
   std::vector<infer::ActivationRow> rows;
   for (const std::int64_t index : {0, 4, 2}) {
-    const Samples one = make_samples(data::ShapesSplit::val, index, 1);
+    const Samples one = make_samples(data::Split::val, index, 1);
     const auto y = student.of_patches(models::pixel_patches(student.config(), one.images));
     const Tensor weights = y.probs.value().reshape({8, 8}), patches = y.patches.value().reshape({64, 64});
     infer::ActivationRow row{one.images.reshape({64, 64, 3}), {}, fmt::format("image {}", index)};

@@ -15,9 +15,9 @@
 
 #include "base/hash.h"
 #include "base/random.h"
+#include "data/benchmarks/shapes.h"
 #include "data/images/augment.h"
 #include "data/loader.h"
-#include "data/benchmarks/shapes.h"
 #include "infer/show/canvas.h"
 
 using namespace vitral;
@@ -237,7 +237,7 @@ int main(int argc, char** argv) {
   draw_shuffles(folder + "/09_shuffle.svg");
   std::string name = (std::filesystem::temp_directory_path() / "vitral-course-XXXXXX").string();
   if (mkdtemp(name.data()) == nullptr) return 1;
-  data::write_shapes(name + "/train.h5", 96, 0, data::ShapesSplit::train);
+  data::write_shapes(name + "/train.h5", 96, 0, data::Split::train);
   {
     const data::Dataset dataset = data::Dataset::open(name + "/train.h5");
     compare_epoch(dataset);

@@ -30,7 +30,7 @@ const models::StudentConfig small{.image_size = 64, .patch_size = 16, .width = 6
 constexpr std::int64_t batch_size = 16;
 
 // count samples of the shapes benchmark: uint8 [count,64,64,3], float32 [count,64].
-data::Inputs make_samples(data::ShapesSplit split, std::int64_t count) {
+data::Inputs make_samples(data::Split split, std::int64_t count) {
   data::Inputs out{Tensor({count, 64, 64, 3}, DType::uint8), Tensor({count, 64})};
   for (std::int64_t k = 0; k < count; ++k) {
     const data::ShapesSample sample = data::make_shapes_sample(0, split, k);
@@ -58,7 +58,7 @@ double overfit(const data::Inputs& batch, const std::string& what) {
 }
 
 void overfit_one_batch() {
-  const data::Inputs batch = make_samples(data::ShapesSplit::train, batch_size);
+  const data::Inputs batch = make_samples(data::Split::train, batch_size);
   data::Inputs blank = batch, shifted = batch;
   blank.images = Tensor::zeros(batch.images.shape(), DType::uint8);
   shifted.targets = batch.targets.clone();  // each image with the answer of another
@@ -84,7 +84,7 @@ double naive_norm(const std::vector<std::vector<double>>& gradients) {
 }
 
 void compare_norm() {
-  const data::Inputs batch = make_samples(data::ShapesSplit::train, batch_size);
+  const data::Inputs batch = make_samples(data::Split::train, batch_size);
   models::Distillation objective(small);
   models::loss_of(objective.terms(batch, DType::float32, {})).backward();
   std::vector<std::vector<double>> gradients;
@@ -129,7 +129,7 @@ const char* const svg_head =
 )";
 
 void sweep(const std::string& path) {
-  const data::Inputs data = make_samples(data::ShapesSplit::train, 64);
+  const data::Inputs data = make_samples(data::Split::train, 64);
   std::string lines[2], ticks;
   std::vector<double> losses[2];
   fmt::print("rate      constant   warm-up and cosine\n");
@@ -200,7 +200,7 @@ std::string bytes_of(const std::string& path) {
 }
 
 void resume(const std::string& folder, std::FILE* log) {
-  data::write_shapes(folder + "/train.h5", 96, 0, data::ShapesSplit::train);
+  data::write_shapes(folder + "/train.h5", 96, 0, data::Split::train);
   train::Config config;
   static_cast<models::StudentConfig&>(config.model) = small;
   config.data.train = {folder + "/train.h5"};

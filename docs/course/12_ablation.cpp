@@ -14,9 +14,9 @@
 #include "data/benchmarks/shapes.h"
 #include "infer/measure/patch_scores.h"
 #include "infer/measure/pointing.h"
-#include "infer/measure/retrieval.h"
 #include "infer/measure/segmentation.h"
 #include "infer/measure/statistics.h"
+#include "models/measure/retrieval.h"
 #include "models/student/student.h"
 #include "train/adamw.h"
 
@@ -74,7 +74,7 @@ World make_world(std::int64_t count, std::uint64_t seed) {
     for (std::int64_t k = 0; k < canvas.numel(); ++k)
       pixels[k] = static_cast<std::uint8_t>(255 * std::clamp(canvas.data<float>()[k], 0.0F, 1.0F));
   }
-  w.targets = infer::unit_rows(w.targets);
+  w.targets = models::unit_rows(w.targets);
   return w;
 }
 
@@ -225,7 +225,7 @@ int main(int argc, char** argv) {
   Table table;
   models::StudentOutput first;
   const float* targets = test.targets.data<float>();
-  const infer::Answers answers = infer::same_rows(test.targets);
+  const models::Answers answers = models::same_rows(test.targets);
   for (std::size_t v = 0; v < 2; ++v)
     for (std::size_t seed = 0; seed < seeds; ++seed) {
       const models::StudentOutput out = train_and_embed(students[v], seed, train, test);
@@ -233,7 +233,7 @@ int main(int argc, char** argv) {
       for (std::size_t i = 0; i < images; ++i)
         sum += cosine(out.embedding.value().data<float>() + i * width, targets + i * width);
       table[0][v].push_back(sum / static_cast<double>(images));
-      table[1][v].push_back(infer::retrieval(test.targets, out.embedding.value(), answers).recall[0]);
+      table[1][v].push_back(models::retrieval(test.targets, out.embedding.value(), answers).recall[0]);
       table[2][v].push_back(
           infer::pointing_game(out.patches.value(), grid, grid, names, test.objects).accuracy());
       table[3][v].push_back(mean_iou(out.patches.value(), test, names));
@@ -280,7 +280,7 @@ int main(int argc, char** argv) {
       }
       found += first_is_right(cosines, right) / static_cast<double>(images);
     }
-    const infer::Retrieval r = infer::retrieval(test.targets, student, answers);
+    const models::Retrieval r = models::retrieval(test.targets, student, answers);
     fmt::print("{:20} {:.3f}                   {:.3f}, chance {:.3f}\n", what, found, r.recall[0],
                r.chance[0]);
     expect(std::abs(found - r.recall[0]) < 2e-3, "both retrievals agree");
