@@ -1,8 +1,10 @@
 // The whole chain from nothing, in small, as docs/clip.md and scripts/demo have it: scenes, a vocabulary, a
 // CLIP that learns from captions alone, and a student of it that finds what words name.
 #include <cmath>
+#include <set>
 
 #include "data/benchmarks/emoji.h"
+#include "data/dataset.h"
 #include "data/hdf5/file.h"
 #include "data/images/image.h"
 #include "tests/cli/small_run.h"
@@ -12,6 +14,7 @@ namespace {
 
 using nlohmann::json;
 using test::expect_done;
+using test::expect_failure;
 using test::json_of;
 using test::run;
 
@@ -116,6 +119,24 @@ train:
       with_texts({"report", student, val, "--text", "apple", "dog", "-o", dir / "report.html", "--json"})));
   EXPECT_EQ(page["prompts"], (json{"apple", "dog"}));
   EXPECT_GT(page["bytes"], 100'000);
+
+  // Without words: those of the dataset.
+  const data::Concepts concepts = data::Dataset::open(val).concepts().value();
+  const json own = json_of(run(with_texts({"activate", student, val, "--image", "5", "--json"})));
+  std::set<std::string> expected, shown;
+  for (std::size_t m = 0; m < concepts.image.size(); ++m)
+    if (concepts.image[m] == 5)
+      expected.insert(concepts.names[static_cast<std::size_t>(concepts.concept_index[m])]);
+  for (const json& text : own["images"][0]["texts"]) shown.insert(text["text"].get<std::string>());
+  EXPECT_EQ(shown, expected);
+  const json names =
+      json_of(run(with_texts({"report", student, val, "--count", "4", "-o", dir / "names.html", "--json"})));
+  EXPECT_GE(names["prompts"].size(), 3);
+
+  expect_failure(run(with_texts({"eval", clip, val})), 2,
+                 clip +
+                     ": has no weights 'conv1.weight'; these are not a student's weights but a CLIP's; name "
+                     "them with --clip or --teacher");
 }
 
 }  // namespace
