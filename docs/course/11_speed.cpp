@@ -1,13 +1,14 @@
 // Lesson 11: what a number costs. bfloat16 by hand, its error an operation, what backward keeps in memory,
 // where operations stand under the machine's roofline, and a sum whose bits do not depend on who adds.
 #include <algorithm>
+#include <array>
 #include <bit>
-#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <fstream>
 #include <functional>
-#include <optional>
+#include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,8 +27,7 @@ void expect(bool what, const char* text) {
   holds = holds && what;
 }
 
-// --- bfloat16: the upper half of a float32 ---
-
+// The upper half of x, rounded to the nearest, ties to even.
 std::uint16_t to_bfloat16(float x) {
   const auto bits = std::bit_cast<std::uint32_t>(x);
   // To round a NaN could make it infinite.
@@ -39,9 +39,7 @@ std::uint16_t to_bfloat16(float x) {
   return static_cast<std::uint16_t>(upper);
 }
 
-float from_bfloat16(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-}
+float from_bfloat16(std::uint16_t b) { return std::bit_cast<float>(std::uint32_t{b} << 16); }
 float rounded(float x) { return from_bfloat16(to_bfloat16(x)); }
 
 void show_bits() {
@@ -59,12 +57,10 @@ void show_bits() {
   const Tensor real = Tensor::from(all, {static_cast<std::int64_t>(all.size())}).cast(DType::bfloat16);
   const auto* bits = static_cast<const std::uint16_t*>(real.raw());
   std::size_t equal = 0;
-  for (std::size_t i = 0; i < all.size(); ++i) equal += bits[i] == to_bfloat16(all[i]) ? 1 : 0;
+  for (const float x : all) equal += *bits++ == to_bfloat16(x) ? 1 : 0;
   fmt::print("{} of {} numbers rounded as vitral rounds them\n\n", equal, all.size());
   expect(equal == all.size(), "bfloat16 by hand has vitral's bits");
 }
-
-// --- the error of an operation ---
 
 // Root mean square of the difference beside that of the right result.
 double error(const std::vector<double>& y, const std::vector<double>& right) {
@@ -73,16 +69,15 @@ double error(const std::vector<double>& y, const std::vector<double>& right) {
   return std::sqrt(off / all);
 }
 
-// x [R,K] w [K,N] as it would be if every sum were a bfloat16, too.
-std::vector<double> product_in_bfloat16(const std::vector<double>& x, const std::vector<double>& w,
-                                        std::size_t rows, std::size_t inner, std::size_t columns) {
-  std::vector<double> y(rows * columns);
-  for (std::size_t r = 0; r < rows; ++r)
-    for (std::size_t c = 0; c < columns; ++c) {
+// x [64,528] w [528,64] as it would be if every sum were a bfloat16, too.
+std::vector<double> product_in_bfloat16(const std::vector<double>& x, const std::vector<double>& w) {
+  std::vector<double> y;
+  for (std::size_t r = 0; r < 64; ++r)
+    for (std::size_t c = 0; c < 64; ++c) {
       float sum = 0;
-      for (std::size_t k = 0; k < inner; ++k)
-        sum = rounded(sum + static_cast<float>(x[r * inner + k] * w[k * columns + c]));
-      y[r * columns + c] = sum;
+      for (std::size_t k = 0; k < 528; ++k)
+        sum = rounded(sum + static_cast<float>(x[r * 528 + k] * w[k * 64 + c]));
+      y.push_back(sum);
     }
   return y;
 }
@@ -91,40 +86,30 @@ void show_errors() {
   Random random(1);  // numbers that are bfloat16 already
   const Tensor x = nn::normal({64, 528}, 1, random).cast(DType::bfloat16);
   const Tensor w = nn::normal({528, 64}, 1, random).cast(DType::bfloat16);
-  using Operation = std::function<Variable(const Variable&, const Variable&)>;
-  const Operation operations[] = {
-      [](const Variable& a, const Variable&) { return add(a, affine(a, 1.0 / 3)); },
-      [](const Variable& a, const Variable& b) { return matmul(a, b); },
-      [](const Variable& a, const Variable&) {
-        const DType t = a.dtype() == DType::float64 ? a.dtype() : DType::float32;  // of parameters
-        return layer_norm(a, Variable(Tensor::full({528}, 1, t)), Variable(Tensor::zeros({528}, t)));
-      }};
-  const char* names[] = {"x + x / 3", "product, 528 terms", "layer_norm of 528"};
-  fmt::print("error of            float32    bfloat16, sums in float32    sums in bfloat16, too\n");
-  for (std::size_t i = 0; i < 3; ++i) {
-    const auto in = [&](DType t) {
-      return operations[i](Variable(x.cast(t)), Variable(w.cast(t))).value().to_vector();
-    };
-    const std::vector<double> right = in(DType::float64);
-    const double single = error(in(DType::float32), right), brain = error(in(DType::bfloat16), right);
-    fmt::print("{:18}  {:.0e}      {:.4f}", names[i], single, brain);
-    expect(single < 1e-6 && brain > 1e-4 && brain < 4e-3,
-           "bfloat16 with float32 sums is off by its roundings");
-    if (i == 1) {
-      const double all = error(product_in_bfloat16(x.to_vector(), w.to_vector(), 64, 528, 64), right);
-      fmt::print("                       {:.4f}", all);
-      expect(all > 5 * brain, "sums in bfloat16 are worse");
-    }
-    fmt::print("\n");
-  }
-  float sum = 0;
-  for (int i = 0; i < 1000; ++i) sum = rounded(sum + 1);
-  const double real = vitral::sum(Variable(Tensor::full({1000}, 1, DType::bfloat16))).item();
-  fmt::print("1 + 1 + ..., 1,000 times: {} in bfloat16, {} by vitral's sum\n\n", sum, real);
-  expect(sum == 256 && real == 1000, "ones add up to 256 in bfloat16");
+  const auto in = [&](DType t, const auto& operation) {
+    return operation(Variable(x.cast(t)), Variable(w.cast(t))).value().to_vector();
+  };
+  const auto show = [&](const char* name, const auto& operation) {
+    const std::vector<double> right = in(DType::float64, operation);
+    const double single = error(in(DType::float32, operation), right);
+    const double brain = error(in(DType::bfloat16, operation), right);
+    fmt::print("{:19}  {:.0e}      {:.4f}\n", name, single, brain);
+    expect(single < 1e-6 && brain > 1e-4 && brain < 4e-3, "bfloat16 is off by one rounding of the result");
+  };
+  const auto product = [](const Variable& a, const Variable& b) { return matmul(a, b); };
+  fmt::print("error of             float32    bfloat16\n");
+  show("x + x / 3", [](const Variable& a, const Variable&) { return add(a, affine(a, 1.0 / 3)); });
+  show("softmax of 528", [](const Variable& a, const Variable&) { return softmax(a); });
+  show("product, 528 terms", product);
+  const double sums = error(product_in_bfloat16(x.to_vector(), w.to_vector()), in(DType::float64, product));
+  fmt::print("  each sum rounded, too         {:.4f}\n", sums);
+  expect(sums > 0.02, "sums in bfloat16 are worse");
+  float count = 0;
+  for (int i = 0; i < 1000; ++i) count = rounded(count + 1);
+  const double real = sum(Variable(Tensor::full({1000}, 1, DType::bfloat16))).item();
+  fmt::print("1 + 1 + ..., 1,000 times: {} in bfloat16, {} by vitral's sum\n\n", count, real);
+  expect(count == 256 && real == 1000, "ones add up to 256 in bfloat16");
 }
-
-// --- what backward keeps ---
 
 // The same values without a recipe: whoever saves them must keep them.
 Variable stored(const Variable& x) { return reshape(x, x.shape()); }
@@ -148,22 +133,16 @@ struct Block : nn::Module {
 };
 
 void show_memory() {
-  constexpr std::int64_t images = 4;
   const Block block;
-  const Variable x(Tensor::full({images, 64, 512}, 0.5), true);
-  const auto unit = static_cast<double>(x.value().bytes());
+  const Variable x(Tensor::full({4, 64, 512}, 0.5), true);
+  const auto in_use = [] { return static_cast<double>(allocator_stats(cpu).bytes_in_use); };
   fmt::print("kept for backward, in numbers a token and unit of width\n");
   for (const bool recipes : {false, true}) {
-    const auto in_use = [] { return static_cast<double>(allocator_stats(cpu).bytes_in_use); };
     const double before = in_use();
     const Variable y = block(block(x, recipes), recipes), loss = sum(y);
-    const double kept =
-        (in_use() - before) / unit / 2;  // two blocks: the result of each is the input of another
-    reset_peak(cpu);
+    const double kept = (in_use() - before) / static_cast<double>(x.value().bytes()) / 2;
     loss.backward();
-    // By hand: x, q k v, attention, x' and the first product of the MLP; and what recipes make again: two
-    // norms and the activation.
-    const double by_hand = 1 + 3 + 1 + 1 + 4 + (recipes ? 0 : 1 + 1 + 4);
+    const double by_hand = recipes ? 10 : 16;  // the page's table
     fmt::print("  {:15} {:4.0f} by hand, {:6.3f} by the allocator\n", recipes ? "with recipes" : "without",
                by_hand, kept);
     expect(std::abs(kept - by_hand) < 0.05, "the bytes that backward keeps are those counted by hand");
@@ -171,182 +150,129 @@ void show_memory() {
   fmt::print("\n");
 }
 
-// --- the roofline ---
-
-double seconds_of(const std::function<void()>& f) {  // the best of five
-  double best = 1e9;
-  for (int i = 0; i < 5; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    f();
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  return best;
+std::vector<OperationProfile> profile_of(const std::function<void()>& work) {
+  work();  // finds no memory yet
+  Profile profile;
+  const Profile::Use use(profile);
+  for (int i = 0; i < 5; ++i) work();
+  return profile.operations();
 }
 
-struct Dot {
-  std::string name;
-  double intensity, rate;  // FLOP/byte, GFLOP/s
-};
-
-// Operations an element of the first tensor for what has no count in its contract, to see where it stands.
+// Operations of what has no count in its contract: so many a number of all its tensors.
 double flops_of(const OperationProfile& o) {
-  if (o.flops > 0) return o.flops;
-  const auto of = [&](const char* name, double tensors, double each) {  // operations a number of one of them
-    return o.name == name ? o.bytes / 4 / tensors * each : 0;
-  };
-  return of("neighbourhood_attention", 4, 36) + of("neighbourhood_attention_backward", 7, 90) +
-         of("add_layer_norm", 4, 9) + of("layer_norm_backward", 4, 12) + of("adamw", 4, 14);
+  if (o.name == "neighbourhood_attention") return o.bytes / 4 * 36 / 4;
+  if (o.name == "add_layer_norm") return o.bytes / 4 * 9 / 4;
+  if (o.name == "adamw") return o.bytes / 4 * 14 / 4;
+  return o.flops;
 }
 
-std::vector<Dot> measure_step() {
-  const models::StudentConfig config{.layers = 1};  // one layer of the 21.4M student, 16 images
-  models::Student student(config);
+// One layer of the 21.4M student, 16 images.
+std::vector<OperationProfile> measure_step() {
+  models::Student student({.layers = 1});
   train::AdamW optimizer(student);
   Random random(3);
   const Variable x(nn::normal({16, 64, 2352}, 1, random)), target(nn::normal({16, 512}, 1, random));
-  Profile profile;
-  for (int step = 0; step < 4; ++step) {
-    std::optional<Profile::Use> use;
-    if (step > 0) use.emplace(profile);
+  return profile_of([&] {
     const Variable loss = distillation_loss(student.embed(x), target);
     student.zero_grad();
     loss.backward();
     optimizer.step();
-  }
-  std::vector<Dot> dots;
-  double products = 0;
-  for (const OperationProfile& o : profile.operations()) {
-    products += o.flops;
-    if (const double flops = flops_of(o); flops > 0)
-      dots.push_back({o.name, flops / o.bytes, flops / o.seconds / 1e9});
-  }
-  // By hand, three steps: 2 operations a weight and token forward, 4 backward; but the pixels want no
-  // gradient.
-  const double weights = 528.0 * 528 * (3 + 1 + 4 + 4), first = 528.0 * 3 * 28 * 28;
-  const double by_hand = 3 * 16 * 64 * (6 * weights + 4 * first);
-  fmt::print("products of a step: {:.1f} GFLOP by hand, {:.1f} by the profile\n", by_hand / 3e9,
-             products / 3e9);
-  expect(std::abs(products / by_hand - 1) < 1e-9, "a step has the products counted by hand");
-  return dots;
-}
-
-std::string text(double x, double y, const std::string& what, const char* more = "") {
-  return fmt::format("<text x='{:.1f}' y='{:.1f}'{}>{}</text>\n", x, y, more, what);
+  });
 }
 
 void show_roofline(const std::string& path) {
-  constexpr std::int64_t bytes = std::int64_t{1} << 26;
-  const Tensor from = Tensor::full({bytes / 4}, 1);
-  Tensor to = from.clone();
-  const double gbs = 2e-9 * bytes / seconds_of([&] { to.copy_from(from); });
   Random random(4);
+  const Variable numbers(Tensor::full({1 << 24}, 1));  // 64 MB
   const Variable x(nn::normal({2048, 528}, 1, random)), w(nn::normal({2112, 528}, 1, random));
-  const double gflops = 2e-9 * 2048 * 528 * 2112 / seconds_of([&] { linear(x, w, {}); });
-  fmt::print("copying: {:.0f} GB/s; products: {:.0f} GFLOP/s; so the ridge is at {:.0f} FLOP a byte\n", gbs,
+  const OperationProfile pass = profile_of([&] { affine(numbers, 2); })[0];
+  const OperationProfile product = profile_of([&] { linear(x, w, {}); })[0];
+  const double gbs = pass.bytes / pass.seconds / 1e9, gflops = product.flops / product.seconds / 1e9;
+  fmt::print("memory: {:.0f} GB/s; products: {:.0f} GFLOP/s; so the ridge is at {:.0f} FLOP a byte\n", gbs,
              gflops, gflops / gbs);
-  const auto at_x = [](double intensity) { return 60 + 150 * (std::log10(intensity) + 1); };
-  const auto at_y = [](double rate) { return 330 - 110 * std::log10(rate); };
-  std::string s =
-      "<svg xmlns='http://www.w3.org/2000/svg' width='780' height='390' font-family='sans-serif' "
-      "font-size='12'>"
-      "<rect width='780' height='390' fill='white'/>\n";
+
+  const auto at_x = [](double intensity) { return 160 + 100 * std::log10(intensity); };
+  const auto at_y = [](double rate) { return 330 - 100 * std::log10(rate); };
+  std::ofstream svg(path);
+  svg << "<svg xmlns='http://www.w3.org/2000/svg' width='740' height='470' font-family='sans-serif' "
+         "font-size='12'><rect width='740' height='470' fill='white'/>\n"
+         "<text x='5' y='15'>GFLOP/s</text><text x='225' y='462'>FLOP a byte</text>\n";
   for (const double v : {0.1, 1.0, 10.0, 100.0, 1000.0})
-    s += fmt::format("<path d='M{0} 40V330' stroke='#ddd'/>", at_x(v)) +
-         text(at_x(v), 346, fmt::format("{}", v), " text-anchor='middle'");
-  for (const double v : {1.0, 10.0, 100.0})
-    s += fmt::format("<path d='M60 {0}H660' stroke='#ddd'/>", at_y(v)) +
-         text(52, at_y(v) + 4, fmt::format("{}", v), " text-anchor='end'");
-  s += text(360, 370, "FLOP a byte", " text-anchor='middle'") + text(10, 25, "GFLOP/s");
-  s += fmt::format(
-      "<path d='M{:.1f} {:.1f}L{:.1f} {:.1f}H660' fill='none' stroke='black' stroke-width='2'/>\n", at_x(0.1),
-      at_y(0.1 * gbs), at_x(gflops / gbs), at_y(gflops), at_x(1e3));
-  std::vector<Dot> dots = measure_step();
+    svg << fmt::format(
+        "<path d='M{0} 30V430M60 {1}H460' stroke='#ddd'/><text x='{0}' y='445'>{2}</text>"
+        "<text x='25' y='{1}'>{2}</text>\n",
+        at_x(v), at_y(v), v);
+  svg << fmt::format("<path d='M{} {}L{} {}H460' fill='none' stroke='black' stroke-width='2'/>\n", at_x(0.1),
+                     at_y(0.1 * gbs), at_x(gflops / gbs), at_y(gflops));
+
   fmt::print("{:34}{:>12}{:>10}\n", "", "FLOP/byte", "GFLOP/s");
-  std::ranges::sort(dots, {}, [](const Dot& d) { return -d.rate; });
-  double line = 90;  // labels stand in a column, each with a line to its dot
-  for (const Dot& d : dots) {
-    fmt::print("{:34}{:12.1f}{:10.1f}\n", d.name, d.intensity, d.rate);
-    const double dx = at_x(d.intensity), dy = at_y(d.rate), label = dx > 450 ? 490 : 300;
-    s += fmt::format(
-        "<path d='M{:.1f} {:.1f}L{} {}' stroke='#aaa'/><circle cx='{:.1f}' cy='{:.1f}' r='5' "
-        "fill='#c8501e'/>\n",
-        dx, dy, label, line - 4, dx, dy);
-    s += text(label, line, d.name, dx > 450 ? " text-anchor='end'" : "");
-    line += 24;
+  std::vector<OperationProfile> operations = measure_step();
+  const auto rate = [](const OperationProfile& o) { return flops_of(o) / o.seconds / 1e9; };
+  std::ranges::sort(operations, std::greater(), rate);
+  double line = 90;  // names stand in a column, each with a line to its dot
+  for (const OperationProfile& o : operations) {
+    if (flops_of(o) == 0) continue;
+    const double intensity = flops_of(o) / o.bytes;
+    fmt::print("{:34}{:12.1f}{:10.1f}\n", o.name, intensity, rate(o));
+    svg << fmt::format(
+        "<path d='M{0:.1f} {1:.1f}L490 {2}' stroke='#aaa'/><circle cx='{0:.1f}' cy='{1:.1f}' r='5' "
+        "fill='#c8501e'/><text x='494' y='{3}'>{4}</text>\n",
+        at_x(intensity), at_y(rate(o)), line, line + 4, o.name);
+    line += 26;
   }
-  std::ofstream(path) << s << "</svg>\n";
-}
-
-// --- a sum whose bits do not depend on who adds ---
-
-using Gradient = std::vector<float>;
-
-Gradient added(Gradient a, const Gradient& b) {
-  for (std::size_t i = 0; i < a.size(); ++i) a[i] += b[i];
-  return a;
+  svg << "</svg>\n";
 }
 
 // ((g0 + g1) + (g2 + g3)) + ...: of a power of two of slices.
-Gradient tree(const std::vector<Gradient>& g, std::size_t begin, std::size_t end) {
-  if (end - begin == 1) return g[begin];
-  const std::size_t middle = (begin + end) / 2;
-  return added(tree(g, begin, middle), tree(g, middle, end));
+float tree(std::span<const float> g) {
+  if (g.size() == 1) return g[0];
+  const std::size_t half = g.size() / 2;
+  return tree(g.first(half)) + tree(g.last(half));
 }
 
-// One after the other within each process, then one process after the other.
-Gradient in_a_row(const std::vector<Gradient>& g, std::size_t processes) {
-  const std::size_t own = g.size() / processes;
-  Gradient sum(g[0].size());
-  for (std::size_t p = 0; p < processes; ++p) {
-    Gradient part = g[p * own];
-    for (std::size_t k = 1; k < own; ++k) part = added(part, g[p * own + k]);
-    sum = added(sum, part);
-  }
-  return sum;
-}
+float in_a_row(std::span<const float> g) { return std::accumulate(g.begin(), g.end(), 0.0F); }
 
-struct OneWeight : nn::Module {
-  nn::Parameter& w = parameter("w", Tensor::zeros({4096}));
-};
+// Each process adds up its own slices, and then somebody what they all have.
+float of_processes(std::size_t processes, std::span<const float> g, float (*add)(std::span<const float>)) {
+  std::vector<float> sums;
+  for (std::size_t own = g.size() / processes, p = 0; p < processes; ++p)
+    sums.push_back(add(g.subspan(p * own, own)));
+  return add(sums);
+}
 
 void show_tree() {
-  constexpr std::size_t slices = 8;
-  OneWeight model;
+  constexpr std::size_t slices = 8, weights = 4096;
+  Random first(0);
+  nn::Projection model(64, 64, first);
   train::Exchange exchange(alone(), slices, model);
-  std::vector<Gradient> g;
+  std::vector<std::array<float, slices>> g(weights);
   for (std::size_t k = 0; k < slices; ++k) {
     Random random(5, k);
-    const Tensor slice = nn::normal({4096}, 1, random);
-    g.emplace_back(slice.data<float>(), slice.data<float>() + 4096);
+    const Tensor slice = nn::normal({64, 64}, 1, random);
+    for (std::size_t i = 0; i < weights; ++i) g[i][k] = slice.data<float>()[i];
     model.zero_grad();
-    sum(mul(model.w, Variable(slice))).backward();  // d loss / d w = slice
+    sum(mul(model.weight, Variable(slice))).backward();  // d loss / d w = slice
     exchange.add();
   }
   Tensor control = Tensor::zeros({update_slots}, DType::float64);
   exchange.finish(control);
   const float* real = exchange.gradients()[0].data<float>();
-  const auto differing = [&](const Gradient& sum) {
-    std::size_t count = 0;
-    for (std::size_t i = 0; i < sum.size(); ++i) count += sum[i] != real[i] ? 1 : 0;
-    return count;
-  };
   fmt::print("\n8 slices, 4,096 numbers: how many differ from train::Exchange's\n");
-  for (const std::size_t processes : {1U, 2U, 4U, 8U}) {
-    std::vector<Gradient> parts;  // of each process the subtree over its slices
-    for (std::size_t p = 0; p < processes; ++p)
-      parts.push_back(tree(g, p * slices / processes, (p + 1) * slices / processes));
-    const std::size_t by_tree = differing(tree(parts, 0, processes)), row = differing(in_a_row(g, processes));
+  for (const std::size_t processes : {1, 2, 4, 8}) {
+    int row = 0, by_tree = 0;
+    for (std::size_t i = 0; i < weights; ++i) {
+      row += of_processes(processes, g[i], in_a_row) != real[i] ? 1 : 0;
+      by_tree += of_processes(processes, g[i], tree) != real[i] ? 1 : 0;
+    }
     fmt::print("  {} processes: {:4} in a row, {} as a tree\n", processes, row, by_tree);
     expect(by_tree == 0 && row > 0, "the tree has the same bits on any number of processes");
   }
 }
 
 int main(int argc, char** argv) {
-  const std::string folder = argc > 1 ? argv[1] : ".";
   show_bits();
   show_errors();
   show_memory();
-  show_roofline(folder + "/11_roofline.svg");
+  show_roofline(std::string(argc > 1 ? argv[1] : ".") + "/11_roofline.svg");
   show_tree();
   return holds ? 0 : 1;
 }

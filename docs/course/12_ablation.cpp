@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <fstream>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,8 @@ using namespace vitral;
 using infer::LabelledObject;
 using Row = std::vector<double>;
 
-constexpr std::int64_t side = 24, grid = 6, patches = grid * grid,
-                       width = 32;                                         // pixels, patches a side, N, W = D
-constexpr std::size_t colours = 3, kinds = 2, concepts = colours * kinds;  // "red circle", ...: C
+constexpr std::int64_t side = 24, grid = 6, patches = grid * grid, width = 32;  // pixels a side; N, W = D
+constexpr std::size_t colours = 3, kinds = 2, concepts = colours * kinds;       // "red circle", ...: C
 constexpr std::size_t seeds = 8, steps = 500, batch = 16;
 
 // Small scenes, and the embedding that a perfect teacher would give them.
@@ -86,8 +86,7 @@ models::StudentOutput train_and_embed(const std::string& attention, std::uint64_
   models::Student student(c, seed);
   train::AdamW optimizer(student);
   for (std::size_t step = 0; step < steps; ++step) {
-    const auto at =
-        static_cast<std::int64_t>(Random(seed, step).below(256) * batch);  // the same for both students
+    const auto at = static_cast<std::int64_t>(Random(seed, step).below(256) * batch);
     const Variable x = models::pixel_patches(c, train.images.rows(at, at + batch));
     const Variable loss = distillation_loss(student.embed(x), Variable(train.targets.rows(at, at + batch)));
     student.zero_grad();
@@ -125,15 +124,6 @@ Pointing point(const float* e, const float* concept_vector, const infer::Box& bo
   return {touches(best) ? 1.0 : 0.0, static_cast<double>(touching) / patches};
 }
 
-// The probability that a right candidate comes first, where those of equal cosine stand in random order.
-double first_is_right(const Row& cosines, const std::vector<bool>& right) {
-  const double highest = *std::ranges::max_element(cosines);
-  double tied = 0, right_ones = 0;
-  for (std::size_t c = 0; c < cosines.size(); ++c)
-    if (cosines[c] > highest - 1e-6) tied += 1, right_ones += right[c] ? 1 : 0;
-  return right_ones / tied;
-}
-
 // If the test images had been others: the pointing game of 1,000 samples of them, drawn with replacement.
 infer::Interval bootstrap(const Row& hits, const Row& objects) {
   Row found;
@@ -166,46 +156,59 @@ constexpr std::array titles{"cosine", "retrieval", "pointing game", "mIoU"};
 constexpr std::array students{"neighbourhood", "full"};
 
 double mean_iou(const Tensor& e, const World& test, const Tensor& names) {
-  std::vector<std::vector<LabelledObject>> of_image(static_cast<std::size_t>(e.dim(0)));
-  for (const LabelledObject& o : test.objects) of_image[static_cast<std::size_t>(o.image)].push_back(o);
   const infer::Segmentation segmentation(concepts, {0, 1, 2, 3, 4, 5}, {});
   infer::SegmentationResult pixels = segmentation.nothing();
-  for (std::size_t i = 0; i < of_image.size(); ++i) {
+  for (std::int64_t i = 0; i < e.dim(0); ++i) {
+    std::vector<LabelledObject> objects;
+    for (const LabelledObject& o : test.objects)
+      if (o.image == i) objects.push_back(o);
     Tensor maps({1, concepts, patches});
     infer::TextScorer(names).score(e.data<float>() + i * patches * width, patches, maps.data<float>());
-    pixels.add(segmentation.measure({maps, grid, grid}, infer::labels_of_boxes(of_image[i], side)), 1);
+    pixels.add(segmentation.measure({maps, grid, grid}, infer::labels_of_boxes(objects, side)), 1);
   }
   return pixels.mean_iou();
 }
 
-void draw(const std::string& path, const Table& table, double chance) {
-  std::string s =
-      "<svg xmlns='http://www.w3.org/2000/svg' width='820' height='300' font-family='sans-serif' "
-      "font-size='12'>"
-      "<rect width='820' height='300' fill='white'/>\n";
-  const auto y = [](double v) { return 250 - 210 * v; };
-  for (std::size_t p = 0; p < titles.size(); ++p) {
-    const double left = 35 + 195.0 * static_cast<double>(p);
-    s += fmt::format("<text x='{}' y='20' font-weight='bold'>{}</text>\n", left, titles[p]);
-    for (const double v : {0.0, 0.2, 0.4, 0.6, 0.8, 1.0})
-      s += fmt::format("<path d='M{} {}h170' stroke='#ddd'/><text x='{}' y='{}'>{:.1f}</text>\n", left, y(v),
-                       left - 22, y(v) + 4, v);
-    if (p == 2)
-      s += fmt::format("<path d='M{} {:.1f}h170' stroke='black' stroke-dasharray='4 4'/>\n", left, y(chance));
-    for (std::size_t v = 0; v < 2; ++v) {
-      const double x = left + 35 + 85 * static_cast<double>(v);
-      const char* colour = v == 0 ? "#1f6fb4" : "#c8501e";
-      for (const double value : table[p][v])
-        s +=
-            fmt::format("<circle cx='{}' cy='{:.1f}' r='4' fill='none' stroke='{}'/>\n", x, y(value), colour);
-      const infer::Estimate e = infer::estimate_mean(table[p][v]);
-      s += fmt::format(
-          "<path d='M{0} {1:.1f}V{2:.1f}M{3} {1:.1f}h8M{3} {2:.1f}h8' stroke='{4}' stroke-width='2'/>"
-          "<circle cx='{0}' cy='{5:.1f}' r='4' fill='{4}'/><text x='{6}' y='280' fill='{4}'>{7}</text>\n",
-          x + 18, y(e.low), y(e.high), x + 14, colour, y(e.mean), v == 0 ? x - 30 : x, students[v]);
+Table measure_students(const World& train, const World& test, const Tensor& names) {
+  Table table;
+  for (std::size_t v = 0; v < 2; ++v)
+    for (std::size_t seed = 0; seed < seeds; ++seed) {
+      const models::StudentOutput out = train_and_embed(students[v], seed, train, test);
+      const Tensor &y = out.embedding.value(), &e = out.patches.value();
+      double sum = 0;
+      for (std::int64_t i = 0; i < y.dim(0); ++i)
+        sum += cosine(y.data<float>() + i * width, test.targets.data<float>() + i * width);
+      table[0][v].push_back(sum / static_cast<double>(y.dim(0)));
+      table[1][v].push_back(models::retrieval(test.targets, y, models::same_rows(test.targets)).recall[0]);
+      table[2][v].push_back(infer::pointing_game(e, grid, grid, names, test.objects).accuracy());
+      table[3][v].push_back(mean_iou(e, test, names));
     }
+  return table;
+}
+
+void draw(const std::string& path, const Table& table, double chance) {
+  const auto y = [](double v) { return 250 - 210 * v; };
+  std::ofstream svg(path);
+  svg << "<svg xmlns='http://www.w3.org/2000/svg' width='790' height='290' font-family='sans-serif' "
+         "font-size='12'><rect width='790' height='290' fill='white'/>\n"
+         "<text x='35' y='280' fill='#1f6fb4'>neighbourhood</text><text x='140' y='280' "
+         "fill='#c8501e'>full</text>\n";
+  for (const double v : {0.0, 0.2, 0.4, 0.6, 0.8, 1.0})
+    svg << fmt::format("<path d='M35 {0}h740' stroke='#ddd'/><text x='8' y='{0}'>{1:.1f}</text>\n", y(v), v);
+  svg << fmt::format("<path d='M405 {:.1f}h160' stroke='black' stroke-dasharray='4 4'/>\n", y(chance));
+  for (std::size_t k = 0; k < 2 * titles.size(); ++k) {
+    const std::size_t measure = k / 2, v = k % 2;
+    const double x = 70.0 + 185.0 * static_cast<double>(measure) + 70.0 * static_cast<double>(v);
+    svg << fmt::format("<g fill='none' stroke='{}' stroke-width='2'>\n", v == 0 ? "#1f6fb4" : "#c8501e");
+    for (const double value : table[measure][v])
+      svg << fmt::format("<circle cx='{}' cy='{:.1f}' r='4'/>\n", x, y(value));
+    const infer::Estimate e = infer::estimate_mean(table[measure][v]);
+    svg << fmt::format("<path d='M{0} {1:.1f}V{2:.1f}m-4 0h8M{0} {1:.1f}m-4 0h8M{0} {3:.1f}h9'/></g>\n",
+                       x + 18, y(e.low), y(e.high), y(e.mean));
+    if (v == 0)
+      svg << fmt::format("<text x='{}' y='20' font-weight='bold'>{}</text>\n", x - 20, titles[measure]);
   }
-  std::ofstream(path) << s << "</svg>\n";
+  svg << "</svg>\n";
 }
 
 int main(int argc, char** argv) {
@@ -222,70 +225,37 @@ int main(int argc, char** argv) {
     holds = holds && what;
   };
 
-  Table table;
-  models::StudentOutput first;
-  const float* targets = test.targets.data<float>();
-  const models::Answers answers = models::same_rows(test.targets);
-  for (std::size_t v = 0; v < 2; ++v)
-    for (std::size_t seed = 0; seed < seeds; ++seed) {
-      const models::StudentOutput out = train_and_embed(students[v], seed, train, test);
-      double sum = 0;
-      for (std::size_t i = 0; i < images; ++i)
-        sum += cosine(out.embedding.value().data<float>() + i * width, targets + i * width);
-      table[0][v].push_back(sum / static_cast<double>(images));
-      table[1][v].push_back(models::retrieval(test.targets, out.embedding.value(), answers).recall[0]);
-      table[2][v].push_back(
-          infer::pointing_game(out.patches.value(), grid, grid, names, test.objects).accuracy());
-      table[3][v].push_back(mean_iou(out.patches.value(), test, names));
-      if (v == 0 && seed == 0) first = out;
-    }
-
-  const float* e = first.patches.value().data<float>();
+  const models::StudentOutput first = train_and_embed("neighbourhood", 0, train, test);
   Row hits(images), objects(images);
-  Pointing sum;
+  double hit = 0, chance = 0;
   for (const LabelledObject& o : test.objects) {
-    const Pointing one =
-        point(e + o.image * patches * width, names.data<float>() + o.concept_index * width, o.box);
-    sum.hit += one.hit, sum.chance += one.chance;
+    const float* e = first.patches.value().data<float>() + o.image * patches * width;
+    const Pointing one = point(e, names.data<float>() + o.concept_index * width, o.box);
+    hit += one.hit, chance += one.chance / static_cast<double>(test.objects.size());
     hits[static_cast<std::size_t>(o.image)] += one.hit, objects[static_cast<std::size_t>(o.image)] += 1;
   }
-  const auto all = static_cast<double>(test.objects.size());
-  const infer::PointingResult game =
-      infer::pointing_game(first.patches.value(), grid, grid, names, test.objects);
+  const auto game = infer::pointing_game(first.patches.value(), grid, grid, names, test.objects);
   const infer::Interval plain = bootstrap(hits, objects);
   const infer::Interval real = infer::bootstrap(test.images.dim(0), 1, [&](auto times, auto to) {
-    double hit = 0, of = 0;
-    for (std::size_t i = 0; i < images; ++i) hit += times[i] * hits[i], of += times[i] * objects[i];
-    to[0] = hit / of;
+    const double drawn = std::inner_product(times.begin(), times.end(), objects.begin(), 0.0);
+    to[0] = std::inner_product(times.begin(), times.end(), hits.begin(), 0.0) / drawn;
   })[0];
   fmt::print("one run              plain loops             vitral\n");
-  fmt::print("pointing game        {:.3f} [{:.3f}, {:.3f}]    {:.3f} [{:.3f}, {:.3f}]\n", sum.hit / all,
-             plain.low, plain.high, game.accuracy(), real.low, real.high);
-  fmt::print("its chance           {:.3f}                   {:.3f}\n", sum.chance / all, game.chance());
-  expect(sum.hit == static_cast<double>(game.hits) && std::abs(sum.chance / all - game.chance()) < 1e-9,
+  fmt::print("pointing game        {:.3f} [{:.3f}, {:.3f}]    {:.3f} [{:.3f}, {:.3f}]\n",
+             hit / static_cast<double>(test.objects.size()), plain.low, plain.high, game.accuracy(), real.low,
+             real.high);
+  fmt::print("its chance           {:.3f}                   {:.3f}\n", chance, game.chance());
+  expect(hit == static_cast<double>(game.hits) && std::abs(chance - game.chance()) < 1e-9,
          "the pointing games are equal");
   expect(std::abs(plain.low - real.low) < 2e-3 && std::abs(plain.high - real.high) < 2e-3,
          "the bootstraps agree");
 
   const Tensor same = Tensor::full(test.targets.shape(), 1);  // a student that says the same of every image
-  for (const auto& [what, student] :
-       {std::pair("retrieval", first.embedding.value()), {"of a constant", same}}) {
-    double found = 0;
-    for (std::size_t q = 0; q < images; ++q) {
-      Row cosines;
-      std::vector<bool> right;
-      for (std::size_t c = 0; c < images; ++c) {
-        cosines.push_back(cosine(targets + q * width, student.data<float>() + c * width));
-        right.push_back(cosine(targets + q * width, targets + c * width) > 1 - 1e-6);
-      }
-      found += first_is_right(cosines, right) / static_cast<double>(images);
-    }
-    const models::Retrieval r = models::retrieval(test.targets, student, answers);
-    fmt::print("{:20} {:.3f}                   {:.3f}, chance {:.3f}\n", what, found, r.recall[0],
-               r.chance[0]);
-    expect(std::abs(found - r.recall[0]) < 2e-3, "both retrievals agree");
-  }
+  const models::Retrieval r = models::retrieval(test.targets, same, models::same_rows(test.targets));
+  fmt::print("retrieval of a constant student {:.3f}, its chance {:.3f}\n", r.recall[0], r.chance[0]);
+  expect(std::abs(r.recall[0] - r.chance[0]) < 1e-6, "who says always the same scores chance");
 
+  const Table table = measure_students(train, test, names);
   fmt::print("\n{} seeds            neighbourhood            full                    paired difference\n",
              seeds);
   for (std::size_t p = 0; p < titles.size(); ++p) {
