@@ -12,6 +12,7 @@ using test::expect_same_run;
 using test::latest;
 using test::Processes;
 using test::Result;
+using test::run;
 using test::SmallClip;
 using test::some_captions;
 using test::train;
@@ -122,6 +123,35 @@ TEST(Clip, BeginsWithPublishedWeights) {
       data(wrong), 2,
       clip + ": is another CLIP than the one that is trained: text.layers 2, not 3; vision.heads 1, not 2");
   EXPECT_FALSE(std::filesystem::exists(data.output("wrong")));
+}
+
+// As many tokens, but they mean something else.
+TEST(Clip, AnotherVocabularyIsAnotherModel) {
+  const SmallClip data;
+  const auto learned = [&](const std::string& name, const std::string& words) {
+    test::put_file(data / name + ".txt", words);
+    expect_done(run({"vocabulary", data / name + ".txt", "-o", data / name, "--size", "517"}));
+    return "model.text.vocabulary=" + data / name;
+  };
+  const std::string cats = learned("cats", "cats cats cats"), dogs = learned("dogs", "dogs dogs dogs");
+  expect_done(data({cats, "train.max_steps=2"}));
+  const std::string checkpoint = latest(data.output("run"));
+  const auto before = test::contents_of(data.output("run"));
+  const auto digest = [&](const std::string& name) {
+    return data::digest(data::read_vocabulary(data / name));
+  };
+  expect_failure(data({dogs, "train.max_steps=4", "--resume", "auto"}), 2,
+                 fmt::format("{}: was trained with clip.text.vocabulary_digest={}, this configuration has "
+                             "{}; set it alike, or start a new "
+                             "run with model.init_from",
+                             checkpoint, digest("cats"), digest("dogs")));
+  EXPECT_EQ(test::contents_of(data.output("run")), before);
+  expect_failure(
+      data({dogs, "train.output=" + data.output("other"), "model.init_from=" + data.output("run")}), 2,
+      data.output("run") +
+          ": was trained with another vocabulary than model.text.vocabulary; name that of its run");
+  // The run's own copy is the same, wherever it lies.
+  expect_done(data({"model.text.vocabulary=" + data.output("run"), "train.max_steps=4", "--resume", "auto"}));
 }
 
 TEST(Clip, DataThatTeachNothingAreRefused) {
