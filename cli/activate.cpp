@@ -121,6 +121,7 @@ void run(const Arguments& a) {
                  files.size(), max_images);
   }
   VITRAL_CHECK(!a.texts.given() || a.request.concepts.empty(), "--concept and --text exclude each other");
+  if (!a.texts.given() && (!datasets || a.texts.clip.empty())) a.texts.refuse_without_texts();
   const models::Encoder encoder = a.encoder.load();
   std::vector<infer::PatchTarget> targets;
   if (a.texts.given()) {
@@ -138,8 +139,10 @@ void run(const Arguments& a) {
   } else {
     data::Dataset dataset = data::Dataset::open(a.inputs, a.dataset.names);
     dataset.set_exif(a.exif.value());
-    images = a.texts.given() ? infer::dataset_activations(encoder, dataset, a.request, targets, other)
-                             : infer::concept_activations(encoder, dataset, a.request, other);
+    infer::ActivationRequest request = a.request;
+    request.embed_concepts = a.texts.concept_embedder(a.encoder.device);
+    images = a.texts.given() ? infer::dataset_activations(encoder, dataset, request, targets, other)
+                             : infer::concept_activations(encoder, dataset, request, other);
   }
   if (!a.output.empty()) {
     std::vector<infer::ActivationRow> rows;

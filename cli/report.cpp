@@ -12,9 +12,11 @@ namespace vitral::cli {
 namespace {
 
 void add_texts(const TextArguments& texts, const std::string& device, std::int64_t width,
-               infer::ReportRequest& request) {
+               const data::ImageSource& source, infer::ReportRequest& request) {
+  if (source.dataset() && source.dataset()->concepts())
+    request.embed_concepts = texts.concept_embedder(device);
   if (!texts.given()) {
-    texts.refuse_without_texts();
+    if (!request.embed_concepts) texts.refuse_without_texts();
     return;
   }
   const infer::TextEmbeddings embedded = texts.load(device);
@@ -65,7 +67,7 @@ void add_report(Program& program) {
     report_left_out(source.left_out());
     const models::Encoder encoder = a->encoder.load();
     a->request.weights = a->encoder.weights;
-    add_texts(a->texts, a->encoder.device, encoder.config().width, a->request);
+    add_texts(a->texts, a->encoder.device, encoder.config().width, source, a->request);
     if (a->request.run.empty() && infer::is_run(a->encoder.weights)) a->request.run = a->encoder.weights;
     const auto teacher = a->texts.load_teacher(a->encoder.device);
     if (teacher) a->request.teacher = &*teacher;

@@ -90,6 +90,12 @@ infer::TextEmbeddings TextArguments::embed(const std::vector<std::string>& texts
   return out;
 }
 
+std::function<Tensor(const std::vector<std::string>&)> TextArguments::concept_embedder(
+    const std::string& device) const {
+  if (clip.empty()) return {};
+  return [this, device](const std::vector<std::string>& names) { return embed(names, device).embeddings; };
+}
+
 void TextArguments::refuse_without_texts() const {
   for (const auto& file : inputs())
     throw_error<UsageError>("{}: belongs to --text, and no text is given", file);

@@ -1,5 +1,6 @@
 // The options of every command that compares images with texts.
 #pragma once
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -42,6 +43,8 @@ struct TextArguments {
   /// The same for texts that come from elsewhere; in_templates: whether they go into the templates.
   infer::TextEmbeddings embed(const std::vector<std::string>& texts, const std::string& device,
                               bool in_templates = true) const;
+  /// With --clip what makes embeddings of a dataset's concepts of their names, in the templates; else empty.
+  std::function<Tensor(const std::vector<std::string>&)> concept_embedder(const std::string& device) const;
   /// Whether CLIP or stored embeddings are named.
   bool has_source() const { return !clip.empty() || !stored.empty(); }
   /// The image tower of --teacher; nothing where it is not given.

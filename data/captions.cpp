@@ -23,8 +23,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using Take = std::function<void(const NamedCaption&)>;
 
-constexpr std::string_view blanks = " \t\r\n\v\f";
-
 std::string_view trimmed(std::string_view text) {
   const std::size_t begin = text.find_first_not_of(blanks);
   if (begin == std::string_view::npos) return {};

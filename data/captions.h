@@ -10,8 +10,9 @@
 
 namespace vitral::data {
 
-inline constexpr std::size_t longest_caption = 1 << 16;  // bytes
-inline constexpr std::size_t most_captions = 64;         // of one image
+inline constexpr std::size_t longest_caption = 1 << 16;    // bytes
+inline constexpr std::size_t most_captions = 64;           // of one image
+inline constexpr std::string_view blanks = " \t\r\n\v\f";  // a caption of these alone is none
 
 struct NamedCaption {
   std::string image;      // as the file names it

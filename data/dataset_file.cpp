@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/text.h"
+#include "data/captions.h"
 #include "data/dataset_hints.h"
 
 namespace vitral::data {
@@ -200,7 +201,7 @@ std::vector<std::string> DatasetFile::captions(std::int64_t i) const {
     captions_.emplace(H5File::open(path), std::make_shared<const InputFile>(path), "/captions");
   });
   auto texts = captions_->read(i);
-  std::erase_if(texts, [](const std::string& text) { return text.empty(); });
+  std::erase_if(texts, [](const std::string& text) { return text.find_first_not_of(blanks) == text.npos; });
   return texts;
 }
 

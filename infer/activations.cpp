@@ -169,17 +169,19 @@ std::vector<ImageActivations> concept_activations(const models::Encoder& encoder
                                                   const ActivationRequest& request,
                                                   const models::ImageEncoder* teacher) {
   const std::string& path = dataset.paths().front();
-  const auto concepts = dataset.concepts();
+  auto concepts = dataset.concepts();
   VITRAL_CHECK(concepts && !concepts->names.empty(),
                "{}: has no /concepts; write /concepts/names and /concepts/embeddings first, or give --text",
                path);
+  if (request.embed_concepts) concepts->embeddings = request.embed_concepts(concepts->names);
   VITRAL_CHECK(concepts->embeddings.defined(),
-               "{}: has /concepts/names without embeddings; write /concepts/embeddings, or give --text",
+               "{}: has /concepts/names without embeddings; name CLIP's weights with --clip, or write "
+               "/concepts/embeddings",
                path);
   const std::int64_t width = encoder.config().width;
   VITRAL_CHECK(concepts->embeddings.dim(1) == width,
-               "{}: /concepts/embeddings are {} wide, the student's {}; they must share a teacher", path,
-               concepts->embeddings.dim(1), width);
+               "{}: embeddings of its concepts are {} wide, the student's {}; they must share a teacher",
+               path, concepts->embeddings.dim(1), width);
   const ObjectsByImage objects = objects_by_image(*concepts);
   std::vector<std::int64_t> requested;
   for (const auto& name : request.concepts) requested.push_back(find_concept(*concepts, name, path));

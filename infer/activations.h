@@ -12,6 +12,7 @@
 //   auto a = activations_of(encoder, image, "cat.jpg", targets_of(texts));
 //   data::write_image("cat.png", draw_activations({{activation_row(a, ActivationStyle::both)}}));
 #pragma once
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -68,9 +69,11 @@ struct ActivationRequest {
   std::vector<std::string>
       concepts;  // for every image; empty: the concepts of its labelled objects, else the first three
   std::int64_t count = 4;
+  /// float32 [C,D] of the names of all concepts, instead of /concepts/embeddings.
+  std::function<Tensor(const std::vector<std::string>& names)> embed_concepts = {};
 };
 
-/// Of the images of a dataset and the concepts that it stores. UsageError: a dataset without /concepts, of
+/// Of the images of a dataset and its concepts. UsageError: a dataset without /concepts, of
 /// another width, an image or a concept that it does not have (naming a near one).
 std::vector<ImageActivations> concept_activations(const models::Encoder& encoder,
                                                   const data::Dataset& dataset,

@@ -4,6 +4,7 @@
 #include "data/embedding_file.h"
 #include "data/images/regions.h"
 #include "data/text/clip_tokenizer.h"
+#include "data/text/vocabulary.h"
 #include "models/clip/contrastive.h"
 #include "models/student/distillation.h"
 
@@ -48,6 +49,7 @@ std::unique_ptr<models::Objective> make_contrastive(const Config& config) {
   auto tokenizer =
       std::make_shared<const data::ClipTokenizer>(data::ClipTokenizer::load(clip.text.vocabulary));
   clip.text.vocabulary_size = static_cast<int>(tokenizer->size());
+  clip.text.vocabulary_digest = data::digest(data::read_vocabulary(clip.text.vocabulary));
   return std::make_unique<models::Contrastive>(
       clip, std::move(tokenizer), static_cast<std::uint64_t>(config.train.seed), config.train.freeze);
 }

@@ -53,6 +53,16 @@ void check_places(const data::Dataset& dataset, const models::Places& places) {
         path, patches, places.grid, places.grid, places.grid);
 }
 
+// A CLIP compares an image with the captions of others.
+void check_captions(const data::Dataset& dataset) {
+  int found = 0;
+  for (std::int64_t i = 0; i < dataset.size() && found < 2; ++i) found += !dataset.captions(i).empty();
+  if (found < 2)
+    throw_error<UsageError>(
+        "{}: {} of its images has a caption, and a CLIP compares two or more; pack it with --captions FILE",
+        dataset.paths().front(), found == 0 ? "none" : "one");
+}
+
 }  // namespace
 
 data::Dataset open_training_data(const std::vector<std::string>& paths, const Config& config,
@@ -61,6 +71,7 @@ data::Dataset open_training_data(const std::vector<std::string>& paths, const Co
   data::Dataset dataset = data::Dataset::open(
       paths, {.images = config.data.images, .embeddings = config.data.embeddings}, wanted);
   dataset.set_exif(data::exif_of(config.data.exif));
+  if (objective.captions().tokenizer && dataset.has_captions()) check_captions(dataset);
   if (wanted.empty()) return dataset;
   VITRAL_CHECK(dataset.width() == objective.target_width(),
                "{}: /embeddings are {} wide, model.width is {}; embed with the teacher that fits, or set "

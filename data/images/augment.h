@@ -41,7 +41,8 @@ CropPosition crop_position(const AugmentConfig& config, std::int64_t height, std
 /// Mirrored left to right.
 Tensor horizontal_flip(const Tensor& image);
 
-/// What a seed decides: the dice of augment(), in the order in which they fall.
+/// What a seed decides: the dice of augment(), in the order in which they fall. They are draws of the stream
+/// with the key random_key(seed) (base/random.h).
 struct AugmentDraw {
   enum Jitter : std::uint8_t { brightness, contrast, saturation };
   std::array<Jitter, 3> order;   // of the colour jitter

@@ -9,6 +9,7 @@
 #include "base/files/atomic.h"
 #include "base/files/input_file.h"
 #include "base/files/text_file.h"
+#include "base/hash.h"
 #include "base/text.h"
 #include "data/text/clip_words.h"
 
@@ -22,7 +23,7 @@ constexpr std::size_t clip_merges = 49152 - 256 - 2, all_merges = std::size_t(-1
 constexpr std::uint64_t longest_file = 64U << 20;  // bytes, also unpacked; CLIP's has 3 MB
 constexpr const char *merges_file = "merges.txt", *numbers_file = "vocab.json";
 constexpr const char* advice =
-    "give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab)";
+    "give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab, model.text.vocabulary)";
 
 // `most`: how many of the merges count.
 BytePairs parse_merges(std::string_view text, const std::string& path, std::size_t most) {
@@ -145,6 +146,13 @@ BytePairs read_tokenizer_json(const std::string& text, const std::string& path) 
   return pairs;
 }
 
+// The merges, one a line.
+std::string lines_of(const BytePairs& pairs) {
+  std::string out;
+  for (const auto& [left, right] : pairs.merges()) out += left + ' ' + right + '\n';
+  return out;
+}
+
 }  // namespace
 
 std::string find_vocabulary(const std::string& path) {
@@ -171,14 +179,14 @@ BytePairs read_vocabulary(const std::string& path) {
   return pairs;
 }
 
+std::string digest(const BytePairs& pairs) { return fmt::format("{:016x}", hash_of(lines_of(pairs))); }
+
 void write_vocabulary(const std::string& folder, const BytePairs& pairs) {
   std::string numbers;
   for (std::int64_t i = 0; i < vocabulary_size(pairs); ++i)
     numbers += fmt::format("{}{}: {}", i == 0 ? "{" : ", ", json(written(pairs, i)).dump(), i);
   write_file_atomic((fs::path(folder) / numbers_file).string(), numbers + "}\n");
-  std::string merges = "#version: 0.2\n";
-  for (const auto& [left, right] : pairs.merges()) merges += left + ' ' + right + '\n';
-  write_file_atomic((fs::path(folder) / merges_file).string(), merges);
+  write_file_atomic((fs::path(folder) / merges_file).string(), "#version: 0.2\n" + lines_of(pairs));
 }
 
 void write_clip_tokenizer(const std::string& folder, const BytePairs& pairs, std::int64_t context) {

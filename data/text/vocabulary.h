@@ -26,6 +26,9 @@ std::string find_vocabulary(const std::string& path);
 /// UsageError: no such file, or of another kind; Error: damaged.
 BytePairs read_vocabulary(const std::string& path);
 
+/// XXH3-64 of its merges, in hexadecimal digits: whether two vocabularies are the same.
+std::string digest(const BytePairs& pairs);
+
 /// vocab.json and merges.txt into a folder that is there, each whole or not at all.
 void write_vocabulary(const std::string& folder, const BytePairs& pairs);
 

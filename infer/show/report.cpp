@@ -192,9 +192,10 @@ Report make_report(const models::Encoder& student, const data::ImageSource& sour
                     request.prompt_embeddings.dim(1) == c.width),
                "{}: its embeddings are {} wide, those of the prompts {}; they must share a teacher",
                request.weights, c.width, request.prompt_embeddings.shape());
-  const auto concepts = source.dataset() ? source.dataset()->concepts() : std::nullopt;
+  auto concepts = source.dataset() ? source.dataset()->concepts() : std::nullopt;
+  if (concepts && request.embed_concepts) concepts->embeddings = request.embed_concepts(concepts->names);
   VITRAL_CHECK(!concepts || !concepts->embeddings.defined() || concepts->embeddings.dim(1) == c.width,
-               "{}: /concepts/embeddings are {} wide, the student's {}; they must share a teacher",
+               "{}: embeddings of its concepts are {} wide, the student's {}; they must share a teacher",
                source.path(), concepts->embeddings.dim(1), c.width);
 
   const auto shown = add_images(student, source, request, report);

@@ -20,10 +20,12 @@ namespace vitral::infer {
 struct ReportRequest {
   std::string weights;  // the title
   std::string run;      // folder of the curves; "": none
-  /// What patches are compared with. None: the concepts that a dataset stores; of more than 64 those that
+  /// What patches are compared with. None: the concepts of the dataset; of more than 64 those that
   /// label an object of the images.
   std::vector<std::string> prompts;
-  Tensor prompt_embeddings;                       // float32 [P,D]
+  Tensor prompt_embeddings;  // float32 [P,D]
+  /// float32 [C,D] of the names of a dataset's concepts, instead of /concepts/embeddings.
+  std::function<Tensor(const std::vector<std::string>& names)> embed_concepts;
   std::string prompts_from;                       // "CLIP of clip-vit-base-patch32", for the head of the page
   const models::ImageEncoder* teacher = nullptr;  // whose dense tokens (NACLIP) stand beside the patches
   std::vector<std::int64_t> images;               // by number; empty: the first `count` that decode

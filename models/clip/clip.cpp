@@ -106,6 +106,12 @@ data::NamedTensors pretrained_clip(const std::string& path, const ClipConfig& co
                                  key.substr(std::string_view("clip.").size()), value, ours.at(key));
   VITRAL_CHECK(differences.empty(), "{}: is another CLIP than the one that is trained: {}", path,
                differences);
+  const auto trained = clip_config_from_metadata(checkpoint.config, path);
+  const std::string then = trained ? trained->text.vocabulary_digest : "",
+                    &now = config.text.vocabulary_digest;
+  VITRAL_CHECK(then.empty() || now.empty() || then == now,
+               "{}: was trained with another vocabulary than model.text.vocabulary; name that of its run",
+               path);
   data::NamedTensors out = text->state();
   for (const auto& [name, tensor] : image->state()) out.emplace_back("visual." + name, tensor);
   const auto scale = std::find_if(checkpoint.tensors.begin(), checkpoint.tensors.end(),

@@ -27,14 +27,27 @@ Fields shapes() {
   };
 }
 
-Fields with(Field<ClipConfig> last) {
+Fields with(std::vector<Field<ClipConfig>> last) {
   Fields out = shapes();
-  out.push_back(std::move(last));
+  out.insert(out.end(), last.begin(), last.end());
   return out;
 }
 
+struct Digest {
+  std::string value() const { return "16 hexadecimal digits"; }
+  bool read(const YAML::Node& node, std::string& field) const {
+    if (!node.IsScalar() || node.Scalar().size() != 16 ||
+        node.Scalar().find_first_not_of("0123456789abcdef") != std::string::npos)
+      return false;
+    field = node.Scalar();
+    return true;
+  }
+  std::string write(const std::string& field) const { return field; }
+};
+
 const Fields& metadata_fields() {
-  static const Fields table = with(FIELD(text.vocabulary_size, Integer{0, 1 << 30}));
+  static const Fields table = with(
+      {FIELD(text.vocabulary_size, Integer{0, 1 << 30}), added(FIELD(text.vocabulary_digest, Digest{}))});
   return table;
 }
 
@@ -43,7 +56,7 @@ const Fields& metadata_fields() {
 }  // namespace
 
 const Fields& clip_fields() {
-  static const Fields table = with(VITRAL_FIELD(ClipConfig, text.vocabulary, PathOrNull{}));
+  static const Fields table = with({VITRAL_FIELD(ClipConfig, text.vocabulary, PathOrNull{})});
   return table;
 }
 

@@ -20,9 +20,10 @@ struct ClipTowerShape {
 };
 
 struct ClipTextShape : ClipTowerShape {
-  int context = 77;         // L, with the tokens that begin and end a text
-  std::string vocabulary;   // the file or folder of the tokeniser
-  int vocabulary_size = 0;  // tokens of it; 0: not known yet
+  int context = 77;               // L, with the tokens that begin and end a text
+  std::string vocabulary;         // the file or folder of the tokeniser
+  int vocabulary_size = 0;        // tokens of it; 0: not known yet
+  std::string vocabulary_digest;  // data::digest() of it; "": not known
 
   bool operator==(const ClipTextShape&) const = default;
 };
@@ -40,7 +41,7 @@ struct ClipConfig {
   bool operator==(const ClipConfig&) const = default;
 };
 
-/// Those of the YAML: all but text.vocabulary_size, which the vocabulary says.
+/// Those of the YAML: all but text.vocabulary_size and text.vocabulary_digest, which the vocabulary says.
 const std::vector<Field<ClipConfig>>& clip_fields();
 
 /// Fields that do not fit each other.
@@ -49,8 +50,8 @@ std::optional<Conflict> find_conflict(const ClipConfig& config);
 void check(const ClipConfig& config);
 
 /// The configuration as text (clip.width = "512", ...) for the metadata of a weights file, with
-/// text.vocabulary_size instead of the path; and back: nothing where there is none of it. Error naming
-/// `where`: values that are not valid.
+/// text.vocabulary_size and, where it is known, its digest instead of the path; and back: nothing where there
+/// is none of it. Error naming `where`: values that are not valid.
 std::map<std::string, std::string> to_metadata(const ClipConfig& config);
 std::optional<ClipConfig> clip_config_from_metadata(const std::map<std::string, std::string>& metadata,
                                                     const std::string& where);

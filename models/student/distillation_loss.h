@@ -11,8 +11,7 @@
 //                q = softmax(C y^ / temperature), C [K,D] unit embeddings of texts
 //                (Hinton et al. 2015, arXiv 1503.02531, with texts for classes)
 //   regions      mean over images and regions of 1 - cos(mean of e_n over the patches whose middle lies in
-//   the
-//                region's box, the teacher's embedding of that crop) (after CLIPSelf, arXiv 2310.01403)
+//                the region's box, the teacher's embedding of that crop) (after CLIPSelf, arXiv 2310.01403)
 //   patches      mean over images and patches of 1 - cos(e_n, the teacher's dense token there)
 //
 // where e_n are the patch embeddings of the student.

@@ -19,7 +19,8 @@ class Shapes {
 
   bool has(const std::string& name) const { return shapes_.contains(name); }
   const Shape& of(const std::string& name) const {
-    VITRAL_CHECK(has(name), "{}: has no weights '{}'; these are not a student's weights", where_, name);
+    VITRAL_CHECK(has(name), "{}: has no weights '{}'; these are not a student's weights{}", where_, name,
+                 hint());
     return shapes_.at(name);
   }
   static std::string in_block(int layer, const char* name) {
@@ -27,6 +28,12 @@ class Shapes {
   }
 
  private:
+  // CLIPs that vitral trains lie in runs as students do.
+  const char* hint() const {
+    const bool clip = has("visual.conv1.weight") || has("vision_model.embeddings.patch_embedding.weight");
+    return clip ? " but a CLIP's; name them with --clip or --teacher" : "";
+  }
+
   std::map<std::string, Shape> shapes_;
   std::string where_;
 };

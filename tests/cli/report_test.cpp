@@ -115,8 +115,11 @@ TEST_F(Report, ComparesWithStoredTexts) {
   EXPECT_EQ(json_of(report({"--texts", at("texts.h5"), "--text", "red circle"}))["prompts"],
             (json{"red circle"}));
   expect_failure(report({"--text", "a cat"}), 2, "texts need CLIP's weights; name them with --clip");
-  expect_failure(report({"--clip", at("run")}), 2, at("run") + ": belongs to --text, and no text is given");
   expect_failure(report({"--template", "a {}"}), 2, "--template: belongs to --text, and no text is given");
+  const std::string photo = at("photo.png");
+  data::write_image(photo, data::Dataset::open(at("val.h5")).image(0));
+  expect_failure(run({"report", at("run"), photo, "-o", at("e.html"), "--clip", at("run")}), 2,
+                 at("run") + ": belongs to --text, and no text is given");
 }
 
 TEST_F(Report, ProblemsAreOneLine) {

@@ -1,5 +1,5 @@
 // A run that is killed, stopped or given other workers ends with the same bytes as one that is left alone.
-#include "tests/cli/small_run.h"
+#include "tests/cli/clip_run.h"
 
 namespace vitral {
 namespace {
@@ -80,6 +80,15 @@ TEST(Resume, KilledWithFullAttention) {
              {"model.attention=full", "train.epochs=3", "train.checkpoint_every=5",
               "train.scheduler={name: cosine, warmup_steps: 4}"},
              8, 13);
+}
+
+// Each batch is compared as a whole, though it is computed in pieces.
+TEST(Resume, KilledAClip) {
+  const test::SmallClip small(240, true);
+  kill_often(small,
+             {"train.epochs=3", "train.checkpoint_every=7", "train.accumulate=2", "train.ema=0.9",
+              "data.augment={flip: 0.5, random_crop: true, resize: 72}", "train.scheduler={name: one_cycle}"},
+             10, 14);
 }
 
 // The signal, how its message names it, and the signal that follows at once.

@@ -58,11 +58,7 @@ class SmallRun {
   explicit SmallRun(std::int64_t images = 24, bool validation = false) {
     write_dataset(train(), images);
     if (validation) write_dataset(folder_ / "val.h5", 16, {}, 7);
-    std::ofstream(config()) << "model: {image_size: 64, patch_size: 16, width: 16, layers: 1, heads: 2}\n"
-                            << "data: {train: [" << train() << "], val: ["
-                            << (validation ? folder_ / "val.h5" : "") << "], augment: none, workers: 2}\n"
-                            << "train: {batch_size: 8, epochs: 2, log_every: 1, device: cpu,\n"
-                            << "        scheduler: {name: constant}, output: " << output("run") << "}\n";
+    write_config("{image_size: 64, patch_size: 16, width: 16, layers: 1, heads: 2}", validation);
   }
 
   std::string operator/(const std::string& name) const { return folder_ / name; }
@@ -77,6 +73,14 @@ class SmallRun {
     return out;
   }
   Result operator()(const Program::Arguments& more = {}) const { return run(arguments(more)); }
+
+ protected:
+  void write_config(const std::string& model, bool validation) const {
+    std::ofstream(config()) << "model: " << model << "\ndata: {train: [" << train() << "], val: ["
+                            << (validation ? folder_ / "val.h5" : "") << "], augment: none, workers: 2}\n"
+                            << "train: {batch_size: 8, epochs: 2, log_every: 1, device: cpu,\n"
+                            << "        scheduler: {name: constant}, output: " << output("run") << "}\n";
+  }
 
  private:
   TempDir folder_;

@@ -3,15 +3,12 @@
 
 #include <sys/resource.h>
 
-#include "data/hdf5/file.h"
 #include "data/images/image.h"
 #include "data/text/clip_tokenizer.h"
 #include "data/weights/safetensors.h"
-#include "tests/cli/program.h"
+#include "tests/cli/clip_run.h"
 #include "tests/golden.h"
 #include "tests/gzip.h"
-#include "tests/models/tiny_clip.h"
-#include "tests/noise.h"
 
 namespace vitral {
 namespace {
@@ -21,6 +18,7 @@ using test::expect_done;
 using test::expect_failure;
 using test::json_of;
 using test::run;
+using test::write_captioned;
 
 const std::string texts = "tests/golden/vocabulary/texts.txt";
 
@@ -30,13 +28,6 @@ std::vector<std::string> names_in(const std::string& folder) {
     out.push_back(entry.path().filename().string());
   std::sort(out.begin(), out.end());
   return out;
-}
-
-void write_captioned(const std::string& path, const std::vector<std::string>& captions) {
-  data::H5File file = data::H5File::create(path);
-  file.write("/images", test::noise({static_cast<std::int64_t>(captions.size()), 8, 8, 3}, 1, DType::uint8));
-  file.write_strings("/captions", captions);
-  file.close();
 }
 
 class Vocabulary : public testing::Test {
@@ -232,7 +223,7 @@ TEST_F(ConvertClip, WrongRequestsChangeNothing) {
         dir_.str() +
             ": has no vocabulary, neither merges.txt, bpe_simple_vocab_16e6.txt.gz nor "
             "tokenizer.json; give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or "
-            "tokenizer.json (--vocab)");
+            "tokenizer.json (--vocab, model.text.vocabulary)");
   fails({clip_, fresh, "--vocab", dir_ / "other"},
         dir_ / "other" + ": has 600 tokens, the text tower of " + clip_ +
             " knows 614; give the vocabulary that belongs to it (--vocab)");

@@ -62,6 +62,19 @@ TEST(DatasetCaptions, AreKeptInTheirOrderAndReadByRow) {
   EXPECT_NE(d.description().find("captions: up to 2 of each image\n"), std::string::npos) << d.description();
 }
 
+TEST(DatasetCaptions, ABlankOneIsNone) {
+  const TempDir dir;
+  {
+    H5File f = H5File::create(dir / "x.h5");
+    write_images(f, 2);
+    f.write_strings("/captions", {" ", "", "\t\n", " a cat"}, {2, 2});
+    f.close();
+  }
+  const Dataset d = Dataset::open(dir / "x.h5");
+  EXPECT_EQ(d.captions(0), Texts{});
+  EXPECT_EQ(d.captions(1), Texts{" a cat"});
+}
+
 // Written by h5py: tests/reference/make_datasets.py.
 TEST(DatasetCaptions, InEveryLayout) {
   const std::vector<Texts> expected{{"a cat", "größe"}, {}, {"x", "y"}, {"one", "two", "three"}, {"last"}};

@@ -170,12 +170,14 @@ TEST(TextEncoder, NeedsItsVocabulary) {
       message_of([&] { models::TextEncoder::load(folder / "clip"); }),
       (folder / "clip") +
           ": has no vocabulary, neither merges.txt, bpe_simple_vocab_16e6.txt.gz nor tokenizer.json; give "
-          "CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab)");
+          "CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab, "
+          "model.text.vocabulary)");
   EXPECT_EQ(
       message_of([&] { models::TextEncoder::load(folder / "clip/model.safetensors"); }),
       (folder / "clip") +
           ": has no vocabulary, neither merges.txt, bpe_simple_vocab_16e6.txt.gz nor tokenizer.json; give "
-          "CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab)");
+          "CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab, "
+          "model.text.vocabulary)");
   EXPECT_EQ(message_of([&] { models::TextEncoder::load(folder / "clip", test::small_merges); }), "no error");
   test::put_file(folder / "other.txt", "#version: 0.2\na b\n");
   EXPECT_EQ(message_of([&] { models::TextEncoder::load(folder / "clip", folder / "other.txt"); }),

@@ -279,6 +279,13 @@ TEST(Contrastive, MetadataTellWhatItIs) {
   std::vector<std::string> warnings;
   EXPECT_EQ(objective.metadata_of(Clip(c).state(), "file", warnings), metadata);
   EXPECT_TRUE(warnings.empty());
+  ClipConfig known = c;
+  known.text.vocabulary_digest = "00ff00ff00ff00ff";
+  auto file = Contrastive(known).metadata();
+  EXPECT_EQ(clip_config_from_metadata(file, "file"), known);
+  file["clip.text.vocabulary_digest"] = "merges.txt";
+  EXPECT_EQ(message_of([&] { clip_config_from_metadata(file, "file"); }),
+            "file: metadata clip.text.vocabulary_digest: must be 16 hexadecimal digits, not merges.txt");
 }
 
 TEST(Contrastive, LeavesItsVocabularyWithTheWeights) {

@@ -187,7 +187,8 @@ TEST_F(TrainedClip, DamageIsOneClearLine) {
   EXPECT_EQ(message_of([&] { TextEncoder::load(checkpoint_); }),
             std::filesystem::path(run_).string() +
                 ": has no vocabulary, neither merges.txt, bpe_simple_vocab_16e6.txt.gz nor tokenizer.json; "
-                "give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab)");
+                "give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab, "
+                "model.text.vocabulary)");
   EXPECT_EQ(TextEncoder::load(file_, test::small_merges).config().vocabulary, 614);
   auto metadata = data::read_safetensors(file_).metadata;
   metadata["clip.vision.width"] = "128";

@@ -52,9 +52,9 @@ const std::vector<Case>& cases() {
       {"model:\n  patchsize: 8\n",
        {},
        "config.yaml:2: model.patchsize: unknown key; did you mean patch_size? valid keys of model: "
-       "image_size, "
-       "patch_size, width, layers, heads, attention, window, dilation, registers, position, same_norm, mlp, "
-       "mlp_ratio, norm, last_block, head, drop_path, init_from"},
+       "kind, image_size, patch_size, width, layers, heads, attention, window, dilation, registers, "
+       "position, "
+       "same_norm, mlp, mlp_ratio, norm, last_block, head, drop_path, vision, text, init_from"},
       {"\nlr: 0.1\n",
        {},
        "config.yaml:2: lr: unknown key; did you mean train.optimizer.lr? valid keys: model, data, teacher, "
@@ -162,8 +162,7 @@ const std::vector<Case>& cases() {
       {"train:\n  - 1\n",
        {},
        "config.yaml:1: train: must be a map of batch_size, accumulate, slices, epochs, max_steps, "
-       "objective, loss_norm, temperature, texts, seed, "
-       "device, "
+       "objective, loss_norm, temperature, texts, freeze, seed, device, "
        "precision, clip_norm, ema, optimizer, scheduler, log_every, checkpoint_every, keep, output, not [1]"},
       {"train:\n  optimizer: adamw\n",
        {},
@@ -349,13 +348,9 @@ const std::vector<Case>& cases() {
       {"{}",
        {"train.optimiser.lr=1"},
        "override train.optimiser.lr=1: train.optimiser: unknown key; did you mean optimizer? valid keys of "
-       "train: "
-       "batch_size, accumulate, slices, epochs, max_steps, objective, loss_norm, temperature, texts, seed, "
-       "device, precision, "
-       "clip_norm, "
-       "ema, "
-       "optimizer, "
-       "scheduler, log_every, checkpoint_every, keep, output"},
+       "train: batch_size, accumulate, slices, epochs, max_steps, objective, loss_norm, temperature, texts, "
+       "freeze, seed, device, precision, clip_norm, ema, optimizer, scheduler, log_every, checkpoint_every, "
+       "keep, output"},
       {"{}",
        {"epochs=3"},
        "override epochs=3: unknown key; did you mean train.epochs? valid keys: model, data, teacher, train"},

@@ -192,6 +192,7 @@ TEST(Config, AugmentIsARecipeOrAMapThatStartsFromNothing) {
 
 TEST(Config, YamlHoldsEveryKeyInAReadableLayout) {
   EXPECT_EQ(to_yaml(Config{}), R"(model:
+  kind: student
   image_size: 224
   patch_size: 28
   width: 512

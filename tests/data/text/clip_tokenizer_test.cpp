@@ -256,9 +256,9 @@ TEST(Vocabulary, AWrongVocabJsonIsRefused) {
 
 TEST(Vocabulary, DamagedFilesAreOneClearLine) {
   const TempDir folder;
-  const std::string path = folder / "v",
-                    advice =
-                        "give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab)";
+  const std::string path = folder / "v", advice =
+                                             "give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or "
+                                             "tokenizer.json (--vocab, model.text.vocabulary)";
   const auto message = [&](const std::string& bytes) {
     put_file(path, bytes);
     return message_of([&] { ClipTokenizer::load(path); });
@@ -321,7 +321,8 @@ TEST(Vocabulary, TokenizerJsonOfAnotherKindIsRefused) {
   const TempDir folder;
   const std::string file = folder / "tokenizer.json",
                     advice =
-                        "; give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab)";
+                        "; give CLIP's bpe_simple_vocab_16e6.txt.gz, merges.txt or tokenizer.json (--vocab, "
+                        "model.text.vocabulary)";
   const auto whole = read_json("tests/golden/clip_tokenizer.json");
   const auto message = [&](const char* place, const nlohmann::json& value) {
     auto changed = whole;
