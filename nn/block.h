@@ -65,7 +65,7 @@ class ResidualBlock : public Module {
   /// or more an image, [B,...,W]. The others are seen by these, and go through nothing else.
   template <class Pick>
   Variable of_picked(ResidualStream& s, const Pick& pick, const ForwardContext& context = {}) const {
-    const Variable seen = attn.out_proj(pick(attn.seen(s.normed(ln_1))));
+    Variable seen = attn.out_proj(pick(attn.seen(s.normed(ln_1))));
     if (!mlp) return seen;
     ResidualStream picked(pick(s.sum()));
     picked += branch(0, seen, context);

@@ -121,18 +121,19 @@ std::vector<double> by_differences(Program program, const std::vector<double>& a
 
 std::vector<double> by_vitral(Variable (*program)(const std::vector<Variable>&),
                               const std::vector<double>& at) {
-  std::vector<Variable> leaves;
-  for (const double value : at)
-    leaves.emplace_back(Tensor::full({1}, value, vitral::DType::float64), /*requires_grad=*/true);
+  std::vector<Variable> leaves(at.size());
+  for (std::size_t i = 0; i < at.size(); ++i)
+    leaves[i] = Variable(Tensor::full({1}, at[i], vitral::DType::float64), /*requires_grad=*/true);
   program(leaves).backward();
-  std::vector<double> gradient;
-  for (const Variable& leaf : leaves) gradient.push_back(leaf.grad().defined() ? leaf.grad().item() : 0);
+  std::vector<double> gradient(at.size());
+  for (std::size_t i = 0; i < at.size(); ++i)
+    if (leaves[i].grad().defined()) gradient[i] = leaves[i].grad().item();
   return gradient;
 }
 
 std::vector<Number> leaves_on(Tape& tape, const std::vector<double>& at) {
-  std::vector<Number> leaves;
-  for (const double value : at) leaves.push_back(record(&tape, "leaf", value));
+  std::vector<Number> leaves(at.size());
+  for (std::size_t i = 0; i < at.size(); ++i) leaves[i] = record(&tape, "leaf", at[i]);
   return leaves;
 }
 

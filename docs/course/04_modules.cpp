@@ -156,7 +156,7 @@ void beside_the_real_ones(Kind kind) {
   for (const auto& parameter : network.parameters()) p.push_back(parameter.value->value().to_vector());
   Random random(5);
   const Tensor x = nn::uniform({64, 2}, 1, random).cast(DType::float64), y({64, 1}, DType::float64);
-  for (int i = 0; i < 64; ++i)
+  for (std::int64_t i = 0; i < 64; ++i)
     y.data<double>()[i] = x.data<double>()[2 * i] * x.data<double>()[2 * i + 1];  // to be learned: a b
   fmt::print("\n{:8}  step    loss        largest difference of the weights\n", names[kind]);
   for (int t = 1; t <= 1000; ++t) {

@@ -24,7 +24,7 @@ bool check_patchify() {
     for (std::size_t k = 0; k < patches.size(); ++k) {
       const float expected = real.data<float>()[k];
       if (patches[k] == expected) continue;
-      const std::size_t size = static_cast<std::size_t>(3 * p * p);
+      const std::size_t size = 3 * static_cast<std::size_t>(p) * static_cast<std::size_t>(p);
       const char* hint =
           height == p && width == p ? "here the image is one patch: its numbers stay as they are"
           : height != width         ? "it is right where height and width are the same: which is which?"

@@ -3,7 +3,8 @@
 
 Pooled convex_head(const std::vector<double>& /*x*/, int tokens, int heads, int size,
                    double /*temperature*/) {
-  const auto n = static_cast<std::size_t>(tokens), w = static_cast<std::size_t>(heads * size);
+  const auto n = static_cast<std::size_t>(tokens);
+  const auto w = static_cast<std::size_t>(heads) * static_cast<std::size_t>(size);
   Pooled out{std::vector<double>(n), std::vector<double>(n * w), std::vector<double>(w)};
   // Begin here: for each patch, copy what is not the last number of a head to out.e, and add up the last
   // ones.

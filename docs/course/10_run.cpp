@@ -219,8 +219,10 @@ void resume(const std::string& folder, std::FILE* log) {
   fmt::print("a run of {} steps, and {} steps from the checkpoint of step 8\n", whole.steps_now,
              resumed.steps_now);
   for (const char* name : {"model.safetensors", "optimizer.safetensors"}) {
-    const std::string path = std::string("/checkpoints/step-000000018/") + name;
-    const std::string a = bytes_of(folder + "/whole" + path), b = bytes_of(folder + "/resumed" + path);
+    const auto bytes = [&](const char* run) {
+      return bytes_of(fmt::format("{}/{}/checkpoints/step-000000018/{}", folder, run, name));
+    };
+    const std::string a = bytes("whole"), b = bytes("resumed");
     fmt::print("  {:<22} {} bytes, equal: {}\n", name, a.size(), a == b ? "yes" : "no");
     expect(!a.empty() && a == b, "a resume gives the same bytes");
   }
