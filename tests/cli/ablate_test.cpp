@@ -265,13 +265,14 @@ TEST(Ablate, EveryConfigurationIsCheckedBeforeAnyRuns) {
   const std::string at = shapes.grid() + ":6: variant full: ";
   shapes.put_grid("  masked: {}\n  other: {}\n  full: {model.atention: full}\n");
   refused(
-      {}, at + "override model.atention=full: unknown key; did you mean attention? valid keys of model: " +
-              [] {
-                std::vector<std::string> names;
-                for (const auto& field : models::student_fields()) names.push_back(field.name);
-                return fmt::format("{}", fmt::join(names, ", "));
-              }() +
-              ", init_from");
+      {},
+      at + "override model.atention=full: unknown key; did you mean attention? valid keys of model: kind, " +
+          [] {
+            std::vector<std::string> names;
+            for (const auto& field : models::student_fields()) names.push_back(field.name);
+            return fmt::format("{}", fmt::join(names, ", "));
+          }() +
+          ", vision, text, init_from");
   shapes.put_grid("  masked: {}\n  other: {}\n  full: {model.layers: 0}\n");
   refused({}, at + "override model.layers=0: must be an integer from 1 to 1024, not 0");
   shapes.put_grid("  masked: {}\n  other: {}\n  full: {data.train: none.h5}\n");

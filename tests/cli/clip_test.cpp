@@ -26,11 +26,13 @@ TEST_F(Processes, AClipIsTheSameOnOneTwoAndFour) {
   captions[10] = " ";
   captions[11] = "";
   write_captioned(data.train(), captions, 2);
-  const std::vector<test::Program::Arguments> kinds{
+  std::vector<test::Program::Arguments> kinds{
       {"train.slices=4"},
       {"train.slices=4", "train.accumulate=2", "train.ema=0.9", "train.clip_norm=0.01",
        "data.augment={flip: 0.5}", "train.checkpoint_every=2"},
       {"train.slices=8", "train.freeze=image"}};
+  const test::Program::Arguments bf16{"train.slices=4", "train.precision=bf16"};
+  if (train(data, "bf16", 1, bf16).status == 0) kinds.push_back(bf16);  // not every processor has it
   for (std::size_t i = 0; i < kinds.size(); ++i) {
     SCOPED_TRACE(i);
     for (const int processes : {1, 2, 4}) {

@@ -71,11 +71,12 @@ TEST(TrainErrors, Configuration) {
   expect_failure(run({"train", small / "none.yaml"}), 2,
                  small / "none.yaml" + ": no such configuration file");
   expect_failure(run({"train", folder}), 2, folder + ": is a directory, name the configuration file in it");
-  expect_no_run(small, {"train.epoch=3"}, 2,
-                "override train.epoch=3: unknown key; did you mean epochs? valid keys of train: batch_size, "
-                "accumulate, slices, epochs, max_steps, objective, loss_norm, temperature, texts, seed, "
-                "device, precision, clip_norm, ema, optimizer, "
-                "scheduler, log_every, checkpoint_every, keep, output");
+  expect_no_run(
+      small, {"train.epoch=3"}, 2,
+      "override train.epoch=3: unknown key; did you mean epochs? valid keys of train: batch_size, "
+      "accumulate, slices, epochs, max_steps, objective, loss_norm, temperature, texts, freeze, seed, "
+      "device, precision, clip_norm, ema, optimizer, "
+      "scheduler, log_every, checkpoint_every, keep, output");
   expect_no_run(small, {"train.epochs=some"}, 2,
                 "override train.epochs=some: must be an integer from 1 to 1073741824, not some");
   expect_no_run(small, {"epochs"}, 2,

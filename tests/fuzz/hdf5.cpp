@@ -55,8 +55,9 @@ Base load_base(const std::string& name) {
 const std::vector<Base>& bases() {
   static const std::vector<Base> all = [] {
     std::vector<Base> out;
-    for (const char* name : {"vlen", "vlen_chunked", "vlen_userblock", "flat", "flat_chunked", "views",
-                             "chunked", "contiguous", "rows", "float64", "captions", "captions_chunked"})
+    for (const char* name :
+         {"vlen", "vlen_chunked", "vlen_userblock", "flat", "flat_chunked", "views", "chunked", "contiguous",
+          "rows", "float64", "captions", "captions_chunked", "captions_fixed"})
       out.push_back(load_base(name));
     return out;
   }();

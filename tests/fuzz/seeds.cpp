@@ -150,6 +150,8 @@ void texts() {
   put("tokenizer", "words",
       "A photo of a CAT's 3 dogs, &amp; caf\xc3\xa9 \xe6\x97\xa5\xe6\x9c\xac <|endoftext|>");
   put("tokenizer", "broken", "\xff\xfe half \xc3");
+  put("learned_vocabulary", "captions",
+      "a photo of a cat, a photo of two cats; a caf\xc3\xa9's caf\xc3\xa9 &amp; 3 dogs");
   put("vocabulary", "merges", file("tests/golden/tokenizer_merges.txt"));
   const fs::path learned = fs::temp_directory_path() / fmt::format("vitral-seeds-{}", ::getpid());
   fs::create_directory(learned);
@@ -171,7 +173,7 @@ void texts() {
 
 // A byte of which file, then edits (hdf5.cpp).
 void datasets() {
-  for (char which = 0; which < 12; ++which) {
+  for (char which = 0; which < 13; ++which) {
     put("hdf5", "plain" + std::to_string(which), {which});
     put("hdf5", "edits" + std::to_string(which),
         std::string(1, which) + std::string("\0\x10\0\xff\1\x20\0\1\0\0\0\0\0\0\0", 15));
