@@ -201,10 +201,9 @@ void add_options_of_texts(Command& command, Arguments& a) {
       .type_name("FILE");
   a.of_texts = {
       command
-          .option(
-              "--captions", a.captions,
-              "image name<TAB>caption, or another file that pack takes; default: those of the dataset, "
-              "else names of classes")
+          .option("--captions", a.captions,
+                  "image name<TAB>caption, or another file that pack takes; default: those of the dataset, "
+                  "else names of classes")
           .type_name("FILE"),
       command
           .option("--teacher-transform", a.teacher_transform,
