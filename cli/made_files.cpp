@@ -11,13 +11,13 @@
 namespace vitral::cli {
 
 void MadeFiles::add_to(Command& command) {
-  command.option("-o,--output", folder, "Folder for train.h5 and val.h5").required();
-  command.option("--train", train, "Images in train.h5").shows_default().at_least(1);
-  command.option("--val", val, "Images in val.h5").shows_default().at_least(1);
-  command.option("--seed", seed, "Another seed draws other images of the same concepts")
+  command.option("-o,--output", folder, "folder for train.h5 and val.h5").required();
+  command.option("--train", train, "images in train.h5").shows_default().at_least(1);
+  command.option("--val", val, "images in val.h5").shows_default().at_least(1);
+  command.option("--seed", seed, "another seed draws other images of the same concepts")
       .shows_default()
       .at_least(0);
-  command.flag("--json", json, "Print one JSON object instead of text");
+  command.flag("--json", json, "a summary as one JSON object");
 }
 
 void MadeFiles::write(int image_size, std::int64_t concepts,

@@ -99,7 +99,7 @@ void add_pack(Program& program) {
     bool json = false;
   };
   auto args = std::make_shared<Arguments>();
-  Command command = program.command("pack", "Writes image files into an HDF5 dataset",
+  Command command = program.command("pack", "writes image files into an HDF5 dataset",
                                     "vitral pack photos/ -o train.h5 --size 300 --val 0.1 --val-out val.h5");
   command.option(
       "IMAGES", args->pack.inputs,

@@ -13,15 +13,15 @@ void add_scenes(Program& program) {
     std::string font, backgrounds;
   };
   Command command = program.command(
-      "scenes", "Write the scenes benchmark: pictures of emoji with captions and objects, to train a CLIP",
+      "scenes", "writes the scenes benchmark: pictures of emoji with captions and objects, to train a CLIP",
       "vitral scenes -o data/scenes --train 12000 --val 1000");
   auto options = std::make_shared<Options>();
   options->files.add_to(command);
-  command.option("--font", options->font, "Emoji font with bitmaps in colour; default: Noto Color Emoji")
+  command.option("--font", options->font, "emoji font with bitmaps in colour; default: Noto Color Emoji")
       .type_name("FILE");
   command
       .option("--backgrounds", options->backgrounds,
-              "Photographs whose crops are the backgrounds; default: noise, gradients and blobs")
+              "photographs whose crops are the backgrounds; default: noise, gradients and blobs")
       .type_name("FOLDER");
   command.run([options] {
     const MadeFiles& files = options->files;

@@ -11,7 +11,7 @@ void add_shapes(Program& program) {
     MadeFiles files{.folder = "", .train = 6000, .val = 1000};
     data::ShapesPlaces places;
   };
-  Command command = program.command("shapes", "Write the shapes benchmark: images, embeddings and objects",
+  Command command = program.command("shapes", "writes the shapes benchmark: images, embeddings and objects",
                                     "vitral shapes -o data/shapes --train 6000 --val 1000");
   auto options = std::make_shared<Options>();
   options->files.add_to(command);

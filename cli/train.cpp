@@ -50,7 +50,7 @@ void add_train(Program& program) {
   };
   auto a = std::make_shared<Arguments>();
   Command command = program.command(
-      "train", "trains a student on a dataset, into a run folder",
+      "train", "trains a student or a CLIP on a dataset, into a run folder",
       "vitral train configs/shapes.yaml train.epochs=4 train.output=runs/short --resume auto\n"
       "  vitral train configs/shapes.yaml train.max_steps=20 train.output=runs/profile --profile");
   command.option("config", a->config, "YAML file; docs/config.md has every key")
