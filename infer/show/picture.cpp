@@ -187,10 +187,9 @@ void draw_footer(Canvas& canvas, std::int64_t y, std::int64_t width, const Range
   if (has.heat) entry(peak_colour, 2, "highest patch");
   if (has.boxes) entry(box_colour, 1, "labelled object");
   if (has.weights)
-    canvas.text(
-        x, y + 2,
-        shortened("brightness: weight of the patch; over it the largest", Font::small, width - margin - x),
-        Font::small, dim_ink);
+    canvas.text(x, y + 2,
+                shortened("brightness: weight; over it the largest", Font::small, width - margin - x),
+                Font::small, dim_ink);
 }
 
 }  // namespace
