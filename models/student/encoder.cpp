@@ -20,12 +20,13 @@ void override_field(StudentConfig& config, const std::string& name, const std::s
   throw_error<UsageError>("{}: is no field of a student that may be set over its weights", name);
 }
 
-// What the tensors tell, the metadata must say, too. Error naming the key.
-void compare(const StudentConfig& found, const StudentConfig& stored, const std::string& path) {
+// Calls refuse(field, what tensors tell, what is said) where a configuration says other than they do.
+template <class Refuse>
+void compare(const data::NamedTensors& tensors, const std::string& path, const StudentConfig& said,
+             const Refuse& refuse) {
+  const StudentConfig told = infer_student_config(tensors, path, said);
   for (const auto& field : student_fields())
-    if (const auto there = field.write(found), said = field.write(stored); there != said)
-      throw_error("{}: metadata model.{}: is {}, but the tensors are those of {}; write the file again", path,
-                  field.name, said, there);
+    if (field.write(told) != field.write(said)) refuse(field.name, field.write(told), field.write(said));
 }
 
 }  // namespace
@@ -37,7 +38,13 @@ StudentConfig configure_student(data::WeightsFile& weights, const std::string& p
     return config;
   };
   const auto stored = student_config_from_metadata(weights.metadata, path);
-  if (stored) compare(infer_student_config(weights.tensors, path, *stored), *stored, path);
+  if (stored)
+    compare(weights.tensors, path, *stored,
+            [&](const std::string& field, const std::string& told, const std::string& said) {
+              throw_error(
+                  "{}: metadata model.{}: is {}, but the tensors are those of {}; write the file again", path,
+                  field, said, told);
+            });
   StudentConfig config =
       overridden(stored ? *stored
                         : infer_student_config(weights.tensors, path,
@@ -52,6 +59,12 @@ StudentConfig configure_student(data::WeightsFile& weights, const std::string& p
   };
   settle("same_norm", config.same_norm, "same_norm", "scale");
   settle("position", config.position == "learned", "position learned", "positional_embedding");
+  if (!overrides.empty())
+    compare(weights.tensors, path, config,
+            [&](const std::string& field, const std::string& told, const std::string& said) {
+              throw_error<UsageError>("{}: {} {} does not go with its tensors, which are those of {}", path,
+                                      field, said, told);
+            });
   return config;
 }
 

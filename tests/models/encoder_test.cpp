@@ -208,6 +208,30 @@ TEST(Encoder, BareWeightsOfAnyArchitecture) {
   EXPECT_EQ(again.embed(images).probs.to_vector(), encoder.embed(images).probs.to_vector());
 }
 
+// An option that the tensors contradict made convert write files that no command reads.
+TEST(Encoder, OverridesGoWithTheTensors) {
+  const test::TempDir folder;
+  const std::string path = folder / "a.safetensors";
+  const data::WeightsFile file = data::read_weights("tests/golden/run_init.safetensors");
+  const StudentConfig config = infer_student_config(file.tensors, path);
+  for (const bool told : {true, false}) {
+    data::write_safetensors(path, file.tensors,
+                            told ? to_metadata(config) : std::map<std::string, std::string>());
+    for (const auto& [field, said, there] : {std::tuple{"norm", "rms_norm", "layer_norm"},
+                                             {"last_block", "attention", "residual"},
+                                             {"head", "mean", "convex"},
+                                             {"mlp", "swiglu", "quick_gelu"}})
+      EXPECT_EQ(test::message_of([&, &f = field, &s = said] {
+                  Encoder::load(path, cpu, {{f, s}});
+                }),
+                fmt::format("{}: {} {} does not go with its tensors, which are those of {}", path, field,
+                            said, there));
+    EXPECT_EQ(Encoder::load(path, cpu, {{"mlp", "gelu"}}).config().mlp, "gelu");
+    EXPECT_EQ(Encoder::load(path, cpu, {{"window", "5"}}).config().window, OneOrEach<int>(5));
+    EXPECT_FALSE(Encoder::load(path, cpu, {{"same_norm", "false"}}).config().same_norm);
+  }
+}
+
 // As many layers as names say, each as large as the first tensor says: terabytes, if they were made before
 // the others are compared.
 TEST(Encoder, ComparesBeforeItTakesMemory) {
