@@ -180,6 +180,10 @@ bool Dataset::has_captions() const {
   return std::any_of(files_.begin(), files_.end(), [](const auto& file) { return file->captions_each > 0; });
 }
 
+void Dataset::open_captions() const {
+  for (const auto& file : files_) file->open_captions();
+}
+
 std::vector<std::string> Dataset::captions(std::int64_t i) const {
   const DatasetFile& file = locate(i);
   return file.captions(i);

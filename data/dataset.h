@@ -109,6 +109,9 @@ class Dataset {
   bool has_name(std::int64_t i) const;
   /// Whether a file has /captions.
   bool has_captions() const;
+  /// What captions() does else when the first of a file is asked for: opening one forks, which does not go
+  /// with threads under a sanitizer.
+  void open_captions() const;
   /// What people say of image i, in their order, without the empty strings: maybe none. They are read when
   /// they are asked for. Error: damaged.
   std::vector<std::string> captions(std::int64_t i) const;

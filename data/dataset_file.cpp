@@ -195,11 +195,16 @@ void DatasetFile::check_captions(const H5File& file) {
   captions_each = layout.shape.product(1, rank);
 }
 
-std::vector<std::string> DatasetFile::captions(std::int64_t i) const {
-  if (captions_each == 0) return {};
+void DatasetFile::open_captions() const {
+  if (captions_each == 0) return;
   std::call_once(captions_asked_, [&] {
     captions_.emplace(H5File::open(path), std::make_shared<const InputFile>(path), "/captions");
   });
+}
+
+std::vector<std::string> DatasetFile::captions(std::int64_t i) const {
+  if (captions_each == 0) return {};
+  open_captions();
   auto texts = captions_->read(i);
   std::erase_if(texts, [](const std::string& text) { return text.find_first_not_of(blanks) == text.npos; });
   return texts;

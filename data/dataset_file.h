@@ -44,7 +44,8 @@ class DatasetFile {
   void read_target(Target kind, std::int64_t i, std::int64_t v, float* to) const;
   /// Of read_target(). UsageError: they are not read.
   Shape target_shape(Target kind) const;
-  /// As Dataset::captions().
+  /// As those of Dataset.
+  void open_captions() const;
   std::vector<std::string> captions(std::int64_t i) const;
   std::string description() const;
   /// UsageError that says what to do, where there are no embeddings.

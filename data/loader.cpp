@@ -142,6 +142,7 @@ void Loader::State::check() const {
   VITRAL_CHECK(dataset.size() > 0, "{}: has no images", dataset.paths().front());
   VITRAL_CHECK(!o.captions.tokenizer || dataset.has_captions(),
                "{}: has no /captions to train on; pack it with --captions FILE", dataset.paths().front());
+  if (o.captions.tokenizer) dataset.open_captions();
   if (o.targets.empty()) return;
   if (std::ranges::count(o.targets, Target::image) > 0) dataset.require_embeddings();
   check_views();
