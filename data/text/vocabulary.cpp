@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 
 #include <nlohmann/json.hpp>
 
@@ -149,7 +150,8 @@ BytePairs read_tokenizer_json(const std::string& text, const std::string& path) 
 // The merges, one a line.
 std::string lines_of(const BytePairs& pairs) {
   std::string out;
-  for (const auto& [left, right] : pairs.merges()) out += left + ' ' + right + '\n';
+  for (const auto& [left, right] : pairs.merges())
+    fmt::format_to(std::back_inserter(out), "{} {}\n", left, right);
   return out;
 }
 

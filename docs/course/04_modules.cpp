@@ -12,12 +12,13 @@ using Numbers = std::vector<double>;
 // --- A module by hand: numbers of its own, parts, and names with dots ---
 
 struct TinyModule {
+  std::string name;
   std::vector<std::pair<std::string, Numbers>> own;
-  std::vector<std::pair<std::string, TinyModule>> children;
+  std::vector<TinyModule> children;
 
   void collect(const std::string& prefix, std::vector<std::string>& names) const {
-    for (const auto& [name, numbers] : own) names.push_back(prefix + name);
-    for (const auto& [name, child] : children) child.collect(prefix + name + ".", names);
+    for (const auto& [key, numbers] : own) names.push_back(prefix + key);
+    for (const TinyModule& child : children) child.collect(prefix + child.name + ".", names);
   }
 };
 
@@ -135,9 +136,9 @@ void expect(bool holds, const std::string& what) {
 }
 
 void modules() {
-  const TinyModule tiny{{{"shift", Numbers(2)}},
-                        {{"hidden", {{{"weight", Numbers(32)}, {"bias", Numbers(16)}}, {}}},
-                         {"out", {{{"weight", Numbers(16)}, {"bias", Numbers(1)}}, {}}}}};
+  const TinyModule hidden{"hidden", {{"weight", Numbers(32)}, {"bias", Numbers(16)}}, {}},
+      out{"out", {{"weight", Numbers(16)}, {"bias", Numbers(1)}}, {}},
+      tiny{"", {{"shift", Numbers(2)}}, {hidden, out}};
   std::vector<std::string> names, real;
   tiny.collect("", names);
   const Regressor network;
