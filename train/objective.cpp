@@ -46,10 +46,10 @@ Tensor region_boxes(const Config& config) {
 
 std::unique_ptr<models::Objective> make_contrastive(const Config& config) {
   models::ClipConfig clip = clip_config(config.model);
-  auto tokenizer =
-      std::make_shared<const data::ClipTokenizer>(data::ClipTokenizer::load(clip.text.vocabulary));
+  data::BytePairs pairs = data::read_vocabulary(clip.text.vocabulary);
+  clip.text.vocabulary_digest = data::digest(pairs);
+  auto tokenizer = std::make_shared<const data::ClipTokenizer>(std::move(pairs));
   clip.text.vocabulary_size = static_cast<int>(tokenizer->size());
-  clip.text.vocabulary_digest = data::digest(data::read_vocabulary(clip.text.vocabulary));
   return std::make_unique<models::Contrastive>(
       clip, std::move(tokenizer), static_cast<std::uint64_t>(config.train.seed), config.train.freeze);
 }

@@ -48,16 +48,16 @@ struct ClipTokenizer::State {
   }
 };
 
-ClipTokenizer::ClipTokenizer(std::unique_ptr<const State> state) : state_(std::move(state)) {}
+ClipTokenizer::ClipTokenizer(BytePairs pairs) {
+  auto state = std::make_unique<State>();
+  state->pairs = std::move(pairs);
+  state_ = std::move(state);
+}
 ClipTokenizer::ClipTokenizer(ClipTokenizer&&) noexcept = default;
 ClipTokenizer& ClipTokenizer::operator=(ClipTokenizer&&) noexcept = default;
 ClipTokenizer::~ClipTokenizer() = default;
 
-ClipTokenizer ClipTokenizer::load(const std::string& path) {
-  auto state = std::make_unique<State>();
-  state->pairs = read_vocabulary(path);
-  return ClipTokenizer(std::move(state));
-}
+ClipTokenizer ClipTokenizer::load(const std::string& path) { return ClipTokenizer(read_vocabulary(path)); }
 
 std::int64_t ClipTokenizer::size() const { return state_->pairs.size() + 2; }
 

@@ -16,12 +16,16 @@
 
 namespace vitral::data {
 
+class BytePairs;
+
 class ClipTokenizer final : public TextTokenizer {
  public:
   /// path: OpenAI's bpe_simple_vocab_16e6.txt.gz (also unpacked), a Hugging Face merges.txt (vocab.json
   /// beside it, if there, must agree), or a folder that holds one of them. UsageError: no such file; Error:
   /// damaged.
   static ClipTokenizer load(const std::string& path);
+  /// Of a vocabulary that is read, or was learned.
+  explicit ClipTokenizer(BytePairs pairs);
   ClipTokenizer(ClipTokenizer&&) noexcept;
   ClipTokenizer& operator=(ClipTokenizer&&) noexcept;
   ~ClipTokenizer() override;
@@ -38,7 +42,6 @@ class ClipTokenizer final : public TextTokenizer {
 
  private:
   struct State;
-  explicit ClipTokenizer(std::unique_ptr<const State> state);
   std::unique_ptr<const State> state_;
 };
 

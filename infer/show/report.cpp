@@ -193,7 +193,8 @@ Report make_report(const models::Encoder& student, const data::ImageSource& sour
                "{}: its embeddings are {} wide, those of the prompts {}; they must share a teacher",
                request.weights, c.width, request.prompt_embeddings.shape());
   auto concepts = source.dataset() ? source.dataset()->concepts() : std::nullopt;
-  if (concepts && request.embed_concepts) concepts->embeddings = request.embed_concepts(concepts->names);
+  if (concepts && !concepts->names.empty() && request.embed_concepts)
+    concepts->embeddings = request.embed_concepts(concepts->names);
   VITRAL_CHECK(!concepts || !concepts->embeddings.defined() || concepts->embeddings.dim(1) == c.width,
                "{}: embeddings of its concepts are {} wide, the student's {}; they must share a teacher",
                source.path(), concepts->embeddings.dim(1), c.width);

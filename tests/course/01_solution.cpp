@@ -1,7 +1,7 @@
 // A solution of the exercises of lesson 1.
 #include <cmath>
 
-#include "docs/course/01_exercise.h"
+#include "docs/course/exercises/01_exercise.h"
 
 namespace exercise {
 

@@ -1,5 +1,5 @@
 // A solution of the exercises of lesson 2.
-#include "docs/course/02_exercise.h"
+#include "docs/course/exercises/02_exercise.h"
 
 namespace exercise {
 

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "docs/course/03_exercise.h"
+#include "docs/course/exercises/03_exercise.h"
 
 namespace exercise {
 

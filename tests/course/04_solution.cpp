@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "../../docs/course/04_exercise.h"
+#include "docs/course/exercises/04_exercise.h"
 
 void lion_step(double* p, double* m, const double* g, int n, double lr, double decay) {
   for (int i = 0; i < n; ++i) {

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "../../docs/course/05_exercise.h"
+#include "docs/course/exercises/05_exercise.h"
 
 bool sees(int i, int j, int /*rows*/, int columns, int window, int dilation) {
   const auto near = [&](int distance) {

@@ -1,6 +1,6 @@
 #include <cstddef>
 
-#include "../../docs/course/06_exercise.h"
+#include "docs/course/exercises/06_exercise.h"
 
 void patchify(float* patches, const float* image, int channels, int height, int width, int p) {
   const int rows = height / p, columns = width / p;

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "docs/course/07_exercise.h"
+#include "docs/course/exercises/07_exercise.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <map>
 
-#include "docs/course/08_exercise.h"
+#include "docs/course/exercises/08_exercise.h"
 
 std::pair<int, int> most_frequent_pair(const std::vector<Word>& words) {
   std::map<std::pair<int, int>, long> together;

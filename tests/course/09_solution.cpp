@@ -2,7 +2,7 @@
 #include <numeric>
 #include <utility>
 
-#include "docs/course/09_exercise.h"
+#include "docs/course/exercises/09_exercise.h"
 
 __extension__ using Product = unsigned __int128;
 

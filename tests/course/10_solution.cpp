@@ -2,7 +2,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "docs/course/10_exercise.h"
+#include "docs/course/exercises/10_exercise.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
 #include <bit>
 #include <cmath>
 
-#include "../../docs/course/11_exercise.h"
+#include "docs/course/exercises/11_exercise.h"
 
 std::uint16_t to_bfloat16(float x) {
   const auto bits = std::bit_cast<std::uint32_t>(x);

@@ -1,7 +1,7 @@
 #include <cmath>
 #include <cstddef>
 
-#include "../../docs/course/12_exercise.h"
+#include "docs/course/exercises/12_exercise.h"
 
 Game pointing_game(const std::vector<std::vector<double>>& cosines, const std::vector<Box>& boxes, int rows,
                    int columns) {

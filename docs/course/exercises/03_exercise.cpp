@@ -1,5 +1,5 @@
-// The exercises of lesson 3, for you to write; docs/course/03_exercise.h says what each gives.
-#include "docs/course/03_exercise.h"
+// The exercises of lesson 3, for you to write; docs/course/exercises/03_exercise.h says what each gives.
+#include "docs/course/exercises/03_exercise.h"
 
 namespace exercise {
 

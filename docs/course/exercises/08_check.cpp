@@ -6,7 +6,7 @@
 
 #include "autograd/ops.h"
 #include "data/text/learn_byte_pairs.h"
-#include "docs/course/08_exercise.h"
+#include "docs/course/exercises/08_exercise.h"
 #include "nn/init.h"
 
 using namespace vitral;

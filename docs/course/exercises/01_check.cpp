@@ -3,7 +3,7 @@
 #include <string>
 
 #include "autograd/ops.h"
-#include "docs/course/01_exercise.h"
+#include "docs/course/exercises/01_exercise.h"
 
 namespace {
 

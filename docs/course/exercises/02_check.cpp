@@ -2,7 +2,7 @@
 #include <string>
 
 #include "autograd/ops.h"
-#include "docs/course/02_exercise.h"
+#include "docs/course/exercises/02_exercise.h"
 
 namespace {
 

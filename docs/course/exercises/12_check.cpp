@@ -4,8 +4,8 @@
 
 #include <fmt/format.h>
 
-#include "12_exercise.h"
 #include "base/random.h"
+#include "docs/course/exercises/12_exercise.h"
 #include "infer/measure/patch_scores.h"
 #include "infer/measure/pointing.h"
 #include "infer/measure/statistics.h"

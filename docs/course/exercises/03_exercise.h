@@ -1,5 +1,5 @@
-// Exercises of lesson 3. Write them in docs/course/03_exercise.cpp; `scripts/course 3 check` says whether
-// they are right. Arrays are row-major: x[r * width + i] is element i of row r.
+// Exercises of lesson 3. Write them in docs/course/exercises/03_exercise.cpp; `scripts/course 3 check` says
+// whether they are right. Arrays are row-major: x[r * width + i] is element i of row r.
 #pragma once
 
 namespace exercise {

@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "docs/course/10_exercise.h"
+#include "docs/course/exercises/10_exercise.h"
 #include "nn/nn.h"
 #include "train/momentum.h"
 #include "train/schedule.h"

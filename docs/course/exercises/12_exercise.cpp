@@ -1,4 +1,4 @@
-#include "12_exercise.h"
+#include "docs/course/exercises/12_exercise.h"
 
 // Begin here: write a function that says whether patch n shares an area with a box. Patch n lies in row
 // n / columns and column n % columns, and covers [column, column + 1] / columns x [row, row + 1] / rows.

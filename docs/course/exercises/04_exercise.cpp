@@ -1,4 +1,4 @@
-#include "04_exercise.h"
+#include "docs/course/exercises/04_exercise.h"
 
 void lion_step(double* /*p*/, double* /*m*/, const double* /*g*/, int /*n*/, double /*lr*/,
                double /*decay*/) {

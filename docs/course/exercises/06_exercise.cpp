@@ -1,4 +1,4 @@
-#include "06_exercise.h"
+#include "docs/course/exercises/06_exercise.h"
 
 void patchify(float* patches, const float* /*image*/, int channels, int height, int width, int /*p*/) {
   // Begin with the five loops r, c, ch, y, x, and write down the index of each side.

@@ -1,7 +1,7 @@
 // Checks the exercise of lesson 6 against vitral's patchify and the gradients of its trunk.
 #include <cmath>
 
-#include "06_exercise.h"
+#include "docs/course/exercises/06_exercise.h"
 #include "models/student/student.h"
 
 using namespace vitral;

@@ -1,5 +1,5 @@
 // Lesson 8: fill in the four functions; `scripts/course 8 check` says whether they are right.
-#include "docs/course/08_exercise.h"
+#include "docs/course/exercises/08_exercise.h"
 
 std::pair<int, int> most_frequent_pair(const std::vector<Word>& /*words*/) {
   // Begin here: a std::map from pairs to counts is sorted as ties want it.

@@ -1,5 +1,5 @@
 // Lesson 9: fill in the three functions; `scripts/course 9 check` says whether they are right.
-#include "docs/course/09_exercise.h"
+#include "docs/course/exercises/09_exercise.h"
 
 std::uint64_t make_key(std::uint64_t /*seed*/, const std::vector<std::uint64_t>& /*parts*/) {
   // Begin here: mix() the seed, then each part into what is there.

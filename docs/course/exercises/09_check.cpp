@@ -6,7 +6,7 @@
 
 #include "base/random.h"
 #include "data/images/augment.h"
-#include "docs/course/09_exercise.h"
+#include "docs/course/exercises/09_exercise.h"
 
 using namespace vitral;
 

@@ -1,5 +1,5 @@
 // Lesson 7: fill in the three functions; `scripts/course 7 check` says whether they are right.
-#include "docs/course/07_exercise.h"
+#include "docs/course/exercises/07_exercise.h"
 
 Pooled convex_head(const std::vector<double>& /*x*/, int tokens, int heads, int size,
                    double /*temperature*/) {

@@ -1,7 +1,7 @@
 // Checks the exercise of lesson 5 against vitral's neighbourhood attention.
 #include <cmath>
 
-#include "05_exercise.h"
+#include "docs/course/exercises/05_exercise.h"
 #include "nn/nn.h"
 
 using namespace vitral;

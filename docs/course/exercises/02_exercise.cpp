@@ -1,5 +1,5 @@
-// The exercises of lesson 2, for you to write; docs/course/02_exercise.h says what each gives.
-#include "docs/course/02_exercise.h"
+// The exercises of lesson 2, for you to write; docs/course/exercises/02_exercise.h says what each gives.
+#include "docs/course/exercises/02_exercise.h"
 
 namespace exercise {
 

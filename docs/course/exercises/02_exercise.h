@@ -1,5 +1,5 @@
-// Exercises of lesson 2. Write them in docs/course/02_exercise.cpp; `scripts/course 2 check` says whether
-// they are right.
+// Exercises of lesson 2. Write them in docs/course/exercises/02_exercise.cpp; `scripts/course 2 check` says
+// whether they are right.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -1,4 +1,4 @@
-#include "05_exercise.h"
+#include "docs/course/exercises/05_exercise.h"
 
 bool sees(int i, int j, int /*rows*/, int /*columns*/, int /*window*/, int /*dilation*/) {
   // Begin with the rows and columns of both: i / columns, i % columns. The sign of a remainder is that of

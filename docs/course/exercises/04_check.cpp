@@ -1,7 +1,7 @@
 // Checks the exercise of lesson 4 against vitral's optimisers.
 #include <cmath>
 
-#include "04_exercise.h"
+#include "docs/course/exercises/04_exercise.h"
 #include "nn/nn.h"
 #include "train/momentum.h"
 

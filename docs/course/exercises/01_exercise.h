@@ -1,5 +1,5 @@
-// Exercises of lesson 1. Write them in docs/course/01_exercise.cpp; `scripts/course 1 check` says whether
-// they are right.
+// Exercises of lesson 1. Write them in docs/course/exercises/01_exercise.cpp; `scripts/course 1 check` says
+// whether they are right.
 #pragma once
 #include <array>
 #include <cstddef>

@@ -5,8 +5,8 @@
 
 #include <fmt/format.h>
 
-#include "11_exercise.h"
 #include "autograd/ops.h"
+#include "docs/course/exercises/11_exercise.h"
 #include "tensor/profile.h"
 
 using namespace vitral;

@@ -1,5 +1,5 @@
 // Lesson 10: fill in the two functions; `scripts/course 10 check` says whether they are right.
-#include "docs/course/10_exercise.h"
+#include "docs/course/exercises/10_exercise.h"
 
 double one_cycle(long /*t*/, long /*T*/, double lr, double /*warmup_fraction*/, double /*start_factor*/,
                  double /*end_factor*/) {

@@ -5,7 +5,7 @@
 
 #include "autograd/ops.h"
 #include "base/random.h"
-#include "docs/course/03_exercise.h"
+#include "docs/course/exercises/03_exercise.h"
 
 namespace {
 

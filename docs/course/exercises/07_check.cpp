@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include "docs/course/07_exercise.h"
+#include "docs/course/exercises/07_exercise.h"
 #include "models/student/head.h"
 #include "nn/init.h"
 

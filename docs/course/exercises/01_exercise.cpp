@@ -1,5 +1,5 @@
-// The exercises of lesson 1, for you to write; docs/course/01_exercise.h says what each gives.
-#include "docs/course/01_exercise.h"
+// The exercises of lesson 1, for you to write; docs/course/exercises/01_exercise.h says what each gives.
+#include "docs/course/exercises/01_exercise.h"
 
 namespace exercise {
 

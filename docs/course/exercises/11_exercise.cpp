@@ -1,4 +1,4 @@
-#include "11_exercise.h"
+#include "docs/course/exercises/11_exercise.h"
 
 // Begin here: std::bit_cast<std::uint32_t>(x) (in <bit>) gives the 32 bits of x. The upper 16 are nearly the
 // answer; when do they have to become one more?
