@@ -184,9 +184,9 @@ void Command::takes_processes() {
 void Command::run(std::function<void()> work) {
   app_->callback([work = std::move(work), processes = processes_] {
     if (processes && *processes > 1) std::exit(start_processes(*processes, without_processes()));
-    constexpr int most = 4096;  // libgomp crashes with some more
     const int threads = cpu_threads();
-    VITRAL_CHECK(threads <= most, "OMP_NUM_THREADS: must be an integer from 1 to {}, not {}", most, threads);
+    VITRAL_CHECK(threads <= most_threads, "OMP_NUM_THREADS: must be an integer from 1 to {}, not {}",
+                 most_threads, threads);
     try_threads(threads);
     if (processes) prefer_gpu(local_rank());
     work();

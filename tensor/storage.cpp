@@ -180,9 +180,10 @@ void* detail::Allocator::allocate(std::size_t bytes) {
     data = from_system(asked);
   }
   if (!data) {
-    throw_error<ReadError>("{}: out of {}memory asking for {} bytes with {} in use; use a smaller batch_size",
-                           kind_ == Kind::pinned ? "cpu" : device_.str(),
-                           kind_ == Kind::pinned ? "pinned " : "", size, shared_.stats.bytes_in_use);
+    throw_error<MemoryError>(
+        "{}: out of {}memory asking for {} bytes with {} in use; use a smaller batch_size",
+        kind_ == Kind::pinned ? "cpu" : device_.str(), kind_ == Kind::pinned ? "pinned " : "", size,
+        shared_.stats.bytes_in_use);
   }
   ++shared_.stats.system_calls;
   shared_.stats.bytes_reserved += asked;

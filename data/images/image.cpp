@@ -92,7 +92,7 @@ Decoded decode_as_stored(Bytes bytes, const std::string& name, std::int64_t min_
   } catch (const ReadError&) {
     throw;
   } catch (const Error&) {  // which decoders say, too, that get no memory
-    if (memory_is_short()) throw_error<ReadError>("{}: cannot be decoded, memory is used up", name);
+    if (memory_is_short()) throw_error<MemoryError>("{}: cannot be decoded, memory is used up", name);
     throw;
   }
 }
