@@ -11,10 +11,4 @@ class ReadError : public Error {
   using Error::Error;
 };
 
-/// Memory is used up: the machine's or a GPU's.
-class MemoryError : public ReadError {
- public:
-  using ReadError::ReadError;
-};
-
 }  // namespace vitral

@@ -11,7 +11,7 @@
 #include <system_error>
 #include <vector>
 
-#include "base/read_error.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "base/threads.h"
 #include "data/images/transform.h"

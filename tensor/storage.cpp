@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/read_error.h"
+#include "base/memory.h"
 #include "tensor/arena.h"
 #include "tensor/backend.h"
 

@@ -1,5 +1,5 @@
-// Every C++ block of the pages is a part of a program in docs/examples or docs/course, which the tests build
-// and run, and every file that they link to is there.
+// Every block of C++, C and Python of the pages is a part of a program in docs/examples or docs/course, which
+// the tests build and run, and every file that they link to is there.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -51,9 +51,11 @@ TEST(Pages, QuoteProgramsThatRun) {
   std::string built;
   for (const std::string& line : lines_of("docs/examples/meson.build")) built += line;
   for (const auto& entry : fs::directory_iterator("docs/examples")) {
-    if (entry.path().extension() != ".cpp") continue;
+    const std::string suffix = entry.path().extension();
+    if (suffix != ".cpp" && suffix != ".c" && suffix != ".py") continue;
     programs.push_back(lines_of(entry.path()));
-    EXPECT_NE(built.find(fmt::format("'{}'", entry.path().stem().string())), std::string::npos)
+    EXPECT_TRUE(suffix == ".py" ||
+                built.find(fmt::format("'{}'", entry.path().stem().string())) != std::string::npos)
         << entry.path() << " is not in docs/examples/meson.build";
   }
   for (const auto& entry : fs::directory_iterator("docs/course"))
@@ -62,7 +64,8 @@ TEST(Pages, QuoteProgramsThatRun) {
   for (const fs::path& page : pages()) {
     const Lines lines = lines_of(page);
     for (std::size_t i = 0; i < lines.size(); ++i) {
-      if (!lines[i].starts_with("```c")) continue;  // cpp, c++, cc, c
+      // cpp, c; py: ours. What other programs are asked to run is ```python.
+      if (!lines[i].starts_with("```c") && lines[i] != "```py") continue;
       const auto first = lines.begin() + static_cast<std::ptrdiff_t>(i) + 1,
                  last = std::find(first, lines.end(), "```");
       ASSERT_NE(first, last) << page << ":" << i + 1;

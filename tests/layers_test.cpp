@@ -1,7 +1,7 @@
 // The rule of direction: base <- base/files <- base/process, processes; base <- tensor <- autograd <- nn <-
-// models <- train, infer <- ablate <- cli, and tensor <- data <- models; train and infer know processes.
-// Nothing points back. The table says what the files of a folder may include besides their own folder; a
-// folder without a row belongs to the one above it.
+// models <- train, infer <- ablate <- cli, models <- capi, and tensor <- data <- models; train and infer know
+// processes. Nothing points back. The table says what the files of a folder may include besides their own
+// folder; a folder without a row belongs to the one above it.
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -51,6 +51,7 @@ const std::map<std::string, Folders> may_include{
     {"infer/measure", models + Folders{"processes"}},
     {"infer/show", models + Folders{"infer/measure"}},
     {"ablate", models + Folders{"infer", "infer/measure", "infer/show", "processes", "train"}},
+    {"capi", models},
     {"cli", models + Folders{"ablate", "data/benchmarks", "infer", "infer/measure", "infer/show", "processes",
                              "train"}},
 };
