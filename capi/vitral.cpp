@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/threads.h"
+#include "data/images/image.h"
 #include "data/images/transform.h"
 #include "models/pretrained/text_encoder.h"
 #include "models/student/encoder.h"

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "data/images/image.h"
 #include "data/images/transform.h"
 #include "models/pretrained/text_encoder.h"
 #include "models/student/encoder.h"
