@@ -17,7 +17,9 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 // One block runs at a time, so that its threads, and only they, share what is static.
-#define __shared__ static
+#define __shared__                  \
+  ::simulator::has_static_shared(); \
+  static
 
 // --- errors ---
 #define SIMULATOR_ERRORS(ERROR)                                                                            \
