@@ -2,6 +2,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "tensor/backend.h"
@@ -64,6 +65,26 @@ Context& context(int index) {
   return *c;
 }
 
+#ifdef __CUDACC__
+constexpr int compiled_for[]{__CUDA_ARCH_LIST__};  // 800: compute capability 8.0
+#else
+constexpr int compiled_for[]{900};  // the simulator
+#endif
+
+[[noreturn]] void throw_no_code(int index) {
+  int major = 0, minor = 0;
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
+  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index);
+  std::string capabilities;
+  for (const int c : compiled_for)
+    capabilities +=
+        (capabilities.empty() ? "" : ", ") + std::to_string(c / 100) + '.' + std::to_string(c / 10 % 10);
+  throw_error<UsageError>(
+      "cuda:{}: of compute capability {}.{}, and this vitral was built for {}; build it with "
+      "-Dgpu_architectures={}{}-real",
+      index, major, minor, capabilities, major, minor);
+}
+
 }  // namespace
 
 cudaStream_t stream(Device device, Queue queue) {
@@ -77,6 +98,7 @@ const DeviceLimits& limits(Device device) { return context(device.index).limits;
 void check(cudaError_t status, const char* operation, const std::source_location& where) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // it is told here: the next launch must not find it
+  if (status == cudaErrorNoKernelImageForDevice) throw_no_code(current);
   const char* file = std::strstr(where.file_name(), "tensor/");
   throw_error("{}: {} ({}, {}:{}); CUDA_LAUNCH_BLOCKING=1 shows which operation failed", operation,
               cudaGetErrorString(status), cudaGetErrorName(status), file ? file : where.file_name(),

@@ -8,8 +8,10 @@
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
+#include "tensor/cuda/launch.h"
 #include "tensor/cuda/library.h"
 #include "tensor/ops/linear.h"
+#include "tensor/stream.h"
 #include "tensor/tensor.h"
 #include "tests/support.h"
 
@@ -147,6 +149,13 @@ TEST(CudaBackend, AMissingGpuIsNamed) {
   EXPECT_EQ(gpu_count(&why), 0);
   EXPECT_EQ(why, "this machine has no NVIDIA GPU that CUDA can use");
   simulator::settings().devices = devices;
+}
+
+TEST(CudaBackend, AGpuThatNobodyCompiledForIsNamedWithTheOption) {
+  EXPECT_NO_THROW(synchronize(test::gpu));  // makes it the current one
+  EXPECT_EQ(message_of([] { cuda::check(cudaErrorNoKernelImageForDevice, "softmax"); }),
+            "cuda:0: of compute capability 9.0, and this vitral was built for 9.0; build it with "
+            "-Dgpu_architectures=90-real");
 }
 
 // --- epilogues ---
