@@ -47,7 +47,8 @@ def main():
         image = arguments.image
         if image is None:
             image = pathlib.Path(folder) / "made.ppm"
-            image.write_bytes(b"P6 640 480 255\n" + bytes((x * y + c * x) % 251 for y in range(480) for x in range(640) for c in range(3)))
+            pixels = bytes((x * y + c * x) % 251 for y in range(480) for x in range(640) for c in range(3))
+            image.write_bytes(b"P6 640 480 255\n" + pixels)
         embed = ["embed", arguments.weights, image, "-o", pathlib.Path(folder) / "e.h5", "--device", "cpu"]
         commands = {"--version": ["--version"], "embed one image": embed}
         print("| | seconds | of the other | ratio | MB resident | of the other | ratio |\n|---|---|---|---|---|---|---|")
