@@ -1,5 +1,6 @@
 #include "tensor/tensor.h"
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include "tests/support.h"
@@ -106,6 +107,7 @@ TEST(Device, UnknownNamesAndMissingGpus) {
             "device: 'cuda:x' is unknown, choose cpu, cuda, cuda:N or auto");
   std::string why;
   if (gpu_count(&why) > 0) GTEST_SKIP() << "there is a GPU";
+  if (!::dlopen("libcuda.so.1", RTLD_LAZY)) EXPECT_EQ(why, "this machine has no NVIDIA driver");
   EXPECT_FALSE(why.empty());
   EXPECT_EQ(message_of([] { parse_device("cuda:1"); }), "device cuda:1: " + why + "; use --device cpu");
   std::string why_cpu;
