@@ -1,6 +1,7 @@
 // What a device must offer before any operation runs on it: memory, copies and, where it works beside the
-// host, waiting for it. tensor/cpu/backend.cpp registers the CPU's, as tensor/cuda/backend.cu does in a build
-// with CUDA; `backend(device)` answers with the reason where a device is missing.
+// host, waiting for it. tensor/cpu/backend.cpp registers the CPU's, as tensor/cuda/backend.cu does when the
+// module vitral_cuda is loaded (tensor/device.cpp); `backend(device)` loads it, and answers with the reason
+// where a device is missing.
 //
 // Everything that a GPU does for vitral is queued on one of two queues (tensor/stream.h): all kernels on
 // `compute`, in the order of the program, so that memory may be used again as soon as it is given back.
@@ -24,8 +25,8 @@ struct Backend {
 
   // The rest is null where the device computes while the caller waits.
   /// Host memory that copy_async may read and write while the host goes on.
-  void* (*allocate_pinned)(std::size_t bytes) = nullptr;  // nullptr when out of memory
-  void (*release_pinned)(void* data) = nullptr;
+  void* (*allocate_pinned)(std::size_t bytes, int index) = nullptr;  // nullptr when out of memory
+  void (*release_pinned)(void* data, int index) = nullptr;
   void (*copy_async)(void* to, const void* from, std::size_t bytes, int index, Queue queue) = nullptr;
   void (*synchronize)(int index) = nullptr;  // waits until all queues are empty
 
@@ -50,9 +51,10 @@ struct Backend {
   void (*all_gather)(void* collective, void* to, const void* from, std::size_t bytes_each) = nullptr;
 };
 
-/// UsageError for a device without a backend: "cuda: this vitral was built without CUDA; ...", or where a
+/// UsageError for a device without a backend: "cuda: this machine has no NVIDIA driver; ...", or where a
 /// tensor is made during static initialisation, before the CPU has registered itself.
 const Backend& backend(Device::Kind kind);
+/// Whether it has been loaded. (gpu_count(), tensor/device.h, loads it.)
 bool has_backend(Device::Kind kind);
 bool register_backend(Device::Kind kind, const Backend& backend);
 

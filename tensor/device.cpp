@@ -3,6 +3,9 @@
 #include <array>
 #include <atomic>
 #include <charconv>
+#include <mutex>
+
+#include <dlfcn.h>
 
 #include "base/error.h"
 #include "tensor/backend.h"
@@ -16,20 +19,36 @@ namespace {
 
 // Backends register themselves while statics are initialised, in an order that C++ leaves open: a static
 // Tensor may come before the one that its memory is from.
-constinit std::array<const Backend*, 2> backends{};
+constinit std::array<std::atomic<const Backend*>, 2> backends{};
 
 std::atomic<int> preferred = 0;
 
-std::string why_no_cuda() {
-  if (!has_backend(Device::Kind::cuda)) return "this vitral was built without CUDA";
-  std::string why;
-  backend(Device::Kind::cuda).device_count(&why);
-  return why;
+// The module's kernels register themselves while it is loaded. Why it was not, or "".
+std::string load_cuda() {
+  if (has_backend(Device::Kind::cuda)) return "";  // linked with this program: the simulator of the tests
+  if (!::dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL)) return "this machine has no NVIDIA driver";
+  if (!::dlopen("libvitral_cuda.so", RTLD_NOW | RTLD_LOCAL))
+    return fmt::format("this vitral was built without CUDA, or its module cannot be loaded ({})",
+                       ::dlerror());
+  return "";
+}
+
+// Who else asks for a GPU meanwhile waits until all kernels are there.
+const std::string& cuda_problem() {
+  static const std::string problem = load_cuda();
+  return problem;
 }
 
 }  // namespace
 
 bool has_backend(Device::Kind kind) { return backends[static_cast<std::size_t>(kind)] != nullptr; }
+
+int gpu_count(std::string* why_none) {
+  const std::string& problem = cuda_problem();
+  if (problem.empty()) return backend(Device::Kind::cuda).device_count(why_none);
+  if (why_none) *why_none = problem;
+  return 0;
+}
 
 bool register_backend(Device::Kind kind, const Backend& backend) {
   backends[static_cast<std::size_t>(kind)] = &backend;
@@ -37,11 +56,12 @@ bool register_backend(Device::Kind kind, const Backend& backend) {
 }
 
 const Backend& backend(Device::Kind kind) {
+  if (kind == Device::Kind::cuda && !cuda_problem().empty())
+    throw UsageError("cuda: " + cuda_problem() + "; use --device cpu");
   const Backend* b = backends[static_cast<std::size_t>(kind)];
-  if (!b && kind == Device::Kind::cpu)
+  if (!b)
     throw UsageError(
         "tensor: made before main(), when the CPU is not registered yet; make it inside a function");
-  if (!b) throw UsageError("cuda: " + why_no_cuda() + "; use --device cpu");
   return *b;
 }
 
@@ -50,22 +70,22 @@ int preferred_gpu() { return preferred; }
 
 Device parse_device(std::string_view text, std::string* why_cpu) {
   if (text == "cpu") return cpu;
-  const int gpus = has_backend(Device::Kind::cuda) ? backend(Device::Kind::cuda).device_count(nullptr) : 0;
-  if (text == "auto") {
-    if (gpus > 0) return parse_device("cuda");
-    if (why_cpu) *why_cpu = why_no_cuda();
-    return cpu;
-  }
-  int index = gpus > 0 ? preferred % gpus : 0;
-  bool valid = text == "cuda";
+  int index = -1;
+  bool valid = text == "cuda" || text == "auto";
   if (text.starts_with("cuda:")) {
     const char* end = text.data() + text.size();
     const auto [rest, problem] = std::from_chars(text.data() + 5, end, index);
     valid = problem == std::errc{} && rest == end && index >= 0;
   }
   VITRAL_CHECK(valid, "device: '{}' is unknown, choose cpu, cuda, cuda:N or auto", text);
-  if (gpus == 0)
-    throw UsageError("device " + std::string(text) + ": " + why_no_cuda() + "; use --device cpu");
+  std::string why;
+  const int gpus = gpu_count(&why);
+  if (gpus == 0 && text == "auto") {
+    if (why_cpu) *why_cpu = why;
+    return cpu;
+  }
+  VITRAL_CHECK(gpus > 0, "device {}: {}; use --device cpu", text, why);
+  if (index < 0) index = preferred % gpus;
   VITRAL_CHECK(index < gpus, "device {}: this machine has {} GPU(s), numbered from 0", text, gpus);
   preferred = index;
   return {Device::Kind::cuda, index};

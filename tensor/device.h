@@ -17,8 +17,13 @@ struct Device {
 
 inline constexpr Device cpu{};
 
+/// How many GPUs there are to compute on. The first call that asks for one, here, in parse_device() or by a
+/// tensor on it, loads the module vitral_cuda, and that only where a driver is installed: who computes on the
+/// CPU pays nothing for CUDA. `why_none`, where given, is filled where there are none.
+int gpu_count(std::string* why_none = nullptr);
+
 /// The GPU that this process means by `cuda`: 0, or of several processes on a machine each its own, modulo
-/// the number of GPUs. Pinned memory belongs to it.
+/// the number of GPUs. Pinned memory is made for it.
 void prefer_gpu(int index);
 int preferred_gpu();
 

@@ -1,7 +1,7 @@
 // One dispatch for every operation. A contract header declares a Kernel; tensor/cpu/foo.cpp gives it its
-// implementation on the CPU, as tensor/cuda/foo.cu does in a build with CUDA. There is no backend class and
-// no list of stubs: calling a kernel on a device for which nobody implemented it answers "foo: built without
-// CUDA".
+// implementation on the CPU, as tensor/cuda/foo.cu does when the module vitral_cuda is loaded. There is no
+// backend class and no list of stubs: calling a kernel on a device for which nobody implemented it answers
+// "foo: has no CUDA kernel".
 //
 //   tensor/ops/foo.h        inline constinit Kernel<void(Tensor& y, const Tensor& x)> foo{"foo"};
 //   tensor/cpu/foo.cpp   void foo(Tensor& y, const Tensor& x) { ... }
@@ -74,7 +74,7 @@ class Kernel<void(Args...)> {
     (detail::find_device(name_, first, args), ...);
     const Device device = first ? first->device() : cpu;
     const Function function = functions_[static_cast<std::size_t>(device.kind)];
-    VITRAL_CHECK(function, "{}: built without {}", name_, device.is_cpu() ? "a CPU kernel" : "CUDA");
+    VITRAL_CHECK(function, "{}: has no {} kernel", name_, device.is_cpu() ? "CPU" : "CUDA");
     if (current_profile) [[unlikely]]
       return profiled(function, device, args...);
     function(args...);

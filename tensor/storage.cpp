@@ -88,12 +88,14 @@ class Allocator {
 
   void* from_system(std::size_t size) const {
     const Backend& memory = backend(device_.kind);
-    return kind_ == Kind::pinned ? memory.allocate_pinned(size) : memory.allocate(size, device_.index);
+    return kind_ == Kind::pinned ? memory.allocate_pinned(size, device_.index)
+                                 : memory.allocate(size, device_.index);
   }
 
   void to_system(void* data) const {
     const Backend& memory = backend(device_.kind);
-    return kind_ == Kind::pinned ? memory.release_pinned(data) : memory.release(data, device_.index);
+    return kind_ == Kind::pinned ? memory.release_pinned(data, device_.index)
+                                 : memory.release(data, device_.index);
   }
 
   void* reuse(std::size_t size) {
@@ -194,10 +196,11 @@ void* detail::Allocator::allocate(std::size_t bytes) {
 }
 
 Storage::Storage(std::size_t bytes, Device device, HostMemory memory) : bytes_(bytes), device_(device) {
-  // Without a GPU nothing copies beside the host: its memory is as good as any.
-  pinned_ = memory == HostMemory::pinned && has_backend(Device::Kind::cuda) &&
-            backend(Device::Kind::cuda).device_count(nullptr) > 0;
-  allocator_ = pinned_ ? memory_of({Device::Kind::cuda, 0}).pinned : allocator_for(device);
+  // Where no GPU is in use nothing copies beside the host: its memory is as good as any.
+  const int gpus = memory == HostMemory::pinned && has_backend(Device::Kind::cuda) ? gpu_count() : 0;
+  pinned_ = gpus > 0;
+  allocator_ =
+      pinned_ ? memory_of({Device::Kind::cuda, preferred_gpu() % gpus}).pinned : allocator_for(device);
   data_ = allocator_->allocate(bytes);
 }
 

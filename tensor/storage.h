@@ -23,8 +23,9 @@ namespace detail {
 class Allocator;
 }
 
-/// Where host memory lies: `pinned` can be copied while the host goes on (tensor/stream.h); without a GPU it
-/// is as any other.
+/// Where host memory lies: `pinned` can be copied while the host goes on (tensor/stream.h), and is made for
+/// the preferred GPU (tensor/device.h). Before this process has asked for a GPU, or without one, it is as any
+/// other.
 enum class HostMemory : unsigned char { plain, pinned };
 
 class Storage {

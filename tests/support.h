@@ -69,9 +69,8 @@ inline std::string shared_path(const std::string& name) {
 
 /// Why this program cannot compute on a GPU here, or "".
 inline std::string why_no_gpu() {
-  if (!has_backend(Device::Kind::cuda)) return "this test program was built without CUDA";
   std::string why;
-  return backend(Device::Kind::cuda).device_count(&why) > 0 ? "" : why;
+  return gpu_count(&why) > 0 ? "" : why;
 }
 
 /// Whether the GPU is the simulator of tests/cuda_simulator: right, but thousands of times too slow for a

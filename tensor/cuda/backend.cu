@@ -2,11 +2,13 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "tensor/backend.h"
 #include "tensor/cuda/collective.h"
 #include "tensor/cuda/launch.h"
+#include "tensor/cuda/matmul/cublas_lt.h"
 
 namespace vitral {
 namespace cuda {
@@ -15,6 +17,11 @@ namespace {
 struct Context {
   cudaStream_t compute = nullptr, copy = nullptr;
   DeviceLimits limits;
+
+  // While a graph is recorded nobody may wait for the device, as who gives memory back does.
+  std::mutex mutex;
+  bool recording = false;
+  std::vector<void*> given_back{};  // meanwhile
 };
 
 // The thread's current device, which every change must go through: CUDA is asked only where it changes.
@@ -27,8 +34,7 @@ cudaError_t make_current(int index) {
   return status;
 }
 
-Context make_context(int index) {
-  Context c;
+void start(Context& c, int index) {
   check(make_current(index), "cuda");
   check(cudaStreamCreateWithFlags(&c.compute, cudaStreamNonBlocking), "cuda");
   check(cudaStreamCreateWithFlags(&c.copy, cudaStreamNonBlocking), "cuda");
@@ -41,19 +47,42 @@ Context make_context(int index) {
               .shared_memory = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
               .major = attribute(cudaDevAttrComputeCapabilityMajor),
               .minor = attribute(cudaDevAttrComputeCapabilityMinor)};
-  return c;
 }
 
 // Made at first use and kept to the end of the process, as tensors in static storage may be.
-const Context& context(int index) {
+Context& context(int index) {
   static auto* mutex = new std::mutex;
   static auto* contexts = new std::vector<std::unique_ptr<Context>>;
   const std::lock_guard lock(*mutex);
   if (contexts->size() <= static_cast<std::size_t>(index))
     contexts->resize(static_cast<std::size_t>(index) + 1);
   auto& c = (*contexts)[static_cast<std::size_t>(index)];
-  if (!c) c = std::make_unique<Context>(make_context(index));
+  if (!c) {
+    auto made = std::make_unique<Context>();
+    start(*made, index);
+    c = std::move(made);
+  }
   return *c;
+}
+
+#ifdef __CUDACC__
+constexpr int compiled_for[]{__CUDA_ARCH_LIST__};  // 800: compute capability 8.0
+#else
+constexpr int compiled_for[]{900};  // the simulator
+#endif
+
+[[noreturn]] void throw_no_code(int index) {
+  int major = 0, minor = 0;
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
+  cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index);
+  std::string capabilities;
+  for (const int c : compiled_for)
+    capabilities +=
+        (capabilities.empty() ? "" : ", ") + std::to_string(c / 100) + '.' + std::to_string(c / 10 % 10);
+  throw_error<UsageError>(
+      "cuda:{}: of compute capability {}.{}, and this vitral was built for {}; build it with "
+      "-Dgpu_architectures={}{}-real",
+      index, major, minor, capabilities, major, minor);
 }
 
 }  // namespace
@@ -69,6 +98,7 @@ const DeviceLimits& limits(Device device) { return context(device.index).limits;
 void check(cudaError_t status, const char* operation, const std::source_location& where) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // it is told here: the next launch must not find it
+  if (status == cudaErrorNoKernelImageForDevice) throw_no_code(current);
   const char* file = std::strstr(where.file_name(), "tensor/");
   throw_error("{}: {} ({}, {}:{}); CUDA_LAUNCH_BLOCKING=1 shows which operation failed", operation,
               cudaGetErrorString(status), cudaGetErrorName(status), file ? file : where.file_name(),
@@ -92,6 +122,12 @@ void* allocate(std::size_t bytes, int index) {
 // Work that was queued may still use it. Errors are the business of whoever queued that work; and nothing can
 // be done where the process ends and CUDA is gone already.
 void release(void* data, int index) {
+  Context& c = context(index);
+  const std::lock_guard lock(c.mutex);
+  if (c.recording) {
+    c.given_back.push_back(data);
+    return;
+  }
   if (make_current(index) == cudaSuccess) {
     cudaDeviceSynchronize();
     cudaFree(data);
@@ -119,7 +155,16 @@ int device_count(std::string* why_none) {
     cudaGetLastError();
     count = 0;
   }
-  if (count > 0 || !why_none) return count;
+  if (count > 0) {
+    try {
+      cublas_lt();  // without products there is nothing to compute
+      return count;
+    } catch (const Error& e) {
+      if (why_none) *why_none = e.what();
+      return 0;
+    }
+  }
+  if (!why_none) return 0;
   int driver = 0;  // 0: none is installed
   if (status == cudaErrorInsufficientDriver) cudaDriverGetVersion(&driver);
   if (status == cudaSuccess || status == cudaErrorNoDevice)
@@ -137,9 +182,10 @@ std::string name(int index) {
   return properties.name;
 }
 
-// A thread that has no device yet would make it with a context on GPU 0, which may be another process's.
-void* allocate_pinned(std::size_t bytes) {
-  if (current < 0) check(make_current(preferred_gpu()), "allocate_pinned");
+// By the device that will copy from it: any other's context would take memory there, which may be another
+// process's. Portable: all devices may.
+void* allocate_pinned(std::size_t bytes, int index) {
+  stream({Device::Kind::cuda, index});
   void* data = nullptr;
   const cudaError_t status = cudaHostAlloc(&data, bytes, cudaHostAllocPortable);
   if (status == cudaErrorMemoryAllocation) {
@@ -150,8 +196,8 @@ void* allocate_pinned(std::size_t bytes) {
   return data;
 }
 
-void release_pinned(void* data) {
-  if (current >= 0 || make_current(preferred_gpu()) == cudaSuccess) cudaFreeHost(data);
+void release_pinned(void* data, int index) {
+  if (make_current(index) == cudaSuccess) cudaFreeHost(data);
 }
 
 void copy_async(void* to, const void* from, std::size_t bytes, int index, Queue queue) {
@@ -204,12 +250,30 @@ double seconds_between(void* start, void* end) {
 
 // Relaxed: memory may be allocated while recording, and other threads go on with their own work.
 void begin_capture(int index) {
+  Context& c = context(index);
+  const std::lock_guard lock(c.mutex);
   check(cudaStreamBeginCapture(stream({Device::Kind::cuda, index}), cudaStreamCaptureModeRelaxed), "graph");
+  c.recording = true;
+}
+
+// What was given back meanwhile is free from here on.
+cudaError_t end_recording(int index, cudaGraph_t* graph) {
+  Context& c = context(index);
+  std::vector<void*> given_back;
+  cudaError_t status = cudaSuccess;
+  {
+    const std::lock_guard lock(c.mutex);
+    status = cudaStreamEndCapture(stream({Device::Kind::cuda, index}), graph);
+    c.recording = false;
+    given_back.swap(c.given_back);
+  }
+  for (void* data : given_back) release(data, index);
+  return status;
 }
 
 void* end_capture(int index, bool keep) {
   cudaGraph_t graph = nullptr;
-  const cudaError_t status = cudaStreamEndCapture(stream({Device::Kind::cuda, index}), &graph);
+  const cudaError_t status = end_recording(index, &graph);
   if (!keep) {
     if (graph) cudaGraphDestroy(graph);
     cudaGetLastError();

@@ -1,5 +1,5 @@
-// NCCL by its C API. It is loaded when several processes train on GPUs, so that a program that does not needs
-// no NCCL; a build without its header has no exchanges.
+// NCCL by its C API. It is loaded when several processes train on GPUs (tensor/cuda/library.h), so that a
+// program that does not needs no NCCL; a build without its header has no exchanges.
 #include <cstring>
 #include <memory>
 
@@ -7,13 +7,11 @@
 #include "base/text.h"
 #include "tensor/cuda/collective.h"
 #include "tensor/cuda/launch.h"
+#include "tensor/cuda/library.h"
 
 #if __has_include(<nccl.h>)
 #include <nccl.h>
 #define VITRAL_NCCL
-#endif
-#ifdef __CUDACC__
-#include <dlfcn.h>
 #endif
 
 namespace vitral::cuda {
@@ -22,44 +20,21 @@ namespace vitral::cuda {
 namespace {
 
 struct Nccl {
-#define VITRAL_NCCL_FUNCTIONS(F) \
-  F(ncclGetUniqueId)             \
-  F(ncclCommInitRank)            \
-  F(ncclCommAbort)               \
-  F(ncclGroupStart)              \
-  F(ncclGroupEnd)                \
-  F(ncclSend)                    \
-  F(ncclRecv)                    \
-  F(ncclAllGather)               \
-  F(ncclGetErrorString)          \
-  F(ncclGetLastError)
-#define VITRAL_NCCL_MEMBER(name) decltype(&::name) name = nullptr;
-  VITRAL_NCCL_FUNCTIONS(VITRAL_NCCL_MEMBER)
-#undef VITRAL_NCCL_MEMBER
+  VITRAL_CUDA_LIBRARY("NCCL", "libnccl.so.2", "nvidia-nccl-cu" VITRAL_STRING(VITRAL_CUDA_MAJOR));
+  VITRAL_CUDA_FUNCTION(ncclGetUniqueId);
+  VITRAL_CUDA_FUNCTION(ncclCommInitRank);
+  VITRAL_CUDA_FUNCTION(ncclCommAbort);
+  VITRAL_CUDA_FUNCTION(ncclGroupStart);
+  VITRAL_CUDA_FUNCTION(ncclGroupEnd);
+  VITRAL_CUDA_FUNCTION(ncclSend);
+  VITRAL_CUDA_FUNCTION(ncclRecv);
+  VITRAL_CUDA_FUNCTION(ncclAllGather);
+  VITRAL_CUDA_FUNCTION(ncclGetErrorString);
+  VITRAL_CUDA_FUNCTION(ncclGetLastError);
 };
 
-Nccl load() {
-  Nccl functions;
-#ifdef __CUDACC__
-  void* library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
-  if (!library)
-    throw_error(
-        "several processes on GPUs need NCCL, which cannot be loaded ({}); install libnccl2, or name its "
-        "folder in LD_LIBRARY_PATH",
-        dlerror());
-#define VITRAL_NCCL_LOAD(name)                                                 \
-  functions.name = reinterpret_cast<decltype(&::name)>(dlsym(library, #name)); \
-  if (!functions.name) throw_error("NCCL: libnccl.so.2 has no " #name "; install 2.18 or newer");
-#else  // the simulator
-#define VITRAL_NCCL_LOAD(name) functions.name = &::name;
-#endif
-  VITRAL_NCCL_FUNCTIONS(VITRAL_NCCL_LOAD)
-#undef VITRAL_NCCL_LOAD
-  return functions;
-}
-
 const Nccl& nccl() {
-  static const Nccl functions = load();
+  static const Nccl functions;
   return functions;
 }
 

@@ -60,7 +60,7 @@ inline void multiply(Sums& c, Left a, Pair b) {
     Left a;
     Pair b;
   };
-  __shared__ Brought brought[1024];
+  static Brought brought[1024];  // registers, as far as the GPU is concerned
   const auto number = [](Pair p, unsigned which) {
     return __uint_as_float(which == 0 ? p << 16 : p & 0xFFFF0000U);
   };

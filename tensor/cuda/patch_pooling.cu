@@ -165,9 +165,10 @@ struct Backward {
   acc_t<T> inverse_temperature;
   bool packed;
 
-  /// g [W], probs, 1 / |r_n| and g . u_n, each [N].
+  /// g [W], probs, 1 / |r_n| and g . u_n, each [N], and block_sum's [33]: all that is shared is counted.
   static std::size_t scratch(const Sizes& s) {
-    return (static_cast<std::size_t>(s.width()) + 3 * static_cast<std::size_t>(s.tokens)) * sizeof(acc_t<T>);
+    return (static_cast<std::size_t>(s.width()) + 3 * static_cast<std::size_t>(s.tokens) + warp_size + 1) *
+           sizeof(acc_t<T>);
   }
 };
 
@@ -176,11 +177,10 @@ struct Backward {
 template <class T, bool staged>
 __global__ void __launch_bounds__(threads) pool_backward(const Backward<T> a, int scratch) {
   using A = acc_t<T>;
-  __shared__ A for_sums[warp_size + 1];
   const Sizes s = a.sizes;
   const std::int64_t image = blockIdx.x;
   A *g = cuda::shared_memory<A>(), *probs = g + s.width(), *inverse = probs + s.tokens,
-    *gu = inverse + s.tokens;
+    *gu = inverse + s.tokens, *for_sums = gu + s.tokens;
   for (int w = thread_index(); w < s.width(); w += threads) g[w] = a.dembedding[image * s.width() + w];
   for (int n = thread_index(); n < s.tokens; n += threads) probs[n] = a.probs[image * s.tokens + n];
   const T* x = a.x + image * s.image();

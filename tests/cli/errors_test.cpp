@@ -1,5 +1,6 @@
 // Requests that are wrong and work that fails: one line, the right exit status, nothing written, nothing
 // lost.
+#include <dlfcn.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -111,6 +112,27 @@ TEST(TrainErrors, WithoutAGpu) {
   EXPECT_EQ(eval.status, 2);
   EXPECT_EQ(eval.err.find("vitral: device cuda: "), 0U) << eval.err;
   EXPECT_EQ(std::count(eval.err.begin(), eval.err.end(), '\n'), 1) << eval.err;
+}
+
+// Something by the driver's name is there, so that the module is looked for.
+TEST(TrainErrors, WithoutTheModule) {
+  const SmallRun small;
+  Dl_info library{};
+  ASSERT_NE(::dladdr(reinterpret_cast<void*>(&::dlopen), &library), 0);
+  std::filesystem::create_symlink(std::filesystem::canonical(library.dli_fname), small / "libcuda.so.1");
+  const test::Result r = test::Program({"train", small.config(), "--device", "cuda"}, [&] {
+                           ::setenv("LD_LIBRARY_PATH", small.folder().c_str(), 1);
+                         }).wait();
+  EXPECT_EQ(r.status, 2);
+  const bool built = std::filesystem::exists(
+      std::filesystem::path(std::getenv("VITRAL_PROGRAM")).parent_path() / "../libvitral_cuda.so");
+  EXPECT_EQ(
+      r.err.find(built ? "vitral: device cuda: "
+                       : "vitral: device cuda: this vitral was built without CUDA, or its module cannot be "
+                         "loaded (libvitral_cuda.so: cannot open shared object file"),
+      0U)
+      << r.err;
+  EXPECT_EQ(std::count(r.err.begin(), r.err.end(), '\n'), 1) << r.err;
 }
 
 TEST(TrainErrors, Files) {

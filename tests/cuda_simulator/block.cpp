@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "fiber.h"
+#include "runtime.h"
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
@@ -52,6 +53,7 @@ class Block {
   unsigned lane() const { return current_ % lanes; }
   unsigned present(unsigned mask) const;
   void* shared() const { return shared_.get(); }
+  bool shares_all() const { return kernel_->shared == default_shared || kernel_->shared == most_shared; }
   void describe() const;
 
  private:
@@ -326,6 +328,10 @@ void Block::run(const Kernel& kernel) {
 void run(const Kernel& kernel) { block().run(kernel); }
 
 void* dynamic_shared() { return block().shared(); }
+void has_static_shared() {
+  if (block().shares_all())
+    fail("static shared memory beside all the dynamic that a block can have: the GPU refuses the launch");
+}
 unsigned lane() { return block().lane(); }
 unsigned present(unsigned mask) { return block().present(mask); }
 

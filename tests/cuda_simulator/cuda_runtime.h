@@ -17,7 +17,9 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 // One block runs at a time, so that its threads, and only they, share what is static.
-#define __shared__ static
+#define __shared__                  \
+  ::simulator::has_static_shared(); \
+  static
 
 // --- errors ---
 #define SIMULATOR_ERRORS(ERROR)                                                                            \
@@ -28,6 +30,7 @@
   ERROR(cudaErrorInsufficientDriver, 35, "CUDA driver version is insufficient for CUDA runtime version")   \
   ERROR(cudaErrorNoDevice, 100, "no CUDA-capable device is detected")                                      \
   ERROR(cudaErrorInvalidDevice, 101, "invalid device ordinal")                                             \
+  ERROR(cudaErrorNoKernelImageForDevice, 209, "no kernel image is available for execution on the device")  \
   ERROR(cudaErrorInvalidResourceHandle, 400, "invalid resource handle")                                    \
   ERROR(cudaErrorNotReady, 600, "device not ready")                                                        \
   ERROR(cudaErrorStreamCaptureUnsupported, 900, "operation not permitted when stream is capturing")        \

@@ -9,8 +9,6 @@
 namespace simulator {
 namespace {
 
-constexpr std::size_t default_shared = std::size_t{48} << 10, most_shared = std::size_t{227} << 10;
-
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local int device_in_use = 0;
 

@@ -16,6 +16,9 @@ namespace simulator {
 
 using Task = std::function<void()>;
 
+/// Bytes of shared memory that a block has, and that it can ask for.
+constexpr std::size_t default_shared = std::size_t{48} << 10, most_shared = std::size_t{227} << 10;
+
 /// What cudaStreamBeginCapture starts: tasks of all streams that take part, in the order of the calls.
 struct Capture {
   CUstream_st* origin = nullptr;

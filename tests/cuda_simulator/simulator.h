@@ -62,6 +62,8 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared, cud
 
 /// The block's dynamic shared memory, aligned to 128 bytes; null where the launch asked for none.
 void* dynamic_shared();
+/// Ends the program where dynamic shared memory leaves no byte for what is __shared__ besides.
+void has_static_shared();
 
 /// Says what happened and in which thread, and ends the program.
 [[noreturn]] void fail(const char* format, ...) __attribute__((format(printf, 1, 2)));

@@ -19,16 +19,11 @@ using test::message_of;
 
 constexpr Device gpu{Device::Kind::cuda, 0};
 
-int gpus(std::string* why) {
-  *why = "this vitral was built without CUDA";
-  return has_backend(Device::Kind::cuda) ? backend(Device::Kind::cuda).device_count(why) : 0;
-}
-
 class OnGpu : public testing::Test {
  protected:
   void SetUp() override {
     std::string why;
-    if (gpus(&why) == 0) GTEST_SKIP() << why;
+    if (gpu_count(&why) == 0) GTEST_SKIP() << why;
   }
 };
 using StreamOnCuda = OnGpu;
@@ -70,12 +65,12 @@ TEST(CpuStream, RecordsNoGraphs) {
 }
 
 TEST(CpuStream, PinnedTensorsAreOrdinaryOnes) {
+  const bool on_a_gpu = gpu_count() > 0;  // who has not asked for one has none to copy to
   Tensor t = Tensor::pinned({2, 3});
   t.fill(2);
   EXPECT_EQ(t.to_vector(), std::vector<double>(6, 2));
   EXPECT_EQ(t.device(), cpu);
-  std::string why;
-  EXPECT_EQ(t.pinned(), gpus(&why) > 0);
+  EXPECT_EQ(t.pinned(), on_a_gpu);
   EXPECT_FALSE(Tensor({2}).pinned());
   EXPECT_FALSE(Tensor().pinned());
 }
@@ -157,8 +152,7 @@ TEST_F(StreamOnCuda, CopiesAreCheckedByName) {
 }
 
 TEST_F(StreamOnCuda, TensorsMoveBetweenGpus) {
-  std::string why;
-  if (gpus(&why) < 2) GTEST_SKIP() << "this machine has one GPU";
+  if (gpu_count() < 2) GTEST_SKIP() << "this machine has one GPU";
   const Device second{Device::Kind::cuda, 1};
   Tensor a({1000}, DType::float64, gpu);
   a.copy_from(on_gpu(counting(1000)));  // queued on the first
@@ -311,6 +305,28 @@ TEST_F(GpuMemoryOnCuda, CachedBlocksAreGivenBackBeforeAGraphIsRecorded) {
   const MemoryPool pool(gpu);
   const MemoryPool::Use use(pool);
   EXPECT_NO_THROW(Graph(gpu, [&] { Tensor({bytes}, DType::uint8, gpu).fill(1); }));
+}
+
+// What is in the way cannot be given back while a graph is recorded; that must not hide what is wrong.
+TEST_F(GpuMemoryOnCuda, OutOfMemoryWhileAGraphIsRecordedSaysSo) {
+  const char* limit = std::getenv("VITRAL_SIMULATOR_MEMORY");
+  if (!limit) GTEST_SKIP() << "VITRAL_SIMULATOR_MEMORY is not set";
+  const std::int64_t bytes = std::atoll(limit) / 5 * 3;
+  Tensor a = on_gpu(counting(10)), b({10}, DType::float64, gpu);
+  const MemoryPool pool(gpu);
+  const std::string message = message_of([&] {
+    Graph(gpu, [&] {
+      { const Tensor before({bytes}, DType::uint8, gpu); }
+      const MemoryPool::Use use(pool);
+      const Tensor more({bytes}, DType::uint8, gpu);
+      b.copy_from(a);
+    });
+  });
+  EXPECT_EQ(message.find("cuda:0: out of memory asking for 60"), 0U) << message;
+  EXPECT_NO_THROW(
+      Tensor({bytes / 16 * 17}, DType::uint8, gpu));  // and the device goes on, with all its memory
+  b.copy_from(a);
+  EXPECT_EQ(b.to_vector(), counting(10));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "tensor/tensor.h"
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include "tests/support.h"
@@ -104,6 +105,24 @@ TEST(Device, UnknownNamesAndMissingGpus) {
             "device: 'tpu' is unknown, choose cpu, cuda, cuda:N or auto");
   EXPECT_EQ(message_of([] { parse_device("cuda:x"); }),
             "device: 'cuda:x' is unknown, choose cpu, cuda, cuda:N or auto");
+  std::string why;
+  if (gpu_count(&why) > 0) GTEST_SKIP() << "there is a GPU";
+  if (!::dlopen("libcuda.so.1", RTLD_LAZY)) EXPECT_EQ(why, "this machine has no NVIDIA driver");
+  EXPECT_FALSE(why.empty());
+  EXPECT_EQ(message_of([] { parse_device("cuda:1"); }), "device cuda:1: " + why + "; use --device cpu");
+  std::string why_cpu;
+  EXPECT_EQ(parse_device("auto", &why_cpu), cpu);
+  EXPECT_EQ(why_cpu, why);
+}
+
+// Whoever has a tensor's device may come before who asks for a GPU by name.
+TEST(Device, ATensorOnAMissingGpuSaysWhy) {
+  std::string why;
+  if (gpu_count(&why) > 0) GTEST_SKIP() << "there is a GPU";
+  EXPECT_EQ(message_of([] {
+              Tensor({1}, DType::float32, Device{Device::Kind::cuda, 0});
+            }),
+            "cuda: " + why + "; use --device cpu");
 }
 
 }  // namespace

@@ -9,10 +9,13 @@
 #include <array>
 #include <cmath>
 #include <compare>
+#include <cstdio>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "tensor/cuda/attention/cudnn.h"
@@ -182,6 +185,25 @@ struct Library {
   std::map<Key, std::unique_ptr<Plan>> plans;  // null where it refused
 };
 
+/// Leaves the handle null, and says why, where the library is missing or does not work.
+void start(Library& l, cudaStream_t queue) {
+  std::string problem;
+  try {
+    const cudnn::Functions& f = cudnn::functions();
+    // The library that is found when the program runs may be older than the headers.
+    cudnnStatus_t status = CUDNN_STATUS_NOT_SUPPORTED;
+    if (f.cudnnGetVersion() >= 91600) status = f.cudnnCreate(&l.handle);
+    if (status == CUDNN_STATUS_SUCCESS) status = f.cudnnSetStream(l.handle, queue);
+    if (status == CUDNN_STATUS_SUCCESS) return;
+    problem = "cuDNN " + std::to_string(f.cudnnGetVersion()) +
+              " does not start, 91600 or later is needed: " + f.cudnnGetErrorString(status);
+    if (l.handle) f.cudnnDestroy(std::exchange(l.handle, nullptr));
+  } catch (const Error& e) {
+    problem = e.what();
+  }
+  std::fprintf(stderr, "vitral: %s; attention runs by vitral's own kernels meanwhile\n", problem.c_str());
+}
+
 // Kept to the end of the process, as the streams are.
 Library& library(Device device) {
   static auto* mutex = new std::mutex;
@@ -190,12 +212,7 @@ Library& library(Device device) {
   const std::lock_guard lock(*mutex);
   const auto [found, fresh] = libraries->try_emplace(device.index);
   Library& l = found->second;
-  // The library that is found when the program runs may be older than the headers.
-  if (fresh && cudnnGetVersion() >= 91600 && cudnnCreate(&l.handle) == CUDNN_STATUS_SUCCESS &&
-      cudnnSetStream(l.handle, queue) != CUDNN_STATUS_SUCCESS) {
-    cudnnDestroy(l.handle);
-    l.handle = nullptr;
-  }
+  if (fresh) start(l, queue);
   return l;
 }
 
@@ -230,7 +247,7 @@ void execute(const char* operation, const Library& l, const Plan& plan, const Te
         .set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, std::span<void* const>(pointers))
         .set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, data<void>(workspace))
         .finalize();
-    cudnn::require(cudnnBackendExecute(l.handle, plan.plan.raw(), pack.raw()));
+    cudnn::require(cudnn::functions().cudnnBackendExecute(l.handle, plan.plan.raw(), pack.raw()));
   } catch (const Refused& e) {  // planned and not done: that is no reason to go on some other way
     throw_error("{}: cuDNN: {} for qkv {} {}", operation, e.what(), qkv.shape(), name(qkv.dtype()));
   }

@@ -11,11 +11,35 @@
 
 #include <cudnn.h>
 
+#include "tensor/cuda/library.h"
+
 #if CUDNN_VERSION < 91600
 #error "cuDNN 9.16 or later is needed: build without VITRAL_CUDNN"
 #endif
 
 namespace vitral::cuda::cudnn {
+
+struct Functions {
+  VITRAL_CUDA_LIBRARY("cuDNN", "libcudnn.so." VITRAL_STRING(CUDNN_MAJOR),
+                      "nvidia-cudnn-cu" VITRAL_STRING(VITRAL_CUDA_MAJOR));
+  VITRAL_CUDA_FUNCTION(cudnnBackendCreateDescriptor);
+  VITRAL_CUDA_FUNCTION(cudnnBackendDestroyDescriptor);
+  VITRAL_CUDA_FUNCTION(cudnnBackendExecute);
+  VITRAL_CUDA_FUNCTION(cudnnBackendFinalize);
+  VITRAL_CUDA_FUNCTION(cudnnBackendGetAttribute);
+  VITRAL_CUDA_FUNCTION(cudnnBackendSetAttribute);
+  VITRAL_CUDA_FUNCTION(cudnnCreate);
+  VITRAL_CUDA_FUNCTION(cudnnDestroy);
+  VITRAL_CUDA_FUNCTION(cudnnGetErrorString);
+  VITRAL_CUDA_FUNCTION(cudnnGetVersion);
+  VITRAL_CUDA_FUNCTION(cudnnSetStream);
+};
+
+/// Loaded at the first call. Error: it is not installed.
+inline const Functions& functions() {
+  static const Functions all;
+  return all;
+}
 
 /// cuDNN cannot do what a graph asks for.
 class Refused : public std::runtime_error {
@@ -24,7 +48,7 @@ class Refused : public std::runtime_error {
 };
 
 inline void require(cudnnStatus_t status) {
-  if (status != CUDNN_STATUS_SUCCESS) throw Refused(cudnnGetErrorString(status));
+  if (status != CUDNN_STATUS_SUCCESS) throw Refused(functions().cudnnGetErrorString(status));
 }
 
 template <class T>
@@ -51,10 +75,10 @@ inline constexpr auto attribute_type<cudnnReduceTensorOp_t> = CUDNN_TYPE_REDUCTI
 class Descriptor {
  public:
   explicit Descriptor(cudnnBackendDescriptorType_t type) {
-    require(cudnnBackendCreateDescriptor(type, &raw_));
+    require(functions().cudnnBackendCreateDescriptor(type, &raw_));
   }
   ~Descriptor() {
-    if (raw_) cudnnBackendDestroyDescriptor(raw_);
+    if (raw_) functions().cudnnBackendDestroyDescriptor(raw_);
   }
   Descriptor(Descriptor&& other) noexcept : raw_(std::exchange(other.raw_, nullptr)) {}
   Descriptor& operator=(Descriptor&& other) noexcept {
@@ -77,7 +101,7 @@ class Descriptor {
     return set(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, values.size(), values.data());
   }
   Descriptor& finalize() {
-    require(cudnnBackendFinalize(raw_));
+    require(functions().cudnnBackendFinalize(raw_));
     return *this;
   }
 
@@ -85,7 +109,7 @@ class Descriptor {
   std::int64_t get(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::int64_t capacity,
                    void* values) const {
     std::int64_t count = 0;
-    require(cudnnBackendGetAttribute(raw_, name, type, capacity, &count, values));
+    require(functions().cudnnBackendGetAttribute(raw_, name, type, capacity, &count, values));
     return count;
   }
   cudnnBackendDescriptor_t raw() const { return raw_; }
@@ -93,7 +117,7 @@ class Descriptor {
  private:
   Descriptor& set(cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, std::size_t count,
                   const void* values) {
-    require(cudnnBackendSetAttribute(raw_, name, type, static_cast<std::int64_t>(count), values));
+    require(functions().cudnnBackendSetAttribute(raw_, name, type, static_cast<std::int64_t>(count), values));
     return *this;
   }
 

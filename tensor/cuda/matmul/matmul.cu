@@ -4,15 +4,15 @@
 // Descriptors and the algorithm are made once for each kind of product (Key) and kept to the end of the
 // process: choosing takes the host longer than starting.
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
 
-#include <cublasLt.h>
-
 #include "tensor/cuda/launch.h"
+#include "tensor/cuda/matmul/cublas_lt.h"
 #include "tensor/cuda/matmul/matmul.h"
 #include "tensor/ops/gemm.h"
 
@@ -73,23 +73,35 @@ void check_blas(cublasStatus_t status, const char* operation, const Key& key,
                 const std::source_location& where = std::source_location::current()) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
   const char* file = std::strstr(where.file_name(), "tensor/");
-  throw_error("{}: {} for {} ({}:{})", operation, cublasLtGetStatusName(status), describe(key),
+  throw_error("{}: {} for {} ({}:{})", operation, cublas_lt().cublasLtGetStatusName(status), describe(key),
               file ? file : where.file_name(), where.line());
+}
+
+/// Once for each epilogue: what is computed is the same, in more passes over memory.
+void note_missing_epilogue(const char* operation, const Key& key) {
+  static std::once_flag bias, sums;
+  const bool adds = key.product.epilogue == Epilogue::bias;
+  std::call_once(adds ? bias : sums, [&] {
+    std::fprintf(stderr,
+                 "vitral: %s: cuBLASLt has no epilogue %s for %s; %s a pass of its own, which is slower\n",
+                 operation, adds ? "BIAS" : "BGRADB", describe(key).c_str(),
+                 adds ? "the bias is added in" : "the bias's gradient is");
+  });
 }
 
 template <auto destroy>
 struct Destroy {
   template <class T>
   void operator()(T* descriptor) const {
-    destroy(descriptor);
+    (cublas_lt().*destroy)(descriptor);
   }
 };
 template <class Handle, auto destroy>
 using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<destroy>>;
 
 struct Plan {
-  Owned<cublasLtMatmulDesc_t, cublasLtMatmulDescDestroy> product;
-  Owned<cublasLtMatrixLayout_t, cublasLtMatrixLayoutDestroy> first, second, result;
+  Owned<cublasLtMatmulDesc_t, &CublasLt::cublasLtMatmulDescDestroy> product;
+  Owned<cublasLtMatrixLayout_t, &CublasLt::cublasLtMatrixLayoutDestroy> first, second, result;
   cublasLtMatmulAlgo_t algorithm{};
   std::size_t workspace = 0;  // bytes
   bool supported = false;
@@ -119,20 +131,20 @@ class Planner {
 
   template <class T>
   void set(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t which, T value) const {
-    check(cublasLtMatmulDescSetAttribute(d, which, &value, sizeof value));
+    check(cublas_lt().cublasLtMatmulDescSetAttribute(d, which, &value, sizeof value));
   }
   template <class T>
   void set(cublasLtMatrixLayout_t l, cublasLtMatrixLayoutAttribute_t which, T value) const {
-    check(cublasLtMatrixLayoutSetAttribute(l, which, &value, sizeof value));
+    check(cublas_lt().cublasLtMatrixLayoutSetAttribute(l, which, &value, sizeof value));
   }
   template <class T>
   void set(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t which, T value) const {
-    check(cublasLtMatmulPreferenceSetAttribute(p, which, &value, sizeof value));
+    check(cublas_lt().cublasLtMatmulPreferenceSetAttribute(p, which, &value, sizeof value));
   }
 
   decltype(Plan::product) description(void* vector) const {
     cublasLtMatmulDesc_t d = nullptr;
-    check(cublasLtMatmulDescCreate(&d, compute_type(key_), scale_type(key_)));
+    check(cublas_lt().cublasLtMatmulDescCreate(&d, compute_type(key_), scale_type(key_)));
     decltype(Plan::product) owned(d);
     const Product& p = key_.product;
     set<std::int32_t>(d, CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
@@ -150,8 +162,8 @@ class Planner {
   decltype(Plan::first) layout(DType dtype, std::int64_t rows, std::int64_t columns,
                                bool shared = false) const {
     cublasLtMatrixLayout_t l = nullptr;
-    check(cublasLtMatrixLayoutCreate(&l, cuda_type(dtype), static_cast<std::uint64_t>(rows),
-                                     static_cast<std::uint64_t>(columns), rows));
+    check(cublas_lt().cublasLtMatrixLayoutCreate(&l, cuda_type(dtype), static_cast<std::uint64_t>(rows),
+                                                 static_cast<std::uint64_t>(columns), rows));
     decltype(Plan::first) owned(l);
     if (key_.product.batch > 1) {
       set(l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, static_cast<std::int32_t>(key_.product.batch));
@@ -164,8 +176,8 @@ class Planner {
   // the same: nothing is measured, as then the last bits would depend on the measurement.
   void choose(Plan& plan, cublasLtHandle_t handle, std::uint64_t workspace_limit) const {
     cublasLtMatmulPreference_t p = nullptr;
-    check(cublasLtMatmulPreferenceCreate(&p));
-    const Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy> owned(p);
+    check(cublas_lt().cublasLtMatmulPreferenceCreate(&p));
+    const Owned<cublasLtMatmulPreference_t, &CublasLt::cublasLtMatmulPreferenceDestroy> owned(p);
     set(p, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_limit);
     // Where the sum over K is split, the parts are kept in float32 (float64) and added in a step of their
     // own. Left out are adding in place, for which no order is promised where results must be the same bits
@@ -178,14 +190,15 @@ class Planner {
 
     cublasLtMatmulHeuristicResult_t result{};
     int found = 0;
-    cublasStatus_t status =
-        cublasLtMatmulAlgoGetHeuristic(handle, plan.product.get(), plan.first.get(), plan.second.get(),
-                                       plan.result.get(), plan.result.get(), p, 1, &result, &found);
+    cublasStatus_t status = cublas_lt().cublasLtMatmulAlgoGetHeuristic(
+        handle, plan.product.get(), plan.first.get(), plan.second.get(), plan.result.get(), plan.result.get(),
+        p, 1, &result, &found);
     if (status == CUBLAS_STATUS_SUCCESS) status = found > 0 ? result.state : CUBLAS_STATUS_NOT_SUPPORTED;
     if (key_.product.epilogue == Epilogue::none) check(status);
     plan.algorithm = result.algo;
     plan.workspace = result.workspaceSize;
     plan.supported = status == CUBLAS_STATUS_SUCCESS;
+    if (!plan.supported) note_missing_epilogue(operation_, key_);
   }
 
   const char* operation_;
@@ -210,9 +223,10 @@ Library& library(Device device) {
   auto& found = (*libraries)[index];
   if (!found) {
     auto made = std::make_unique<Library>();
-    const cublasStatus_t status = cublasLtCreate(&made->handle);
+    const cublasStatus_t status = cublas_lt().cublasLtCreate(&made->handle);
     if (status != CUBLAS_STATUS_SUCCESS)
-      throw_error("cuBLASLt does not start on {}: {}", device.str(), cublasLtGetStatusName(status));
+      throw_error("cuBLASLt does not start on {}: {}", device.str(),
+                  cublas_lt().cublasLtGetStatusName(status));
     // What NVIDIA advises for cuBLAS: 32 MiB on Hopper and later, 4 MiB before. Products that split a long
     // sum over K (the gradients of weights) take more where they get it.
     made->workspace_limit = (limits(device).major >= 9 ? std::uint64_t{64} : std::uint64_t{32}) << 20;
@@ -257,8 +271,8 @@ bool multiply(const char* operation, const Product& product, Tensor& c, const Te
   Plan& plan = found->second;
   if (!plan.supported) return false;
   if (vector.defined())
-    check_blas(cublasLtMatmulDescSetAttribute(plan.product.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                                              &vector_data, sizeof vector_data),
+    check_blas(cublas_lt().cublasLtMatmulDescSetAttribute(
+                   plan.product.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, &vector_data, sizeof vector_data),
                operation, key);
 
   // A tensor of this call: a graph that is recorded finds it in its own pool (tensor/storage.h).
@@ -268,13 +282,15 @@ bool multiply(const char* operation, const Product& product, Tensor& c, const Te
   const double one = 1, beta = product.accumulate ? 1 : 0;
   const float one_float = 1, beta_float = product.accumulate ? 1 : 0;
   const bool wide = scale_type(key) == CUDA_R_64F;
-  const cublasStatus_t status = cublasLtMatmul(
+  const cublasStatus_t status = cublas_lt().cublasLtMatmul(
       l.handle, plan.product.get(), wide ? static_cast<const void*>(&one) : &one_float, b.raw(),
       plan.first.get(), a.raw(), plan.second.get(), wide ? static_cast<const void*>(&beta) : &beta_float,
       c.raw(), plan.result.get(), c.raw(), plan.result.get(), &plan.algorithm, data<void>(workspace),
       plan.workspace, queue);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED && product.epilogue != Epilogue::none)
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED && product.epilogue != Epilogue::none) {
+    note_missing_epilogue(operation, key);
     return plan.supported = false;
+  }
   check_blas(status, operation, key);
   return true;
 }
