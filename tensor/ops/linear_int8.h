@@ -16,6 +16,15 @@ namespace vitral {
 inline constexpr std::int64_t int8_longest_row = 132104;
 inline constexpr float int8_smallest_token = 1e-30F;
 
+/// Behind the name of an int8 weight: that of its scales, in modules and in files.
+inline constexpr const char* int8_scale_suffix = ".scale";
+
+struct QuantizedWeight {
+  Tensor q;      // int8 [O,...], in -127 .. 127
+  Tensor scale;  // float32 [O]: max |row| / 127; 1 for a row of zeros
+};
+/// The nearest of a weight [O,...], which is finite. On the CPU.
+QuantizedWeight quantize(const Tensor& weight);
 /// scale[o] q[o,...]: float32 in the shape of q int8 [O,...]; scale float32 [O]. On the CPU.
 Tensor dequantize(const Tensor& q, const Tensor& scale);
 
