@@ -21,12 +21,13 @@ struct TypeName {
   const char* text;
   DType dtype;
 };
-constexpr std::array<TypeName, 6> type_names{{{"F32", DType::float32},
+constexpr std::array<TypeName, 7> type_names{{{"F32", DType::float32},
                                               {"F64", DType::float64},
                                               {"F16", DType::float16},
                                               {"BF16", DType::bfloat16},
                                               {"U8", DType::uint8},
-                                              {"I64", DType::int64}}};
+                                              {"I64", DType::int64},
+                                              {"I8", DType::int8}}};
 
 struct OtherType {
   const char* text;
@@ -61,11 +62,12 @@ std::optional<DType> check_entry(const std::string& path, const TensorEntry& ent
   const auto called = [&](const auto& t) { return t.text == entry.dtype; };
   const auto type = std::find_if(type_names.begin(), type_names.end(), called);
   const auto other = std::find_if(other_integers.begin(), other_integers.end(), called);
-  const bool known = type != type_names.end();
-  if (!known &&
-      (other_types == OtherTypes::refuse || other == other_integers.end() || entry.name.ends_with("weight")))
+  const bool kept =
+      other_types == OtherTypes::refuse || other == other_integers.end() || entry.name.ends_with("weight");
+  const bool known = type != type_names.end() && kept;
+  if (!known && kept)
     throw_error(
-        "{}: tensor '{}': dtype '{}' is not supported; convert it to one of F32, F64, F16, BF16, U8, I64",
+        "{}: tensor '{}': dtype '{}' is not supported; convert it to one of F32, F64, F16, BF16, U8, I64, I8",
         path, name, shown(entry.dtype));
   const auto bytes = bytes_of(entry.shape, known ? size_of(type->dtype) : other->bytes);
   const std::string shape = fmt::format("[{}]", fmt::join(entry.shape, ", "));
