@@ -1,9 +1,8 @@
-#include "tensor/ops/linear.h"
-
 #include <optional>
 
 #include "autograd/ops.h"
 #include "autograd/trace.h"
+#include "tensor/ops/linear_int8.h"
 
 namespace vitral {
 namespace {
@@ -55,13 +54,16 @@ namespace {
 struct LinearLayer {
   LinearLayer(const char* name, const Variable& x_, const Weight& weight_, const Weight& bias_)
       : operation(name), x(x_), weight(weight_), bias(bias_) {
-    check_weights(operation, x, {&weight.variable, &bias.variable});
+    check_weights(operation, x, {weight.quantized() ? &bias.variable : &weight.variable, &bias.variable});
     VITRAL_CHECK(x.rank() >= 1 && weight.rank() == 2 && x.dim(-1) == weight.dim(1),
                  "{}: weight {} must be [O, I] with I the last dim of x {}", operation, weight.shape(),
                  x.shape());
     VITRAL_CHECK(!bias.defined() || bias.shape() == Shape{weight.dim(0)},
                  "{}: bias {} must match the first dim of weight {}", operation, bias.shape(),
                  weight.shape());
+    VITRAL_CHECK(!weight.quantized() || (x.dtype() != DType::float64 && weight.dim(1) <= int8_longest_row),
+                 "{}: int8 weights need a float32 or bfloat16 x and rows of at most {}; x is {}, weight {}",
+                 operation, int8_longest_row, x.dtype(), weight.shape());
     rows = x.shape().product(0, x.rank() - 1);
   }
 
@@ -70,6 +72,7 @@ struct LinearLayer {
   Tensor packed() const { return grad_enabled() ? Tensor() : weight.packed_for(x.dtype()); }
   // What products read, in the dtype of x.
   Tensor product_bias() const { return bias.defined() ? bias.as(x.dtype()) : Tensor(); }
+  Tensor float_bias() const { return bias.defined() ? bias.as(DType::float32) : Tensor(); }
   Saved product_weight() const {
     return weight.dtype() == x.dtype() ? Saved(weight.variable) : Saved(weight.as(x.dtype()));
   }
@@ -101,6 +104,17 @@ struct LinearLayer {
                        });
   }
 
+  // The same of an int8 weight, which has no gradients.
+  Variable result_int8(const Tensor& y) const {
+    std::vector<Variable> inputs{x, weight.variable, Variable(weight.scale)};
+    if (bias.defined()) inputs.push_back(bias.variable);
+    return make_result(
+        "linear_int8", y.reshape(x.shape().with(-1, weight.dim(0))), std::move(inputs),
+        [](const Tensor&, Gradients&) {
+          throw_error<UsageError>("linear: int8 weights have no gradients; train from the float32 ones");
+        });
+  }
+
   const char* operation;
   const Variable& x;
   const Weight &weight, &bias;
@@ -112,6 +126,11 @@ struct LinearLayer {
 Variable linear(const Variable& x, const Weight& weight, const Weight& bias) {
   const LinearLayer layer("linear", x, weight, bias);
   Tensor y = layer.new_output();
+  if (weight.quantized()) {
+    kernel::linear_int8(y, layer.x_rows(), weight.variable.value(), weight.packed, weight.scale,
+                        layer.float_bias());
+    return layer.result_int8(y);
+  }
   if (const Tensor packed = layer.packed(); packed.defined()) {
     kernel::linear_packed(y, layer.x_rows(), packed, layer.product_bias());
     return layer.result(y, {});
@@ -130,6 +149,11 @@ Variable activation_linear(const Variable& h, const Weight& weight, const Weight
     return linear(make_result(f.value.name(), std::move(activation), {h}, {}), weight, bias);
   }
   Tensor y = layer.new_output();
+  if (weight.quantized()) {
+    kernel::activation_linear_int8(y, layer.x_rows(), weight.variable.value(), weight.packed, weight.scale,
+                                   layer.float_bias(), f);
+    return layer.result_int8(y);
+  }
   const Saved w = layer.product_weight();
   kernel::activation_linear(y, layer.x_rows(), w.get(), layer.product_bias(), layer.packed(), f);
   return layer.result(y, w, f);

@@ -10,13 +10,18 @@ namespace vitral {
 struct Weight {
   Weight() = default;
   // Not explicit: operations take variables and parameters alike.
-  Weight(Variable of, Tensor copy_of_it = {}, Tensor packed_of_it = {})
-      : variable(std::move(of)), copy(std::move(copy_of_it)), packed(std::move(packed_of_it)) {}
+  Weight(Variable of, Tensor copy_of_it = {}, Tensor packed_of_it = {}, Tensor scale_of_it = {})
+      : variable(std::move(of)),
+        copy(std::move(copy_of_it)),
+        packed(std::move(packed_of_it)),
+        scale(std::move(scale_of_it)) {}
 
   bool defined() const { return variable.defined(); }
   const Shape& shape() const { return variable.shape(); }
   std::int64_t dim(int axis) const { return variable.dim(axis); }
   int rank() const { return variable.rank(); }
+  /// Whether it is int8 with scales (tensor/ops/linear_int8.h).
+  bool quantized() const { return scale.defined(); }
   DType dtype() const { return variable.dtype(); }
   /// The dtype that products read.
   DType product_dtype() const { return copy.defined() ? copy.dtype() : dtype(); }
@@ -30,7 +35,9 @@ struct Weight {
 
   Variable variable;
   Tensor copy;    // the value in another dtype, or undefined
-  Tensor packed;  // what kernel::pack_weight made of the copy or, without one, of the value; or undefined
+  Tensor packed;  // what kernel::pack_weight made of the copy or, without one, of the value (of int8
+                  // kernel::pack_int8); or undefined
+  Tensor scale;   // float32 [O], where the value is int8; else undefined
 };
 
 }  // namespace vitral

@@ -1,7 +1,10 @@
 #include "nn/module.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
+
+#include "tensor/ops/linear_int8.h"
 
 namespace vitral::nn {
 
@@ -31,9 +34,11 @@ Parameter& Module::parameter(std::string name, Tensor initial) {
 }
 
 Parameter& Module::linear_weight(std::string name, Tensor initial) {
-  Parameter& weight = parameter(std::move(name), std::move(initial));
-  linear_weights_.push_back(&weight);
-  return weight;
+  check_name("parameter", name);
+  return own_
+      .emplace_back(std::piecewise_construct, std::forward_as_tuple(std::move(name)),
+                    std::forward_as_tuple(std::move(initial), true))
+      .second;
 }
 
 void Module::collect(const std::string& prefix, std::vector<NamedParameter>& out) const {
@@ -71,12 +76,31 @@ void Module::zero_grad() {
   for (const auto& p : parameters()) p.value->zero_grad();
 }
 
+namespace {
+
+// The parameter takes these values, with the scales of int8 ones: on a device that does not multiply with
+// int8 weights as floats.
+void become(Parameter& p, const Tensor& value, const Tensor& scale, Device device) {
+  if (!scale.defined())
+    p.replace(Variable(value.to(device), true));
+  else if (kernel::linear_int8.implemented(device.kind))
+    p.replace(Variable(value.to(device)), scale.to(device));
+  else
+    p.replace(Variable(dequantize(value, scale).to(device), true));
+}
+
+}  // namespace
+
 void Module::to(Device device) {
-  for (const auto& p : parameters()) p.value->replace(Variable(p.value->value().to(device), true));
+  for (const auto& p : parameters()) become(*p.value, p.value->value(), p.value->scale(), device);
 }
 
 void Module::to(DType dtype) {
-  for (const auto& p : parameters()) p.value->replace(Variable(p.value->value().cast(dtype), true));
+  for (const auto& p : parameters()) {
+    const Tensor& scale = p.value->scale();
+    const Tensor floats = scale.defined() ? dequantize(p.value->value(), scale) : p.value->value();
+    p.value->replace(Variable(floats.cast(dtype), true));
+  }
 }
 
 void Module::keep_copies(DType dtype) {
@@ -84,22 +108,48 @@ void Module::keep_copies(DType dtype) {
 }
 
 void Module::pack_weights() {
-  for (Parameter* weight : linear_weights_) weight->pack();
-  for (const auto& child : children_) child.second->pack_weights();
+  for (const auto& p : parameters()) p.value->pack();
 }
 
 std::vector<std::pair<std::string, Tensor>> Module::state() const {
   std::vector<std::pair<std::string, Tensor>> out;
-  for (const auto& p : parameters()) out.emplace_back(p.name, p.value->value());
+  for (const auto& p : parameters()) {
+    out.emplace_back(p.name, p.value->value());
+    if (p.value->scale().defined()) out.emplace_back(p.name + scale_suffix, p.value->scale());
+  }
   return out;
 }
 
+namespace {
+
+// The scales of int8 weights, or what is wrong with them.
+Tensor checked_scale(const NamedParameter& p, const Tensor* scale, const std::string& where) {
+  const auto damaged = [&](const std::string& what) {
+    throw_error<UsageError>("{}: weights '{}' are int8, {}; convert the float32 weights again", where, p.name,
+                            what);
+  };
+  const std::string name = p.name + scale_suffix;
+  if (!p.value->multiplied()) damaged("but only those that linear layers multiply with can be");
+  if (!scale) damaged(fmt::format("but their scales '{}' are missing", name));
+  const Shape shape{p.value->dim(0)};
+  if (scale->dtype() != DType::float32 || scale->shape() != shape)
+    damaged(
+        fmt::format("but '{}' is {} {} instead of float32 {}", name, scale->dtype(), scale->shape(), shape));
+  Tensor host = scale->to(cpu);
+  for (std::int64_t o = 0; o < host.numel(); ++o)
+    if (const float s = host.data<float>()[o]; !(s > 0) || !std::isfinite(s))
+      damaged(fmt::format("but '{}' holds {} in row {}, where a scale is positive and finite", name, s, o));
+  return host;
+}
+
+}  // namespace
+
 // Each parameter with the tensor of its name.
-std::vector<std::pair<NamedParameter, Tensor>> Module::matched(
-    const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) const {
+std::vector<Module::Match> Module::matched(const std::vector<std::pair<std::string, Tensor>>& state,
+                                           const std::string& where) const {
   std::map<std::string, const Tensor*> given;
   for (const auto& [name, tensor] : state) given[name] = &tensor;
-  std::vector<std::pair<NamedParameter, Tensor>> out;
+  std::vector<Match> out;
   for (const auto& p : parameters()) {
     const auto found = given.find(p.name);
     VITRAL_CHECK(found != given.end(), "{}: has no weights '{}'; it belongs to another architecture", where,
@@ -107,8 +157,12 @@ std::vector<std::pair<NamedParameter, Tensor>> Module::matched(
     VITRAL_CHECK(found->second->shape() == p.value->shape(),
                  "{}: weights '{}' have shape {}, this model needs {}; it belongs to another architecture",
                  where, p.name, found->second->shape(), p.value->shape());
-    out.emplace_back(p, *found->second);
+    out.push_back({p, *found->second, {}});
     given.erase(found);
+    if (out.back().value.dtype() != DType::int8) continue;
+    const auto scale = given.find(p.name + scale_suffix);
+    out.back().scale = checked_scale(p, scale == given.end() ? nullptr : scale->second, where);
+    given.erase(scale);
   }
   VITRAL_CHECK(given.empty(),
                "{}: has weights '{}' that this model does not know; it belongs to another architecture",
@@ -117,12 +171,21 @@ std::vector<std::pair<NamedParameter, Tensor>> Module::matched(
 }
 
 void Module::load_state(const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) {
-  for (const auto& [p, tensor] : matched(state, where)) p.value->copy_from(tensor);
+  for (const auto& [p, value, scale] : matched(state, where)) {
+    Parameter& own = *p.value;
+    if (scale.defined() || own.scale().defined())
+      become(own, value.clone().cast(scale.defined() ? DType::int8 : DType::float32), scale.clone(),
+             own.device());
+    else
+      own.copy_from(value);
+  }
 }
 
 void Module::share_state(const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) {
-  for (const auto& [p, tensor] : matched(state, where))
-    p.value->replace(Variable(tensor.to(cpu).cast(p.value->dtype()), true));
+  for (const auto& [p, value, scale] : matched(state, where)) {
+    const DType dtype = scale.defined() || !p.value->scale().defined() ? p.value->dtype() : DType::float32;
+    become(*p.value, scale.defined() ? value : value.to(cpu).cast(dtype), scale, cpu);
+  }
 }
 
 std::string Module::describe() const {

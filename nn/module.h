@@ -18,6 +18,9 @@
 
 namespace vitral::nn {
 
+/// Behind the name of an int8 weight: that of its scales.
+inline constexpr const char* scale_suffix = ".scale";
+
 struct NamedParameter {
   std::string name;  // dotted, as in a PyTorch state dict
   Parameter* value;
@@ -35,7 +38,8 @@ class Module {
   std::vector<NamedParameter> parameters() const;
   std::int64_t parameter_count() const;
   void zero_grad();
-  /// Moves all parameters; gradients are dropped.
+  /// Moves all parameters; gradients are dropped. int8 weights become floats for a device that does not
+  /// multiply with them, and by a dtype.
   void to(Device device);
   void to(DType dtype);
   /// Keeps each parameter in `dtype` beside its value (Parameter::keep_copy): for computing in bfloat16.
@@ -44,10 +48,11 @@ class Module {
   /// by another call.
   void pack_weights();
 
-  /// The values themselves (shared memory, no copies), under their names.
+  /// The values themselves (shared memory, no copies), under their names; behind int8 ones NAME.scale.
   std::vector<std::pair<std::string, Tensor>> state() const;
   /// Copies values in by name, converting the dtype. UsageError, saying which, when a name is missing,
-  /// unknown or of another shape; nothing is changed then.
+  /// unknown or of another shape; nothing is changed then. int8 weights [O,...] come with NAME.scale, float32
+  /// [O], and stay so: only those of linear_weight() may be.
   void load_state(const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where);
   /// The same without copies, for weights that are only read: parameters become the given tensors, those of
   /// their dtype share the memory.
@@ -90,11 +95,14 @@ class Module {
   void collect(const std::string& prefix, std::vector<NamedParameter>& out) const;
   void collect_own(const std::string& prefix, std::vector<NamedParameter>& out) const;
   void collect_children(const std::string& prefix, std::vector<NamedParameter>& out) const;
-  std::vector<std::pair<NamedParameter, Tensor>> matched(
-      const std::vector<std::pair<std::string, Tensor>>& state, const std::string& where) const;
+  struct Match {
+    NamedParameter parameter;
+    Tensor value, scale;
+  };
+  std::vector<Match> matched(const std::vector<std::pair<std::string, Tensor>>& state,
+                             const std::string& where) const;
 
   mutable std::deque<std::pair<std::string, Parameter>> own_;  // a deque: references stay valid
-  std::vector<Parameter*> linear_weights_;                     // those of own_ that are packed
   std::vector<std::pair<std::string, std::unique_ptr<Module>>> children_;
 };
 

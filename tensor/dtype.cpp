@@ -16,6 +16,8 @@ const char* name(DType dtype) {
       return "uint8";
     case DType::int64:
       return "int64";
+    case DType::int8:
+      return "int8";
   }
   return "unknown";
 }
@@ -31,6 +33,7 @@ std::size_t size_of(DType dtype) {
     case DType::bfloat16:
       return 2;
     case DType::uint8:
+    case DType::int8:
       return 1;
   }
   return 0;

@@ -1,4 +1,5 @@
-// Element types. Operations take float32, float64 and bfloat16; the others are for files, pixels and indices.
+// Element types. Operations take float32, float64 and bfloat16; the others are for files, pixels and
+// indices, int8 for weights that are quantised (tensor/ops/linear_int8.h).
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +9,7 @@
 
 namespace vitral {
 
-enum class DType : std::uint8_t { float32, float64, float16, bfloat16, uint8, int64 };
+enum class DType : std::uint8_t { float32, float64, float16, bfloat16, uint8, int64, int8 };
 
 const char* name(DType dtype);
 std::size_t size_of(DType dtype);
@@ -26,6 +27,8 @@ template <>
 inline constexpr DType dtype_of<std::uint8_t> = DType::uint8;
 template <>
 inline constexpr DType dtype_of<std::int64_t> = DType::int64;
+template <>
+inline constexpr DType dtype_of<std::int8_t> = DType::int8;
 
 /// Calls f with a value of the C++ type of a floating dtype; UsageError for another dtype.
 ///   dispatch_float("gemm", x.dtype(), [&]<class T>(T) { ... });

@@ -49,6 +49,8 @@ hid_t memory_type(DType dtype) {
       return H5T_NATIVE_UINT8;
     case DType::int64:
       return H5T_NATIVE_INT64;
+    case DType::int8:
+      return H5T_NATIVE_INT8;
     case DType::bfloat16:
       break;
   }

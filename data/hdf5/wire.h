@@ -23,7 +23,7 @@ struct Wire<DType> {
   template <class Stream>
   static DType get(Stream& stream) {
     return static_cast<DType>(
-        std::min(vitral::get<std::uint8_t>(stream), static_cast<std::uint8_t>(DType::int64)));
+        std::min(vitral::get<std::uint8_t>(stream), static_cast<std::uint8_t>(DType::int8)));
   }
 };
 

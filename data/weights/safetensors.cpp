@@ -21,12 +21,13 @@ struct TypeName {
   const char* text;
   DType dtype;
 };
-constexpr std::array<TypeName, 6> type_names{{{"F32", DType::float32},
+constexpr std::array<TypeName, 7> type_names{{{"F32", DType::float32},
                                               {"F64", DType::float64},
                                               {"F16", DType::float16},
                                               {"BF16", DType::bfloat16},
                                               {"U8", DType::uint8},
-                                              {"I64", DType::int64}}};
+                                              {"I64", DType::int64},
+                                              {"I8", DType::int8}}};
 
 struct OtherType {
   const char* text;
@@ -65,7 +66,7 @@ std::optional<DType> check_entry(const std::string& path, const TensorEntry& ent
   if (!known &&
       (other_types == OtherTypes::refuse || other == other_integers.end() || entry.name.ends_with("weight")))
     throw_error(
-        "{}: tensor '{}': dtype '{}' is not supported; convert it to one of F32, F64, F16, BF16, U8, I64",
+        "{}: tensor '{}': dtype '{}' is not supported; convert it to one of F32, F64, F16, BF16, U8, I64, I8",
         path, name, shown(entry.dtype));
   const auto bytes = bytes_of(entry.shape, known ? size_of(type->dtype) : other->bytes);
   const std::string shape = fmt::format("[{}]", fmt::join(entry.shape, ", "));

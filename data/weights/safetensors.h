@@ -34,7 +34,7 @@ enum class TensorMemory { own, mapped };
 /// name is not that of a weight: position_ids, masks and other buffers that no network here asks for.
 enum class OtherTypes { refuse, leave_out };
 
-/// Reads F32, F64, F16, BF16, U8 and I64 as they are; any other dtype is an error that names the tensor.
+/// Reads F32, F64, F16, BF16, U8, I64 and I8 as they are; any other dtype is an error that names the tensor.
 /// Nothing in the file is trusted: a header of at most max_header_bytes, tensors that cover the data
 /// exactly, at most 8 dimensions, no name twice, at most 100,000 tensors. Memory: the tensors and a bounded
 /// part of the header. A tensor that does not lie at a multiple of its element size is copied in any case.

@@ -85,6 +85,8 @@ const char* storage_name(DType dtype) {
       return "ByteStorage";
     case DType::int64:
       break;
+    case DType::int8:
+      throw_error<UsageError>("int8 tensors are not written as .pt; write .safetensors");
   }
   return "LongStorage";
 }

@@ -20,6 +20,8 @@ void dispatch_any(DType dtype, F&& f) {
       return f(std::uint8_t{});
     case DType::int64:
       return f(std::int64_t{});
+    case DType::int8:
+      return f(std::int8_t{});
   }
 }
 
