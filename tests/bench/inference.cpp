@@ -3,6 +3,7 @@
 //
 //   build/tests/bench_inference --batch 1 --steps 50                          the 21.4M student on the CPU
 //   build/tests/bench_inference --batch 64 --precision bf16
+//   build/tests/bench_inference --onnx student.onnx                           writes that student for other engines
 #include <algorithm>
 #include <cstdio>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "models/student/onnx_export.h"
 #include "tensor/backend.h"
 #include "tensor/ops/gemm.h"
 #include "tests/bench/process.h"
@@ -25,6 +27,7 @@ struct Arguments {
   train::Config config;
   int steps = 10, warmup = 3;
   bool json = false;
+  std::string onnx;
 };
 
 struct Measured {
@@ -104,9 +107,13 @@ int main(int argc, char** argv) {
   app.add_option("--steps", a.steps, "timed calls")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--warmup", a.warmup, "calls before")->capture_default_str()->check(CLI::NonNegativeNumber);
   app.add_flag("--json", a.json, "one JSON line");
+  app.add_option("--onnx", a.onnx, "writes the student as an ONNX model, and measures nothing");
   CLI11_PARSE(app, argc, argv);
   try {
-    run(a);
+    if (a.onnx.empty())
+      run(a);
+    else
+      models::export_onnx(a.onnx, models::Student(a.config.model));
   } catch (const Error& e) {
     std::fprintf(stderr, "bench_inference: %s\n", e.what());
     return 1;
