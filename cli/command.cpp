@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <optional>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -14,6 +15,7 @@
 #include "base/error.h"
 #include "base/home.h"
 #include "base/threads.h"
+#include "cli/pages.h"
 #include "processes/launch.h"
 #include "tensor/device.h"
 
@@ -208,6 +210,7 @@ Command Program::command(const std::string& name, const std::string& what, const
 }
 
 void Program::run(int argc, char** argv) {
+  if (argc == 3 && argv[1] == std::string_view("--write-pages")) return write_pages(*app_, argv[2]);
   if (argc > 1 && argv[1][0] != '-') {
     const auto commands = app_->get_subcommands({});
     if (std::none_of(commands.begin(), commands.end(), [&](auto* c) { return c->get_name() == argv[1]; }))

@@ -79,7 +79,8 @@ class Program {
 
   /// Adds a subcommand with an example that stands at the end of its --help.
   Command command(const std::string& name, const std::string& what, const std::string& example);
-  /// Parses, and runs the subcommand; prints --help and --version. UsageError: a wrong request.
+  /// Parses, and runs the subcommand; prints --help and --version, writes what cli/pages.h makes. UsageError:
+  /// a wrong request.
   void run(int argc, char** argv);
 
  private:
