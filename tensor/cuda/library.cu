@@ -62,7 +62,8 @@ std::vector<std::string> beside_python(const std::string& file) {
 
 }  // namespace
 
-Library::Library(const char* name, const char* file, const char* pip_package) : name_(name), file_(file) {
+DynamicLibrary::DynamicLibrary(const char* name, const char* file, const char* pip_package)
+    : name_(name), file_(file) {
   std::string problem;
   const auto open = [&](const std::string& path) {
     handle_ = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -81,7 +82,7 @@ Library::Library(const char* name, const char* file, const char* pip_package) : 
       name, file, problem, pip_package);
 }
 
-void* Library::find(const char* symbol) const {
+void* DynamicLibrary::find(const char* symbol) const {
   void* const found = ::dlsym(handle_, symbol);
   if (!found) throw_error("{}: this {} has no {}; install a newer one", name_, file_, symbol);
   return found;

@@ -17,11 +17,11 @@
 
 namespace vitral::cuda {
 
-class Library {
+class DynamicLibrary {
  public:
   /// Error: "cuBLASLt: libcublasLt.so.13 cannot be loaded (WHY); install it with the CUDA toolkit or by pip
   /// install nvidia-cublas, or name its folder in VITRAL_CUDA_LIBRARIES". It stays loaded.
-  Library(const char* name, const char* file, const char* pip_package);
+  DynamicLibrary(const char* name, const char* file, const char* pip_package);
 
   /// Error where the library has no such function: it is too old.
   template <class F>
@@ -38,7 +38,8 @@ class Library {
 };
 
 #ifdef __CUDACC__
-#define VITRAL_CUDA_LIBRARY(...) ::vitral::cuda::Library library = ::vitral::cuda::Library(__VA_ARGS__)
+#define VITRAL_CUDA_LIBRARY(...) \
+  ::vitral::cuda::DynamicLibrary library = ::vitral::cuda::DynamicLibrary(__VA_ARGS__)
 #define VITRAL_CUDA_FUNCTION(symbol) \
   decltype(&::symbol) symbol = library.template function<decltype(&::symbol)>(#symbol)
 #else  // the simulator of the tests is linked

@@ -49,7 +49,7 @@ void put_library(const std::filesystem::path& folder) {
 }
 
 std::string loaded() {
-  return message_of([] { cuda::Library("cuNothing", file, "nvidia-nothing-cu13"); });
+  return message_of([] { cuda::DynamicLibrary("cuNothing", file, "nvidia-nothing-cu13"); });
 }
 
 TEST(CudaLibrary, SaysWhatIsMissingAndHowToGetIt) {
@@ -114,7 +114,7 @@ TEST(CudaLibrary, ThatIsTooOldSaysWhatItLacks) {
   const test::TempDir dir;
   put_library(dir.str());
   const Variable named("VITRAL_CUDA_LIBRARIES", dir.str());
-  const cuda::Library library("cuNothing", file, "");
+  const cuda::DynamicLibrary library("cuNothing", file, "");
   EXPECT_NE(library.function<void (*)()>("dlopen"), nullptr);
   EXPECT_EQ(message_of([&] { library.function<void (*)()>("cuNothingAtAll"); }),
             "cuNothing: this libvitral_of_nobody.so.1 has no cuNothingAtAll; install a newer one");
