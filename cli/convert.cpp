@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cli/calibration.h"
 #include "cli/common.h"
 #include "cli/print.h"
 #include "cli/text.h"
@@ -24,6 +25,7 @@ namespace fs = std::filesystem;
 
 struct Arguments {
   std::string in, out, dtype;
+  std::vector<std::string> calibrate;
   StudentFlags student;
   models::TowerChoices image, text;  // of a CLIP
   std::string vocabulary;
@@ -70,6 +72,7 @@ std::optional<models::StudentConfig> student_in(data::WeightsFile& weights, cons
   } catch (const UsageError& e) {
     if (target == Target::onnx)
       throw_error<UsageError>("{}; only a student can become an ONNX model", e.what());
+    if (a.dtype == "int8") throw_error<UsageError>("{}; only a student can become int8", e.what());
     if (!a.student.values().empty())
       throw_error<UsageError>("{}; {} are for a student", e.what(), StudentFlags::names());
     return {};
@@ -87,10 +90,7 @@ void cast(data::NamedTensors& tensors, const std::string& name) {
 void write(const Arguments& a, Target target, const data::WeightsFile& weights,
            const std::optional<models::StudentConfig>& config) {
   if (target == Target::onnx) {
-    const nn::NoInit no_init;
-    models::Student student(*config);
-    student.share_state(weights.tensors, a.in);
-    models::export_onnx(a.out, student, weights.metadata);
+    models::export_onnx(a.out, *models::student_of(*config, weights.tensors, a.in), weights.metadata);
   } else if (target == Target::torch) {
     data::write_torch_file(a.out, weights.tensors, weights.metadata);
   } else {
@@ -135,14 +135,54 @@ data::NamedTensors write_folder(const Arguments& a) {
   return std::move(clip.tensors);
 }
 
+// What is asked of int8 weights, before any is read.
+void check_int8(const Arguments& a, Target target) {
+  VITRAL_CHECK(a.calibrate.empty() || a.dtype == "int8",
+               "--calibrate: images are for --dtype int8; add it, or leave them out");
+  VITRAL_CHECK(a.dtype != "int8" || target == Target::safetensors || target == Target::onnx,
+               "{}: int8 weights are written as .safetensors or .onnx; name such a file", a.out);
+}
+
+// The student's weights as int8, or floats of int8 ones, as --dtype says; and what int8 cost where there were
+// images to see it on.
+std::optional<models::Int8Student> change_int8(data::NamedTensors& tensors,
+                                               const models::StudentConfig& config, const Arguments& a,
+                                               Target target) {
+  const bool is_int8 = data::has_int8(tensors);
+  VITRAL_CHECK(
+      !is_int8 || target != Target::torch || !a.dtype.empty(),
+      "{}: its weights are int8, which are written as .safetensors or .onnx; give --dtype float32 for {}",
+      a.in, a.out);
+  VITRAL_CHECK(!is_int8 || a.calibrate.empty(),
+               "{}: its weights are int8 already; calibrate with the float32 ones, or leave --calibrate out",
+               a.in);
+  if (is_int8 && !a.dtype.empty() && a.dtype != "int8") {
+    const auto student = models::student_of(config, tensors, a.in);
+    student->to(DType::float32);
+    tensors = student->state();
+  }
+  if (is_int8 || a.dtype != "int8") return {};
+  auto int8 = models::quantize_student(
+      config, tensors, a.in,
+      a.calibrate.empty() ? models::ImageBatches() : calibration_images(a.calibrate, config.image_size));
+  tensors = int8.student->state();
+  if (a.calibrate.empty()) return {};
+  return int8;
+}
+
+struct Written {
+  data::NamedTensors tensors;
+  std::optional<models::Int8Student> int8 = {};
+};
+
 // A file: what became of the weights.
-data::NamedTensors write_file(const Arguments& a, Target target) {
+Written write_file(const Arguments& a, Target target) {
   VITRAL_CHECK(
       !a.of_clip(),
       "--heads, --text-heads, --activation and --vocab are for a folder for transformers; end {} in /",
       a.out);
-  if (target == Target::onnx && !a.dtype.empty() && a.dtype != "float32")
-    throw_error<UsageError>("--dtype {}: an ONNX model is float32; leave the option out", a.dtype);
+  if (target == Target::onnx && !a.dtype.empty() && a.dtype != "float32" && a.dtype != "int8")
+    throw_error<UsageError>("--dtype {}: an ONNX model is float32 or int8; leave the option out", a.dtype);
   check_files(a);
   data::WeightsFile weights = data::read_weights(a.in, data::TensorMemory::mapped);
   auto config = student_in(weights, a, target);
@@ -154,26 +194,32 @@ data::NamedTensors write_file(const Arguments& a, Target target) {
     std::erase_if(weights.metadata, [](const auto& entry) { return entry.first.starts_with("model."); });
     weights.metadata.merge(models::to_metadata(*config));
   }
-  if (!a.dtype.empty()) cast(weights.tensors, a.dtype);
+  std::optional<models::Int8Student> int8;
+  if (config) int8 = change_int8(weights.tensors, *config, a, target);
+  if (!a.dtype.empty() && a.dtype != "int8") cast(weights.tensors, a.dtype);
   write(a, target, weights, config);
-  return std::move(weights.tensors);
+  return {std::move(weights.tensors), std::move(int8)};
 }
 
 void convert(const Arguments& a) {
   const Target target = target_of(a.out);
   const bool folder = target == Target::folder;
-  const data::NamedTensors tensors = folder ? write_folder(a) : write_file(a, target);
-  std::int64_t parameters = 0;
-  for (const auto& [name, tensor] : tensors) parameters += tensor.numel();
+  check_int8(a, target);
+  const auto [tensors, int8] = folder ? Written{write_folder(a)} : write_file(a, target);
+  const std::int64_t parameters = data::parameter_count(tensors);
   const auto bytes = fs::file_size(folder ? fs::path(a.out) / data::model_file : fs::path(a.out));
-  if (a.json)
-    print_json(nlohmann::ordered_json{{"file", a.out},
-                                      {"read_from", data::find_weights(a.in)},
-                                      {"tensors", tensors.size()},
-                                      {"parameters", parameters},
-                                      {"bytes", bytes}});
-  else
+  if (!a.json) {
     fmt::print("{}: {} tensors, {} parameters, {} bytes\n", a.out, tensors.size(), parameters, bytes);
+    if (int8) print(*int8);
+    return;
+  }
+  nlohmann::ordered_json out{{"file", a.out},
+                             {"read_from", data::find_weights(a.in)},
+                             {"tensors", tensors.size()},
+                             {"parameters", parameters},
+                             {"bytes", bytes}};
+  if (int8) out["int8"] = json_of(*int8);
+  print_json(out);
 }
 
 }  // namespace
@@ -183,6 +229,7 @@ void add_convert(Program& program) {
   Command command =
       program.command("convert", "writes weights as .safetensors, .pt or .onnx, a CLIP for transformers",
                       "vitral convert runs/student student.onnx\n"
+                      "  vitral convert runs/student small.safetensors --dtype int8 --calibrate photos/\n"
                       "  vitral convert runs/scenes-clip scenes-clip/");
   command
       .option("in", a->in,
@@ -198,8 +245,15 @@ void add_convert(Program& program) {
       .type_name("OUT");
   command
       .option("--dtype", a->dtype,
-              "of .safetensors, .pt and a folder: float32, float16 or bfloat16; default: as it is")
-      .one_of({"float32", "float16", "bfloat16"});
+              "of .safetensors, .pt and a folder: float32, float16 or bfloat16; of a student's .safetensors "
+              "and .onnx also int8, a scale a row; default: as it is")
+      .one_of({"float32", "float16", "bfloat16", "int8"});
+  command
+      .option("--calibrate", a->calibrate,
+              "for int8: datasets, image files and folders of them to fit the weights to, some dozens of "
+              "images; the answer then says what int8 costs on them")
+      .type_name("IMAGES")
+      .takes_many();
   a->student.add_to(command);
   command
       .option("--vocab", a->vocabulary,

@@ -169,15 +169,14 @@ ordered_json describe_onnx(const std::string& path) {
 
 ordered_json describe_weights(const std::string& path) {
   const models::Checkpoint checkpoint = models::read_checkpoint(path, data::TensorMemory::mapped);
-  std::int64_t parameters = 0;
   ordered_json tensors = ordered_json::array();
-  for (const auto& [name, tensor] : checkpoint.tensors) {
-    parameters += tensor.numel();
+  for (const auto& [name, tensor] : checkpoint.tensors)
     tensors.push_back(
         {{"name", name}, {"dtype", vitral::name(tensor.dtype())}, {"shape", tensor.shape().str()}});
-  }
-  ordered_json out = {
-      {"file", path}, {"kind", "weights"}, {"read_from", checkpoint.file}, {"parameters", parameters}};
+  ordered_json out = {{"file", path},
+                      {"kind", "weights"},
+                      {"read_from", checkpoint.file},
+                      {"parameters", data::parameter_count(checkpoint.tensors)}};
   try {
     data::WeightsFile weights{checkpoint.tensors, checkpoint.config};
     out["model"] = describe_student(models::configure_student(weights, path));

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "autograd/trace.h"
+#include "tensor/ops/linear_int8.h"
 
 namespace vitral::models {
 namespace {
@@ -66,6 +67,7 @@ class Graph {
   Name emit(const TracedOperation& step);
   Name pointwise(const TracedOperation& step, const Name& x);
   Name linear(const TracedOperation& step, const Name& x);
+  Name linear_int8(const TracedOperation& step, const Name& x);
   Name reduce(const TracedOperation& step, const Name& x);
   Name patchify(const TracedOperation& step, const Name& x);
 
@@ -115,10 +117,15 @@ Name Graph::transposed_matrix(const Tensor& t) {
   const Key transposed{t.raw(), "transposed"};
   if (const auto made = known_.find(transposed); made != known_.end()) return made->second;
   const std::int64_t rows = t.dim(0), columns = t.dim(1);
-  Tensor out({columns, rows});
-  for (std::int64_t i = 0; i < rows; ++i)
-    for (std::int64_t j = 0; j < columns; ++j)
-      out.data<float>()[j * rows + i] = t.data<float>()[i * columns + j];
+  Tensor out({columns, rows}, t.dtype());
+  const auto transpose = [&]<class T>(T) {
+    for (std::int64_t i = 0; i < rows; ++i)
+      for (std::int64_t j = 0; j < columns; ++j) out.data<T>()[j * rows + i] = t.data<T>()[i * columns + j];
+  };
+  if (t.dtype() == DType::int8)
+    transpose(std::int8_t{});
+  else
+    transpose(float{});
   return known_[transposed] = weight == weights_.end()
                                   ? constant("matrix", out)
                                   : model_.constant(weight->second.first + ".transposed", out);
@@ -160,6 +167,23 @@ Name Graph::linear(const TracedOperation& step, const Name& x) {
   const Name weight = transposed_matrix(step.inputs[1]);
   if (step.inputs.size() < 3) return node("MatMul", {x, weight});
   return node("Add", {inner("MatMul", {x, weight}), of(step.inputs[2])});
+}
+
+// Tokens and weights as int8 and back: a runtime that has products of int8 makes one of the MatMul between.
+// What ONNX quantises by itself at run time has one scale for all tokens, so theirs are computed: they are
+// brought to -127 .. 127, which QuantizeLinear rounds, and multiplied back behind the product.
+Name Graph::linear_int8(const TracedOperation& step, const Name& x) {
+  const Name peak = inner("ReduceMax", {inner("Abs", {x})}, {{"axes", Ints{-1}}});
+  const Name largest = inner("Max", {peak, number(int8_smallest_token)});
+  const Name levels = inner("Mul", {x, inner("Div", {number(127), largest})});
+  const Name one = constant("one", Tensor::full({}, 1)),
+             zero = constant("zero", Tensor::zeros({}, DType::int8));
+  const Name token = inner("DequantizeLinear", {inner("QuantizeLinear", {levels, one, zero}), one, zero});
+  const Name weight = inner("DequantizeLinear", {transposed_matrix(step.inputs[1]), of(step.inputs[2])},
+                            {{"axis", std::int64_t{1}}});
+  const Name sum = inner("MatMul", {token, weight}), scale = inner("Div", {largest, number(127)});
+  if (step.inputs.size() < 4) return node("Mul", {sum, scale});
+  return node("Add", {inner("Mul", {sum, scale}), of(step.inputs[3])});
 }
 
 // Over one axis, or over all elements to [1].
@@ -226,6 +250,7 @@ Name Graph::emit(const TracedOperation& step) {
     return node("MatMul", {x, inner("Transpose", {second()}, {{"perm", axes}})});
   }
   if (step.name == "linear") return linear(step, x);
+  if (step.name == "linear_int8") return linear_int8(step, x);
   if (step.name == "layer_norm")
     return node("LayerNormalization", {x, second(), of(step.inputs[2])},
                 {{"axis", std::int64_t{-1}}, {"epsilon", static_cast<float>(step.number("eps"))}});

@@ -111,11 +111,19 @@ void Module::pack_weights() {
   for (const auto& p : parameters()) p.value->pack();
 }
 
+void Module::quantize_weights() {
+  for (const auto& p : parameters()) {
+    if (!p.value->multiplied() || p.value->scale().defined()) continue;
+    QuantizedWeight weight = quantize(p.value->value());
+    p.value->replace(Variable(std::move(weight.q)), std::move(weight.scale));
+  }
+}
+
 std::vector<std::pair<std::string, Tensor>> Module::state() const {
   std::vector<std::pair<std::string, Tensor>> out;
   for (const auto& p : parameters()) {
     out.emplace_back(p.name, p.value->value());
-    if (p.value->scale().defined()) out.emplace_back(p.name + scale_suffix, p.value->scale());
+    if (p.value->scale().defined()) out.emplace_back(p.name + int8_scale_suffix, p.value->scale());
   }
   return out;
 }
@@ -128,7 +136,7 @@ Tensor checked_scale(const NamedParameter& p, const Tensor* scale, const std::st
     throw_error<UsageError>("{}: weights '{}' are int8, {}; convert the float32 weights again", where, p.name,
                             what);
   };
-  const std::string name = p.name + scale_suffix;
+  const std::string name = p.name + int8_scale_suffix;
   if (!p.value->multiplied()) damaged("but only those that linear layers multiply with can be");
   if (!scale) damaged(fmt::format("but their scales '{}' are missing", name));
   const Shape shape{p.value->dim(0)};
@@ -160,7 +168,7 @@ std::vector<Module::Match> Module::matched(const std::vector<std::pair<std::stri
     out.push_back({p, *found->second, {}});
     given.erase(found);
     if (out.back().value.dtype() != DType::int8) continue;
-    const auto scale = given.find(p.name + scale_suffix);
+    const auto scale = given.find(p.name + int8_scale_suffix);
     out.back().scale = checked_scale(p, scale == given.end() ? nullptr : scale->second, where);
     given.erase(scale);
   }

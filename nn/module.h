@@ -18,9 +18,6 @@
 
 namespace vitral::nn {
 
-/// Behind the name of an int8 weight: that of its scales.
-inline constexpr const char* scale_suffix = ".scale";
-
 struct NamedParameter {
   std::string name;  // dotted, as in a PyTorch state dict
   Parameter* value;
@@ -47,6 +44,8 @@ class Module {
   /// For inference: packs what linear_weight() registered (Parameter::pack). Changed weights are packed anew
   /// by another call.
   void pack_weights();
+  /// For inference: what linear_weight() registered becomes int8 (tensor/ops/linear_int8.h), on the CPU.
+  void quantize_weights();
 
   /// The values themselves (shared memory, no copies), under their names; behind int8 ones NAME.scale.
   std::vector<std::pair<std::string, Tensor>> state() const;

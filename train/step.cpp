@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "data/weights/weights.h"
 #include "tensor/ops/gemm.h"
 #include "tensor/profile.h"
 
@@ -20,6 +21,14 @@ Tensor pinned(const Tensor& t) {
   Tensor copy = Tensor::pinned(t.shape(), t.dtype());
   copy.copy_from(t);
   return copy;
+}
+
+void require_floats(const data::NamedTensors& weights, const std::string& where) {
+  VITRAL_CHECK(
+      !data::has_int8(weights),
+      "{}: its weights are int8, which have no gradients; train from the float32 ones that they were "
+      "made of",
+      where);
 }
 
 }  // namespace
@@ -69,6 +78,7 @@ TrainStep::~TrainStep() {
 }
 
 void TrainStep::start_from(const data::NamedTensors& weights, const std::string& where) {
+  require_floats(weights, where);
   objective_.model().load_state(weights, where);
   const auto parameters = objective_.model().parameters();
   for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_from(parameters[i].value->value());
@@ -353,6 +363,7 @@ data::NamedTensors TrainStep::state() const {
 
 void TrainStep::load(const data::NamedTensors& weights, const data::NamedTensors& state,
                      const std::string& where) {
+  require_floats(weights, where);
   data::NamedTensors raw, moments;
   for (const auto& [name, tensor] : state) {
     if (name.starts_with("raw."))

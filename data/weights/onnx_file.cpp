@@ -14,7 +14,7 @@ using protobuf::Wire;
 constexpr std::int64_t ir_version = 8;  // the one of opset 17
 
 // TensorProto.DataType and AttributeProto.AttributeType.
-constexpr std::int64_t type_float = 1, type_int64 = 7;
+constexpr std::int64_t type_float = 1, type_int8 = 3, type_int64 = 7;
 constexpr std::int64_t attribute_float = 1, attribute_int = 2, attribute_ints = 7;
 
 std::string value_info(const std::string& name, const std::vector<OnnxDim>& dims) {
@@ -46,12 +46,15 @@ void OnnxModel::output(const std::string& name, const std::vector<OnnxDim>& dims
 }
 
 std::string OnnxModel::constant(const std::string& name, const Tensor& tensor) {
-  VITRAL_CHECK(tensor.dtype() == DType::float32 || tensor.dtype() == DType::int64,
-               "onnx: tensor '{}' is {}, supported are float32 and int64", name, tensor.dtype());
+  static const std::map<DType, std::int64_t> types{
+      {DType::float32, type_float}, {DType::int8, type_int8}, {DType::int64, type_int64}};
+  const auto type = types.find(tensor.dtype());
+  VITRAL_CHECK(type != types.end(), "onnx: tensor '{}' is {}, supported are float32, int8 and int64", name,
+               tensor.dtype());
   const Tensor host = tensor.to(cpu);
   std::string out;
   for (const std::int64_t dim : host.shape()) out += field(1, dim);
-  out += field(2, host.dtype() == DType::float32 ? type_float : type_int64) + field(8, name);
+  out += field(2, type->second) + field(8, name);
   out += field(9, std::string_view(static_cast<const char*>(host.raw()), host.bytes()));
   constants_.push_back(field(5, out));
   return name;

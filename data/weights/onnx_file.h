@@ -36,7 +36,7 @@ class OnnxModel {
 
   /// float32 tensors that come in.
   void input(const std::string& name, const std::vector<OnnxDim>& dims);
-  /// Adds a tensor of the file, float32 or int64, and gives its name back.
+  /// Adds a tensor of the file, float32, int8 or int64, and gives its name back.
   std::string constant(const std::string& name, const Tensor& tensor);
   std::string constant(const std::string& name, const std::vector<std::int64_t>& values);  // [n]
   std::string constant(const std::string& name, std::int64_t value);                       // []

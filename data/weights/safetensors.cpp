@@ -62,9 +62,10 @@ std::optional<DType> check_entry(const std::string& path, const TensorEntry& ent
   const auto called = [&](const auto& t) { return t.text == entry.dtype; };
   const auto type = std::find_if(type_names.begin(), type_names.end(), called);
   const auto other = std::find_if(other_integers.begin(), other_integers.end(), called);
-  const bool known = type != type_names.end();
-  if (!known &&
-      (other_types == OtherTypes::refuse || other == other_integers.end() || entry.name.ends_with("weight")))
+  const bool kept =
+      other_types == OtherTypes::refuse || other == other_integers.end() || entry.name.ends_with("weight");
+  const bool known = type != type_names.end() && kept;
+  if (!known && kept)
     throw_error(
         "{}: tensor '{}': dtype '{}' is not supported; convert it to one of F32, F64, F16, BF16, U8, I64, I8",
         path, name, shown(entry.dtype));

@@ -30,8 +30,8 @@ inline constexpr std::uint64_t max_header_bytes = 100'000'000;
 /// never read from the disk.
 enum class TensorMemory { own, mapped };
 
-/// What becomes of integers and booleans of types that tensors here have not (int32, bool, ...), where their
-/// name is not that of a weight: position_ids, masks and other buffers that no network here asks for.
+/// What becomes of integers and booleans of types that no network here computes with (int32, bool, ..., int8
+/// too), where their name is not that of a weight: position_ids, masks and other buffers that none asks for.
 enum class OtherTypes { refuse, leave_out };
 
 /// Reads F32, F64, F16, BF16, U8, I64 and I8 as they are; any other dtype is an error that names the tensor.

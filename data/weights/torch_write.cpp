@@ -84,9 +84,8 @@ const char* storage_name(DType dtype) {
     case DType::uint8:
       return "ByteStorage";
     case DType::int64:
+    case DType::int8:  // refused by write_torch_file()
       break;
-    case DType::int8:
-      throw_error<UsageError>("int8 tensors are not written as .pt; write .safetensors");
   }
   return "LongStorage";
 }
@@ -142,6 +141,8 @@ FileDigest write_torch_file(const std::string& path, const NamedTensors& tensors
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const auto& [name, value] = tensors[i];
     VITRAL_CHECK(value.defined(), "{}: tensor '{}' is undefined", path, shown(name));
+    VITRAL_CHECK(value.dtype() != DType::int8, "{}: tensor '{}' is int8; write it as .safetensors", path,
+                 shown(name));
     VITRAL_CHECK(names.insert(name).second, "{}: the name '{}' is there twice", path, shown(name));
     check_text(path, name);
     pickle += text(name) + tensor(value, i);

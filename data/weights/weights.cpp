@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <regex>
 #include <unordered_map>
+#include <unordered_set>
 
 #include <nlohmann/json.hpp>
 
@@ -14,6 +15,7 @@
 #include "data/weights/checkpoint_files.h"
 #include "data/weights/torch_file.h"
 #include "data/weights/weights_index.h"
+#include "tensor/ops/linear_int8.h"
 
 namespace vitral::data {
 namespace {
@@ -119,6 +121,22 @@ std::uint64_t weights_digest(const std::string& path) {
   std::string digests;
   for (const auto& file : files) digests += fmt::format("{:016x}", digest_of(file).xxh3);
   return hash_of(digests);
+}
+
+bool has_int8(const NamedTensors& tensors) {
+  return std::ranges::any_of(tensors, [](const auto& t) { return t.second.dtype() == DType::int8; });
+}
+
+std::int64_t parameter_count(const NamedTensors& tensors) {
+  std::unordered_set<std::string> scales;
+  std::int64_t count = 0;
+  for (const auto& [name, tensor] : tensors) {
+    count += tensor.numel();
+    if (tensor.dtype() == DType::int8) scales.insert(name + int8_scale_suffix);
+  }
+  for (const auto& [name, tensor] : tensors)
+    if (scales.contains(name)) count -= tensor.numel();
+  return count;
 }
 
 void remove_shared_prefixes(NamedTensors& tensors, std::initializer_list<std::string_view> prefixes) {

@@ -23,6 +23,11 @@ namespace vitral::data {
 WeightsFile read_weights(const std::string& path, TensorMemory memory = TensorMemory::own,
                          OtherTypes other_types = OtherTypes::refuse);
 
+/// Whether some are int8, and how many numbers all of them hold beside the scales of these
+/// (tensor/ops/linear_int8.h).
+bool has_int8(const NamedTensors& tensors);
+std::int64_t parameter_count(const NamedTensors& tensors);
+
 /// Without the prefixes, in any combination, that all names share.
 void remove_shared_prefixes(NamedTensors& tensors, std::initializer_list<std::string_view> prefixes);
 

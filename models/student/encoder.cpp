@@ -68,13 +68,19 @@ StudentConfig configure_student(data::WeightsFile& weights, const std::string& p
   return config;
 }
 
+std::unique_ptr<Student> student_of(const StudentConfig& config, const data::NamedTensors& tensors,
+                                    const std::string& where) {
+  const nn::NoInit no_init;
+  auto student = std::make_unique<Student>(config);
+  student->share_state(tensors, where);
+  return student;
+}
+
 Encoder Encoder::load(const std::string& path, Device device, const StudentOverrides& overrides,
                       double temperature) {
   data::WeightsFile weights = data::read_weights(path, data::TensorMemory::mapped);
   const StudentConfig config = configure_student(weights, path, overrides);
-  const nn::NoInit no_init;
-  auto student = std::make_unique<Student>(config);
-  student->share_state(weights.tensors, path);
+  auto student = student_of(config, weights.tensors, path);
   student->to(device);
   student->pack_weights();
   return {path, std::move(student), device, temperature};

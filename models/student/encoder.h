@@ -22,6 +22,11 @@ using StudentOverrides = std::map<std::string, std::string>;
 StudentConfig configure_student(data::WeightsFile& weights, const std::string& path,
                                 const StudentOverrides& overrides = {});
 
+/// The student of these tensors, float32 or int8, which are only read: it shares their memory. UsageError,
+/// naming `where`: they are another's.
+std::unique_ptr<Student> student_of(const StudentConfig& config, const data::NamedTensors& tensors,
+                                    const std::string& where);
+
 struct ImageEmbeddings {
   Tensor embeddings;  // float32 [B,W]
   Tensor probs;       // float32 [B,N]

@@ -2,10 +2,11 @@
 // activations a token). For inference: there are no gradients.
 //
 //   weight   w[o,i] = scale[o] q[o,i]                    q int8 in -127 .. 127, scale float32, positive
-//   token    s[r] = max(max_i |x[r,i]|, 1e-30) / 127,    qx[r,i] = round(x[r,i] / s[r]), ties to even
+//   token    m[r] = max(max_i |x[r,i]|, 1e-30),  s[r] = m[r] / 127,  qx[r,i] = round(x[r,i] (127 / m[r]))
 //   result   y[r,o] = s[r] scale[o] sum_i qx[r,i] q[o,i] + bias[o]
 //
-// Sums are int32 and exact, so I is at most int8_longest_row. A token with a value that is not finite gives
+// Scales are float32, rounding is to the nearest, ties to even. Sums are int32 and exact, so I is at most
+// int8_longest_row. A token with a value that is not finite gives
 // NaN.
 #pragma once
 #include "tensor/ops/linear.h"
@@ -16,6 +17,15 @@ namespace vitral {
 inline constexpr std::int64_t int8_longest_row = 132104;
 inline constexpr float int8_smallest_token = 1e-30F;
 
+/// Behind the name of an int8 weight: that of its scales, in modules and in files.
+inline constexpr const char* int8_scale_suffix = ".scale";
+
+struct QuantizedWeight {
+  Tensor q;      // int8 [O,...], in -127 .. 127
+  Tensor scale;  // float32 [O]: max |row| / 127; 1 for a row of zeros
+};
+/// The nearest of a weight [O,...], which is finite. On the CPU.
+QuantizedWeight quantize(const Tensor& weight);
 /// scale[o] q[o,...]: float32 in the shape of q int8 [O,...]; scale float32 [O]. On the CPU.
 Tensor dequantize(const Tensor& q, const Tensor& scale);
 

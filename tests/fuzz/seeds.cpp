@@ -64,6 +64,8 @@ std::string pickle_of(const std::string& path) {
 void weights() {
   data::write_safetensors(place("safetensors", "all"), some_tensors(),
                           {{"model.width", "16"}, {"format", "pt"}});
+  data::write_safetensors(place("safetensors", "int8"), {{"w", Tensor::full({2, 3}, -5, DType::int8)},
+                                                         {"w.scale", Tensor::full({2}, 0.01)}});
   data::write_safetensors(place("safetensors", "one"), {{"w", Tensor::full({4}, 1)}});
   data::write_safetensors(place("safetensors", "none"), {});
   data::write_torch_file(place("torch_file", "all"), some_tensors(), {{"model.width", "16"}});

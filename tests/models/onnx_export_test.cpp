@@ -19,10 +19,28 @@ using test::message_of;
 using test::TempDir;
 
 // The operators that ONNX has in opset 17, as far as they are used.
-const std::set<std::string> standard{"Add",     "Concat",   "Div",   "Erf",      "LayerNormalization",
-                                     "MatMul",  "Min",      "Mul",   "ReduceL2", "ReduceMean",
-                                     "Reshape", "Sigmoid",  "Slice", "Softmax",  "Sqrt",
-                                     "Sub",     "Transpose"};
+const std::set<std::string> standard{"Abs",
+                                     "Add",
+                                     "Concat",
+                                     "DequantizeLinear",
+                                     "Div",
+                                     "Erf",
+                                     "LayerNormalization",
+                                     "MatMul",
+                                     "Max",
+                                     "Min",
+                                     "Mul",
+                                     "ReduceL2",
+                                     "ReduceMax",
+                                     "ReduceMean",
+                                     "Reshape",
+                                     "Sigmoid",
+                                     "QuantizeLinear",
+                                     "Slice",
+                                     "Softmax",
+                                     "Sqrt",
+                                     "Sub",
+                                     "Transpose"};
 
 std::vector<models::StudentConfig> some_students() {
   models::StudentConfig masked = test::small_student(2), wide = masked, full = test::small_student(1, "full");
@@ -43,10 +61,19 @@ std::vector<models::StudentConfig> some_students() {
   return {masked, wide, full, mixed, query, mean, all};
 }
 
+// Each, and each as int8.
+std::vector<std::pair<models::StudentConfig, bool>> some_students_and_int8() {
+  std::vector<std::pair<models::StudentConfig, bool>> out;
+  for (const auto& config : some_students()) out.insert(out.end(), {{config, false}, {config, true}});
+  return out;
+}
+
 TEST(OnnxExport, TheGraphIsWholeAndStandard) {
   const TempDir dir;
-  for (const auto& config : some_students()) {
-    export_onnx(dir / "a.onnx", models::Student(config), {{"epoch", "3"}});
+  for (const auto& [config, int8] : some_students_and_int8()) {
+    models::Student student(config);
+    if (int8) student.quantize_weights();
+    export_onnx(dir / "a.onnx", student, {{"epoch", "3"}});
     EXPECT_TRUE(data::looks_like_onnx(dir / "a.onnx"));
     const data::OnnxSummary s = data::read_onnx_summary(dir / "a.onnx");
     EXPECT_EQ(s.producer, "vitral " VITRAL_VERSION);
@@ -148,20 +175,21 @@ TEST(OnnxExport, TheSameStudentGivesTheSameBytes) {
 
 // Saves what should come out and asks ONNX Runtime.
 void check_with_runtime(const models::Student& student, const Tensor& images,
-                        const data::NamedTensors& expected) {
+                        const data::NamedTensors& expected, const char* tolerance = "1e-5") {
   const TempDir dir;
   export_onnx(dir / "a.onnx", student);
   data::NamedTensors values = expected;
   values.emplace_back("images", images);
   data::write_safetensors(dir / "values.safetensors", values);
-  const auto r = test::python({"tests/reference/check_onnx.py", dir / "a.onnx", dir / "values.safetensors"});
+  const auto r =
+      test::python({"tests/reference/check_onnx.py", dir / "a.onnx", dir / "values.safetensors", tolerance});
   EXPECT_EQ(r.status, 0) << r.out;
   EXPECT_TRUE(r.out.starts_with("relative error ")) << r.out;
 }
 
 TEST(OnnxExport, RuntimeComputesWhatTheStudentComputes) {
   VITRAL_NEEDS_PYTHON("onnxruntime, numpy");
-  for (const auto& config : some_students()) {
+  for (const auto& [config, int8] : some_students_and_int8()) {
     models::Student student(config, 7);
     if (config.same_norm) {  // above and below the clamp at 10
       auto state = student.state();
@@ -169,12 +197,15 @@ TEST(OnnxExport, RuntimeComputesWhatTheStudentComputes) {
         if (name == "scale") tensor = Tensor::full({1}, config.window == 5 ? 12 : 2.5);
       student.load_state(state, "here");
     }
+    if (int8) student.quantize_weights();
     const Tensor images = test::noise({3, 3, config.image_size, config.image_size}, 3, DType::float32);
     const models::StudentOutput y = student.forward(Variable(images));
+    // Where a number lies in the middle of two levels, the last bit of what came before decides.
     check_with_runtime(student, images,
                        {{"embedding", y.embedding.value()},
                         {"probs", y.probs.value()},
-                        {"patch_embeddings", y.patches.value()}});
+                        {"patch_embeddings", y.patches.value()}},
+                       int8 ? "3e-3" : "1e-5");
   }
 }
 

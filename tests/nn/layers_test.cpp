@@ -124,6 +124,41 @@ TEST_P(LayerTest, PackedWeightsGiveTheSame) {
   expect_close(GetParam(), {layer.forward(x).value().to_vector()}, {before}, 1e-5);
 }
 
+// What linear_weight() registered becomes int8, stays so from state to state, and becomes floats again.
+TEST_P(LayerTest, QuantizedWeightsGiveAboutTheSame) {
+  const auto fresh = [] { return layer_of(GetParam(), DType::float32, cpu, 9); };
+  const Layer layer = layer_of(GetParam(), DType::float32);
+  const Variable x(input_of(GetParam()).cast(DType::float32));
+  const NoGrad no_grad;
+  const auto y = [&](const Layer& of) { return of.forward(x).value().to_vector(); };
+  const Values before = y(layer);
+  layer.module->quantize_weights();
+  const Values quantized = y(layer);
+  expect_close(GetParam(), {quantized}, {before}, 0.05);
+  std::size_t int8 = 0;
+  for (const auto& p : layer.module->parameters()) {
+    EXPECT_EQ(p.value->dtype(), p.value->multiplied() ? DType::int8 : DType::float32) << p.name;
+    int8 += p.value->multiplied() ? 1 : 0;
+  }
+  const auto state = layer.module->state();
+  EXPECT_EQ(state.size(), layer.module->parameters().size() + int8);
+  const Layer loaded = fresh(), shared = fresh();
+  loaded.module->load_state(state, "layer");
+  shared.module->share_state(state, "layer");
+  EXPECT_EQ(y(loaded), quantized);
+  EXPECT_EQ(y(shared), quantized);
+  layer.module->pack_weights();
+  expect_close(GetParam(), {y(layer)}, {quantized}, 1e-5);
+  layer.module->keep_copies(DType::bfloat16);  // in bfloat16 int8 stays what it is
+  expect_close(GetParam(), {layer.forward(Variable(x.value().cast(DType::bfloat16))).value().to_vector()},
+               {quantized}, 0.05);
+  layer.module->to(DType::float32);
+  expect_close(GetParam(), {y(layer)}, {before}, 0.05);
+  EXPECT_EQ(layer.module->state().size(), layer.module->parameters().size());
+  loaded.module->load_state(layer.module->state(), "layer");
+  EXPECT_EQ(y(loaded), y(layer)) << "floats replace int8";
+}
+
 TEST_P(LayerTest, StateIsSavedAndLoaded) {
   const Layer layer = layer_of(GetParam()), copied = layer_of(GetParam(), DType::float64, cpu, 9),
               shared = layer_of(GetParam(), DType::float64, cpu, 9);

@@ -1,6 +1,8 @@
 // A parameter's value, copy and packing never disagree, whoever changes it.
 #include "nn/parameter.h"
 
+#include <limits>
+
 #include <gtest/gtest.h>
 
 #include "nn/linear.h"
@@ -81,6 +83,79 @@ TEST(Parameter, PackedWeightsGoWithTheValueTheyWereMadeOf) {
   layer.pack_weights();
   layer.to(DType::float64);
   EXPECT_FALSE(packed());
+}
+
+// A linear layer of 4 numbers to 3, int8, as it lies in a file.
+std::vector<std::pair<std::string, Tensor>> quantized_state() {
+  Random random(1);
+  Linear layer(4, 3, random);
+  layer.quantize_weights();
+  return layer.state();
+}
+
+TEST(Int8Parameter, ComesWithItsScales) {
+  const auto refused = [](const std::string& name, const Tensor& value) {
+    auto state = quantized_state();
+    const auto at = std::find_if(state.begin(), state.end(), [&](const auto& s) { return s.first == name; });
+    if (value.defined())
+      at->second = value;
+    else
+      state.erase(at);
+    Random random(2);
+    Linear layer(4, 3, random);
+    const auto before = layer.weight.value().to_vector();
+    const std::string message = test::message_of([&] { layer.share_state(state, "w"); });
+    EXPECT_EQ(test::message_of([&] { layer.load_state(state, "w"); }), message);
+    EXPECT_EQ(layer.weight.value().to_vector(), before) << "nothing is changed";
+    return message;
+  };
+  const auto with = [](float strange) { return Tensor::from(std::vector<float>{1, strange, 1}, {3}); };
+  const std::string weight = "w: weights 'weight' are int8, but ",
+                    again = "; convert the float32 weights again";
+  EXPECT_EQ(refused("weight.scale", {}), weight + "their scales 'weight.scale' are missing" + again);
+  EXPECT_EQ(refused("weight.scale", Tensor::full({4}, 1)),
+            weight + "'weight.scale' is float32 [4] instead of float32 [3]" + again);
+  EXPECT_EQ(refused("weight.scale", Tensor::full({3}, 1, DType::float16)),
+            weight + "'weight.scale' is float16 [3] instead of float32 [3]" + again);
+  const std::string row = " in row 1, where a scale is positive and finite" + again;
+  EXPECT_EQ(refused("weight.scale", with(0)), weight + "'weight.scale' holds 0" + row);
+  EXPECT_EQ(refused("weight.scale", with(-0.5F)), weight + "'weight.scale' holds -0.5" + row);
+  EXPECT_EQ(refused("weight.scale", with(std::numeric_limits<float>::infinity())),
+            weight + "'weight.scale' holds inf" + row);
+  EXPECT_EQ(refused("weight.scale", with(std::numeric_limits<float>::quiet_NaN())),
+            weight + "'weight.scale' holds nan" + row);
+  EXPECT_EQ(refused("bias", Tensor::zeros({3}, DType::int8)),
+            "w: weights 'bias' are int8, but only those that linear layers multiply with can be" + again);
+  EXPECT_EQ(
+      refused("weight", Tensor::zeros({3, 4})),
+      "w: has weights 'weight.scale' that this model does not know; it belongs to another architecture");
+}
+
+TEST(Int8Parameter, HasNoGradients) {
+  Random random(1);
+  Linear layer(4, 3, random);
+  layer.quantize_weights();
+  const Variable y = sum(layer(Variable(noise({2, 4}, 1), true)));
+  EXPECT_EQ(test::message_of([&] { y.backward(); }),
+            "linear: int8 weights have no gradients; train from the float32 ones");
+  EXPECT_EQ(test::message_of([&] {
+              layer(Variable(noise({2, 4}, 1).cast(DType::float64)));
+            }),
+            "linear: float64 [2, 4] and float32 [3] differ in dtype, cast one of them");
+  Projection alone(4, 3, random);
+  alone.quantize_weights();
+  EXPECT_EQ(test::message_of([&] {
+              alone(Variable(noise({2, 4}, 1).cast(DType::float64)));
+            }),
+            "linear: int8 weights need a float32 or bfloat16 x and rows of at most 132104; x is float64, "
+            "weight [3, 4]");
+  EXPECT_EQ(test::message_of(
+                [&] { layer.bias.replace(Variable(Tensor::zeros({3}, DType::int8)), Tensor::full({3}, 1)); }),
+            "parameter: only a weight of a linear layer becomes int8, and with scales");
+  EXPECT_EQ(test::message_of([&] {
+              layer.weight.replace(Variable(Tensor::zeros({3, 4}, DType::int8)));
+            }),
+            "parameter: only a weight of a linear layer becomes int8, and with scales");
 }
 
 }  // namespace

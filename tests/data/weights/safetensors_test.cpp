@@ -24,6 +24,7 @@ NamedTensors all_types() {
           {"f32", values},
           {"bf16", values.cast(DType::bfloat16)},
           {"i64", values.cast(DType::int64)},
+          {"i8", Tensor::from(std::vector<std::int8_t>{-128, -127, -1, 0, 1, 127}, {2, 3})},
           {"f64", values.cast(DType::float64)},
           {"scalar", Tensor::full({}, 3.25)},
           {"empty", Tensor({0, 4})}};

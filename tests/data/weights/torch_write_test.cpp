@@ -55,6 +55,14 @@ TEST(TorchWrite, IsReadBackBitForBit) {
   EXPECT_TRUE(read_torch_file(dir / "c.pt").metadata.empty());
 }
 
+TEST(TorchWrite, Int8IsRefused) {
+  const TempDir dir;
+  EXPECT_EQ(message_of([&] {
+              write_torch_file(dir / "a.pt", {{"w", Tensor::zeros({2}, DType::int8)}});
+            }),
+            dir / "a.pt" + ": tensor 'w' is int8; write it as .safetensors");
+}
+
 TEST(TorchWrite, TheArchiveIsConsistentAndItsEntriesAreAligned) {
   const TempDir dir;
   write_torch_file(dir / "a.pt", all_kinds());

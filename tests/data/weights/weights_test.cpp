@@ -305,12 +305,21 @@ TEST(Weights, BuffersOfOtherTypesCanBeLeftOut) {
   };
   EXPECT_EQ(left(file("I32", "embeddings.position_ids")), 1U);
   EXPECT_EQ(left(file("U32", "mask")), 1U);
+  const std::string header = R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)";
+  for (const auto& [name, count] : {std::pair{"mask", 1U}, {"a.weight", 2U}}) {
+    const std::string all =
+        header + fmt::format(R"("{}":{{"dtype":"I8","shape":[4],"data_offsets":[4,8]}}}})", name);
+    put_file(folder / "w.safetensors", std::string(1, static_cast<char>(all.size())) + std::string(7, '\0') +
+                                           all + std::string(8, '\0'));
+    EXPECT_EQ(left(folder / "w.safetensors"), count) << name;
+    EXPECT_EQ(read_weights(folder / "w.safetensors").tensors.size(), 2U);
+  }
   for (const auto& [dtype, name] : {std::pair{"I32", "a.weight"}, {"F8_E4M3", "position_ids"}})
     EXPECT_EQ(
         message_of([&] { left(file(dtype, name)); }),
         fmt::format(
             "{}: tensor '{}': dtype '{}' is not supported; convert it to one of F32, F64, F16, BF16, U8, "
-            "I64",
+            "I64, I8",
             folder / "w.safetensors", name, dtype));
   EXPECT_NE(message_of([&] { read_weights(file("I32", "position_ids")); }), "");
 }
