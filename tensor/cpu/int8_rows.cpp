@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "tensor/cpu/scratch.h"
 #include "tensor/ops/linear_int8.h"
 
 namespace vitral::cpu_kernels {
@@ -32,34 +33,31 @@ VITRAL_CLONES void round_row(std::uint8_t* __restrict q, const T* __restrict x, 
         static_cast<std::uint8_t>(std::bit_cast<std::uint32_t>(load(x[i]) * inverse + 12582912.0F) + offset);
 }
 
-// Four rows and two columns at a time: each byte that is read serves several products. In 16 bits, whose
-// products processors add in pairs to 32.
-template <int many_rows, int many_columns>
-VITRAL_INLINE void some_sums(std::int32_t* __restrict sums, std::int64_t step,
-                             const std::int8_t* __restrict q, const std::int8_t* __restrict weight,
-                             std::int64_t n) {
-  std::int32_t s[many_rows][many_columns] = {};
-  for (std::int64_t i = 0; i < n; ++i)
-    for (int r = 0; r < many_rows; ++r)
-      for (int o = 0; o < many_columns; ++o)
-        s[r][o] += static_cast<std::int16_t>(q[r * n + i]) * static_cast<std::int16_t>(weight[o * n + i]);
-  for (int r = 0; r < many_rows; ++r)
-    for (int o = 0; o < many_columns; ++o) sums[r * step + o] = s[r][o];
+VITRAL_CLONES void widen(std::int16_t* __restrict to, const std::int8_t* __restrict from, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
 }
 
-VITRAL_CLONES void all_sums(std::int32_t* __restrict sums, const std::int8_t* __restrict q,
-                            const std::int8_t* __restrict weight, std::int64_t rows, std::int64_t n,
-                            std::int64_t columns) {
-  std::int64_t o = 0;
-  for (; o + 2 <= columns; o += 2) {
-    std::int64_t r = 0;
-    for (; r + 4 <= rows; r += 4)
-      some_sums<4, 2>(sums + r * columns + o, columns, q + r * n, weight + o * n, n);
-    for (; r < rows; ++r) some_sums<1, 2>(sums + r * columns + o, columns, q + r * n, weight + o * n, n);
-  }
-  for (; o < columns; ++o)
-    for (std::int64_t r = 0; r < rows; ++r)
-      some_sums<1, 1>(sums + r * columns + o, columns, q + r * n, weight + o * n, n);
+// Products of 16 bits, which processors add in pairs to 32. Four rows and two columns at a time: each number
+// that is read serves several.
+template <int rows, int columns>
+VITRAL_INLINE void some_sums(std::int32_t* __restrict sums, std::int64_t step,
+                             const std::int16_t* __restrict q, const std::int16_t* __restrict weight,
+                             std::int64_t n) {
+  std::int32_t s[rows][columns] = {};
+  for (std::int64_t i = 0; i < n; ++i)
+    for (int r = 0; r < rows; ++r)
+      for (int o = 0; o < columns; ++o) s[r][o] += std::int32_t{q[r * n + i]} * weight[o * n + i];
+  for (int r = 0; r < rows; ++r)
+    for (int o = 0; o < columns; ++o) sums[r * step + o] = s[r][o];
+}
+
+template <int columns>
+VITRAL_CLONES void column_sums(std::int32_t* __restrict sums, std::int64_t step,
+                               const std::int16_t* __restrict q, const std::int16_t* __restrict weight,
+                               std::int64_t rows, std::int64_t n) {
+  std::int64_t r = 0;
+  for (; r + 4 <= rows; r += 4) some_sums<4, columns>(sums + r * step, step, q + r * n, weight, n);
+  for (; r < rows; ++r) some_sums<1, columns>(sums + r * step, step, q + r * n, weight, n);
 }
 
 template <class T>
@@ -99,7 +97,14 @@ void quantize_rows(std::uint8_t* q, float* s, const T* x, std::int64_t rows, std
 
 void multiply_bytes(std::int32_t* sums, const std::int8_t* q, const std::int8_t* weight, std::int64_t rows,
                     std::int64_t n, std::int64_t columns) {
-  all_sums(sums, q, weight, rows, n, columns);
+  auto* tokens = scratch<std::int16_t>(static_cast<std::size_t>((rows + 2) * n));
+  std::int16_t* two = tokens + rows * n;  // rows of the weight
+  widen(tokens, q, rows * n);
+  for (std::int64_t o = 0; o < columns; o += 2) {
+    const bool both = o + 1 < columns;
+    widen(two, weight + o * n, both ? 2 * n : n);
+    (both ? column_sums<2> : column_sums<1>)(sums + o, columns, tokens, two, rows, n);
+  }
 }
 
 template <class T>

@@ -168,12 +168,40 @@ void activation_linear_int8(Tensor& y, const Tensor& h, const Tensor& weight, co
   });
 }
 
+void mlp_int8(Tensor& y, const Tensor& x, const kernel::Int8Layer& first, const kernel::Int8Layer& second,
+              const ActivationKernels& f) {
+  const std::int64_t rows = x.dim(0);
+  if (!has_rows_for_all(rows)) {
+    Tensor h({rows, first.weight.dim(0)}, x.dtype());
+    linear_int8(h, x, first.weight, first.packed, first.scale, first.bias);
+    return activation_linear_int8(y, h, second.weight, second.packed, second.scale, second.bias, f);
+  }
+  const Layer one(first.weight, first.packed, first.scale, first.bias),
+      two(second.weight, second.packed, second.scale, second.bias);
+  for_floats(y, [&]<class T>(T) {
+    T* to = cpu_kernels::elements<T>(y);
+    const T* from = cpu_kernels::elements<T>(x);
+    parallel_chunks(rows, rows_a_chunk, [&](std::int64_t, std::int64_t begin, std::int64_t end) {
+      auto* q = scratch<std::uint8_t>(static_cast<std::size_t>(rows_a_chunk * std::max(one.in, two.in)));
+      float s[rows_a_chunk];
+      Tensor hidden({end - begin, two.in}, x.dtype());
+      T* h = cpu_kernels::elements<T>(hidden);
+      cpu_kernels::quantize_rows(q, s, from + begin * one.in, end - begin, one.in, one.offset);
+      one.multiply(h, q, s, end - begin, 0, one.out);
+      f.value(hidden, hidden);
+      cpu_kernels::quantize_rows(q, s, h, end - begin, two.in, two.offset);
+      two.multiply(to + begin * two.out, q, s, end - begin, 0, two.out);
+    });
+  });
+}
+
 const bool implemented =
 #ifdef VITRAL_ONEDNN
     kernel::pack_int8.implement(Device::Kind::cpu, pack) &&
 #endif
     kernel::linear_int8.implement(Device::Kind::cpu, linear_int8) &&
-    kernel::activation_linear_int8.implement(Device::Kind::cpu, activation_linear_int8);
+    kernel::activation_linear_int8.implement(Device::Kind::cpu, activation_linear_int8) &&
+    kernel::mlp_int8.implement(Device::Kind::cpu, mlp_int8);
 
 }  // namespace
 }  // namespace vitral

@@ -3,7 +3,9 @@
 //
 //   build/tests/bench_inference --batch 1 --steps 50                          the 21.4M student on the CPU
 //   build/tests/bench_inference --batch 64 --precision bf16
-//   build/tests/bench_inference --onnx student.onnx                           writes that student for other engines
+//   build/tests/bench_inference --batch 64 --precision int8
+//   build/tests/bench_inference --onnx student.onnx                           writes that student for other
+//   engines
 #include <algorithm>
 #include <cstdio>
 #include <optional>
@@ -36,9 +38,12 @@ struct Measured {
   double resident = 0, tensors = 0, reserved = 0;  // 1e9 bytes: of the process; at the peak, on the device
 };
 
-Measured measure(const Arguments& a, Device device, DType dtype) {
+// products: the dtype that they read.
+Measured measure(const Arguments& a, Device device, DType products) {
   const train::Config& config = a.config;
+  const DType dtype = products == DType::int8 ? DType::float32 : products;
   models::Student student(config.model);
+  if (products == DType::int8) student.quantize_weights();
   student.to(device);
   student.keep_copies(dtype);
   student.pack_weights();
@@ -66,7 +71,9 @@ void run(const Arguments& a) {
   const train::Config& config = a.config;
   std::string note;
   const Device device = train::choose_device(config.train, note);
-  const DType dtype = config.train.precision == "bf16" ? DType::bfloat16 : DType::float32;
+  const DType dtype = config.train.precision == "bf16"   ? DType::bfloat16
+                      : config.train.precision == "int8" ? DType::int8
+                                                         : DType::float32;
   if (config.train.precision == "tf32") set_matmul_precision(MatmulPrecision::tf32);
   const Measured m = measure(a, device, dtype);
   release_cached(device);
@@ -103,7 +110,7 @@ void run(const Arguments& a) {
 int main(int argc, char** argv) {
   CLI::App app{"Times the student's embedding of images."};
   Arguments a;
-  bench::add_options(app, a.config);
+  bench::add_options(app, a.config, {"int8"});
   app.add_option("--steps", a.steps, "timed calls")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--warmup", a.warmup, "calls before")->capture_default_str()->check(CLI::NonNegativeNumber);
   app.add_flag("--json", a.json, "one JSON line");
