@@ -142,7 +142,8 @@ void add_teach(Program& program) {
       .type_name("FILE");
   command.option("--views", o.views, "augmented views of each image; 0: the image as it is")
       .shows_default()
-      .at_least(0);
+      .at_least(0)
+      .excludes(from);
   command
       .option("--regions", o.regions,
               "also of the cells of a G x G grid over each image or view, into /regions; 0: without")
@@ -150,51 +151,58 @@ void add_teach(Program& program) {
       .between(0, 64)
       .type_name("G")
       .excludes(from);
-  Option patches =
-      command.flag("--patches", a->patches, "also of patches, the dense tokens of a CLIP, into /patches");
-  patches.excludes(from);
+  command.flag("--patches", a->patches, "also of patches, the dense tokens of a CLIP, into /patches")
+      .excludes(from);
   command
       .option("--grid", a->grid,
               "of --patches: patches a side of the student; default: that of --config, else 8")
-      .between(1, 256);
-  command.flag("--plain-view", o.plain_view, "with --views: also the plain image, which validation needs");
+      .between(1, 256)
+      .excludes(from);
+  command.flag("--plain-view", o.plain_view, "with --views: also the plain image, which validation needs")
+      .excludes(from);
   const Option augment = command.option("--augment", a->augment, "of views: clip or none; default: clip")
-                             .one_of({"clip", "none"});
+                             .one_of({"clip", "none"})
+                             .excludes(from);
   command
       .option("--config", a->config,
               "of views: augmentation and size, and data.images, from this training configuration")
       .type_name("CONFIG")
-      .excludes(augment);
+      .excludes(augment)
+      .excludes(from);
   command
       .option("--image-size", o.image_size,
               "of views: pixels a side of the student's images; default: the teacher's")
-      .at_least(1);
+      .at_least(1)
+      .excludes(from);
   command.option("--seed", o.seed, "of views: that of the training whose epochs they repeat")
       .shows_default()
-      .at_least(0);
+      .at_least(0)
+      .excludes(from);
   command
       .option("--transform", a->transform,
               "without views: resize (stretch, as students see images) or clip (CLIP's own: crop the centre)")
       .shows_default()
-      .one_of({"resize", "clip"});
+      .one_of({"resize", "clip"})
+      .excludes(from);
   command.option("--dtype", a->dtype, "of the stored embeddings: float32 or float16")
       .shows_default()
       .one_of({"float32", "float16"});
   command
       .option("--heads", a->tower.heads,
               "attention heads of the teacher; default: the configuration's, else width / 64")
-      .at_least(1);
-  add_activation_to(command, a->tower.activation);
-  command.option("--batch", o.batch_size, "pictures at once").shows_default().at_least(1);
-  command.option("--device", a->device, "cpu, cuda, cuda:N or auto").shows_default();
+      .at_least(1)
+      .excludes(from);
+  add_activation_to(command, a->tower.activation).excludes(from);
+  command.option("--batch", o.batch_size, "pictures at once").shows_default().at_least(1).excludes(from);
+  command.option("--device", a->device, "cpu, cuda, cuda:N or auto").shows_default().excludes(from);
   command.flag("--force", o.force,
                "replace what is there of these; else it stays, and what is missing is made");
-  command.flag("--restart", o.restart, "forget what an interrupted run has done");
+  command.flag("--restart", o.restart, "forget what an interrupted run has done").excludes(from);
   command.flag(
       "--in-place", o.in_place,
       "change the file itself, for one that is too large to copy; what a crash interrupts there the same "
       "command completes");
-  a->exif.add_to(command);
+  a->exif.add_to(command).excludes(from);
   command.takes_processes();
   a->dataset.add_images_to(command);
   command.flag("--json", a->json, "a summary as one JSON object");

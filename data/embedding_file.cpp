@@ -185,7 +185,6 @@ EmbeddingFile read_hdf5(const std::string& path, std::string name) {
 
 EmbeddingFile read_embedding_file(const std::string& path, const std::string& name) {
   std::error_code ignored;
-  if (fs::is_directory(path, ignored)) return {read_folder(path), {}};
   if (H5File::is_hdf5(path)) return read_hdf5(path, name);
   if (path.ends_with(".npz")) return {read_npz(path, name), {}};
   if (path.ends_with(".parquet"))
@@ -193,7 +192,10 @@ EmbeddingFile read_embedding_file(const std::string& path, const std::string& na
         "{}: Parquet is not read; write numpy.stack(pandas.read_parquet(...)['embedding']) as .npy", path);
   if (path.ends_with(".pt") || path.ends_with(".pth"))
     throw_error<UsageError>("{}: is not read; write torch.load(...).numpy() as .npy", path);
-  return {read_npy_file(path), {}};
+  EmbeddingFile out{fs::is_directory(path, ignored) ? read_folder(path) : read_npy_file(path), {}};
+  if (!name.empty())
+    throw_error<UsageError>("{}: is one array, which has no name; leave --name {} out", path, shown(name));
+  return out;
 }
 
 }  // namespace vitral::data

@@ -15,8 +15,8 @@ struct EmbeddingFile {
 
 /// path: .npy; .npz; a folder of img_emb_0.npy, img_emb_1.npy ..., or one that holds it as img_emb/; HDF5.
 /// name: which array of an .npz or dataset of an HDF5 file; "": /embeddings, or the only one. [N,1,D] is
-/// [N,D]. UsageError: no such file, several arrays to choose from, another shape or type; Error: truncated or
-/// damaged.
+/// [N,D]. UsageError: no such file, several arrays to choose from, a name where arrays have none, another
+/// shape or type; Error: truncated or damaged.
 EmbeddingFile read_embedding_file(const std::string& path, const std::string& name);
 
 }  // namespace vitral::data

@@ -87,7 +87,10 @@ std::string missing_filter(hid_t creation) {
     const H5Z_filter_t filter = H5Pget_filter2(creation, static_cast<unsigned>(i), &flags, &values, nullptr,
                                                sizeof title - 1, title, &config);
     if (filter < 0 || H5Zfilter_avail(filter) > 0) continue;
-    return title[0] ? shown(title) : fmt::format("filter {}", filter);
+    // Some write where they are found, too: "bitshuffle; see https://...".
+    const std::string_view name =
+        std::string_view(title).substr(0, std::string_view(title).find_first_of(":;"));
+    return name.empty() ? fmt::format("filter {}", filter) : shown(name);
   }
   return "";
 }

@@ -134,7 +134,22 @@ TEST_F(TeachFrom, NamesMustBeUnique) {
                  file() + ": two images are called a.jpg; names must be unique, pack the images again");
 }
 
+// What a teacher would be told; nothing of it is left out in silence.
+TEST_F(TeachFrom, HasNoTeacher) {
+  const std::vector<Program::Arguments> of_teacher{
+      {"--views", "2"},       {"--plain-view"},        {"--augment", "none"}, {"--config", dir_ / "c.yaml"},
+      {"--image-size", "32"}, {"--seed", "1"},         {"--regions", "2"},    {"--patches"},
+      {"--grid", "2"},        {"--transform", "clip"}, {"--heads", "2"},      {"--activation", "gelu"},
+      {"--exif", "ignore"},   {"--batch", "1"},        {"--device", "cpu"},   {"--restart"}};
+  for (const auto& option : of_teacher)
+    expect_failure(teach("e.npy", option), 2, "--from excludes " + option.front() + "; see vitral --help");
+  expect_failure(teach("e.npy", {"--teacher", "clip"}), 2, "--teacher excludes --from; see vitral --help");
+  EXPECT_EQ(data::Dataset::open(file()).width(), 0);
+}
+
 TEST_F(TeachFrom, WhatDoesNotFit) {
+  std::filesystem::create_directory(dir_ / "laion");
+  std::filesystem::copy_file(dir_ / "e.npy", dir_ / "laion/img_emb_0.npy");
   const std::string path = dir_ / "bad.npy", header = "{'descr': '<f4', 'fortran_order': ";
   put_file(path, npy(header + "False, 'shape': (2, 5), }", rows_));
   expect_failure(
@@ -154,6 +169,9 @@ TEST_F(TeachFrom, WhatDoesNotFit) {
   put_file(dir_ / "e.pt", "PK");
   expect_failure(teach("e.pt"), 2, (dir_ / "e.pt") + ": is not read; write torch.load(...).numpy() as .npy");
   expect_failure(teach("none.npy"), 2, (dir_ / "none.npy") + ": no such file");
+  for (const std::string from : {"e.npy", "laion"})
+    expect_failure(teach(from, {"--name", "rows"}), 2,
+                   (dir_ / from) + ": is one array, which has no name; leave --name rows out");
   expect_failure(run({"teach", file()}), 2,
                  "teach: name a teacher with --teacher, or a file of embeddings with --from");
   EXPECT_EQ(data::Dataset::open(file()).width(), 0);

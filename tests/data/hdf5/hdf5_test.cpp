@@ -200,24 +200,33 @@ void write_filtered(const std::string& path, H5Z_filter_t filter) {
 TEST(Hdf5, CompressionThatTheLibraryLacks) {
   const TempDir dir;
   const std::string path = dir / "a.h5";
-  const H5Z_class2_t lzf{
-      H5Z_CLASS_T_VERS,
-      32000,
-      1,
-      1,
-      "lzf",
-      nullptr,
-      nullptr,
-      [](unsigned, std::size_t, const unsigned*, std::size_t bytes, std::size_t*, void**) { return bytes; }};
-  H5File::create(path).close();  // opens the library
-  ASSERT_GE(H5Zregister(&lzf), 0);
-  write_filtered(path, 32000);
-  ASSERT_GE(H5Zunregister(32000), 0);
-  const auto file = std::make_shared<const H5File>(H5File::open(path));
-  const std::string expected =
-      path + ": /rows is compressed with lzf, which this HDF5 cannot read; rewrite it with gzip or none";
-  EXPECT_EQ(message_of([&] { file->read("/rows"); }), expected);
-  EXPECT_EQ(message_of([&] { RowReader(file, std::make_shared<const InputFile>(path), "/rows"); }), expected);
+  struct Case {
+    H5Z_filter_t number;
+    const char *title, *said;
+  };
+  for (const Case& c : {Case{32000, "lzf", "lzf"}, Case{32015, "", "filter 32015"},
+                        Case{32004, "HDF5 lz4 filter; see http://www.hdfgroup.org", "HDF5 lz4 filter"}}) {
+    const H5Z_class2_t filter{H5Z_CLASS_T_VERS,
+                              c.number,
+                              1,
+                              1,
+                              c.title,
+                              nullptr,
+                              nullptr,
+                              [](unsigned, std::size_t, const unsigned*, std::size_t bytes, std::size_t*,
+                                 void**) { return bytes; }};
+    H5File::create(path).close();  // opens the library
+    ASSERT_GE(H5Zregister(&filter), 0);
+    write_filtered(path, c.number);
+    ASSERT_GE(H5Zunregister(c.number), 0);
+    const auto file = std::make_shared<const H5File>(H5File::open(path));
+    const std::string expected = fmt::format(
+        "{}: /rows is compressed with {}, which this HDF5 cannot read; rewrite it with gzip or none", path,
+        c.said);
+    EXPECT_EQ(message_of([&] { file->read("/rows"); }), expected);
+    EXPECT_EQ(message_of([&] { RowReader(file, std::make_shared<const InputFile>(path), "/rows"); }),
+              expected);
+  }
 }
 
 TEST(Hdf5, DamageInAnotherThreadIsOneLine) {
