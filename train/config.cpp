@@ -13,6 +13,7 @@
 #include "base/files/yaml_file.h"
 #include "base/text.h"
 #include "base/yaml_text.h"
+#include "data/weights/weights.h"
 #include "train/config_keys.h"
 
 namespace vitral::train {
@@ -256,9 +257,10 @@ void Loader::check_file(const std::string& name, const std::string& file, bool f
   const std::string path = shown(file);
   if (status.type() == std::filesystem::file_type::none)
     text = fmt::format("{}: cannot be read: {}", path, problem.message());
-  else if (!std::filesystem::exists(status))
-    text = fmt::format("{}: no such file", path);
-  else if (!folder_too && std::filesystem::is_directory(status))
+  else if (!std::filesystem::exists(status)) {
+    const std::string hub = name == "teacher.weights" ? data::hub_advice(file) : "";
+    text = fmt::format("{}: no such file{}", path, hub.empty() ? "" : "; " + hub);
+  } else if (!folder_too && std::filesystem::is_directory(status))
     text = fmt::format("{}: is a directory, an HDF5 file is needed", path);
   if (text.empty()) return;
   const Origin* origin = find_origin(name);

@@ -38,15 +38,9 @@ bool named_as_torch_file(const std::string& path) {
 bool named_as_safetensors(const std::string& path) { return path.ends_with(".safetensors"); }
 
 [[noreturn]] void throw_not_there(const std::string& path) {
-  static const std::regex hub_id("([\\w-][\\w.-]*)/([\\w-][\\w.-]*)");
-  std::smatch parts;
-  if (!named_as_torch_file(path) && !named_as_safetensors(path) && std::regex_match(path, parts, hub_id) &&
-      !is_folder(parts[1].str()))
-    throw_error<UsageError>(
-        "{}: no such file or folder; if it is a model of the Hugging Face hub, fetch it: hf download {} "
-        "--local-dir {}",
-        path, path, parts[2].str());
-  throw_error<UsageError>("{}: no such file or folder; give {}", path, kinds);
+  const std::string hub = hub_advice(path);
+  throw_error<UsageError>("{}: no such file or folder; {}", path,
+                          hub.empty() ? fmt::format("give {}", kinds) : hub);
 }
 
 // Of a model's folder in the hub's cache the snapshot that refs/main names, or the only one.
@@ -72,6 +66,16 @@ std::string snapshot_in(const std::string& folder) {
 }
 
 }  // namespace
+
+std::string hub_advice(const std::string& path) {
+  static const std::regex hub_id("([\\w-][\\w.-]*)/([\\w-][\\w.-]*)");
+  std::smatch parts;
+  if (named_as_torch_file(path) || named_as_safetensors(path) || !std::regex_match(path, parts, hub_id) ||
+      is_folder(parts[1].str()))
+    return "";
+  return fmt::format("if it is a model of the Hugging Face hub, fetch it: hf download {} --local-dir {}",
+                     path, parts[2].str());
+}
 
 std::string weights_folder(const std::string& path) {
   if (is_folder(path)) return snapshot_in(path);

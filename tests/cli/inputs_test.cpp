@@ -184,8 +184,16 @@ TEST_F(Inputs, FoldersThatAreNumbersAreInTheirOrder) {
       picture(fmt::format("numbers/{}/{}.png", i, k), static_cast<std::uint64_t>(10 * i + k));
   std::string names;
   for (int i = 0; i < 12; ++i) names += fmt::format("class number {}\n", i);
-  const json told = json_of(run({"eval", student, dir_ / "numbers", "--zero-shot", "--clip", clip_,
-                                 "--classes", write("names", names), "--json"}));
+  const Program::Arguments arguments{"eval",   student, dir_ / "numbers", "--zero-shot",
+                                     "--clip", clip_,   "--classes",      write("names", names)};
+  const auto with = [&](const char* option) {
+    Program::Arguments all = arguments;
+    all.emplace_back(option);
+    return run(all);
+  };
+  const std::string table = with("--per-class").out;
+  EXPECT_NE(table.find("of 3, folder 10\n"), std::string::npos) << table;
+  const json told = json_of(with("--json"));
   const json classes = told["student"]["zero_shot"]["classes"];
   ASSERT_EQ(classes.size(), 12U);
   for (std::size_t i = 0; i < 12; ++i) {

@@ -345,6 +345,11 @@ TEST_F(Teach, TheTeacherOfATrainingMustFit) {
   write_images(8);
   fail(train({"teacher.weights=" + folder_ / "none"}), 2,
        "override teacher.weights=" + folder_ / "none" + ": " + folder_ / "none" + ": no such file");
+  fail(
+      train({"teacher.weights=openai/clip-vit-base-patch32"}), 2,
+      "override teacher.weights=openai/clip-vit-base-patch32: openai/clip-vit-base-patch32: no such file; if "
+      "it is a model of the Hugging Face hub, fetch it: hf download openai/clip-vit-base-patch32 --local-dir "
+      "clip-vit-base-patch32");
   fail(train({"teacher.weights=" + clip(), "model.width=32"}), 2,
        "teacher.weights: " + clip() + ": its embeddings are 16 wide, model.width is 32; set model.width=16");
   fail(train({"teacher.heads=2"}), 2, "override teacher.heads=2: needs teacher.weights");
