@@ -77,10 +77,11 @@ TEST_F(Pages, SayWhatAnOptionTakes) {
 
 TEST_F(Pages, ReadWithoutAWarning) {
   if (!has("groff")) GTEST_SKIP() << "groff is not installed";
-  for (const auto& entry : std::filesystem::directory_iterator(folder_.str()))
-    if (entry.path().extension() == ".1")
-      EXPECT_EQ(output_of("groff -ww -man -Tascii '" + entry.path().string() + "' 2>&1 >/dev/null"), "")
-          << entry.path();
+  for (const auto& entry : std::filesystem::directory_iterator(folder_.str())) {
+    if (entry.path().extension() != ".1") continue;
+    EXPECT_EQ(output_of("groff -ww -man -Tascii '" + entry.path().string() + "' 2>&1 >/dev/null"), "")
+        << entry.path();
+  }
 }
 
 TEST_F(Pages, CompleteInBash) {
