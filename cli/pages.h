@@ -10,7 +10,7 @@ class App;
 namespace vitral::cli {
 
 /// What `vitral --write-pages FOLDER` does, for `meson install`. Into a folder that is there: vitral.1, and
-/// vitral-COMMAND.1 for each command; vitral.bash and _vitral (zsh). UsageError, Error: it cannot be written.
+/// vitral-COMMAND.1 for each command; vitral.bash and _vitral (zsh). Error: they cannot be written.
 void write_pages(const CLI::App& program, const std::string& folder);
 
 // --- Between its files ---
