@@ -3,8 +3,8 @@
 Usage: startup.py BUILD BASE [--weights FILE] [--image FILE] [--rounds 31]
 
 BUILD and BASE are build folders, one with CUDA (-Dcuda=enabled) and one without, say. Each command runs once a round in each of them, in
-turn, as a process of its own, the first time unmeasured; the table has the medians of wall seconds and of peak resident memory (wait4), and
-their ratios. Without --weights the small student of tests/golden embeds, without --image a made picture of 640 x 480.
+turn, as a process of its own, the first time unmeasured; the table has the medians of wall seconds, of CPU seconds (which say more where
+others compute, too) and of peak resident memory (wait4), and their ratios. Without --weights the small student of tests/golden embeds, without --image a made picture of 640 x 480.
 """
 import argparse
 import os
@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def measure(command):
-    """-> seconds, MB resident at the peak; ends the program where the command fails."""
+    """-> seconds, CPU seconds, MB resident at the peak; ends the program where the command fails."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     error = process.stderr.read()
@@ -29,7 +29,7 @@ def measure(command):
     process.stderr.close()
     if process.returncode != 0:
         sys.exit(f"{' '.join(map(str, command))}: {error.decode(errors='replace').strip()}")
-    return seconds, usage.ru_maxrss / 1024
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main():
@@ -51,7 +51,7 @@ def main():
             image.write_bytes(b"P6 640 480 255\n" + pixels)
         embed = ["embed", arguments.weights, image, "-o", pathlib.Path(folder) / "e.h5", "--device", "cpu"]
         commands = {"--version": ["--version"], "embed one image": embed}
-        print("| | seconds | of the other | ratio | MB resident | of the other | ratio |\n|---|---|---|---|---|---|---|")
+        print("| | | BUILD | BASE | ratio |\n|---|---|---|---|---|")
         for name, words in commands.items():
             runs = [[], []]
             for i in range(arguments.rounds + 1):
@@ -60,8 +60,8 @@ def main():
                     if i > 0:
                         of.append(measured)
             medians = [[statistics.median(values) for values in zip(*of)] for of in runs]
-            columns = [(format(a, digits), format(b, digits), f"{a / b:.3f}") for a, b, digits in zip(*medians, (".4f", ".1f"))]
-            print(f"| {name} | " + " | ".join(c for column in columns for c in column) + " |")
+            for unit, digits, build, base in zip(("seconds", "CPU seconds", "MB resident"), (".4f", ".4f", ".1f"), *medians):
+                print(f"| {name} | {unit} | {build:{digits}} | {base:{digits}} | {build / base:.3f} |")
 
 
 if __name__ == "__main__":

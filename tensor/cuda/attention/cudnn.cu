@@ -201,7 +201,7 @@ void start(Library& l, cudaStream_t queue) {
   } catch (const Error& e) {
     problem = e.what();
   }
-  std::fprintf(stderr, "vitral: %s; attention runs by vitral's own kernels meanwhile\n", problem.c_str());
+  std::fprintf(stderr, "vitral: %s; attention runs by vitral's own kernels\n", problem.c_str());
 }
 
 // Kept to the end of the process, as the streams are.
