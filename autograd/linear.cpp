@@ -159,4 +159,24 @@ Variable activation_linear(const Variable& h, const Weight& weight, const Weight
   return layer.result(y, w, f);
 }
 
+Variable mlp(const Variable& x, const Weight& first, const Weight& first_bias, const Weight& second,
+             const Weight& second_bias, const ActivationKernels& f) {
+  if (!first.quantized() || !second.quantized() || grad_enabled() || Trace::active())
+    return activation_linear(linear(x, first, first_bias), second, second_bias, f);
+  const LinearLayer layer("mlp", x, first, first_bias);
+  VITRAL_CHECK(
+      second.rank() == 2 && second.dim(1) == first.dim(0) && second.dim(1) <= int8_longest_row &&
+          (!second_bias.defined() || second_bias.shape() == Shape{second.dim(0)}),
+      "mlp: weights {} and {} must be [H, I] and [O, H], of int8 with H at most {}, their biases [H] "
+      "and [O]",
+      first.shape(), second.shape(), int8_longest_row);
+  const auto int8_layer = [](const Weight& weight, const Weight& bias) -> kernel::Int8Layer {
+    return {weight.variable.value(), weight.packed, weight.scale,
+            bias.defined() ? bias.as(DType::float32) : Tensor()};
+  };
+  Tensor y({layer.rows, second.dim(0)}, x.dtype(), x.device());
+  kernel::mlp_int8(y, layer.x_rows(), int8_layer(first, first_bias), int8_layer(second, second_bias), f);
+  return Variable(y.reshape(x.shape().with(-1, second.dim(0))));
+}
+
 }  // namespace vitral

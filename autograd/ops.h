@@ -63,6 +63,10 @@ Variable linear(const Variable& x, const Weight& weight, const Weight& bias);
 /// activations::quick_gelu).
 Variable activation_linear(const Variable& h, const Weight& weight, const Weight& bias,
                            const ActivationKernels& f);
+/// The whole of it, linear(f(linear(x, first, first_bias)), second, second_bias); of int8 weights without
+/// gradients its hidden layer is not stored.
+Variable mlp(const Variable& x, const Weight& first, const Weight& first_bias, const Weight& second,
+             const Weight& second_bias, const ActivationKernels& f);
 
 // --- normalisation ---
 /// Over the last dimension W: x [...,W], weight and bias [W]  ->  [...,W]. tensor/ops/layer_norm.h has the

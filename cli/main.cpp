@@ -3,7 +3,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <string>
@@ -16,6 +15,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/spinning.h"
 #include "processes/launch.h"
 
 namespace {
@@ -32,16 +32,6 @@ int fail(int status, std::string_view what) {
   return status;
 }
 
-// Idle OpenMP threads spin for milliseconds before they sleep, which starves the loader's threads, and
-// everybody where the machine is shared: a step of a small model then takes ten times as long. libgomp reads
-// its settings when it is loaded, so the program starts itself once more with shorter spinning, unless the
-// user has decided.
-void limit_openmp_spinning(char** argv) {
-  if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
-  setenv("GOMP_SPINCOUNT", "1000", 1);
-  execv("/proc/self/exe", argv);  // returns only when it failed: then it stays as it was
-}
-
 // Weights are used where their files are mapped into memory. Bytes that are not there any more are no error
 // of a call that could be caught, but this signal.
 void lost_bytes(int) {
@@ -55,7 +45,7 @@ void lost_bytes(int) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  limit_openmp_spinning(argv);
+  vitral::cli::limit_openmp_spinning(argv);
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error of the write, as a full disk is
   std::signal(SIGBUS, lost_bytes);
   using namespace vitral::cli;

@@ -7,16 +7,15 @@ using Activation = Variable (*)(const Variable&);
 
 class TwoLayerMlp : public Mlp {
  public:
-  /// f: between the layers; null: quick_gelu, in one pass with the second.
+  /// f: between the layers; null: quick_gelu, in one pass with them.
   TwoLayerMlp(const MlpConfig& c, Activation f, Random& random)
       : c_fc_(child<Linear>("c_fc", c.width, c.hidden, random)),
         c_proj_(child<Linear>("c_proj", c.hidden, c.width, random)),
         f_(f) {}
 
   Variable operator()(const Variable& x) const override {
-    const Variable h = c_fc_(x);
-    if (f_) return c_proj_(f_(h));
-    return activation_linear(h, c_proj_.weight, c_proj_.bias, activations::quick_gelu);
+    if (f_) return c_proj_(f_(c_fc_(x)));
+    return mlp(x, c_fc_.weight, c_fc_.bias, c_proj_.weight, c_proj_.bias, activations::quick_gelu);
   }
 
  private:

@@ -4,8 +4,7 @@
 #include <mutex>
 #include <tuple>
 
-#include <dnnl.hpp>
-
+#include "tensor/cpu/onednn_support.h"
 #include "tensor/cpu/pack_weight.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/scratch.h"
@@ -15,26 +14,12 @@ namespace {
 
 using dnnl::memory;
 
-const dnnl::engine& engine() {
-  static const dnnl::engine cpu_engine(dnnl::engine::kind::cpu, 0);
-  return cpu_engine;
-}
-
-dnnl::stream& stream() {
-  thread_local dnnl::stream s(engine());
-  return s;
-}
-
 memory::data_type type_of(DType dtype) {
   return dtype == DType::bfloat16 ? memory::data_type::bf16 : memory::data_type::f32;
 }
 
 memory::desc matrix(std::int64_t rows, std::int64_t columns, DType dtype, bool transposed = false) {
   return {{rows, columns}, type_of(dtype), transposed ? memory::dims{1, rows} : memory::dims{columns, 1}};
-}
-
-memory view(const memory::desc& desc, const void* data) {
-  return memory(desc, engine(), const_cast<void*>(data));
 }
 
 dnnl::matmul::primitive_desc describe(const Linear& l, const memory::desc& weight) {
@@ -48,25 +33,6 @@ dnnl::matmul::primitive_desc describe(const Linear& l, const memory::desc& weigh
   return {{x, weight, y}, engine()};
 #endif
 }
-
-// Made once for each kind of product, for as many threads as there are then, and kept. Each thread that
-// multiplies has its own: a primitive uses the scratchpad of the thread that made it, so that two at once
-// would write over each other's.
-template <class Key, class Value>
-class Cache {
- public:
-  template <class Make>
-  const Value& get(const Key& key, Make&& make) {
-    constexpr std::size_t capacity = 512;  // of a program whose sizes always differ
-    if (values_.size() > capacity) values_.clear();
-    auto found = values_.find({key, cpu_threads()});
-    if (found == values_.end()) found = values_.emplace(std::pair(key, cpu_threads()), make()).first;
-    return found->second;
-  }
-
- private:
-  std::map<std::pair<Key, int>, Value> values_;
-};
 
 struct Order {
   memory::desc desc;
@@ -108,15 +74,6 @@ const Pack& packing(std::int64_t in, std::int64_t out, DType dtype, bool transpo
     const memory::desc from = matrix(in, out, dtype, transposed);
     return {from, dnnl::reorder(dnnl::reorder::primitive_desc(engine(), from, engine(), to))};
   });
-}
-
-template <class F>
-void guarded(const char* operation, F&& f) {
-  try {
-    f();
-  } catch (const dnnl::error& e) {
-    throw_error("{}: oneDNN cannot do it: {}", operation, e.what());
-  }
 }
 
 }  // namespace

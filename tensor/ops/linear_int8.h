@@ -51,7 +51,22 @@ inline constinit Kernel<void(Tensor& y, const Tensor& x, const Tensor& weight, c
 inline constinit Kernel<void(Tensor& y, const Tensor& h, const Tensor& weight, const Tensor& packed,
                              const Tensor& scale, const Tensor& bias, const ActivationKernels& f)>
     activation_linear_int8{"activation_linear_int8", activation_linear_int8_flops};
-/// weight int8 [O,I] in the order in which the two read it fastest. `packed` is made here; it stays undefined
+
+/// A layer's weight int8 [O,I] with what goes with it, as in linear_int8.
+struct Int8Layer {
+  Tensor weight, packed, scale, bias;
+  std::size_t bytes() const { return weight.bytes(); }
+};
+inline double mlp_int8_flops(Tensor&, const Tensor& x, const Int8Layer& first, const Int8Layer& second,
+                             const ActivationKernels&) {
+  return 2.0 * static_cast<double>(x.dim(0)) * static_cast<double>(first.bytes() + second.bytes());
+}
+/// y = f(x w^T + b) v^T + c: an MLP, whose hidden layer is not stored.  x [R,I] and y [R,O] of one dtype,
+/// float32 or bfloat16; first is w and b, second v and c.
+inline constinit Kernel<void(Tensor& y, const Tensor& x, const Int8Layer& first, const Int8Layer& second,
+                             const ActivationKernels& f)>
+    mlp_int8{"mlp_int8", mlp_int8_flops};
+/// weight int8 [O,I] in the order in which these read it fastest. `packed` is made here; it stays undefined
 /// where there is no better order.
 inline constinit Kernel<void(Tensor& packed, const Tensor& weight)> pack_int8{"pack_int8"};
 

@@ -260,6 +260,15 @@ std::vector<OpRow> op_table() {
            .variant = fmt::format("{} {}", name, biased ? "bias" : "no bias")});
     }
 
+  rows.push_back(
+      {.name = "mlp",
+       .shapes = {{2, 3, 8}, {5, 8}, {5}, {4, 5}, {4}},
+       .f = [](const Inputs& x) { return mlp(x[0], x[1], x[2], x[3], x[4], activations::quick_gelu); },
+       .reference =
+           [](const Inputs& x) {
+             return composed::activation_linear(quick_gelu, composed::linear(x[0], x[1], x[2]), x[3], x[4]);
+           }});
+
   rows.push_back({.name = "layer_norm",
                   .shapes = {{2, 37, 9}, {9}, {9}},
                   .f = [](const Inputs& x) { return layer_norm(x[0], x[1], x[2]); },

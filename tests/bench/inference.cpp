@@ -3,6 +3,9 @@
 //
 //   build/tests/bench_inference --batch 1 --steps 50                          the 21.4M student on the CPU
 //   build/tests/bench_inference --batch 64 --precision bf16
+//   build/tests/bench_inference --batch 64 --precision int8
+//   build/tests/bench_inference --onnx student.onnx                           writes that student for other
+//   engines
 #include <algorithm>
 #include <cstdio>
 #include <optional>
@@ -10,6 +13,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "models/student/onnx_export.h"
 #include "tensor/backend.h"
 #include "tensor/ops/gemm.h"
 #include "tests/bench/process.h"
@@ -25,6 +29,7 @@ struct Arguments {
   train::Config config;
   int steps = 10, warmup = 3;
   bool json = false;
+  std::string onnx;
 };
 
 struct Measured {
@@ -33,9 +38,12 @@ struct Measured {
   double resident = 0, tensors = 0, reserved = 0;  // 1e9 bytes: of the process; at the peak, on the device
 };
 
-Measured measure(const Arguments& a, Device device, DType dtype) {
+// products: the dtype that they read.
+Measured measure(const Arguments& a, Device device, DType products) {
   const train::Config& config = a.config;
+  const DType dtype = products == DType::int8 ? DType::float32 : products;
   models::Student student(config.model);
+  if (products == DType::int8) student.quantize_weights();
   student.to(device);
   student.keep_copies(dtype);
   student.pack_weights();
@@ -63,7 +71,9 @@ void run(const Arguments& a) {
   const train::Config& config = a.config;
   std::string note;
   const Device device = train::choose_device(config.train, note);
-  const DType dtype = config.train.precision == "bf16" ? DType::bfloat16 : DType::float32;
+  const DType dtype = config.train.precision == "bf16"   ? DType::bfloat16
+                      : config.train.precision == "int8" ? DType::int8
+                                                         : DType::float32;
   if (config.train.precision == "tf32") set_matmul_precision(MatmulPrecision::tf32);
   const Measured m = measure(a, device, dtype);
   release_cached(device);
@@ -100,13 +110,17 @@ void run(const Arguments& a) {
 int main(int argc, char** argv) {
   CLI::App app{"Times the student's embedding of images."};
   Arguments a;
-  bench::add_options(app, a.config);
+  bench::add_options(app, a.config, {"int8"});
   app.add_option("--steps", a.steps, "timed calls")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--warmup", a.warmup, "calls before")->capture_default_str()->check(CLI::NonNegativeNumber);
   app.add_flag("--json", a.json, "one JSON line");
+  app.add_option("--onnx", a.onnx, "writes the student as an ONNX model, and measures nothing");
   CLI11_PARSE(app, argc, argv);
   try {
-    run(a);
+    if (a.onnx.empty())
+      run(a);
+    else
+      models::export_onnx(a.onnx, models::Student(a.config.model));
   } catch (const Error& e) {
     std::fprintf(stderr, "bench_inference: %s\n", e.what());
     return 1;

@@ -1,7 +1,7 @@
 // The matrix products of a student, alone: what a device can do at best at its shapes.
 #pragma once
 #include "models/student/student.h"
-#include "tensor/ops/linear.h"
+#include "tensor/ops/linear_int8.h"
 #include "tests/bench/timing.h"
 
 namespace vitral::bench {
@@ -20,12 +20,21 @@ inline double product_flops(const models::StudentConfig& c, Products which) {
 
 /// Seconds of those products for a batch, one after the other, without biases and with weights packed before
 /// where there is such an order: the mean rate over them is what a step is measured against. The best round
-/// of each counts, which is what the device can do, whoever else uses the machine.
+/// of each counts, which is what the device can do, whoever else uses the machine. dtype int8: products of
+/// bytes, with their tokens quantised from float32 and scaled back.
 inline double product_seconds(const models::StudentConfig& c, std::int64_t batch, Products which, DType dtype,
                               Device device) {
   const std::int64_t rows = batch * c.tokens(), w = c.internal_width();
   const DType master = dtype == DType::bfloat16 ? DType::float32 : dtype;
+  const auto forward_int8 = [&](std::int64_t in, std::int64_t out) {
+    const Tensor x = Tensor::full({rows, in}, 0.5);
+    const QuantizedWeight weight = quantize(Tensor::full({out, in}, 0.1));
+    Tensor y({rows, out}), packed;
+    if (kernel::pack_int8.implemented(device.kind)) kernel::pack_int8(packed, weight.q);
+    return times_of(device, [&] { kernel::linear_int8(y, x, weight.q, packed, weight.scale, {}); }).least;
+  };
   const auto forward = [&](std::int64_t in, std::int64_t out) {
+    if (dtype == DType::int8) return forward_int8(in, out);
     const Tensor x = Tensor::full({rows, in}, 0.5, dtype, device),
                  weight = Tensor::full({out, in}, 0.1, dtype, device);
     Tensor y({rows, out}, dtype, device), packed;

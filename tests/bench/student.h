@@ -26,8 +26,9 @@ inline void set_fields(models::StudentConfig& config, const std::vector<std::str
   }
 }
 
-/// Options for the student's sizes (default: the real model's), the batch, the device and the precision.
-inline void add_options(CLI::App& app, train::Config& config) {
+/// Options for the student's sizes (default: the real model's), the batch, the device and the precision: one
+/// of training's, or of others that a program knows.
+inline void add_options(CLI::App& app, train::Config& config, std::vector<std::string> precisions = {}) {
   config.train.device = "cpu";
   config.data.augment = {};
   const auto add = [&](const char* name, auto& value) {
@@ -43,9 +44,10 @@ inline void add_options(CLI::App& app, train::Config& config) {
       "--model", [&config](const std::vector<std::string>& settings) { set_fields(config.model, settings); },
       "other fields of the model, FIELD=VALUE ...");
   app.add_option("--device", config.train.device)->capture_default_str();
-  app.add_option("--precision", config.train.precision, "fp32, tf32 or bf16")
+  precisions.insert(precisions.begin(), {"fp32", "tf32", "bf16"});
+  app.add_option("--precision", config.train.precision)
       ->capture_default_str()
-      ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
+      ->check(CLI::IsMember(std::move(precisions)));
 }
 
 /// uint8 [B,S,S,3], pinned: random bytes for the first image; others are this one from another place on.

@@ -36,6 +36,34 @@ TEST(Limits, ThreadsThatCannotBeStarted) {
   expect_failure(with_threads("1", no_stacks), 1, message);  // the loader's
 }
 
+// How long idle threads of OpenMP spin, in its own words at every start: once where the program need not
+// start again.
+TEST(Limits, IdleThreadsSpinShortlyUnlessTheUserDecides) {
+  const auto said = [](const std::function<void()>& prepare) {
+    const test::Result result = Program({"--version"}, [&] {
+                                  for (const char* name : {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"})
+                                    ::unsetenv(name);
+                                  ::setenv("OMP_DISPLAY_ENV", "VERBOSE", 1);
+                                  prepare();
+                                }).wait();
+    EXPECT_EQ(result.status, 0);
+    std::vector<std::string> counts;
+    const std::string name = "GOMP_SPINCOUNT = ";
+    for (std::size_t at = result.err.find(name); at != std::string::npos; at = result.err.find(name, at + 1))
+      counts.push_back(result.err.substr(at + name.size(), result.err.find('\n', at) - at - name.size()));
+    return counts;
+  };
+  using Counts = std::vector<std::string>;
+  EXPECT_EQ(said([] {}), Counts{"'1000'"});
+  EXPECT_EQ(said([] { ::setenv("GOMP_SPINCOUNT", "77", 1); }), Counts{"'77'"});
+  EXPECT_EQ(said([] { ::setenv("OMP_WAIT_POLICY", "passive", 1); }), Counts{"'0'"});
+  const Counts bare = said([] {  // nothing in the environment that could be lent
+    for (const char* name : {"_", "OLDPWD", "SHLVL", "PWD", "PATH"}) ::unsetenv(name);
+  });
+  ASSERT_EQ(bare.size(), 2U);
+  EXPECT_EQ(bare.back(), "'1000'");
+}
+
 TEST(Limits, AbsurdNumbersOfThreads) {
   expect_failure(with_threads("100000"), 2, "OMP_NUM_THREADS: must be an integer from 1 to 4096, not 100000");
 }

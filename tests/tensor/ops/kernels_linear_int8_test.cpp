@@ -1,4 +1,8 @@
 // linear_int8 against its formula: exact sums of integers, the rest in double.
+#include <future>
+
+#include <omp.h>
+
 #include "tensor/ops/linear_int8.h"
 #include "tests/tensor/ops/kernels_support.h"
 
@@ -141,6 +145,68 @@ TEST(LinearInt8, AfterAnActivationItIsBothOfThem) {
         EXPECT_TRUE(near(y.to_vector(), want, tolerance(type)));
       }
     }
+}
+
+// The hidden layer is rounded to the dtype of x, as where it is stored. Rows in chunks of 64 a thread, and
+// few rows, whose columns are divided.
+TEST(LinearInt8, AnMlpIsItsTwoLayers) {
+  for (const DType type : types)
+    for (const std::int64_t rows : {0, 1, 63, 64, 129, 300}) {
+      SCOPED_TRACE(fmt::format("{} rows, {}", rows, type));
+      const Tensor x = random_tensor({rows, 30}, type, 1);
+      const auto layer = [](std::int64_t out, std::int64_t in, std::uint64_t seed) {
+        const Tensor weight = random_weight(out, in, seed);
+        return kernel::Int8Layer{weight, packed_of(weight),
+                                 random_tensor({out}, DType::float32, seed + 1, 1e-4, 2e-2),
+                                 random_tensor({out}, DType::float32, seed + 2)};
+      };
+      const kernel::Int8Layer first = layer(130, 30, 2), second = layer(9, 130, 5);
+      Tensor hidden({rows, 130}, type), want({rows, 9}, type), got({rows, 9}, type);
+      kernel::linear_int8(hidden, x, first.weight, first.packed, first.scale, first.bias);
+      kernel::activation_linear_int8(want, hidden, second.weight, second.packed, second.scale, second.bias,
+                                     activations::quick_gelu);
+      kernel::mlp_int8(got, x, first, second, activations::quick_gelu);
+      EXPECT_EQ(got.to_vector(), want.to_vector());
+    }
+}
+
+class WithThreads {
+ public:
+  explicit WithThreads(int count) : before_(omp_get_max_threads()) { omp_set_num_threads(count); }
+  ~WithThreads() { omp_set_num_threads(before_); }
+  WithThreads(const WithThreads&) = delete;
+  WithThreads& operator=(const WithThreads&) = delete;
+
+ private:
+  int before_;
+};
+
+// Sums are integers, and all else is done a number at a time: neither threads nor who multiplies beside may
+// change a bit. 64 and more rows a thread are divided between threads, fewer are multiplied by columns.
+TEST(LinearInt8, ThreadsAndConcurrentCallersGiveTheSameBits) {
+  constexpr std::int64_t in = 528, out = 530;
+  const Tensor weight = random_weight(out, in, 2), packed = packed_of(weight),
+               scale = random_tensor({out}, DType::float32, 3, 1e-4, 2e-2),
+               bias = random_tensor({out}, DType::float32, 4);
+  for (const std::int64_t rows : {5, 64, 200}) {
+    const Tensor x = random_tensor({rows, in}, DType::float32, 1);
+    const auto result = [&] {
+      Tensor y({rows, out});
+      kernel::linear_int8(y, x, weight, packed, scale, bias);
+      return y.to_vector();
+    };
+    const Values want = [&] {
+      const WithThreads one(1);
+      return result();
+    }();
+    for (const int threads : {2, 3}) {
+      const WithThreads several(threads);
+      EXPECT_EQ(result(), want) << threads << " threads";
+    }
+    std::vector<std::future<Values>> callers;
+    for (int i = 0; i < 4; ++i) callers.push_back(std::async(std::launch::async, result));
+    for (auto& caller : callers) EXPECT_EQ(caller.get(), want);
+  }
 }
 
 TEST(QuantizedWeight, IsTheNearestOfEachRow) {
