@@ -223,6 +223,19 @@ TEST_P(LayerOnCuda, AgreesWithCpuInBfloat16) {
   expect_bfloat16(GetParam(), gpu);
 }
 
+// It does not multiply with int8 weights.
+TEST_P(LayerOnCuda, QuantizedWeightsBecomeFloats) {
+  VITRAL_NEEDS_DEVICE(gpu);
+  const Layer layer = layer_of(GetParam(), DType::float32);
+  const Tensor x = input_of(GetParam()).cast(DType::float32);
+  const NoGrad no_grad;
+  layer.module->quantize_weights();
+  const Values expected = layer.forward(Variable(x)).value().to_vector();
+  layer.module->to(gpu);
+  for (const auto& p : layer.module->parameters()) EXPECT_EQ(p.value->dtype(), DType::float32) << p.name;
+  expect_close(GetParam(), {layer.forward(Variable(x.to(gpu))).value().to_vector()}, {expected}, 0.05);
+}
+
 std::string row_name(const testing::TestParamInfo<LayerRow>& info) {
   return info.param.name + (info.param.variant.empty() ? "" : "_" + info.param.variant);
 }
