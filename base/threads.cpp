@@ -9,6 +9,20 @@
 #endif
 
 namespace vitral {
+namespace {
+
+// How many there were before.
+int use_threads([[maybe_unused]] int count) {
+#ifdef _OPENMP
+  const int before = omp_get_max_threads();
+  if (count > 0) omp_set_num_threads(count);
+  return before;
+#else
+  return 1;
+#endif
+}
+
+}  // namespace
 
 void try_threads(int count) {
   std::vector<std::jthread> threads;
@@ -17,14 +31,7 @@ void try_threads(int count) {
   for (int i = 1; i < count; ++i) threads.emplace_back([all] { all.wait(); });
 }
 
-#ifdef _OPENMP
-CpuThreads::CpuThreads(int count) : before_(omp_get_max_threads()) {
-  if (count > 0) omp_set_num_threads(count);
-}
-CpuThreads::~CpuThreads() { omp_set_num_threads(before_); }
-#else
-CpuThreads::CpuThreads(int) : before_(1) {}
-CpuThreads::~CpuThreads() = default;
-#endif
+CpuThreads::CpuThreads(int count) : before_(use_threads(count)) {}
+CpuThreads::~CpuThreads() { use_threads(before_); }
 
 }  // namespace vitral

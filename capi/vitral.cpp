@@ -80,7 +80,7 @@ class Call {
     } catch (const std::exception& e) {
       return fail(VITRAL_INTERNAL, e);
     } catch (...) {
-      return fail(VITRAL_INTERNAL, std::string_view("an exception of unknown kind"));
+      return fail(VITRAL_INTERNAL, "an exception of unknown kind");
     }
   }
 
@@ -121,8 +121,8 @@ class Call {
 
 // Rows of images, one after the other in memory, where they are.
 Tensor over(const std::uint8_t* pixels, const Shape& shape) {
-  return Tensor::over(const_cast<std::uint8_t*>(pixels), shape, DType::uint8,
-                      nullptr);  // nobody writes to it
+  // Nobody writes to it.
+  return Tensor::over(const_cast<std::uint8_t*>(pixels), shape, DType::uint8, nullptr);
 }
 
 void copy_rows(float* to, std::int64_t first, const Tensor& rows) {
