@@ -8,6 +8,7 @@
 #include "autograd/trace.h"
 #include "data/weights/onnx_file.h"
 #include "models/onnx_graph.h"
+#include "tensor/ops/linear_int8.h"
 #include "tests/cli/small_run.h"
 #include "tests/models/golden_student.h"
 #include "tests/python.h"
@@ -147,6 +148,30 @@ TEST(OnnxGraph, KnowsTheOperations) {
   EXPECT_EQ(r.status, 0) << r.out;
 }
 
+// One product is exact, with a bias and without, of tokens of zeros, too.
+TEST(OnnxGraph, Int8ProductsAreThoseOfVitral) {
+  VITRAL_NEEDS_PYTHON("onnxruntime, numpy");
+  const Tensor x = test::noise({3, 4, 60}, 5), bias = test::noise({8}, 7);
+  std::fill_n(x.data<float>() + 60, 60, 0.0F);
+  const QuantizedWeight quantized = quantize(test::noise({8, 60}, 6));
+  const Weight weight(Variable(quantized.q), {}, {}, quantized.scale);
+  const auto compute = [&](std::int64_t batch) {
+    const Tensor images = batch == 3 ? x : x.rows(0, batch).clone();
+    const Variable v(images), twice = affine(v, 2);
+    return OnnxComputation{{{"images", images}},
+                           {{"embedding", linear(v, weight, Variable(bias)).value()},
+                            {"probs", linear(v, weight, {}).value()},
+                            {"patch_embeddings", linear(twice, weight, Variable(bias)).value()}}};
+  };
+  data::NamedTensors values = compute(3).outputs;
+  values.emplace_back("images", x);
+  const TempDir dir;
+  onnx_graph("int8", compute, {}).write(dir / "a.onnx");
+  data::write_safetensors(dir / "values.safetensors", values);
+  const auto r = test::python({"tests/reference/check_onnx.py", dir / "a.onnx", dir / "values.safetensors"});
+  EXPECT_EQ(r.status, 0) << r.out;
+}
+
 TEST(OnnxGraph, Errors) {
   const auto compute = [](auto f) {
     return [f](std::int64_t batch) {
@@ -200,12 +225,13 @@ TEST(OnnxExport, RuntimeComputesWhatTheStudentComputes) {
     if (int8) student.quantize_weights();
     const Tensor images = test::noise({3, 3, config.image_size, config.image_size}, 3, DType::float32);
     const models::StudentOutput y = student.forward(Variable(images));
-    // Where a number lies in the middle of two levels, the last bit of what came before decides.
+    // The last bit of a number between two levels decides which it gets, and that moves the levels of the
+    // next layers: they agree as closely as int8 does with float32.
     check_with_runtime(student, images,
                        {{"embedding", y.embedding.value()},
                         {"probs", y.probs.value()},
                         {"patch_embeddings", y.patches.value()}},
-                       int8 ? "3e-3" : "1e-5");
+                       int8 ? "3e-2" : "1e-5");
   }
 }
 
