@@ -124,7 +124,9 @@ TEST(Int8Student, KeepsItsOutputsWhateverItsSwitches) {
         EXPECT_EQ(got.at(name).shape(), tensor.shape()) << name;
         const bool int8 = got.at(name).dtype() == DType::int8;
         EXPECT_EQ(int8, tensor.rank() > 1 && name != "positional_embedding" && name != "registers") << name;
-        if (int8) EXPECT_EQ(got.at(name + ".scale").shape(), Shape{tensor.dim(0)});
+        if (int8) {
+          EXPECT_EQ(got.at(name + ".scale").shape(), Shape{tensor.dim(0)});
+        }
         scales += int8 ? 1 : 0;
       }
       EXPECT_EQ(got.size(), floats.size() + scales);
