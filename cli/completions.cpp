@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -14,8 +16,8 @@ std::vector<std::string> words_of(const CommandPage& command) {
 }
 
 std::vector<std::string> names_of(const std::vector<CommandPage>& commands) {
-  std::vector<std::string> names;
-  for (const auto& command : commands) names.push_back(command.name);
+  std::vector<std::string> names(commands.size());
+  std::ranges::transform(commands, names.begin(), &CommandPage::name);
   return names;
 }
 

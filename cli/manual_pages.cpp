@@ -1,3 +1,5 @@
+#include <cctype>
+
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 

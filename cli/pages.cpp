@@ -46,6 +46,7 @@ OptionPage describe(const CLI::Option& option) {
   }
   std::vector<std::string> excluded;
   for (const auto* other : option.get_excludes()) excluded.push_back(other->get_name());
+  std::sort(excluded.begin(), excluded.end());  // CLI11 has them by their addresses
   if (!excluded.empty()) rules.push_back(fmt::format("not with {}", fmt::join(excluded, ", ")));
   out.rule = fmt::format("{}", fmt::join(rules, "; "));
   return out;

@@ -71,6 +71,8 @@ TEST_F(Pages, SayWhatAnOptionTakes) {
   EXPECT_NE(page.find(".TP\n\\fB\\-\\-batch\\fR \\fIINT\\fR\nimages at once (INT >= 1; default: 64)\n"),
             std::string::npos);
   EXPECT_NE(page.find(" \\fIweights\\fR \\fIfiles\\fR...\n"), std::string::npos);
+  EXPECT_NE(text("vitral-pack.1").find("(not with \\-\\-exif, \\-\\-scaled\\-decode, \\-\\-size)\n"),
+            std::string::npos);
   EXPECT_NE(text("vitral-pack.1").find("SIZE x SIZE (default: 300; not with \\-\\-encoded)"),
             std::string::npos);
 }
