@@ -153,7 +153,9 @@ TEST_F(ConvertInt8, BecomeFloatsAgain) {
     ASSERT_EQ(got.size(), before.size());
     for (const auto& [name, tensor] : before) {
       EXPECT_EQ(std::string(vitral::name(got.at(name).dtype())), dtype);
-      if (tensor.rank() > 1) EXPECT_LT(test::relative_error(got.at(name), tensor), 0.02) << name;
+      if (tensor.rank() > 1) {
+        EXPECT_LT(test::relative_error(got.at(name), tensor), 0.02) << name;
+      }
     }
   }
   // What was int8 once is it again.
@@ -161,7 +163,9 @@ TEST_F(ConvertInt8, BecomeFloatsAgain) {
   expect_done(run({"convert", back, again, "--dtype", "int8"}));
   const auto a = tensors(again), b = tensors(int8());
   for (const auto& [name, tensor] : b)
-    if (tensor.dtype() == DType::int8) EXPECT_EQ(a.at(name).to_vector(), tensor.to_vector()) << name;
+    if (tensor.dtype() == DType::int8) {
+      EXPECT_EQ(a.at(name).to_vector(), tensor.to_vector()) << name;
+    }
   // And without a dtype, or the same, stays it.
   expect_done(run({"convert", int8(), copy}));
   expect_done(run({"convert", int8(), copy, "--dtype", "int8", "--force"}));
