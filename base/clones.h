@@ -8,7 +8,7 @@
 // those with AVX-512 (x86-64-v4); the loader picks one when the program starts. Its loops are plain, so that
 // each clone is vectorised with the registers it has; what it calls must be VITRAL_INLINE, or it would be
 // code for every processor. All three give the same bits where a loop adds integers, or floats without fusing
-// (data/images/exact_float.h).
+// (base/exact_float.h).
 //
 // It is an ordinary function on other architectures and for other compilers, in a program compiled for
 // AVX-512 anyway, and under sanitizers, whose runtime is not there yet when the loader asks.

@@ -4,7 +4,7 @@
 #include <array>
 
 #include "base/clones.h"
-#include "data/images/exact_float.h"
+#include "base/exact_float.h"
 #include "data/images/image.h"
 
 namespace vitral::data {

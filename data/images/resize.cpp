@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/clones.h"
-#include "data/images/exact_float.h"
+#include "base/exact_float.h"
 #include "data/images/image.h"
 
 namespace vitral::data {

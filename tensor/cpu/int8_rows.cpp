@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/exact_float.h"
 #include "tensor/cpu/scratch.h"
 #include "tensor/ops/linear_int8.h"
 

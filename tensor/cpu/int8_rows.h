@@ -1,5 +1,5 @@
 // The loops around products of bytes (tensor/ops/linear_int8.h), and such products themselves for processors
-// without instructions for them. T is float or BFloat16.
+// without instructions for them. T is float or BFloat16. Nothing is fused: all processors give the same bits.
 #pragma once
 #include "tensor/cpu/number.h"
 
