@@ -107,7 +107,9 @@ TEST(Device, UnknownNamesAndMissingGpus) {
             "device: 'cuda:x' is unknown, choose cpu, cuda, cuda:N or auto");
   std::string why;
   if (gpu_count(&why) > 0) GTEST_SKIP() << "there is a GPU";
-  if (!::dlopen("libcuda.so.1", RTLD_LAZY)) EXPECT_EQ(why, "this machine has no NVIDIA driver");
+  if (!::dlopen("libcuda.so.1", RTLD_LAZY)) {
+    EXPECT_EQ(why, "this machine has no NVIDIA driver");
+  }
   EXPECT_FALSE(why.empty());
   EXPECT_EQ(message_of([] { parse_device("cuda:1"); }), "device cuda:1: " + why + "; use --device cpu");
   std::string why_cpu;
