@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include "autograd/trace.h"
@@ -114,20 +115,31 @@ std::unique_ptr<Student> quantized(const StudentConfig& config, const State& sta
   return student;
 }
 
+// Best patches of images: by their weights, or by their embeddings where weights tell nothing.
+std::vector<std::int64_t> best_patches(const StudentOutput& y, bool weighted) {
+  const std::int64_t n = y.patches.dim(1), w = y.patches.dim(2);
+  std::vector<std::int64_t> out;
+  for (std::int64_t i = 0; i < y.patches.dim(0); ++i) {
+    std::vector<double> scores;
+    for (std::int64_t k = i * n; k < (i + 1) * n; ++k)
+      scores.push_back(weighted ? y.probs.value().data<float>()[k]
+                                : cosine(y.patches.value().data<float>() + k * w,
+                                         y.embedding.value().data<float>() + i * w, w));
+    out.push_back(std::ranges::max_element(scores) - scores.begin());
+  }
+  return out;
+}
+
 // The drift over the batches so far.
 class Drift {
  public:
+  explicit Drift(bool weighted) : weighted_(weighted) {}
+
   void add(const StudentOutput& floats, const StudentOutput& ints) {
-    const Tensor &a = floats.embedding.value(), &b = ints.embedding.value();
-    const Tensor &p = floats.patches.value(), &q = ints.patches.value();
-    const std::int64_t n = p.dim(1), w = p.dim(2);
-    for (std::int64_t i = 0; i < a.dim(0); ++i) {
-      const float* query = a.data<float>() + i * w;
-      embedding_.add(cosine(query, b.data<float>() + i * w, w));
-      const float *float_patches = p.data<float>() + i * n * w, *int_patches = q.data<float>() + i * n * w;
-      for (std::int64_t k = 0; k < n; ++k) patch_.add(cosine(float_patches + k * w, int_patches + k * w, w));
-      same_best_ += best(float_patches, query, n, w) == best(int_patches, query, n, w) ? 1 : 0;
-    }
+    embedding_.add(floats.embedding.value(), ints.embedding.value());
+    patch_.add(floats.patches.value(), ints.patches.value());
+    const auto a = best_patches(floats, weighted_), b = best_patches(ints, weighted_);
+    for (std::size_t i = 0; i < a.size(); ++i) same_best_ += a[i] == b[i] ? 1 : 0;
   }
 
   /// Less is better.
@@ -146,20 +158,20 @@ class Drift {
     double sum = 0, least = 1;
     std::int64_t count = 0;
 
-    void add(double value) {
-      sum += value;
-      least = std::min(least, value);
-      ++count;
+    // Rows of both.
+    void add(const Tensor& a, const Tensor& b) {
+      const std::int64_t w = a.dim(-1), rows = a.numel() / w;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const double value = cosine(a.data<float>() + r * w, b.data<float>() + r * w, w);
+        sum += value;
+        least = std::min(least, value);
+      }
+      count += rows;
     }
     double mean() const { return sum / static_cast<double>(count); }
   };
 
-  static std::int64_t best(const float* patches, const float* query, std::int64_t n, std::int64_t w) {
-    std::vector<double> cosines;
-    for (std::int64_t k = 0; k < n; ++k) cosines.push_back(cosine(patches + k * w, query, w));
-    return std::ranges::max_element(cosines) - cosines.begin();
-  }
-
+  bool weighted_;
   Cosines embedding_, patch_;
   std::int64_t same_best_ = 0;
 };
@@ -192,17 +204,23 @@ Int8Student quantize_student(const StudentConfig& config, const data::NamedTenso
     State smoothed = state;
     if (exponent > 0)
       for (const Channels& channels : channels_of(config, state)) smooth(smoothed, channels, peaks, exponent);
-    candidates.push_back({quantized(config, smoothed, where), {}});
+    candidates.push_back({quantized(config, smoothed, where), Drift(config.head != "mean")});
   }
   images([&](const Tensor& batch) {
     const Variable patches = pixel_patches(config, batch);
     const StudentOutput expected = floats->of_patches(patches);
     for (Candidate& c : candidates) c.drift.add(expected, c.student->of_patches(patches));
   });
-  const auto least =
-      std::ranges::min_element(candidates, {}, [](const Candidate& c) { return c.drift.amount(); });
-  return {std::move(least->student), smoothings[static_cast<std::size_t>(least - candidates.begin())],
-          least->drift.result()};
+  double least = std::numeric_limits<double>::infinity();
+  for (const Candidate& c : candidates) least = std::min(least, c.drift.amount());
+  // Within a quarter, chance decides about the drift, and about best patches of few images as well.
+  const auto rank = [&](const Candidate& c) {
+    const double amount = c.drift.amount();
+    return amount <= 1.25 * least ? std::pair(-c.drift.result().best_patch, amount) : std::pair(1.0, amount);
+  };
+  const auto chosen = std::ranges::min_element(candidates, {}, rank);
+  return {std::move(chosen->student), smoothings[static_cast<std::size_t>(chosen - candidates.begin())],
+          chosen->drift.result()};
 }
 
 }  // namespace vitral::models

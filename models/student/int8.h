@@ -11,7 +11,8 @@
 //
 // The division goes into what makes the channels: the norm before in_proj and before the MLP's first layer,
 // the rows of in_proj that give v before out_proj, those of w2 before w3 in swiglu. Of a few exponents a, and
-// no smoothing, the one counts whose student drifts least.
+// no smoothing, the one counts whose student drifts least; where several drift about as little, that which
+// keeps the most best patches.
 #pragma once
 #include <functional>
 #include <memory>
@@ -30,8 +31,8 @@ struct Int8Drift {
   std::int64_t images = 0;
   double embedding = 0, least_embedding = 0;  // cosine of the two embeddings of an image: mean and least
   double patch = 0, least_patch = 0;          // of the two embeddings of a patch, over all patches
-  /// Share of the images of which both have the same best patch: that whose embedding has the largest cosine
-  /// with the float32 student's embedding of the image.
+  /// Share of the images of which both have the same best patch: that with the largest weight p or, of the
+  /// head `mean`, which gives all the same, that whose embedding has the largest cosine with the image's.
   double best_patch = 0;
 };
 

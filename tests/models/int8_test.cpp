@@ -77,12 +77,15 @@ Int8Drift drift_between(const Student& a, const Student& b, const ImageBatches& 
         const double d = cosine(at(p.patches, k), at(q.patches, k), w);
         out.patch += d;
         out.least_patch = std::min(out.least_patch, d);
-        const auto closer = [&](const Variable& v, std::int64_t& than) {
-          if (cosine(at(v, k), at(p.embedding, i), w) > cosine(at(v, i * n + than), at(p.embedding, i), w))
-            than = k - i * n;
+        const auto compare = [&](const StudentOutput& y, std::int64_t& best_so_far) {
+          const auto score = [&](std::int64_t patch) {
+            return a.config().head == "mean" ? cosine(at(y.patches, patch), at(y.embedding, i), w)
+                                             : double{y.probs.value().data<float>()[patch]};
+          };
+          if (score(k) > score(i * n + best_so_far)) best_so_far = k - i * n;
         };
-        closer(p.patches, best[0]);
-        closer(q.patches, best[1]);
+        compare(p, best[0]);
+        compare(q, best[1]);
       }
       out.best_patch += best[0] == best[1] ? 1 : 0;
     }
@@ -124,7 +127,9 @@ TEST(Int8Student, KeepsItsOutputsWhateverItsSwitches) {
         EXPECT_EQ(got.at(name).shape(), tensor.shape()) << name;
         const bool int8 = got.at(name).dtype() == DType::int8;
         EXPECT_EQ(int8, tensor.rank() > 1 && name != "positional_embedding" && name != "registers") << name;
-        if (int8) EXPECT_EQ(got.at(name + ".scale").shape(), Shape{tensor.dim(0)});
+        if (int8) {
+          EXPECT_EQ(got.at(name + ".scale").shape(), Shape{tensor.dim(0)});
+        }
         scales += int8 ? 1 : 0;
       }
       EXPECT_EQ(got.size(), floats.size() + scales);
