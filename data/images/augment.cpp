@@ -7,10 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "base/exact_float.h"
 #include "base/random.h"
 #include "data/images/blur.h"
 #include "data/images/color.h"
-#include "base/exact_float.h"
 #include "data/images/image.h"
 #include "data/images/resize.h"
 #include "data/images/transform.h"

@@ -74,6 +74,8 @@ void run(const Arguments& a) {
   const DType dtype = config.train.precision == "bf16"   ? DType::bfloat16
                       : config.train.precision == "int8" ? DType::int8
                                                          : DType::float32;
+  VITRAL_CHECK(dtype != DType::int8 || device.is_cpu(),
+               "--precision: int8 is computed on the CPU; on a GPU int8 weights become float32");
   if (config.train.precision == "tf32") set_matmul_precision(MatmulPrecision::tf32);
   const Measured m = measure(a, device, dtype);
   release_cached(device);
