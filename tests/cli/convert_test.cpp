@@ -170,7 +170,7 @@ TEST_F(Convert, WrongRequestsChangeNothing) {
                      ": its name says no format; end it in .safetensors, .pt, .pth, .bin or .onnx, or in / "
                      "for a folder for transformers");
   expect_failure(run({"convert", bare, dir_ / "a.onnx", "--dtype", "float16"}), 2,
-                 "--dtype float16: an ONNX model is float32; leave the option out");
+                 "--dtype float16: an ONNX model is float32 or int8; leave the option out");
   expect_failure(run({"convert", dir_ / "none.pt", out, "--force"}), 2,
                  dir_ / "none.pt" +
                      ": no such file or folder; give a run folder, a checkpoint folder, a "
