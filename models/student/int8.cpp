@@ -36,8 +36,8 @@ std::vector<Channels> channels_of(const StudentConfig& config, const State& stat
   std::vector<Channels> out;
   const auto add = [&](const std::string& block, std::vector<Channels::Rows> made_by,
                        std::vector<std::string> read_by) {
-    for (auto& rows : made_by) rows.name = block + rows.name;
-    for (auto& name : read_by) name = block + name;
+    for (auto& rows : made_by) rows.name.insert(0, block);
+    for (auto& name : read_by) name.insert(0, block);
     // A norm without bias, an MLP of another kind.
     std::erase_if(made_by, [&](const auto& rows) { return !state.contains(rows.name); });
     std::erase_if(read_by, [&](const auto& name) { return !state.contains(name); });

@@ -35,7 +35,7 @@ VITRAL_CLONES void round_row(std::uint8_t* __restrict q, const T* __restrict x, 
 }
 
 VITRAL_CLONES void widen(std::int16_t* __restrict to, const std::int8_t* __restrict from, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];
+  for (std::int64_t i = 0; i < n; ++i) to[i] = from[i];  // NOLINT(bugprone-signed-char-misuse): numbers
 }
 
 // Products of 16 bits, which processors add in pairs to 32. Four rows and two columns at a time: each number
