@@ -134,21 +134,28 @@ void write_prepared(const vitral_encoder& encoder, const Tensor& image, std::uin
   std::memcpy(pixels, prepared.raw(), prepared.bytes());
 }
 
-}  // namespace
-
-const char* vitral_version() { return VITRAL_VERSION; }
-const char* vitral_last_error() { return last_error.data(); }
-
-vitral_status vitral_open_encoder(const char* path, const vitral_options* options, vitral_encoder** encoder) {
-  const Call call(__func__);
+// *encoder of what load(options, device) gives.
+template <class Handle, class Load>
+vitral_status open(const Call& call, const char* path, const vitral_options* options, Handle** encoder,
+                   const Load& load) {
   return call.run([&] {
     call.require(path, "path");
     call.require(encoder, "encoder");
     const vitral_options o = call.known(options);
     const CpuThreads threads(o.threads);
     try_threads(cpu_threads());
-    *encoder =
-        new vitral_encoder{models::Encoder::load(path, parse_device(o.device), {}, o.temperature), o.threads};
+    *encoder = new Handle{load(o, parse_device(o.device)), o.threads};
+  });
+}
+
+}  // namespace
+
+const char* vitral_version() { return VITRAL_VERSION; }
+const char* vitral_last_error() { return last_error.data(); }
+
+vitral_status vitral_open_encoder(const char* path, const vitral_options* options, vitral_encoder** encoder) {
+  return open(Call(__func__), path, options, encoder, [&](const vitral_options& o, Device device) {
+    return models::Encoder::load(path, device, {}, o.temperature);
   });
 }
 
@@ -208,15 +215,8 @@ vitral_status vitral_embed_pixels(const vitral_encoder* encoder, const std::uint
 
 vitral_status vitral_open_text_encoder(const char* path, const char* vocabulary,
                                        const vitral_options* options, vitral_text_encoder** encoder) {
-  const Call call(__func__);
-  return call.run([&] {
-    call.require(path, "path");
-    call.require(encoder, "encoder");
-    const vitral_options o = call.known(options);
-    const CpuThreads threads(o.threads);
-    try_threads(cpu_threads());
-    *encoder = new vitral_text_encoder{
-        models::TextEncoder::load(path, vocabulary ? vocabulary : "", parse_device(o.device)), o.threads};
+  return open(Call(__func__), path, options, encoder, [&](const vitral_options&, Device device) {
+    return models::TextEncoder::load(path, vocabulary ? vocabulary : "", device);
   });
 }
 

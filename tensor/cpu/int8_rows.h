@@ -8,8 +8,8 @@ namespace vitral::cpu_kernels {
 /// What is added to each byte of a token: 128 makes it the uint8 that instructions take it for.
 enum class Offset : std::uint8_t { none = 0, half = 128 };
 
-/// q [rows,n] = round(x / s) + offset and s [rows], as linear_int8.h says; the offset of bytes in two's
-/// complement, so that without one q are int8.
+/// q [rows,n] = round(x (127 / m)) + offset and s = m / 127 [rows], as in linear_int8.h; the offset of bytes
+/// in two's complement, so that without one q are int8.
 template <class T>
 void quantize_rows(std::uint8_t* q, float* s, const T* x, std::int64_t rows, std::int64_t n, Offset offset);
 

@@ -108,7 +108,7 @@ class Layer {
 
 bool has_rows_for_all(std::int64_t rows) { return rows >= rows_a_chunk * cpu_threads(); }
 
-// source(begin, end) -> where the rows of x lie.
+// source(begin, end, quantize) hands these rows of x to quantize(first), while they are in memory.
 template <class T, class Source>
 void linear_of(Tensor& y, std::int64_t rows, const Layer& layer, const Source& source) {
   T* to = cpu_kernels::elements<T>(y);

@@ -5,8 +5,7 @@
 #include <tuple>
 #include <vector>
 
-#include <omp.h>
-
+#include "base/threads.h"
 #include "tensor/cpu/onednn_support.h"
 
 namespace vitral::cpu_kernels::onednn {
@@ -32,18 +31,8 @@ dnnl::matmul::primitive_desc describe(std::int64_t rows, std::int64_t in, std::i
 #endif
 }
 
-// What is made and executed under it is for one thread, also where a region of several is around it: oneDNN
-// plans for as many threads as it could have, and leaves work out where it gets fewer.
-class OneThread {
- public:
-  OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
-  ~OneThread() { omp_set_num_threads(before_); }
-  OneThread(const OneThread&) = delete;
-  OneThread& operator=(const OneThread&) = delete;
-
- private:
-  int before_;
-};
+// What is made and executed under CpuThreads(1) is for one thread, also where a region of several is around
+// it: oneDNN plans for as many threads as it could have, and leaves work out where it gets fewer.
 
 struct Order {
   memory::desc desc;
@@ -58,7 +47,7 @@ Order order_of(std::int64_t in, std::int64_t out) {
   std::lock_guard lock(mutex);
   auto found = known.find({in, out});
   if (found == known.end()) {
-    const OneThread alone;
+    const CpuThreads alone(1);
     const memory::desc chosen = describe(usual_rows, in, out, bytes_of(in, out, Tag::any)).weights_desc();
     const bool blocks = out >= block && chosen == bytes_of(in, out, Tag::BA16a64b4a);
     found = known.emplace(std::pair(in, out), Order{chosen, blocks}).first;
@@ -117,7 +106,7 @@ void multiply_int8(std::int32_t* sums, const std::uint8_t* x, const void* packed
       dnnl::matmul::primitive_desc desc;
       dnnl::matmul primitive;
     };
-    const OneThread alone;
+    const CpuThreads alone(1);
     thread_local Cache<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>, Ready> cache;
     const Ready& ready = cache.get({rows, in, columns, out}, [&]() -> Ready {
       const auto desc =
