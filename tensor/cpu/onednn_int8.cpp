@@ -64,19 +64,20 @@ bool sums_are_exact() {
   std::vector<std::byte> packed(int8_order(in, out).bytes());
   pack_int8(packed.data(), weight.data(), in, out);
   multiply_int8(sums.data(), x.data(), packed.data(), rows, in, out, out);
-  return std::all_of(sums.begin(), sums.end(), [](std::int32_t sum) { return sum == 255 * 127 * in; });
+  return std::all_of(sums.begin(), sums.end(), [](std::int32_t sum) { return sum == in * 255 * 127; });
 }
 
 }  // namespace
 
 bool multiplies_int8() {
-#if defined(__x86_64__)
+  const auto includes = [](dnnl::cpu_isa wanted) {
+    const auto has = static_cast<unsigned>(dnnl::get_effective_cpu_isa()),
+               bits = static_cast<unsigned>(wanted);
+    return (has & bits) == bits;
+  };
   static const bool found =
-      (__builtin_cpu_supports("avx512vnni") || __builtin_cpu_supports("avxvnni")) && sums_are_exact();
+      (includes(dnnl::cpu_isa::avx512_core_vnni) || includes(dnnl::cpu_isa::avx2_vnni)) && sums_are_exact();
   return found;
-#else
-  return false;
-#endif
 }
 
 Int8Order int8_order(std::int64_t in, std::int64_t out) {
