@@ -20,11 +20,15 @@ class Multiplier {
   Multiplier(const Tensor& weight, bool transposed, const Tensor& packed = {})
       : weight_(weight), packed_(packed), transposed_(transposed) {
 #ifdef VITRAL_ONEDNN
-    if (!packed_.defined()) packed_ = cpu_kernels::onednn::packed_weight(weight, transposed);
+    if (!packed_.defined()) packed_here_ = cpu_kernels::onednn::packed_weight(weight, transposed);
 #endif
   }
 
   void operator()(Tensor& y, const Tensor& x, const Tensor& bias) const {
+#ifdef VITRAL_ONEDNN
+    // The same sums whatever the number of rows: the last chunk may have few.
+    if (packed_here_.defined()) return cpu_kernels::onednn::linear_packed(y, x, packed_here_, bias);
+#endif
     if (packed_.defined())
       kernel::linear_packed(y, x, packed_, bias);
     else if (transposed_)
@@ -34,7 +38,7 @@ class Multiplier {
   }
 
  private:
-  Tensor weight_, packed_;
+  Tensor weight_, packed_, packed_here_;
   bool transposed_;
 };
 

@@ -1,5 +1,6 @@
 #include "tensor/ops/linear.h"
 
+#include "tensor/cpu/few_rows.h"
 #include "tensor/cpu/number.h"
 #include "tensor/ops/binary.h"
 #include "tensor/ops/reduce.h"
@@ -14,16 +15,6 @@ namespace {
 #ifdef VITRAL_ONEDNN
 namespace onednn = cpu_kernels::onednn;
 
-const void* data_of(const Tensor& t) { return t.defined() ? t.raw() : nullptr; }
-
-onednn::Linear linear_of(const Tensor& y, const Tensor& x, const Tensor& bias) {
-  return {.rows = x.dim(0),
-          .in = x.dim(1),
-          .out = y.dim(1),
-          .dtype = x.dtype(),
-          .result = y.dtype(),
-          .bias = bias.defined()};
-}
 #endif
 
 void linear(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias) {
@@ -31,7 +22,8 @@ void linear(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias
 #ifdef VITRAL_ONEDNN
   // A single product with few rows would be dearer to pack than to do.
   if (onednn::multiplies(x.dtype()) && x.dim(1) > 0 && (x.dim(0) >= 32 || x.dtype() == DType::bfloat16))
-    return onednn::linear(y.raw(), x.raw(), weight.raw(), true, data_of(bias), linear_of(y, x, bias));
+    return onednn::linear(y.raw(), x.raw(), weight.raw(), true, bias.defined() ? bias.raw() : nullptr,
+                          onednn::linear_of(y, x, bias));
 #endif
   // The bias is written first and the product added to it: one pass over y less than adding it after.
   if (bias.defined()) kernel::binary(y, Tensor::zeros({y.dim(0), 1}, y.dtype()), bias, BinaryOp::add);
@@ -51,7 +43,13 @@ void pack(Tensor& packed, const Tensor& weight) { packed = onednn::packed_weight
 
 void packed_linear(Tensor& y, const Tensor& x, const Tensor& packed, const Tensor& bias) {
   if (y.numel() == 0) return;
-  onednn::linear_packed(y.raw(), x.raw(), packed.raw(), data_of(bias), linear_of(y, x, bias));
+  const std::int64_t rows = x.dim(0), in = x.dim(1), out = y.dim(1);
+  if (x.dtype() == DType::float32 && rows <= cpu_kernels::few_rows && cpu_kernels::multiplies_few_rows() &&
+      onednn::packed_in_blocks(in, out, x.dtype()))
+    return cpu_kernels::multiply_few_rows(y.data<float>(), x.data<float>(),
+                                          static_cast<const float*>(packed.raw()),
+                                          bias.defined() ? bias.data<float>() : nullptr, rows, in, out);
+  onednn::linear_packed(y, x, packed, bias);
 }
 
 const bool packs = kernel::pack_weight.implement(Device::Kind::cpu, pack) &&

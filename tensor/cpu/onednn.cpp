@@ -83,14 +83,16 @@ bool Linear::operator<(const Linear& other) const {
   return key(*this) < key(other);
 }
 
-bool has_bfloat16() {
-#if defined(__x86_64__)
-  static const bool found = __builtin_cpu_supports("avx512bf16") != 0;
-  return found;
-#else
-  return false;
-#endif
+Linear linear_of(const Tensor& y, const Tensor& x, const Tensor& bias) {
+  return {.rows = x.dim(0),
+          .in = x.dim(1),
+          .out = y.dim(1),
+          .dtype = x.dtype(),
+          .result = y.dtype(),
+          .bias = bias.defined()};
 }
+
+bool has_bfloat16() { return has_isa(dnnl::cpu_isa::avx512_core_bf16); }
 
 bool multiplies(DType dtype) {
   return dtype == DType::float32 || (dtype == DType::bfloat16 && has_bfloat16());
@@ -125,6 +127,12 @@ Tensor packed_weight(const Tensor& weight, bool transposed) {
   return packed;
 }
 
+bool packed_in_blocks(std::int64_t in, std::int64_t out, DType dtype) {
+  bool blocks = false;
+  guarded("linear", [&] { blocks = packed_order(in, out, dtype).blocks; });
+  return blocks;
+}
+
 void linear_packed(void* y, const void* x, const void* packed, const void* bias, const Linear& l) {
   guarded("linear", [&] {
     struct Ready {
@@ -143,6 +151,10 @@ void linear_packed(void* y, const void* x, const void* packed, const void* bias,
     ready.primitive.execute(stream(), arguments);
     stream().wait();
   });
+}
+
+void linear_packed(Tensor& y, const Tensor& x, const Tensor& packed, const Tensor& bias) {
+  linear_packed(y.raw(), x.raw(), packed.raw(), bias.defined() ? bias.raw() : nullptr, linear_of(y, x, bias));
 }
 
 void linear(void* y, const void* x, const void* weight, bool transposed, const void* bias, const Linear& l) {

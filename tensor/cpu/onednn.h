@@ -23,13 +23,20 @@ struct Linear {
   bool bias = false;
   bool operator<(const Linear& other) const;
 };
+Linear linear_of(const Tensor& y, const Tensor& x, const Tensor& bias);
+
 void linear_packed(void* y, const void* x, const void* packed, const void* bias, const Linear& l);
+/// The same of tensors: y[R,O], x[R,I], bias[O] or undefined.
+void linear_packed(Tensor& y, const Tensor& x, const Tensor& packed, const Tensor& bias);
 /// Packs the weight on the way.
 void linear(void* y, const void* x, const void* weight, bool transposed, const void* bias, const Linear& l);
 
 /// weight[O,I] for x weight^T (transposed), or weight[I,O] for x weight, packed; undefined where multiplies()
 /// does not know the dtype, or nothing is in it.
 Tensor packed_weight(const Tensor& weight, bool transposed);
+
+/// Whether the packed weight has the order of pack_blocks().
+bool packed_in_blocks(std::int64_t in, std::int64_t out, DType dtype);
 
 /// dweight[O,I] = dy[R,O]^T x[R,I], or +=. dweight float32, dy and x float32 or bfloat16.
 void weight_gradient(float* dweight, const void* dy, const void* x, std::int64_t rows, std::int64_t in,

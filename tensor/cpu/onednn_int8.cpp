@@ -70,13 +70,8 @@ bool sums_are_exact() {
 }  // namespace
 
 bool multiplies_int8() {
-  const auto includes = [](dnnl::cpu_isa wanted) {
-    const auto has = static_cast<unsigned>(dnnl::get_effective_cpu_isa()),
-               bits = static_cast<unsigned>(wanted);
-    return (has & bits) == bits;
-  };
   static const bool found =
-      (includes(dnnl::cpu_isa::avx512_core_vnni) || includes(dnnl::cpu_isa::avx2_vnni)) && sums_are_exact();
+      (has_isa(dnnl::cpu_isa::avx512_core_vnni) || has_isa(dnnl::cpu_isa::avx2_vnni)) && sums_are_exact();
   return found;
 }
 

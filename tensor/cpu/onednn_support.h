@@ -43,6 +43,12 @@ class Cache {
   std::map<std::pair<Key, int>, Value> values_;
 };
 
+/// Whether oneDNN finds these instructions, and may use them (ONEDNN_MAX_CPU_ISA).
+inline bool has_isa(dnnl::cpu_isa wanted) {
+  const auto has = static_cast<unsigned>(dnnl::get_effective_cpu_isa()), bits = static_cast<unsigned>(wanted);
+  return (has & bits) == bits;
+}
+
 template <class F>
 void guarded(const char* operation, F&& f) {
   try {

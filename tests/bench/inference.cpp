@@ -18,6 +18,7 @@
 #include "tensor/ops/gemm.h"
 #include "tests/bench/process.h"
 #include "tests/bench/products.h"
+#include "tests/bench/profile.h"
 #include "tests/bench/student.h"
 #include "train/setup.h"
 
@@ -28,7 +29,7 @@ using namespace vitral;
 struct Arguments {
   train::Config config;
   int steps = 10, warmup = 3;
-  bool json = false;
+  bool json = false, profile = false;
   std::string onnx;
 };
 
@@ -51,10 +52,17 @@ Measured measure(const Arguments& a, Device device, DType products) {
   const NoGrad no_grad;
   Measured m;
   std::vector<double> seconds;
+  const auto embed = [&] {
+    const Variable patches = models::pixel_patches(config.model, images.to(device), {}, dtype);
+    return student.embed(patches).value().to(cpu);
+  };
+  if (a.profile) {
+    bench::print_profile(a.warmup, a.steps, embed);
+    return m;
+  }
   for (int i = 0; i < a.warmup + a.steps; ++i) {
     const double start = bench::now();
-    const Variable patches = models::pixel_patches(config.model, images.to(device), {}, dtype);
-    const Tensor embeddings = student.embed(patches).value().to(cpu);
+    embed();
     if (i == 0) m.first = bench::seconds_since_start();
     if (i >= a.warmup) seconds.push_back(bench::now() - start);
   }
@@ -78,6 +86,7 @@ void run(const Arguments& a) {
                "--precision: int8 is computed on the CPU; on a GPU int8 weights become float32");
   if (config.train.precision == "tf32") set_matmul_precision(MatmulPrecision::tf32);
   const Measured m = measure(a, device, dtype);
+  if (a.profile) return;
   release_cached(device);
 
   const double batch = config.train.batch_size, rate = batch / m.median;
@@ -116,6 +125,7 @@ int main(int argc, char** argv) {
   app.add_option("--steps", a.steps, "timed calls")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--warmup", a.warmup, "calls before")->capture_default_str()->check(CLI::NonNegativeNumber);
   app.add_flag("--json", a.json, "one JSON line");
+  app.add_flag("--profile", a.profile, "instead: where its time goes, a JSON object a line");
   app.add_option("--onnx", a.onnx, "writes the student as an ONNX model, and measures nothing");
   CLI11_PARSE(app, argc, argv);
   try {

@@ -169,6 +169,15 @@ TEST(LinearOnCuda, AnySizeAndPlace) {
   check_all_linear(gpu);
 }
 
+// Whole tiles and what is left of them, in every direction (tensor/cpu/few_rows.cpp).
+TEST(Linear, FewRowsOfAPackedWeight) {
+  const Types types{DType::float32, DType::float32};
+  for (const std::int64_t rows : {1, 2, 5, 6, 12, 13, 14, 24, 64, 77, 256, 257})
+    for (const std::int64_t in : {1, 16, 35})
+      for (const std::int64_t out : {1, 16, 33, 64, 100})
+        check_linear(cpu, types, {rows, in, out}, (rows + in + out) % 2 == 0, types.out, out % 3);
+}
+
 TEST(LinearOnCuda, AGraphGivesTheSameBits) {
   VITRAL_NEEDS_DEVICE(gpu);
   const Placed x(random_tensor({200, 66}, DType::bfloat16, 1)),
