@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <regex>
+#include <set>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -96,6 +97,13 @@ class Told {
            (line.find("ORTE_ERROR_LOG") != std::string::npos &&
             line.find("show_help.c") != std::string::npos);
   }
+  // Processes that fail alike wait for the first to end them (cli/main.cpp); on a busy machine not long
+  // enough.
+  bool is_again(const std::string& line) {
+    static const std::regex reason(R"(vitral: process \d+ of \d+: ([^\n]*)\n)");
+    std::smatch m;
+    return std::regex_match(line, m, reason) && !reasons_.insert(m[1]).second;
+  }
   static void print(const std::string& text) {
     std::fwrite(text.data(), 1, text.size(), stderr);
     std::fflush(stderr);
@@ -105,7 +113,7 @@ class Told {
     if (!is_border(text)) {
       if (in_box_)
         box_ += text;
-      else if (!is_chatter(text))
+      else if (!is_chatter(text) && !is_again(text))
         print(text);
       said_ = said_ || (!in_box_ && text.starts_with("vitral: "));
       return;
@@ -136,6 +144,7 @@ class Told {
   }
 
   std::string rest_, box_;
+  std::set<std::string> reasons_;
   bool in_box_ = false, said_ = false;
 };
 

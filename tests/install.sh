@@ -5,6 +5,7 @@
 #   tests/install.sh BUILD WRITE_FILES        WRITE_FILES: of tests/capi
 set -euo pipefail
 build=$1 write_files=$2
+read -ra cxx <<<"${CXX:-c++}" # it may be two words
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() {
@@ -39,7 +40,7 @@ for header in $(find . -name '*.h' -printf '%P\n'); do
 done >"$work/alone"
 [[ $(wc -l <"$work/alone") -gt 10 ]]
 # shellcheck disable=SC2046 # flags
-xargs -a "$work/alone" -P "$(nproc)" -I{} sh -c "echo '#include \"{}\"' | ${CXX:-c++} -std=c++20 -x c++ -fsyntax-only $(echo $(pc --cflags)) -" ||
+xargs -a "$work/alone" -P "$(nproc)" -I{} sh -c "echo '#include \"{}\"' | ${cxx[*]} -std=c++20 -x c++ -fsyntax-only $(echo $(pc --cflags)) -" ||
   fail "a header does not compile by itself"
 cd "$root"
 
@@ -47,7 +48,7 @@ cp docs/examples/{fit_network,embed_images}.cpp docs/examples/embed.c "$work"
 # shellcheck disable=SC2046
 {
   for example in fit_network embed_images; do
-    "${CXX:-c++}" -std=c++20 -o "$work/$example" "$work/$example.cpp" $(pc --cflags --libs)
+    "${cxx[@]}" -std=c++20 -o "$work/$example" "$work/$example.cpp" $(pc --cflags --libs)
   done
   for compiler in gcc clang; do
     command -v "$compiler" >/dev/null || { echo "without $compiler" && continue; }

@@ -401,6 +401,24 @@ TEST(Launchers, ThatCannotBeUsed) {
   expect_done(with("OMPI_COMM_WORLD_SIZE", "1", {"train.max_steps=1"}));
 }
 
+// Where the first is too slow to end the others before they say so, too.
+TEST(Launchers, WhatAllSayIsSaidOnce) {
+  const SmallRun data;
+  std::filesystem::create_directory(data / "bin");
+  std::ofstream(data / "bin/mpirun") << "#!/bin/sh\n"
+                                        "echo 'vitral: process 1 of 2: a.h5: no such file' >&2\n"
+                                        "echo 'vitral: process 0 of 2: a.h5: no such file' >&2\n"
+                                        "echo 'vitral: process 0 of 2: b.h5: no such file' >&2\n"
+                                        "exit 2\n";
+  std::filesystem::permissions(data / "bin/mpirun", std::filesystem::perms::owner_all);
+  const std::string path = data / "bin" + ":/usr/bin:/bin";
+  const Result r =
+      Program(data.arguments({"--processes=2"}), [&] { ::setenv("PATH", path.c_str(), 1); }).wait();
+  EXPECT_EQ(r.status, 2);
+  EXPECT_EQ(r.err,
+            "vitral: process 1 of 2: a.h5: no such file\nvitral: process 0 of 2: b.h5: no such file\n");
+}
+
 TEST_F(Processes, EachHasAGpuOfItsOwn) {
   const SmallRun data;
   const Result r = train(data, "two", 2, {"train.device=cuda:1"});
