@@ -33,27 +33,30 @@ constexpr __mmask16 first(std::int64_t n) {
 template <int R>
 __attribute__((target("avx512f"))) void multiply_tile(const Tile& t) {
   __m512 sums[R][2] = {};
-  const float* next = t.next;
+  const float *x = t.x, *weight = t.weight, *next = t.next;
+  const std::int64_t in = t.in;
   const auto step = [&](std::int64_t k) __attribute__((always_inline, target("avx512f"))) {
-    const __m512 left = _mm512_loadu_ps(t.weight + k * pack_columns),
-                 right = _mm512_loadu_ps(t.weight + k * pack_columns + 16);
+    const __m512 left = _mm512_loadu_ps(weight + k * pack_columns),
+                 right = _mm512_loadu_ps(weight + k * pack_columns + 16);
 #pragma GCC unroll 13
     for (int r = 0; r < R; ++r) {
-      const __m512 x = _mm512_set1_ps(t.x[r * t.in + k]);
-      sums[r][0] = _mm512_fmadd_ps(x, left, sums[r][0]);
-      sums[r][1] = _mm512_fmadd_ps(x, right, sums[r][1]);
+      const __m512 number = _mm512_set1_ps(x[r * in + k]);
+      sums[r][0] = _mm512_fmadd_ps(number, left, sums[r][0]);
+      sums[r][1] = _mm512_fmadd_ps(number, right, sums[r][1]);
     }
   };
   std::int64_t k = 0;
-  for (; k + 16 <= t.in; k += 16) {
+  for (; k + 16 <= in; k += 16) {
 #pragma GCC unroll 16
     for (std::int64_t i = 0; i < 16; ++i) {
-      if (i % 2 == 0) _mm_prefetch(next + i / 2 * line_numbers, _MM_HINT_T1);
+      if (i % 2 == 0) {
+        _mm_prefetch(next, _MM_HINT_T1);
+        next += line_numbers;
+      }
       step(k + i);
     }
-    next += 8 * line_numbers;
   }
-  for (; k < t.in; ++k) step(k);
+  for (; k < in; ++k) step(k);
 #pragma GCC unroll 2
   for (std::int64_t half = 0; half < 2; ++half) {
     const __mmask16 mask = first(t.columns - 16 * half);
