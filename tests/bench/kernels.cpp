@@ -3,6 +3,7 @@
 // (each input read once, each result written once); tensor/cuda/*.cu say where they come from.
 //
 //   build/tests/bench_kernels --device cuda --precision bf16 [--batch 256 1024 4096] [--only attention]
+//   [--json]
 #include <cmath>
 #include <cstdio>
 
@@ -298,12 +299,14 @@ int main(int argc, char** argv) {
   CLI::App app{"Times each fused kernel of a training step."};
   std::string device_name = "cuda", precision = "bf16", only;
   std::vector<std::int64_t> batches{256, 1024, 4096};
+  bool json = false;
   app.add_option("--device", device_name)->capture_default_str();
   app.add_option("--precision", precision, "fp32, tf32 or bf16")
       ->capture_default_str()
       ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
   app.add_option("--batch", batches, "images")->capture_default_str();
   app.add_option("--only", only, "cases whose name holds this");
+  app.add_flag("--json", json, "a JSON object a line");
   CLI11_PARSE(app, argc, argv);
   int failures = 0;
   try {
@@ -311,8 +314,10 @@ int main(int argc, char** argv) {
     const DType dtype = precision == "bf16" ? DType::bfloat16 : DType::float32;
     const double size = precision == "bf16" ? 1 : 2, most = precision == "fp32" ? 1e-4 : 3e-2;
     set_matmul_precision(precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::float32);
-    fmt::print("{}, {}\n", backend(device.kind).name(device.index), precision);
-    fmt::print("{:34} {:>8} {:>6} {:>10} {:>9} {:>9}\n", "", "error", "batch", "us", "GB/s", "TFLOP/s");
+    if (!json) {
+      fmt::print("{}, {}\n", backend(device.kind).name(device.index), precision);
+      fmt::print("{:34} {:>8} {:>6} {:>10} {:>9} {:>9}\n", "", "error", "batch", "us", "GB/s", "TFLOP/s");
+    }
     for (const Case& c : all_cases()) {
       if (c.name.find(only) == std::string::npos) continue;
       const double error = error_of(c, dtype, device);
@@ -320,10 +325,17 @@ int main(int argc, char** argv) {
       const bool whole = c.name.find("all parameters") != std::string::npos;
       for (const std::int64_t batch : whole ? std::vector<std::int64_t>{1} : batches) {
         const Work work = c.make(batch, dtype, device);
-        const double seconds = bench::seconds_of(device, work.run), images = static_cast<double>(batch);
-        fmt::print("{:34} {:>8.1e} {:>6} {:>10.1f} {:>9.1f} {:>9.2f}{}\n", c.name, error, batch,
-                   1e6 * seconds, images * c.bytes * (whole ? 1 : size) / seconds / 1e9,
-                   images * c.flops / seconds / 1e12, error <= most ? "" : "  WRONG");
+        const double seconds = bench::seconds_of(device, work.run), images = static_cast<double>(batch),
+                     gb = images * c.bytes * (whole ? 1 : size) / seconds / 1e9,
+                     tflops = images * c.flops / seconds / 1e12;
+        if (json)
+          fmt::print(
+              "{{\"kernel\": \"{}\", \"batch\": {}, \"error\": {:.3g}, \"right\": {}, \"us\": {:.2f}, "
+              "\"gb_per_second\": {:.1f}, \"tflops\": {:.2f}}}\n",
+              c.name, batch, error, error <= most, 1e6 * seconds, gb, tflops);
+        else
+          fmt::print("{:34} {:>8.1e} {:>6} {:>10.1f} {:>9.1f} {:>9.2f}{}\n", c.name, error, batch,
+                     1e6 * seconds, gb, tflops, error <= most ? "" : "  WRONG");
         std::fflush(stdout);
       }
       release_cached(device);

@@ -26,6 +26,7 @@
 #include "data/images/color.h"
 #include "data/images/image.h"
 #include "data/images/resize.h"
+#include "tests/bench/made_up.h"
 #include "tests/bench/timing.h"
 
 namespace {
@@ -56,24 +57,10 @@ double measure(Read&& read, std::uint8_t* to) {
 
 using Bytes = std::vector<std::uint8_t>;
 
-// Waves of several lengths and some noise: about as hard to decode as a photograph.
-Tensor made_up_image(std::int64_t height, std::int64_t width) {
-  Random random(2);
-  Tensor image({height, width, 3}, vitral::DType::uint8);
-  std::uint8_t* to = image.data<std::uint8_t>();
-  for (std::int64_t y = 0; y < height; ++y)
-    for (std::int64_t x = 0; x < width; ++x)
-      for (int c = 0; c < 3; ++c) {
-        const auto u = static_cast<double>(x), v = static_cast<double>(y);
-        const double wave = std::sin(u / 31 + c) + std::sin(v / 17 - u / 53) + 0.5 * std::sin((u + v) / 5);
-        *to++ = static_cast<std::uint8_t>(std::clamp(128 + 40 * wave + 4 * random.normal(), 0.0, 255.0));
-      }
-  return image;
-}
-
 // Image i begins with i % 251.
 void write(const std::string& path, bool compressed) {
-  Tensor image = compressed ? made_up_image(side, side) : Tensor({side, side, 3}, vitral::DType::uint8);
+  Tensor image =
+      compressed ? vitral::bench::made_up_image(side, side) : Tensor({side, side, 3}, vitral::DType::uint8);
   if (!compressed) {
     vitral::data::DatasetWriter writer(path, vitral::data::DatasetWriter::Size{side, side});
     for (int i = 0; i < count; ++i) {
@@ -213,6 +200,6 @@ int main(int argc, char** argv) {
         compressed);
   if (arguments.size() < 2)
     for (const int height : {480, 3000})
-      measure_transforms(vitral::data::encode_jpeg(made_up_image(height, height * 4 / 3), 90));
+      measure_transforms(vitral::data::encode_jpeg(vitral::bench::made_up_image(height, height * 4 / 3), 90));
   for (std::size_t i = 1; i < arguments.size(); ++i) measure_transforms(read_bytes(arguments[i]));
 }

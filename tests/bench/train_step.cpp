@@ -4,6 +4,7 @@
 //   build/tests/bench_train_step --batch 64 --steps 5                           the 21.4M student on the CPU
 //   build/tests/bench_train_step --device cuda --precision bf16 --batch 2048 --steps 50
 //   build/tests/bench_train_step --device cuda --precision bf16 --batch 2048 --data train.h5 --workers 12
+//   build/tests/bench_train_step --data made.h5 --make 1000 data.augment=clip
 //   build/tests/bench_train_step train.optimizer.name=muon train.objective.relational=1
 #include <algorithm>
 #include <cstdio>
@@ -17,7 +18,9 @@
 
 #include "data/loader.h"
 #include "tensor/backend.h"
+#include "tests/bench/made_up.h"
 #include "tests/bench/products.h"
+#include "tests/bench/profile.h"
 #include "tests/bench/step.h"
 #include "tests/bench/student.h"
 #include "train/objective.h"
@@ -75,17 +78,28 @@ data::Inputs noise(const train::Config& config, const models::Objective& objecti
 struct Arguments {
   train::Config config;
   int steps = 5, warmup = 4;
-  bool json = false;
+  bool json = false, profile = false;
   std::string data;
+  std::int64_t make = 0, side = 256;
 };
+
+// Where a step's time goes.
+void profile(const Arguments& a, train::TrainStep& step, const data::Inputs& batch) {
+  bench::print_profile(a.warmup, a.steps, [&] {
+    step.submit(batch, 1e-4);
+    step.take();
+  });
+}
 
 void run(const Arguments& a) {
   const train::Config& config = a.config;
+  if (a.make > 0) bench::make_dataset(a.data, a.make, a.side, config.model.width);
   std::string note;
   const Device device = train::choose_device(config.train, note);
   const auto objective = train::make_objective(config);
   std::optional<train::TrainStep> step(std::in_place, *objective, config.train, device);
   const data::Inputs fixed = noise(config, *objective);
+  if (a.profile) return profile(a, *step, fixed);
   bench::Measured m = bench::measure(
       *step, device, a.warmup, a.steps, [&] { return fixed; }, [] { return 0.0; });
   double exposed = 0;
@@ -157,8 +171,11 @@ int main(int argc, char** argv) {
   app.add_option("--steps", a.steps)->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--warmup", a.warmup)->capture_default_str()->check(CLI::NonNegativeNumber);
   app.add_option("--data", a.data, "HDF5 dataset to train from, instead of one batch of noise");
+  app.add_option("--make", a.make, "first write that dataset, with so many JPEG images");
+  app.add_option("--side", a.side, "of their pixels")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--workers", config.data.workers, "threads that read it")->capture_default_str();
   app.add_flag("--json", a.json, "one JSON line");
+  app.add_flag("--profile", a.profile, "instead: where a step's time goes, a JSON object a line");
   app.add_option("overrides", overrides, "any other key of a configuration: section.key=value");
   CLI11_PARSE(app, argc, argv);
   try {
