@@ -1,4 +1,5 @@
 """Tests gpu_check.py on the simulator of a build folder, its only argument."""
+import argparse
 import json
 import os
 import pathlib
@@ -73,13 +74,18 @@ class Run(unittest.TestCase):
         self.assertNotIn("did not end well", text)
 
     def test_what_was_found_is_kept_when_time_runs_out(self):
-        status, said, report, text = self.check("--minutes", "0.05", "--only", "kernels", "step")
-        stages = {stage["name"]: stage for stage in report["stages"]}
+        check = gpu_check.Check(argparse.Namespace(programs=BUILD, output=self.folder, minutes=5, simulated=True))
+        program = "import time; print('{\"us\": 1}', flush=True); time.sleep(600)"
+        record = check.run("step", "slow", [sys.executable, "-c", program], 5)
+        self.assertEqual((record["status"], gpu_check.json_lines(record["output"])), ("out of time", [dict(us=1)]))
+        check.end = 0
+        self.assertEqual(check.run("step", "late", [sys.executable, "-c", program], 5)["status"], "no time")
+
+    def test_a_stage_without_time_is_no_success(self):
+        status, said, report, text = self.check("--minutes", "0.02", "--only", "step")
         self.assertEqual(status, 1, said)
-        self.assertLess(report["seconds"], 10)
-        self.assertIn(stages["step"]["status"], ("out of time", "no time"))
-        self.assertEqual(stages["device"]["status"], "ok")
-        self.assertIn("## What did not end well", text)
+        self.assertIn(report["stages"][-1]["status"], ("out of time", "no time"))
+        self.assertIn(f"| {report['stages'][-1]['status']} |", text)
 
     def test_a_test_that_fails_is_run_again_by_itself(self):
         status, said, report, text = self.check("--minutes", "5", "--only", "tests", "failures", VITRAL_SIMULATOR_MEMORY="1000")
