@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "matmul.h"
+#include "algorithms.h"
 #include "runtime.h"
 
 struct cublasLtContext {
@@ -11,10 +11,6 @@ struct cublasLtContext {
 
 namespace simulator {
 namespace {
-
-// Asked for so that tests see whether the caller's workspace is one; cuBLASLt's own needs vary.
-constexpr std::size_t workspace_needed = 1024;
-constexpr std::uint64_t algorithm_mark = 0x76697472616C;
 
 template <class T>
 cublasStatus_t set(T& member, const void* value, std::size_t bytes) {
@@ -245,10 +241,24 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t prefer
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
                                                     cublasLtMatmulPreferenceAttributes_t attribute,
                                                     const void* value, std::size_t bytes) {
-  if (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) return set(preference->workspace, value, bytes);
-  const std::size_t expected =
-      attribute == CUBLASLT_MATMUL_PREF_IMPL_MASK ? 8 : 4;  // the others change nothing
-  return value && bytes == expected ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+  switch (attribute) {
+    case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
+      return set(preference->workspace, value, bytes);
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
+      return set(preference->schemes, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
+      return set(preference->align_a, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:
+      return set(preference->align_b, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES:
+      return set(preference->align_c, value, bytes);
+    case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES:
+      return set(preference->align_d, value, bytes);
+    default: {  // the others change nothing
+      const std::size_t expected = attribute == CUBLASLT_MATMUL_PREF_IMPL_MASK ? 8 : 4;
+      return value && bytes == expected ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+    }
+  }
 }
 
 // --- products ---
@@ -263,13 +273,36 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
   if (!desc || !a || !b || !c || !d || !preference || requested < 1) return CUBLAS_STATUS_INVALID_VALUE;
   const cublasStatus_t status = check(*desc, *a, *b, *c, *d);
   if (status != CUBLAS_STATUS_SUCCESS) return status;
-  const std::size_t workspace = std::min<std::size_t>(preference->workspace, workspace_needed);
-  results[0] = {.algo = {{algorithm_mark, workspace}},
-                .workspaceSize = workspace,
-                .state = status,
-                .wavesCount = 1,
-                .reserved = {}};
-  *returned = 1;
+  const std::uint64_t alignment =
+      preference->align_a | preference->align_b | preference->align_c | preference->align_d;
+  for (const Algorithm& algorithm : proposals()) {
+    const bool is_asked_for = (algorithm.scheme & ~preference->schemes) == 0;
+    if (*returned == requested || preference->workspace < workspace_needed || !is_asked_for ||
+        !can_run(algorithm, *desc, a->type, alignment))
+      continue;
+    results[(*returned)++] = {.algo = pack(algorithm),
+                              .workspaceSize = workspace_needed,
+                              .state = CUBLAS_STATUS_SUCCESS,
+                              .wavesCount = 1,
+                              .reserved = {}};
+  }
+  return *returned > 0 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
+                                       cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                       cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                       const cublasLtMatmulAlgo_t* algo,
+                                       cublasLtMatmulHeuristicResult_t* result) {
+  if (!handle) return CUBLAS_STATUS_NOT_INITIALIZED;
+  Algorithm algorithm;
+  if (!desc || !a || !b || !c || !d || !algo || !result || !unpack(*algo, algorithm))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  cublasStatus_t status = check(*desc, *a, *b, *c, *d);
+  if (status == CUBLAS_STATUS_SUCCESS && !can_run(algorithm, *desc, a->type, 256))
+    status = CUBLAS_STATUS_NOT_SUPPORTED;
+  *result = {
+      .algo = *algo, .workspaceSize = workspace_needed, .state = status, .wavesCount = 1, .reserved = {}};
   return status;
 }
 
@@ -285,10 +318,14 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
   const cublasStatus_t status = check(*desc, *a_layout, *b_layout, *c_layout, *d_layout);
   if (status != CUBLAS_STATUS_SUCCESS) return status;
   const bool needs_vector = desc->epilogue != CUBLASLT_EPILOGUE_DEFAULT;
-  const std::size_t scratch = algo ? algo->data[1] : 0;
-  if ((algo && algo->data[0] != algorithm_mark) || scratch > workspace_bytes || (scratch > 0 && !workspace) ||
+  const std::size_t scratch = algo ? workspace_needed : 0;
+  Algorithm algorithm;
+  if ((algo && !unpack(*algo, algorithm)) || scratch > workspace_bytes || (scratch > 0 && !workspace) ||
       (needs_vector && !desc->bias))
     return CUBLAS_STATUS_INVALID_VALUE;
+  const auto address = [](const void* data) { return reinterpret_cast<std::uintptr_t>(data); };
+  if (algo && !can_run(algorithm, *desc, a_layout->type, address(a) | address(b) | address(c) | address(d)))
+    return CUBLAS_STATUS_NOT_SUPPORTED;
   Matmul product{.desc = *desc,
                  .a = *a_layout,
                  .b = *b_layout,
@@ -299,14 +336,20 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
                  .c_data = c,
                  .d_data = d,
                  .alpha = scalar(alpha, desc->scale),
-                 .beta = scalar(beta, desc->scale)};
+                 .beta = scalar(beta, desc->scale),
+                 .parts = algorithm.split_k,
+                 .scheme = algorithm.scheme};
   if (product.desc.bias_type == -1) product.desc.bias_type = product.d.type;
   check_memory(product);
   if (scratch > 0)
     check_memory("the workspace", workspace, static_cast<std::int64_t>(scratch / 4), CUDA_R_32F);
-  const cudaError_t queued = settings().dry ? cudaSuccess : push(stream, [product, workspace, scratch] {
+  ++counts().products;
+  if (needs_vector && desc->epilogue != CUBLASLT_EPILOGUE_BIAS) ++counts().bias_gradients;
+  const auto time = algo ? time_of(algorithm) : std::chrono::nanoseconds{};
+  const cudaError_t queued = settings().dry ? cudaSuccess : push(stream, [product, workspace, scratch, time] {
     if (scratch > 0) std::memset(workspace, 0xFF, scratch);
     run(product);
+    pass(time);
   });
   return queued == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }

@@ -1,6 +1,8 @@
 // Settings, errors, devices, and launches.
 #include <cstdio>
 #include <cstdlib>
+#include <sstream>
+#include <string>
 #include <string_view>
 
 #include "block.h"
@@ -21,6 +23,19 @@ bool is_set(const char* name) {
   return value && *value && std::string_view(value) != "0";
 }
 
+// 9.0,8.0
+std::vector<int> capabilities_in(const std::string& text) {
+  std::vector<int> all;
+  std::istringstream list(text);
+  for (std::string one; std::getline(list, one, ',');) {
+    int major = 0, minor = 0;
+    if (std::sscanf(one.c_str(), "%d.%d", &major, &minor) != 2)
+      fail("VITRAL_SIMULATOR_CAPABILITY=%s: name compute capabilities, such as 9.0 or 9.0,8.0", text.c_str());
+    all.push_back(10 * major + minor);
+  }
+  return all.empty() ? Settings().capabilities : all;
+}
+
 Settings from_environment() {
   Settings s;
   if (const char* value = variable("ORDER")) {
@@ -39,6 +54,7 @@ Settings from_environment() {
   s.no_epilogues = is_set("NO_EPILOGUES");
   if (const char* value = variable("MEMORY")) s.memory = std::strtoull(value, nullptr, 10);
   if (const char* value = variable("DEVICES")) s.devices = std::atoi(value);
+  if (const char* value = variable("CAPABILITY")) s.capabilities = capabilities_in(value);
   return s;
 }
 
@@ -60,6 +76,11 @@ cudaError_t check(const Kernel& k, std::size_t shared_limit) {
 
 Settings& settings() {
   static Settings all = from_environment();
+  return all;
+}
+
+Counts& counts() {
+  static Counts all;
   return all;
 }
 
@@ -111,7 +132,7 @@ const char* cudaGetErrorString(cudaError_t error) {
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
 cudaError_t cudaPeekAtLastError() { return last_error; }
 
-// --- devices: numbers of an H200 ---
+// --- devices: numbers of an H200, whatever their compute capability ---
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = settings().devices;
@@ -132,7 +153,12 @@ cudaError_t cudaGetDevice(int* device) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   if (device < 0 || device >= settings().devices) return report(cudaErrorInvalidDevice);
   *p = {};
-  std::snprintf(p->name, sizeof p->name, "NVIDIA H200 (simulated)");
+  const int capability = settings().capability_of(device);
+  if (capability == 90)
+    std::snprintf(p->name, sizeof p->name, "NVIDIA H200 (simulated)");
+  else
+    std::snprintf(p->name, sizeof p->name, "GPU of compute capability %d.%d (simulated)", capability / 10,
+                  capability % 10);
   p->totalGlobalMem = settings().memory;
   p->sharedMemPerBlock = default_shared;
   p->sharedMemPerBlockOptin = most_shared;
@@ -142,8 +168,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   p->maxThreadsPerBlock = 1024;
   p->maxThreadsPerMultiProcessor = 2048;
   p->multiProcessorCount = 132;
-  p->major = 9;
-  p->minor = 0;
+  p->major = capability / 10;
+  p->minor = capability % 10;
   p->l2CacheSize = 50 << 20;
   p->memoryBusWidth = 6144;
   return cudaSuccess;

@@ -1,5 +1,6 @@
 #include "matmul.h"
 
+#include <algorithm>
 #include <bit>
 
 #include <Eigen/Core>
@@ -64,12 +65,36 @@ void write_vector(const Matmul& p, int batch, const Matrix<T>& sums) {
     write(p.desc.bias, p.desc.bias_type, batch * p.desc.bias_stride + i, static_cast<double>(sums(i)));
 }
 
+double rounded_to(std::int32_t type, double x) {
+  unsigned char bytes[8]{};
+  write(bytes, type, 0, x);
+  return read(bytes, type, 0);
+}
+
+/// A B, over K part by part: each is rounded to what it is kept in, then added.
+template <class T>
+Matrix<T> product_of(const Matrix<T>& a, const Matrix<T>& b, const Matmul& p) {
+  if (p.parts == 1) return a * b;
+  Matrix<T> sum = Matrix<T>::Zero(a.rows(), b.cols());
+  const Eigen::Index k = a.cols(), each = (k + p.parts - 1) / p.parts;
+  for (Eigen::Index begin = 0; begin < k; begin += each) {
+    const Eigen::Index n = std::min(each, k - begin);
+    const Matrix<T> part = a.middleCols(begin, n) * b.middleRows(begin, n);
+    if (p.scheme == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE)
+      sum += part;
+    else
+      sum +=
+          part.unaryExpr([&](T x) { return static_cast<T>(rounded_to(p.d.type, static_cast<double>(x))); });
+  }
+  return sum;
+}
+
 template <class T>
 void run_one(const Matmul& p, int batch) {
   const bool tf32 = p.desc.compute == CUBLAS_COMPUTE_32F_FAST_TF32 && p.a.type == CUDA_R_32F;
   const Matrix<T> a = load<T>(p.a_data, p.a, p.desc.transpose_a != CUBLAS_OP_N, batch, tf32);
   const Matrix<T> b = load<T>(p.b_data, p.b, p.desc.transpose_b != CUBLAS_OP_N, batch, tf32);
-  const Matrix<T> product = a * b;
+  const Matrix<T> product = product_of(a, b, p);
   const T alpha = static_cast<T>(p.alpha), beta = static_cast<T>(p.beta);
   for (Eigen::Index col = 0; col < product.cols(); ++col)
     for (Eigen::Index row = 0; row < product.rows(); ++row) {

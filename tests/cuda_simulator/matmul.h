@@ -16,6 +16,8 @@ struct cublasLtMatmulDescOpaque_t {
 };
 struct cublasLtMatmulPreferenceOpaque_t {
   std::uint64_t workspace = 0;
+  std::uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_MASK;
+  std::uint32_t align_a = 256, align_b = 256, align_c = 256, align_d = 256;
 };
 
 namespace simulator {
@@ -28,6 +30,8 @@ struct Matmul {
   const void* c_data;
   void* d_data;
   double alpha, beta;
+  int parts = 1;                                          // of the sum over K, each made by itself
+  std::uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_NONE;  // what the parts are kept in
 };
 
 /// All sizes are checked.

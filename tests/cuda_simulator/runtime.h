@@ -49,6 +49,7 @@ struct Runtime {
   std::map<const unsigned char*, MemoryBlock> memory;
   std::map<int, std::size_t> used;  // bytes of each device
   std::map<const void*, std::size_t> shared_limits;
+  std::chrono::nanoseconds passed{};  // beside the host's clock: what products are said to take
 };
 
 /// The runtime, locked.
@@ -73,6 +74,10 @@ bool capturing(const CUstream_st* stream);
 void advance(CUstream_st* stream, const Mark* until = nullptr);
 /// All streams of a device (-1: of all), a task of each in turn or one stream after the other.
 void drain(int device);
+
+/// The devices' clock, which events read: the host's, and what passed beside it.
+void pass(std::chrono::nanoseconds time);
+std::chrono::steady_clock::time_point device_time();
 
 /// The block that holds the address; null for memory of the host that CUDA does not know. `fits` says whether
 /// the bytes lie in one piece.

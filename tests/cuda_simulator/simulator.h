@@ -1,6 +1,8 @@
 // CUDA on the CPU, for tests: what the stand-ins of CUDA's headers and tests of the simulator itself use.
 // See README.md.
 #pragma once
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstring>
 #include <functional>
@@ -8,6 +10,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "vectors.h"
 
@@ -28,8 +31,26 @@ struct Settings {
   bool no_epilogues = false;            // NO_EPILOGUES=1: cuBLASLt adds no bias and sums none
   std::size_t memory = 80'000'000'000;  // MEMORY=BYTES of each device
   int devices = 1;                      // DEVICES=N
+  std::vector<int> capabilities{
+      90};  // CAPABILITY=9.0[,8.0...]: of the devices in turn, the last of the others
+  // cuBLASLt's products take 1 s on the devices' clock with this tile (cublasLtMatmulTile_t), 2 s with
+  // others, and 0.1 s more for each part of K that split K is away from fastest_split; 0: as long as they
+  // take.
+  int fastest_tile = 0, fastest_split = 1;
+
+  /// 90 where it is 9.0.
+  int capability_of(int device) const {
+    return capabilities[std::min(static_cast<std::size_t>(device), capabilities.size() - 1)];
+  }
 };
 Settings& settings();
+
+/// How many products cuBLASLt was asked for, and how many of them with the gradient of a bias. Tests may set
+/// it back.
+struct Counts {
+  std::atomic<std::size_t> products = 0, bias_gradients = 0;
+};
+Counts& counts();
 
 struct Kernel {
   std::string name;  // for messages

@@ -52,6 +52,15 @@ void advance(CUstream_st* stream, const Mark* until) {
   while (!stream->tasks.empty() && !(until && until->done)) run_one(*stream);
 }
 
+void pass(std::chrono::nanoseconds time) {
+  const Locked state;
+  state->passed += time;
+}
+std::chrono::steady_clock::time_point device_time() {
+  const Locked state;
+  return std::chrono::steady_clock::now() + state->passed;
+}
+
 void drain(int device) {
   const Locked state;
   std::vector<CUstream_st*> busy;
@@ -106,7 +115,7 @@ cudaError_t record(CUevent_st* event, CUstream_st* stream) {
   }
   return push(stream, [mark] {
     mark->done = true;
-    mark->time = std::chrono::steady_clock::now();
+    mark->time = device_time();
   });
 }
 
