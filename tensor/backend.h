@@ -24,6 +24,9 @@ struct Backend {
   std::string (*name)(int index);              // of the processor, for people
 
   // The rest is null where the device computes while the caller waits.
+  /// What multiplies there: the device and the library, as choices of algorithms name it
+  /// (tensor/ops/products.h).
+  std::string (*multiplier)(int index) = nullptr;
   /// Host memory that copy_async may read and write while the host goes on.
   void* (*allocate_pinned)(std::size_t bytes, int index) = nullptr;  // nullptr when out of memory
   void (*release_pinned)(void* data, int index) = nullptr;

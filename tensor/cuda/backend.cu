@@ -9,6 +9,7 @@
 #include "tensor/cuda/collective.h"
 #include "tensor/cuda/launch.h"
 #include "tensor/cuda/matmul/cublas_lt.h"
+#include "tensor/cuda/matmul/matmul.h"
 
 namespace vitral {
 namespace cuda {
@@ -299,6 +300,7 @@ constexpr Backend cuda_backend{.allocate = allocate,
                                .zero = zero,
                                .device_count = device_count,
                                .name = name,
+                               .multiplier = multiplier,
                                .allocate_pinned = allocate_pinned,
                                .release_pinned = release_pinned,
                                .copy_async = copy_async,

@@ -68,9 +68,9 @@ TEST(LinearBackward, SumsBiasGradientsItselfWhereCublasDoesNot) {
   kernel::linear_backward(dweight, dbias, wide(dy), wide(x), false);
   const NoEpilogues missing;
   Placed got({13, 21}, DType::float32), got_bias({13}, DType::float32);
-  EXPECT_FALSE(cuda::multiply(
-      "test", {.m = 13, .n = 21, .k = 37, .transpose_a = true, .epilogue = cuda::Epilogue::sum_of_a}, got,
-      dy_there, x_there, got_bias));
+  EXPECT_FALSE(
+      cuda::multiply("test", {.m = 13, .n = 21, .k = 37, .transpose_a = true, .epilogue = Epilogue::sum_of_a},
+                     got, dy_there, x_there, got_bias));
   kernel::linear_backward(got, got_bias, dy_there, x_there, false);
   EXPECT_TRUE(near(got, dweight, {1e-5}));
   EXPECT_TRUE(near(got_bias, dbias, {1e-5}));
@@ -85,9 +85,9 @@ TEST(Linear, AddsTheBiasItselfWhereCublasDoesNot) {
     kernel::linear(want, wide(x), wide(weight), wide(bias));
     const NoEpilogues missing;
     Placed got({39, 15}, dtype);
-    EXPECT_FALSE(cuda::multiply(
-        "test", {.m = 39, .n = 15, .k = 23, .transpose_b = true, .epilogue = cuda::Epilogue::bias}, got,
-        x_there, weight_there, bias_there));
+    EXPECT_FALSE(cuda::multiply("test",
+                                {.m = 39, .n = 15, .k = 23, .transpose_b = true, .epilogue = Epilogue::bias},
+                                got, x_there, weight_there, bias_there));
     kernel::linear(got, x_there, weight_there, bias_there);
     EXPECT_TRUE(near(got, want, {dtype == DType::bfloat16 ? 1e-2 : 1e-5}));
   }

@@ -16,8 +16,14 @@ struct CublasLt {
   VITRAL_CUDA_LIBRARY("cuBLASLt", "libcublasLt.so." VITRAL_STRING(CUBLAS_VER_MAJOR), VITRAL_CUBLAS_PACKAGE);
   VITRAL_CUDA_FUNCTION(cublasLtCreate);
   VITRAL_CUDA_FUNCTION(cublasLtGetStatusName);
+  VITRAL_CUDA_FUNCTION(cublasLtGetVersion);
   VITRAL_CUDA_FUNCTION(cublasLtMatmul);
+  VITRAL_CUDA_FUNCTION(cublasLtMatmulAlgoCapGetAttribute);
+  VITRAL_CUDA_FUNCTION(cublasLtMatmulAlgoCheck);
+  VITRAL_CUDA_FUNCTION(cublasLtMatmulAlgoConfigGetAttribute);
+  VITRAL_CUDA_FUNCTION(cublasLtMatmulAlgoConfigSetAttribute);
   VITRAL_CUDA_FUNCTION(cublasLtMatmulAlgoGetHeuristic);
+  VITRAL_CUDA_FUNCTION(cublasLtMatmulAlgoInit);
   VITRAL_CUDA_FUNCTION(cublasLtMatmulDescCreate);
   VITRAL_CUDA_FUNCTION(cublasLtMatmulDescDestroy);
   VITRAL_CUDA_FUNCTION(cublasLtMatmulDescSetAttribute);

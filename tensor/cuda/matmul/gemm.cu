@@ -11,13 +11,13 @@ namespace {
 
 void gemm(Tensor& c, const Tensor& a, const Tensor& b, kernel::GemmOptions o) {
   if (c.numel() == 0) return;
-  cuda::Product p{.m = c.dim(-2),
-                  .n = c.dim(-1),
-                  .k = a.dim(o.transpose_a ? -2 : -1),
-                  .batch = c.shape().product(0, c.rank() - 2),
-                  .transpose_a = o.transpose_a,
-                  .transpose_b = o.transpose_b,
-                  .accumulate = o.accumulate};
+  Product p{.m = c.dim(-2),
+            .n = c.dim(-1),
+            .k = a.dim(o.transpose_a ? -2 : -1),
+            .batch = c.shape().product(0, c.rank() - 2),
+            .transpose_a = o.transpose_a,
+            .transpose_b = o.transpose_b,
+            .accumulate = o.accumulate};
   if (p.k == 0) {
     if (!o.accumulate) backend(c.device().kind).zero(c.raw(), c.bytes(), c.device().index);
     return;

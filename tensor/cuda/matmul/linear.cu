@@ -13,9 +13,6 @@
 namespace vitral {
 namespace {
 
-using cuda::Epilogue;
-using cuda::Product;
-
 void zero(Tensor& t) { backend(t.device().kind).zero(t.raw(), t.bytes(), t.device().index); }
 
 void linear(Tensor& y, const Tensor& x, const Tensor& weight, const Tensor& bias) {

@@ -1,84 +1,20 @@
-// What is row-major for us is column-major and transposed for cuBLASLt: the row-major C = A B is its
-// C^T = B^T A^T, so that our B is its first operand, "A", and our A its second, "B"; M and N change places.
-//
-// Descriptors and the algorithm are made once for each kind of product (Key) and kept to the end of the
-// process: choosing takes the host longer than starting.
-#include <algorithm>
+// Plans are made once for each kind of product (ProductKey) and kept as long as the choices that they follow:
+// choosing takes the host longer than starting.
 #include <cstdio>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
 
-#include "tensor/cuda/launch.h"
-#include "tensor/cuda/matmul/cublas_lt.h"
 #include "tensor/cuda/matmul/matmul.h"
-#include "tensor/ops/gemm.h"
+#include "tensor/cuda/matmul/measure.h"
+#include "tensor/cuda/matmul/plan.h"
 
 namespace vitral::cuda {
 namespace {
 
-/// The largest power of two, up to the 256 that cuBLASLt asks about, of which the address is a multiple.
-std::uint32_t alignment_of(const Tensor& t) {
-  if (!t.defined()) return 0;
-  const auto address = reinterpret_cast<std::uintptr_t>(t.raw());
-  return static_cast<std::uint32_t>(std::min<std::uintptr_t>(address & (~address + 1), 256));
-}
-
-/// All that the algorithm depends on, beside the device. Leading dimensions and the steps of a batch follow
-/// from the sizes, as tensors have no gaps.
-struct Key {
-  Product product;
-  DType inputs, output;
-  bool tf32;
-  std::uint32_t align_a, align_b, align_c, align_vector;
-
-  auto operator<=>(const Key&) const = default;
-};
-
-cudaDataType_t cuda_type(DType dtype) {
-  switch (dtype) {
-    case DType::float64:
-      return CUDA_R_64F;
-    case DType::bfloat16:
-      return CUDA_R_16BF;
-    default:
-      return CUDA_R_32F;
-  }
-}
-
-/// What is added up and scaled in.
-cudaDataType_t scale_type(const Key& key) { return key.inputs == DType::float64 ? CUDA_R_64F : CUDA_R_32F; }
-
-cublasComputeType_t compute_type(const Key& key) {
-  if (key.inputs == DType::float64) return CUBLAS_COMPUTE_64F;
-  return key.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
-}
-
-std::string describe(const Key& key) {
-  const Product& p = key.product;
-  const auto shape = [](std::int64_t batch, std::int64_t rows, std::int64_t columns) {
-    return (batch > 1 ? Shape{batch, rows, columns} : Shape{rows, columns}).str();
-  };
-  std::string text =
-      shape(p.batch, p.m, p.k) + " x " + shape(p.shared_b ? 1 : p.batch, p.k, p.n) + " " + name(key.inputs);
-  if (key.output != key.inputs) text += std::string(" to ") + name(key.output);
-  return text;
-}
-
-/// Throws "gemm: CUBLAS_STATUS_NOT_SUPPORTED for [4096, 528] x [528, 2112] bfloat16
-/// (tensor/cuda/matmul/matmul.cu:123)".
-void check_blas(cublasStatus_t status, const char* operation, const Key& key,
-                const std::source_location& where = std::source_location::current()) {
-  if (status == CUBLAS_STATUS_SUCCESS) return;
-  const char* file = std::strstr(where.file_name(), "tensor/");
-  throw_error("{}: {} for {} ({}:{})", operation, cublas_lt().cublasLtGetStatusName(status), describe(key),
-              file ? file : where.file_name(), where.line());
-}
-
 /// Once for each epilogue: what is computed is the same, in more passes over memory.
-void note_missing_epilogue(const char* operation, const Key& key) {
+void note_missing_epilogue(const char* operation, const ProductKey& key) {
   static std::once_flag bias, sums;
   const bool adds = key.product.epilogue == Epilogue::bias;
   std::call_once(adds ? bias : sums, [&] {
@@ -89,207 +25,144 @@ void note_missing_epilogue(const char* operation, const Key& key) {
   });
 }
 
-template <auto destroy>
-struct Destroy {
-  template <class T>
-  void operator()(T* descriptor) const {
-    (cublas_lt().*destroy)(descriptor);
-  }
-};
-template <class Handle, auto destroy>
-using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy<destroy>>;
-
-struct Plan {
-  Owned<cublasLtMatmulDesc_t, &CublasLt::cublasLtMatmulDescDestroy> product;
-  Owned<cublasLtMatrixLayout_t, &CublasLt::cublasLtMatrixLayoutDestroy> first, second, result;
-  cublasLtMatmulAlgo_t algorithm{};
-  std::size_t workspace = 0;  // bytes
-  bool supported = false;
+struct Planned {
+  Plan plan;
+  Candidate chosen{};
+  bool supported = true;
 };
 
-/// Makes one plan; the operation's name and the key are for errors.
-class Planner {
+/// How one product is to be computed: as the choices say, or as the library proposes first.
+class Choosing {
  public:
-  Planner(const char* operation, const Key& key) : operation_(operation), key_(key) {}
+  Choosing(const char* operation, const ProductKey& key, const Operands& operands, ProductChoices* choices)
+      : operation_(operation), key_(key), operands_(operands), choices_(choices) {}
 
-  Plan make(cublasLtHandle_t handle, std::uint64_t workspace_limit, void* vector) const {
-    const Product& p = key_.product;
-    Plan plan;
-    plan.product = description(vector);
-    plan.first = layout(key_.inputs, p.transpose_b ? p.k : p.n, p.transpose_b ? p.n : p.k, p.shared_b);
-    plan.second = layout(key_.inputs, p.transpose_a ? p.m : p.k, p.transpose_a ? p.k : p.m);
-    plan.result = layout(key_.output, p.n, p.m);
-    choose(plan, handle, workspace_limit);
-    return plan;
+  Planned choose() {
+    Planned out{Plan(operation_, key_, operands_.c.device(), data<void>(operands_.vector))};
+    if (const auto stored = choices_ ? choices_->find(key_) : std::nullopt)
+      take(*stored, out);
+    else if (choices_ && choices_->measures())
+      measure_all(out);
+    else
+      take_first(out);
+    if (!out.supported) note_missing_epilogue(operation_, key_);
+    return out;
   }
 
  private:
-  void check(cublasStatus_t status,
-             const std::source_location& where = std::source_location::current()) const {
-    check_blas(status, operation_, key_, where);
+  void take(const ProductAlgorithm& algorithm, Planned& out) {
+    const cublasStatus_t status = out.plan.rebuild(algorithm, out.chosen);
+    if (status == CUBLAS_STATUS_SUCCESS) return;
+    throw_error("{}: cuBLASLt refuses {} for {} ({}); remove the line, and the product is measured again",
+                choices_->where(key_), describe(algorithm), describe(key_),
+                cublas_lt().cublasLtGetStatusName(status));
   }
 
-  template <class T>
-  void set(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t which, T value) const {
-    check(cublas_lt().cublasLtMatmulDescSetAttribute(d, which, &value, sizeof value));
-  }
-  template <class T>
-  void set(cublasLtMatrixLayout_t l, cublasLtMatrixLayoutAttribute_t which, T value) const {
-    check(cublas_lt().cublasLtMatrixLayoutSetAttribute(l, which, &value, sizeof value));
-  }
-  template <class T>
-  void set(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t which, T value) const {
-    check(cublas_lt().cublasLtMatmulPreferenceSetAttribute(p, which, &value, sizeof value));
+  // The one that cuBLASLt expects to be fastest. Where it has none, only an epilogue may be the reason.
+  void take_first(Planned& out) {
+    std::vector<Candidate> proposed;
+    settle(out.plan.propose(1, first_reductions, proposed), out);
+    if (out.supported) out.chosen = proposed.front();
   }
 
-  decltype(Plan::product) description(void* vector) const {
-    cublasLtMatmulDesc_t d = nullptr;
-    check(cublas_lt().cublasLtMatmulDescCreate(&d, compute_type(key_), scale_type(key_)));
-    decltype(Plan::product) owned(d);
-    const Product& p = key_.product;
-    set<std::int32_t>(d, CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
-    set<std::int32_t>(d, CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-    if (p.epilogue != Epilogue::none) {
-      // Our A is the second operand: its sums are those of "B".
-      set<std::uint32_t>(d, CUBLASLT_MATMUL_DESC_EPILOGUE,
-                         p.epilogue == Epilogue::bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_BGRADB);
-      set(d, CUBLASLT_MATMUL_DESC_BIAS_POINTER, vector);  // the choice depends on its alignment
+  void settle(cublasStatus_t status, Planned& out) {
+    if (key_.product.epilogue == Epilogue::none) check_blas(status, operation_, key_);
+    out.supported = status == CUBLAS_STATUS_SUCCESS;
+  }
+
+  void measure_all(Planned& out) {
+    ProductChoice choice{.key = key_, .algorithm = {}};
+    if (recording()) {
+      // Nobody may wait. What is taken now is what later runs take, too.
+      take_first(out);
+      if (out.supported) choice.algorithm = attributes_of(out.chosen.algorithm);
+    } else {
+      measure_now(out, choice);
     }
-    return owned;
+    if (!out.supported) return;
+    const ProductAlgorithm holds = choices_->add(choice);
+    if (holds != choice.algorithm) take(holds, out);
   }
 
-  /// Of a matrix that is row-major [columns, rows].
-  decltype(Plan::first) layout(DType dtype, std::int64_t rows, std::int64_t columns,
-                               bool shared = false) const {
-    cublasLtMatrixLayout_t l = nullptr;
-    check(cublas_lt().cublasLtMatrixLayoutCreate(&l, cuda_type(dtype), static_cast<std::uint64_t>(rows),
-                                                 static_cast<std::uint64_t>(columns), rows));
-    decltype(Plan::first) owned(l);
-    if (key_.product.batch > 1) {
-      set(l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, static_cast<std::int32_t>(key_.product.batch));
-      set<std::int64_t>(l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, shared ? 0 : rows * columns);
+  bool recording() const {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    check(cudaStreamIsCapturing(stream(operands_.c.device()), &status), operation_);
+    return status != cudaStreamCaptureStatusNone;
+  }
+
+  void measure_now(Planned& out, ProductChoice& choice) {
+    Tensor scratch;  // a product that adds to C must do so once
+    if (key_.product.accumulate) {
+      scratch = Tensor::zeros(operands_.c.shape(), key_.output, operands_.c.device());
     }
-    return owned;
-  }
-
-  // The first proposal is the one that cuBLASLt expects to be fastest, and for one device and version always
-  // the same: nothing is measured, as then the last bits would depend on the measurement.
-  void choose(Plan& plan, cublasLtHandle_t handle, std::uint64_t workspace_limit) const {
-    cublasLtMatmulPreference_t p = nullptr;
-    check(cublas_lt().cublasLtMatmulPreferenceCreate(&p));
-    const Owned<cublasLtMatmulPreference_t, &CublasLt::cublasLtMatmulPreferenceDestroy> owned(p);
-    set(p, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_limit);
-    // Where the sum over K is split, the parts are kept in float32 (float64) and added in a step of their
-    // own. Left out are adding in place, for which no order is promised where results must be the same bits
-    // in every run, and parts of the output's type, which would round a bfloat16 result once a part.
-    set<std::uint32_t>(p, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
-    set(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key_.align_b);
-    set(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key_.align_a);
-    set(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key_.align_c);
-    set(p, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key_.align_c);
-
-    cublasLtMatmulHeuristicResult_t result{};
-    int found = 0;
-    cublasStatus_t status = cublas_lt().cublasLtMatmulAlgoGetHeuristic(
-        handle, plan.product.get(), plan.first.get(), plan.second.get(), plan.result.get(), plan.result.get(),
-        p, 1, &result, &found);
-    if (status == CUBLAS_STATUS_SUCCESS) status = found > 0 ? result.state : CUBLAS_STATUS_NOT_SUPPORTED;
-    if (key_.product.epilogue == Epilogue::none) check(status);
-    plan.algorithm = result.algo;
-    plan.workspace = result.workspaceSize;
-    plan.supported = status == CUBLAS_STATUS_SUCCESS;
-    if (!plan.supported) note_missing_epilogue(operation_, key_);
+    const Operands measured{scratch.defined() ? scratch : operands_.c, operands_.a, operands_.b,
+                            operands_.vector};
+    settle(measure(out.plan, key_, measured,
+                   [&](const Candidate& c, double seconds) {
+                     const double microseconds = 1e6 * seconds;
+                     if (choice.first_microseconds == 0) choice.first_microseconds = microseconds;
+                     if (choice.microseconds != 0 && microseconds >= choice.microseconds) return;
+                     choice.microseconds = microseconds;
+                     choice.algorithm = attributes_of(c.algorithm);
+                     out.chosen = c;
+                   }),
+           out);
   }
 
   const char* operation_;
-  const Key& key_;
+  const ProductKey& key_;
+  const Operands& operands_;
+  ProductChoices* choices_;
 };
 
-/// cuBLASLt on one device.
-struct Library {
+/// The products of one device.
+struct Products {
   std::mutex mutex;
-  cublasLtHandle_t handle = nullptr;
-  std::uint64_t workspace_limit = 0;
-  std::map<Key, Plan> plans;
+  std::map<ProductKey, Planned> plans;
+  std::shared_ptr<ProductChoices> choices;  // that the plans follow
 };
 
 // Kept to the end of the process, as the streams are.
-Library& library(Device device) {
+Products& products(Device device) {
   static auto* mutex = new std::mutex;
-  static auto* libraries = new std::vector<std::unique_ptr<Library>>;
+  static auto* all = new std::map<int, Products>;
   const std::lock_guard lock(*mutex);
-  const auto index = static_cast<std::size_t>(device.index);
-  if (libraries->size() <= index) libraries->resize(index + 1);
-  auto& found = (*libraries)[index];
-  if (!found) {
-    auto made = std::make_unique<Library>();
-    const cublasStatus_t status = cublas_lt().cublasLtCreate(&made->handle);
-    if (status != CUBLAS_STATUS_SUCCESS)
-      throw_error("cuBLASLt does not start on {}: {}", device.str(),
-                  cublas_lt().cublasLtGetStatusName(status));
-    // What NVIDIA advises for cuBLAS: 32 MiB on Hopper and later, 4 MiB before. Products that split a long
-    // sum over K (the gradients of weights) take more where they get it.
-    made->workspace_limit = (limits(device).major >= 9 ? std::uint64_t{64} : std::uint64_t{32}) << 20;
-    found = std::move(made);
-  }
-  return *found;
+  return (*all)[device.index];
 }
 
-Key make_key(const char* operation, const Product& p, const Tensor& c, const Tensor& a, const Tensor& b,
-             const Tensor& vector) {
-  const DType in = a.dtype(), out = c.dtype();
-  const bool plain = in == DType::float32 || in == DType::float64 || in == DType::bfloat16;
-  VITRAL_CHECK(plain && b.dtype() == in && (out == in || (in == DType::bfloat16 && out == DType::float32)),
-               "{}: {} x {} to {} is not supported; use float32, float64 or bfloat16, or bfloat16 to float32",
-               operation, name(in), name(b.dtype()), name(out));
-  VITRAL_CHECK(!vector.defined() || vector.dtype() == out, "{}: a {} vector beside a {} product", operation,
-               name(vector.dtype()), name(out));
-  return {.product = p,
-          .inputs = in,
-          .output = out,
-          .tf32 = in == DType::float32 && matmul_precision() == MatmulPrecision::tf32,
-          .align_a = alignment_of(a),
-          .align_b = alignment_of(b),
-          .align_c = alignment_of(c),
-          .align_vector = alignment_of(vector)};
+Planned& planned(Products& products, const char* operation, const ProductKey& key, const Operands& operands) {
+  auto choices = product_choices();
+  if (choices && choices->multiplier() != blas(operands.c.device()).multiplier) choices.reset();
+  if (choices != products.choices) {
+    products.plans.clear();
+    products.choices = std::move(choices);
+  }
+  auto found = products.plans.find(key);
+  if (found == products.plans.end())
+    found = products.plans.emplace(key, Choosing(operation, key, operands, products.choices.get()).choose())
+                .first;
+  return found->second;
 }
 
 }  // namespace
 
 bool multiply(const char* operation, const Product& product, Tensor& c, const Tensor& a, const Tensor& b,
               const Tensor& vector) {
-  const Key key = make_key(operation, product, c, a, b, vector);
-  const cudaStream_t queue = stream(c.device());
-  Library& l = library(c.device());
-  void* const vector_data = data<void>(vector);
+  const ProductKey key = key_of(operation, product, c, a, b, vector);
+  const Operands operands{c, a, b, vector};
+  Products& all = products(c.device());
   // Held to the end: the pointer to the vector is in the plan's descriptor.
-  const std::lock_guard lock(l.mutex);
-  auto found = l.plans.find(key);
-  if (found == l.plans.end())
-    found =
-        l.plans.emplace(key, Planner(operation, key).make(l.handle, l.workspace_limit, vector_data)).first;
-  Plan& plan = found->second;
-  if (!plan.supported) return false;
-  if (vector.defined())
-    check_blas(cublas_lt().cublasLtMatmulDescSetAttribute(
-                   plan.product.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, &vector_data, sizeof vector_data),
-               operation, key);
-
+  const std::lock_guard lock(all.mutex);
+  Planned& p = planned(all, operation, key, operands);
+  if (!p.supported) return false;
   // A tensor of this call: a graph that is recorded finds it in its own pool (tensor/storage.h).
   Tensor workspace;
-  if (plan.workspace > 0)
-    workspace = Tensor({static_cast<std::int64_t>(plan.workspace)}, DType::uint8, c.device());
-  const double one = 1, beta = product.accumulate ? 1 : 0;
-  const float one_float = 1, beta_float = product.accumulate ? 1 : 0;
-  const bool wide = scale_type(key) == CUDA_R_64F;
-  const cublasStatus_t status = cublas_lt().cublasLtMatmul(
-      l.handle, plan.product.get(), wide ? static_cast<const void*>(&one) : &one_float, b.raw(),
-      plan.first.get(), a.raw(), plan.second.get(), wide ? static_cast<const void*>(&beta) : &beta_float,
-      c.raw(), plan.result.get(), c.raw(), plan.result.get(), &plan.algorithm, data<void>(workspace),
-      plan.workspace, queue);
+  if (p.chosen.workspace > 0)
+    workspace = Tensor({static_cast<std::int64_t>(p.chosen.workspace)}, DType::uint8, c.device());
+  const cublasStatus_t status = p.plan.start(p.chosen, operands, workspace);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED && product.epilogue != Epilogue::none) {
     note_missing_epilogue(operation, key);
-    return plan.supported = false;
+    return p.supported = false;
   }
   check_blas(status, operation, key);
   return true;

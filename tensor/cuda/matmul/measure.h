@@ -1,0 +1,16 @@
+// Which of cuBLASLt's algorithms is fastest for a product, on the device.
+#pragma once
+#include <functional>
+
+#include "tensor/cuda/matmul/plan.h"
+
+namespace vitral::cuda {
+
+/// Measures cuBLASLt's proposals for the product, and them with tiles that fit widths of 176 (528 = 3 x 176),
+/// and tells `each` of them, the library's first proposal before all others. Waits for the device, which must
+/// not be recording; overwrites c, and vector with Epilogue::sum_of_a. What the library says, where it has no
+/// algorithm: then nothing was measured.
+cublasStatus_t measure(const Plan& plan, const ProductKey& key, const Operands& operands,
+                       const std::function<void(const Candidate&, double seconds)>& each);
+
+}  // namespace vitral::cuda
