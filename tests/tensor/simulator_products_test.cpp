@@ -301,5 +301,46 @@ TEST_F(SimulatedProducts, WhatADeviceLacksIsNotMeasured) {
   EXPECT_FALSE(any(measured(DType::bfloat16, DType::float32, gpu, Epilogue::sum_of_a), of_hopper));
 }
 
+// --- gradients of biases ---
+
+struct Gradients {
+  Tensor weight;
+  Placed bias;
+  Tensor exact_bias;
+  std::size_t by_products;  // gradients of biases that a product has summed
+};
+
+Gradients gradients(Device device, DType inputs, DType output) {
+  const Tensor dy = random_tensor({96, 40}, inputs, 1), x = random_tensor({96, 48}, inputs, 2);
+  Placed dweight({40, 48}, output, 0, device), dbias({40}, output, 0, device);
+  const std::size_t before = simulator::counts().bias_gradients;
+  kernel::linear_backward(dweight, dbias, Placed(dy, 0, device), Placed(x, 0, device), false);
+  Tensor exact({40, 48}, DType::float64), exact_bias({40}, DType::float64);
+  kernel::linear_backward(exact, exact_bias, wide(dy), wide(x), false);
+  EXPECT_TRUE(near(dweight, exact, {output == DType::bfloat16 ? 1e-2 : 1e-5}));
+  return {dweight.to(cpu), dbias, exact_bias, simulator::counts().bias_gradients - before};
+}
+
+TEST_F(SimulatedProducts, BiasGradientsAreOfTheProductOnlyWhereThatIsNotSlow) {
+  EXPECT_FALSE(cuda::sums_in_product(9, DType::bfloat16));
+  EXPECT_TRUE(cuda::sums_in_product(9, DType::float32));
+  EXPECT_TRUE(cuda::sums_in_product(8, DType::bfloat16));
+  EXPECT_EQ(gradients(gpu, DType::bfloat16, DType::float32).by_products, 0U);
+  EXPECT_EQ(gradients(gpu, DType::float32, DType::float32).by_products, 1U);
+  EXPECT_EQ(gradients(ampere, DType::bfloat16, DType::float32).by_products, 1U);
+  EXPECT_EQ(gradients(ampere, DType::float32, DType::float32).by_products, 1U);
+}
+
+TEST_F(SimulatedProducts, BiasGradientsAgreeOnAllGpus) {
+  for (const DType output : {DType::bfloat16, DType::float32}) {
+    const Gradients here = gradients(gpu, DType::bfloat16, output),
+                    there = gradients(ampere, DType::bfloat16, output);
+    const Tolerance tolerance{output == DType::bfloat16 ? 1e-2 : 1e-5};
+    EXPECT_TRUE(same_bits(here.weight, there.weight));
+    EXPECT_TRUE(near(here.bias, here.exact_bias, tolerance));
+    EXPECT_TRUE(near(there.bias, here.exact_bias, tolerance));
+  }
+}
+
 }  // namespace
 }  // namespace vitral::test
