@@ -87,8 +87,9 @@ struct TrainConfig {
   std::int64_t seed = 0;                               // of weights, order and augmentation
   std::string device = "auto";                         // cpu | cuda | cuda:N | auto
   std::string precision = "fp32";                      // fp32 | tf32 | bf16
-  std::optional<double> clip_norm;                     // largest norm of all gradients together
-  std::optional<double> ema;                           // decay of the averaged weights, in (0, 1)
+  std::string products;  // file with the algorithms that multiply on a GPU; "" (null): nothing is measured
+  std::optional<double> clip_norm;  // largest norm of all gradients together
+  std::optional<double> ema;        // decay of the averaged weights, in (0, 1)
   OptimizerConfig optimizer;
   SchedulerConfig scheduler;
   int log_every = 10;                 // steps

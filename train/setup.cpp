@@ -1,5 +1,10 @@
 #include "train/setup.h"
 
+#include <filesystem>
+
+#include "base/files/atomic.h"
+#include "base/files/input_file.h"
+#include "tensor/backend.h"
 #include "tensor/ops/gemm.h"
 #include "train/exchange.h"
 
@@ -22,6 +27,37 @@ Device choose_device(const TrainConfig& config, std::string& note, const Group& 
       "choose fp32{}",
       reason);
   return device;
+}
+
+std::shared_ptr<ProductFile> open_products(const TrainConfig& config, Device device, Group& group,
+                                           std::vector<std::string>& notes) {
+  const std::string& path = config.products;
+  if (path.empty()) return nullptr;
+  if (device.is_cpu()) {
+    notes.push_back(
+        fmt::format("train.products: on the CPU there is nothing to choose, {} is not read", path));
+    return nullptr;
+  }
+  const bool measures = group.is_one();
+  // A file that cannot be made is better known now than after the first products.
+  if (measures && !std::filesystem::exists(file_status(path))) write_file_atomic(path, "");
+  std::string text = group.is_first() ? read_product_file(path) : "";
+  if (!measures) text = broadcast(group, text);
+  auto products = std::make_shared<ProductFile>(path, text, backend(device.kind).multiplier(device.index),
+                                                measures           ? ProductFile::Missing::measure
+                                                : group.is_first() ? ProductFile::Missing::tell
+                                                                   : ProductFile::Missing::silent);
+  if (products->other_lines() > 0)
+    notes.push_back(
+        fmt::format("train.products: {}: {} of its lines are of other GPUs or libraries than {}; "
+                    "they stay and are not used",
+                    path, products->other_lines(), products->multiplier()));
+  if (!measures && products->own_lines() == 0)
+    notes.push_back(fmt::format(
+        "train.products: {}: has no line of {}, and several processes measure nothing; let one process "
+        "measure before, with train.slices={} and train.max_steps=1",
+        path, products->multiplier(), slices_of(config, group)));
+  return products;
 }
 
 namespace {

@@ -55,8 +55,8 @@ class Run {
 
   // --- its beginning ---
   void require_same_run();
-  void begin(std::vector<std::string>& warnings);
-  void open_folder(std::vector<std::string>& warnings);
+  void begin();
+  void open_folder();
   void load(const Checkpoint& checkpoint, const std::string& where, std::vector<std::string>& warnings);
   void make_plan();
 
@@ -77,6 +77,9 @@ class Run {
   Profile* profile_;  // null where none is taken
   std::string device_note_;
   Device device_;
+  std::vector<std::string> warnings_;  // told when the run folder is open
+  std::shared_ptr<ProductFile> products_;
+  ProductsInUse products_in_use_;
   std::unique_ptr<models::Objective> objective_;
   // Both before a loader's threads start: opening a file forks, and the allocator of a sanitizer, unlike the
   // C library's, does not go with a fork while a thread is in it.
@@ -102,6 +105,8 @@ Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profil
       config_(config),
       profile_(profile),
       device_(choose_device(config.train, device_note_, group)),
+      products_(open_products(config.train, device_, group, warnings_)),
+      products_in_use_(products_),
       objective_(make_objective(config)),
       data_(open_training_data(config.data.train, config, *objective_)),
       val_data_(config.data.val.empty()
@@ -114,13 +119,12 @@ Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profil
   if (!config.teacher.weights.empty()) teacher_.emplace(config.teacher, *objective_, device_);
   step_.emplace(*objective_, config_.train, device_, group_);
   pipeline_.emplace(loader_, teacher_ ? &*teacher_ : nullptr, *step_, device_);
-  std::vector<std::string> warnings;
-  if (group_.is_first()) folder_.emplace(config.train.output, config.train.keep, resume, warnings);
+  if (group_.is_first()) folder_.emplace(config.train.output, config.train.keep, resume, warnings_);
   for (const data::Loader* loader : {&loader_, val_loader_ ? &*val_loader_ : nullptr})
     if (const std::string note = loader ? loader->dataset().exif_note() : ""; !note.empty())
-      warnings.push_back(note);
+      warnings_.push_back(note);
   if (teacher_ && !teacher_->guessed().empty())
-    warnings.push_back(fmt::format(
+    warnings_.push_back(fmt::format(
         "teacher.weights: {}: neither it nor a configuration beside it says all; taken {}; teacher.heads and "
         "teacher.activation say otherwise",
         config.teacher.weights, teacher_->guessed()));
@@ -128,7 +132,7 @@ Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profil
   if (!group_.is_one())
     if (const std::string problem = binding_problem(cpu_threads()); !problem.empty())
       reporter_->message("warning: " + problem);
-  begin(warnings);
+  begin();
   for (const auto& name : objective_->measures()) summary_.validation.push_back({name, nan});
 }
 
@@ -198,8 +202,8 @@ void Run::require_same_run() {
 }
 
 // The first process knows how the run goes on, from its folder; the others hear it.
-void Run::begin(std::vector<std::string>& warnings) {
-  if (folder_) open_folder(warnings);
+void Run::begin() {
+  if (folder_) open_folder();
   if (!group_.is_one()) {
     Checkpoint now = folder_ ? checkpoint() : Checkpoint{};
     broadcast(group_, now);
@@ -209,22 +213,22 @@ void Run::begin(std::vector<std::string>& warnings) {
   }
 }
 
-void Run::open_folder(std::vector<std::string>& warnings) {
+void Run::open_folder() {
   const auto& source = folder_->source();
   if (source) {
     load(is_torch_checkpoint(*source)
-             ? load_torch_checkpoint(*source, config_, *objective_, order(), warnings)
-             : load_checkpoint(*source, warnings),
-         *source, warnings);
+             ? load_torch_checkpoint(*source, config_, *objective_, order(), warnings_)
+             : load_checkpoint(*source, warnings_),
+         *source, warnings_);
   } else {
     const std::string& weights = config_.model.init_from;
     if (!weights.empty()) step_->start_from(objective_->initial_weights(weights), weights);
     make_plan();
   }
-  folder_->open(to_yaml(config_), at_, validation_pending() || final_validation_due(), warnings);
+  folder_->open(to_yaml(config_), at_, validation_pending() || final_validation_due(), warnings_);
   objective_->write_files(config_.train.output);
   if (!device_note_.empty()) reporter_->message(device_note_);
-  for (const auto& w : warnings) reporter_->message("warning: " + w);
+  for (const auto& w : warnings_) reporter_->message("warning: " + w);
   if (source) reporter_->message(fmt::format("resumed from {} (step {})", *source, at_.step));
 }
 
@@ -242,6 +246,8 @@ void Run::load(const Checkpoint& checkpoint, const std::string& where, std::vect
   at_ = position_from(checkpoint.state.contains("trainer") ? checkpoint.state["trainer"] : json(), order(),
                       where, warning);
   at_.step = checkpoint.step;
+  if (warning.empty() && !device_.is_cpu())
+    warning = changed_choices(products_.get(), checkpoint.state.value("products", ""), where);
   if (!warning.empty()) warnings.push_back(warning);
   make_plan();
   double planned = nan;
@@ -365,13 +371,15 @@ bool Run::end_epoch(const StopSignals& stop) {
 Checkpoint Run::checkpoint() const {
   auto metadata = objective_->metadata();
   metadata["format"] = "pt";  // what tools around PyTorch look for
+  json state{{"trainer", to_json(at_, order())},
+             {"schedule", schedule_->state()},
+             {"next_lr", schedule_->lr(at_.step)}};
+  if (products_) state["products"] = products_->fingerprint();
   return {.step = at_.step,
           .model = step_->weights(),
           .model_metadata = std::move(metadata),
           .optimizer = step_->state(),
-          .state = {{"trainer", to_json(at_, order())},
-                    {"schedule", schedule_->state()},
-                    {"next_lr", schedule_->lr(at_.step)}}};
+          .state = std::move(state)};
 }
 
 void Run::save(bool best) {

@@ -96,6 +96,9 @@ void run(const Arguments& a) {
   if (a.make > 0) bench::make_dataset(a.data, a.make, a.side, config.model.width);
   std::string note;
   const Device device = train::choose_device(config.train, note);
+  std::vector<std::string> notes;
+  const train::ProductsInUse products_in_use(train::open_products(config.train, device, alone(), notes));
+  for (const auto& text : notes) std::fprintf(stderr, "bench_train_step: %s\n", text.c_str());
   const auto objective = train::make_objective(config);
   std::optional<train::TrainStep> step(std::in_place, *objective, config.train, device);
   const data::Inputs fixed = noise(config, *objective);

@@ -95,5 +95,24 @@ TEST_F(CudaProcesses, AStepThatIsNotFiniteIsSkippedByAll) {
   test::expect_same_run(small.output("one"), small.output("two"));
 }
 
+// One process measures, several have what it left; they write nothing, not even where the file lacks a
+// product.
+TEST_F(CudaProcesses, HaveTheProductsThatOneHasMeasured) {
+  const test::SmallRun small(28);
+  const std::string file = small / "products.jsonl";
+  const auto keys = [&](const std::string& output) {
+    return std::vector<std::string>{"train.slices=2", "train.device=cuda", "train.products=" + file,
+                                    "train.output=" + small.output(output)};
+  };
+  ASSERT_EQ(run_on(2, small, keys("nothing")), 0);
+  EXPECT_FALSE(std::filesystem::exists(file));
+  run(small.config(), keys("one"));
+  const std::string measured = test::bytes_of_file(file);
+  EXPECT_NE(measured, "");
+  ASSERT_EQ(run_on(2, small, keys("two")), 0);
+  test::expect_same_run(small.output("one"), small.output("two"));
+  EXPECT_EQ(test::bytes_of_file(file), measured);
+}
+
 }  // namespace
 }  // namespace vitral::train
