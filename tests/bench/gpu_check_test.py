@@ -61,14 +61,15 @@ class Run(unittest.TestCase):
         stages = {stage["name"]: stage for stage in report["stages"]}
         self.assertEqual(status, 0, said)
         self.assertEqual(list(stages), list(gpu_check.STAGES))
-        for name in ("device", "tests", "kernels", "step", "profile", "loader", "embed"):
+        for name in ("device", "tests", "products", "kernels", "step", "profile", "loader", "embed"):
             self.assertEqual(stages[name]["status"], "ok", stages[name])
         for name, why in (("failures", "no test failed"), ("pytorch", "runs no PyTorch"), ("sanitizer", "AddressSanitizer")):
             self.assertIn(why, stages[name]["status"])
         self.assertGreater(len(stages["tests"]["commands"][0]["tests"]["passed"]), 3)
         self.assertEqual([r["kernel"] for r in stages["kernels"]["commands"][0]["results"]][0], "layer_norm")
+        self.assertEqual([r["what"] for r in stages["products"]["commands"][0]["results"]].count("bias gradient"), 12)
         self.assertTrue(stages["profile"]["commands"][0]["results"])
-        for part in ("a try, no measurement", "## Tests", "## Training steps", "## Kernels", "| layer_norm |", "default-2",
+        for part in ("a try, no measurement", "## Tests", "## Training steps", "## Kernels", "| layer_norm |", "## Products", "| student c_fc |", "default-2",
                      "-workers"):
             self.assertIn(part, text)
         self.assertNotIn("did not end well", text)

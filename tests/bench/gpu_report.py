@@ -91,6 +91,17 @@ def any_table(pairs, slowest=None):
     return table(titles, [[result.get(title, "") for title in titles] for result in values[:slowest]])
 
 
+def products(report):
+    found = [result for _, result in results(report, "products")]
+    rows = [[f"{r['model']} {r['layer']}", r["pass"], r["epilogue"], f"{r['m']}, {r['n']}, {r['k']}", r["algorithms"],
+             f"{r['first_microseconds']:.1f}", f"{r['best_microseconds']:.1f}", f"{r['tflops']:.0f}", r["best"]]
+            for r in found if r["what"] == "product"]
+    lines = table(["product", "pass", "epilogue", "m, n, k", "algorithms", "first us", "best us", "TFLOP/s", "best"], rows)
+    rows = [[f"{r['model']} {r['layer']}", "none" if r["by_product_microseconds"] is None else f"{r['by_product_microseconds']:.1f}",
+             f"{r['product_microseconds']:.1f} + {r['pass_microseconds']:.1f}"] for r in found if r["what"] == "bias gradient"]
+    return lines + table(["gradient of weight and bias of", "by the product, us", "product and pass, us"], rows)
+
+
 def profile(report):
     lines = []
     for record in commands(report, "profile"):
@@ -121,7 +132,7 @@ def markdown(report):
                    [[stage["name"], stage["seconds"], stage["limit"], stage["status"]] for stage in report["stages"]])
     for title, part in (("Tests", tests(report)), ("Training steps", steps(report)), ("Beside PyTorch", pytorch(report)),
                         ("Embeddings", embeddings(report)), ("Kernels", kernels(report)),
-                        ("Products", any_table(results(report, "products"))), ("Where a step's time goes", profile(report))):
+                        ("Products", products(report)), ("Where a step's time goes", profile(report))):
         if part:
             lines += ["## " + title, "", *part]
     ends = [(record, stage) for stage in report["stages"] for record in stage["commands"] if record["status"] != "ok"]

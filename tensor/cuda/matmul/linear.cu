@@ -16,7 +16,7 @@ namespace vitral {
 namespace {
 
 /// Where products of cuBLASLt that also sum the gradient of a bias (BGRADB) are slower than a product and a
-/// pass over the gradient. What is not in the table is summed by the product. bench_products measures both.
+/// pass over the gradient. What is not in the table is summed by the product. bench_cublaslt measures both.
 struct SlowSums {
   int major;  // of the compute capability
   DType inputs;
