@@ -165,6 +165,13 @@ void texts() {
   fs::remove_all(learned);
   put("weights_index", "two",
       R"({"metadata": {"total_size": 8}, "weight_map": {"a.weight": "seeds.cpp", "b": ".."}})");
+  put("product_file", "two",
+      R"({"multiplier":"NVIDIA H200 9.0, cuBLASLt 13.1.0","m":64,"n":1584,"k":528,"batch":1,"transpose_a":false,)"
+      R"("transpose_b":true,"shared_b":false,"accumulate":false,"epilogue":"bias","inputs":"bfloat16",)"
+      R"("output":"bfloat16","tf32":false,"alignment":[256,256,256,16],"id":66,"tile":409,"stages":35,)"
+      R"("split_k":4,"reduction":2,"swizzle":0,"custom":0,"inner_shape":0,"cluster_shape":3,)"
+      R"("means":"128x176","microseconds":301.25,"first_microseconds":340.5})"
+      "\n");
   put("vocabulary", "short", "#version: 0.2\na b</w>\nab c\n");
   put("vocabulary", "json", file("tests/golden/clip_tokenizer.json"));
   put("piece_model", "siglip2", file("tests/golden/sentence_piece/tokenizer.model"));
