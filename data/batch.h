@@ -15,9 +15,11 @@ enum class Target : std::uint8_t { image, regions, patches };
 /// The tensors of a batch, a row each image. What is new here also stands in `input_members`, which all code
 /// goes by that moves inputs without knowing what they mean.
 struct Inputs {
-  Tensor images;        // uint8 [B,S,S,3], with crops [B,H,W,3]
+  Tensor images;        // uint8 [B,S,S,3], with augmentations [B,H,W,3]
   Tensor targets = {};  // float32 [B,D], or undefined
-  Tensor crops = {};    // int64 [B,3]: top, left, 1 where mirrored (LoaderOptions::defer_crop), or undefined
+  /// uint8 [B,R]: what is still to be done to each image, so that it becomes [S,S,3] (tensor/ops/augment.h,
+  /// LoaderOptions::defer_augmentation), or undefined.
+  Tensor augmentations = {};
   Tensor region_targets = {};  // float32 [B,R,D], or undefined
   Tensor patch_targets = {};   // float32 [B,N,D], row-major over the student's grid, or undefined
   Tensor tokens = {};  // int64 [B,L]: a caption (CaptionTokens of data/text/text_tokenizer.h), or undefined
@@ -26,8 +28,9 @@ struct Inputs {
   Inputs rows(std::int64_t begin, std::int64_t end) const;
   Inputs to(Device device) const;
 };
-inline constexpr std::array input_members{&Inputs::images,         &Inputs::targets,       &Inputs::crops,
-                                          &Inputs::region_targets, &Inputs::patch_targets, &Inputs::tokens};
+inline constexpr std::array input_members{&Inputs::images,        &Inputs::targets,
+                                          &Inputs::augmentations, &Inputs::region_targets,
+                                          &Inputs::patch_targets, &Inputs::tokens};
 
 /// Where they lie, and what they are called in a dataset file.
 struct TargetKind {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
+#include <cstring>
 #include <deque>
 #include <exception>
 #include <limits>
@@ -60,6 +61,15 @@ Batch collect(Pending& p, const Dataset& dataset) {
   return batch;
 }
 
+// What is finished before its batch is lies in the upper left corner of what the others need.
+void copy_into_corner(Tensor& to, const Tensor& image) {
+  const std::int64_t to_bytes = to.dim(1) * 3, bytes = image.dim(1) * 3;
+  if (to_bytes == bytes) return to.rows(0, image.dim(0)).copy_from(image);
+  for (std::int64_t y = 0; y < image.dim(0); ++y)
+    std::memcpy(to.data<std::uint8_t>() + y * to_bytes, image.data<std::uint8_t>() + y * bytes,
+                static_cast<std::size_t>(bytes));
+}
+
 // No batch is larger than the dataset: products of batch sizes cannot overflow.
 LoaderOptions bounded(LoaderOptions options, const Dataset& dataset) {
   options.batch_size = std::min(options.batch_size, std::max<std::int64_t>(dataset.size(), 1));
@@ -114,7 +124,7 @@ struct Loader::State {
   const Dataset dataset;
   const LoaderOptions options;
   std::int64_t batches = 0;
-  std::optional<Dataset::Size> whole;  // of all images, where they are cropped later
+  std::optional<Dataset::Size> whole;  // of all images, where they are augmented later
   double waited = 0;                   // consumer only
 
   std::mutex mutex;  // guards all below
@@ -173,16 +183,23 @@ void Loader::State::check_views() const {
   }
 }
 
-// The size of all images where options.defer_crop can have its effect.
+// The size of all images where options.defer_augmentation can have its effect.
 std::optional<Dataset::Size> Loader::State::whole_images() const {
-  const auto size = dataset.plain_size(0);
-  if (!options.defer_crop || !options.training || !only_crops(options.augment) || !size ||
-      size->height < options.image_size || size->width < options.image_size)
-    return std::nullopt;
-  for (std::int64_t i = 0; i < dataset.size(); ++i)
-    if (dataset.plain_size(i) != size || (!options.targets.empty() && dataset.views(i) > 0))
-      return std::nullopt;
-  return size;
+  const AugmentConfig& a = options.augment;
+  if (!options.defer_augmentation || !options.training || !draws_anything(a)) return std::nullopt;
+  std::optional<Dataset::Size> size;
+  if (a.resize > 0) {
+    size = {a.resize, a.resize};
+  } else {
+    size = dataset.plain_size(0);
+    for (std::int64_t i = 0; i < dataset.size(); ++i)
+      if (dataset.plain_size(i) != size) return std::nullopt;
+  }
+  if (!size) return std::nullopt;
+  const std::int64_t s = options.image_size, height = size->height, width = size->width;
+  if (!a.random_crop) return height == s && width == s ? size : std::nullopt;
+  // More would take longer to send than to cut.
+  return height >= s && width >= s && height * width <= 4 * s * s ? size : std::nullopt;
 }
 
 void Loader::State::begin(std::int64_t new_epoch, std::int64_t first_batch) {
@@ -219,7 +236,7 @@ std::shared_ptr<Pending> Loader::State::open_batch() {
     return options.pinned ? Tensor::pinned(shape, dtype) : Tensor(shape, dtype);
   };
   p->images = make(whole ? Shape{n, whole->height, whole->width, 3} : Shape{n, s, s, 3}, DType::uint8);
-  if (whole) p->crops = make({n, 3}, DType::int64);
+  if (whole) p->augmentations = make({n, augmentation_bytes(options.augment)}, DType::uint8);
   for (const Target kind : options.targets) {
     Shape shape{n};
     for (const auto d : dataset.target_shape(kind)) shape = shape.append(d);
@@ -258,17 +275,17 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
     dataset.read_target(i, view, targets.rows(row, row + 1).data<float>(), kind);
   }
 
-  if (whole) {
-    const CropPosition place = crop_position(o.augment, whole->height, whole->width, o.image_size, seed);
-    std::int64_t* crop = p.crops.data<std::int64_t>() + row * 3;
-    crop[0] = place.top, crop[1] = place.left, crop[2] = place.mirrored ? 1 : 0;
-    return dataset.read_plain(i, p.images.data<std::uint8_t>() + row * whole->height * whole->width * 3);
-  }
-  const std::int64_t s = o.image_size;
-  std::uint8_t* to = p.images.data<std::uint8_t>() + row * s * s * 3;
+  Tensor to = p.images.rows(row, row + 1).reshape({p.images.dim(1), p.images.dim(2), 3});
+  const bool later = whole && seed != 0;
+  if (whole)
+    write_augmentation(p.augmentations.rows(row, row + 1).data<std::uint8_t>(), o.augment, whole->height,
+                       whole->width, o.image_size, seed);
   const auto size = dataset.plain_size(i);
-  const bool as_it_is = seed == 0 || o.augment.none();
-  if (size && as_it_is && size->height == s && size->width == s) return dataset.read_plain(i, to);
+  const bool as_it_is = later || seed == 0 || o.augment.none();
+  const std::int64_t side = o.image_size, height = later ? whole->height : side,
+                     width = later ? whole->width : side;
+  if (size && as_it_is && size->height == height && size->width == width && to.dim(1) == width)
+    return dataset.read_plain(i, to.data<std::uint8_t>());
   Tensor image;
   if (size) {
     image = dataset.image(i);
@@ -285,7 +302,8 @@ void Loader::State::load(Pending& p, std::int64_t row, std::int64_t of_epoch) co
       return;
     }
   }
-  p.images.rows(row, row + 1).reshape({s, s, 3}).copy_from(augment(image, o.augment, o.image_size, seed));
+  copy_into_corner(to,
+                   later ? resize_first(image, o.augment) : augment(image, o.augment, o.image_size, seed));
 }
 
 void Loader::State::fill(Pending& p, std::int64_t first, std::int64_t last, std::int64_t of_epoch) {

@@ -45,10 +45,12 @@ struct LoaderOptions {
   std::uint64_t seed = 0;
   int workers = 2;      // threads; 0 loads in the caller
   bool pinned = false;  // batches lie in pinned memory (Tensor::pinned), for copies to a GPU
-  /// Leaves a flip and a random crop to the reader of the pixels, where they are all of the augmentation and
-  /// all images are plain, of one size and without stored views: Batch::images are whole then and
-  /// Batch::crops says which squares are meant. Without effect elsewhere.
-  bool defer_crop = false;
+  /// Leaves what is random of the augmentation to the reader of the pixels: Batch::images are whole then, and
+  /// Batch::augmentations says what is to be done to them; the result has the pixels of augment() to the bit.
+  /// Only in training, where all images have one size when the dice fall (they are resized first, or all are
+  /// plain and of one size), at most 4 times the pixels that are cut from them, and where none is resized
+  /// after that (with random_crop, or of image_size already). Without effect elsewhere.
+  bool defer_augmentation = false;
   int prefetch = 4;  // batches that wait for the consumer, at most; at least 1
   /// Of several processes, what this one loads: slices [first_slice, last_slice) of each batch, which is cut
   /// into so many (of n images, slice k ends at n (k + 1) / slices); and every `stride`-th batch.

@@ -11,20 +11,14 @@ Variable normalize_pixels(const Tensor& images, Device device, const ChannelStat
   return Variable(x);
 }
 
-Variable pixel_patches(int image_size, int patch_size, const Tensor& pixels, const Tensor& crops,
-                       DType dtype) {
+Variable pixel_patches(int image_size, int patch_size, const Tensor& pixels, DType dtype) {
   const std::int64_t size = image_size, grid = size / patch_size;
-  VITRAL_CHECK(pixels.rank() == 4 && pixels.dim(3) == 3 && pixels.dtype() == DType::uint8,
-               "pixel_patches: images {} {} must be uint8 [B, H, W, 3]", pixels.dtype(), pixels.shape());
-  VITRAL_CHECK(crops.defined() ? pixels.dim(1) >= size && pixels.dim(2) >= size
-                               : pixels.dim(1) == size && pixels.dim(2) == size,
-               "pixel_patches: images {} must be [B, {}, {}, 3], or larger with crops", pixels.shape(), size,
-               size);
-  VITRAL_CHECK(
-      !crops.defined() || (crops.shape() == Shape{pixels.dim(0), 3} && crops.dtype() == DType::int64),
-      "pixel_patches: crops {} {} must be int64 [{}, 3]", crops.dtype(), crops.shape(), pixels.dim(0));
+  VITRAL_CHECK(pixels.rank() == 4 && pixels.dim(1) == size && pixels.dim(2) == size && pixels.dim(3) == 3 &&
+                   pixels.dtype() == DType::uint8,
+               "pixel_patches: images {} {} must be uint8 [B, {}, {}, 3]", pixels.dtype(), pixels.shape(),
+               size, size);
   Tensor patches({pixels.dim(0), grid * grid, 3LL * patch_size * patch_size}, dtype, pixels.device());
-  kernel::image_patches(patches, pixels, crops, clip_statistics, patch_size);
+  kernel::image_patches(patches, pixels, clip_statistics, patch_size);
   return Variable(patches);
 }
 

@@ -14,16 +14,13 @@ Variable normalize_pixels(const Tensor& images, Device device,
                           const ChannelStatistics& statistics = clip_statistics);
 
 /// What a patch embedding reads: the same as patches [B,N,3 p p], N = (S / p)^2, which it multiplies, in one
-/// pass. pixels uint8 [B,H,W,3] on the device where the model is. crops int64 [B,3] there: which square of
-/// S x S pixels of each image it sees (top, left, 1 where it is mirrored), inside the image; undefined: the
-/// whole image, which then has that size. dtype: what the model computes in, float32 or bfloat16.
-Variable pixel_patches(int image_size, int patch_size, const Tensor& pixels, const Tensor& crops = {},
-                       DType dtype = DType::float32);
+/// pass. pixels uint8 [B,S,S,3] on the device where the model is. dtype: what the model computes in, float32
+/// or bfloat16.
+Variable pixel_patches(int image_size, int patch_size, const Tensor& pixels, DType dtype = DType::float32);
 /// Of a configuration that has these two sizes.
 template <class Config>
-Variable pixel_patches(const Config& c, const Tensor& pixels, const Tensor& crops = {},
-                       DType dtype = DType::float32) {
-  return pixel_patches(c.image_size, c.patch_size, pixels, crops, dtype);
+Variable pixel_patches(const Config& c, const Tensor& pixels, DType dtype = DType::float32) {
+  return pixel_patches(c.image_size, c.patch_size, pixels, dtype);
 }
 
 }  // namespace vitral::models

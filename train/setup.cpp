@@ -136,10 +136,10 @@ data::LoaderOptions loader_options(const Config& config, const models::Objective
   } else {
     options.stride = group.size();
   }
-  // A GPU copies pinned memory while the host goes on, and crops and mirrors as it reads the pixels; a
-  // teacher reads what the student sees.
+  // A GPU copies pinned memory while the host goes on, and augments what it got; a teacher reads what the
+  // student sees.
   options.pinned = !device.is_cpu();
-  options.defer_crop = options.pinned && config.teacher.weights.empty();
+  options.defer_augmentation = options.pinned && config.teacher.weights.empty();
   return options;
 }
 

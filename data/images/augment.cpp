@@ -1,9 +1,8 @@
 #include "data/images/augment.h"
 
 #include <algorithm>
-#include <cmath>
-#include <functional>
-#include <iterator>
+#include <cstddef>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -32,50 +31,40 @@ float draw_factor(Random& random, float strength) {
   return draw_between(random, std::max(0.0, 1.0 - strength), 1.0 + strength);
 }
 
-Tensor adjust(const Tensor& image, AugmentDraw::Jitter what, float factor) {
-  switch (what) {
-    case AugmentDraw::brightness:
-      return adjust_brightness(image, factor);
-    case AugmentDraw::contrast:
-      return adjust_contrast(image, factor);
-    default:
-      return adjust_saturation(image, factor);
-  }
-}
-
-struct Operation {
-  enum Kind : std::uint8_t {
-    pixelwise,  // a pixel's new value depends on its old one alone
-    mirror,
-    others,  // it depends on pixels that a crop may have cut off
+Augmentation augmentation_of(const AugmentConfig& config, const AugmentDraw& draw, std::int64_t height,
+                             std::int64_t width, int size) {
+  Augmentation a;
+  std::size_t blends = 0;
+  const auto blend = [&](Augmentation::Base base, float factor) {
+    a.bases[blends] = base;
+    a.factors[blends++] = factor;
   };
-  Kind kind;
-  std::function<Tensor(const Tensor&)> apply;
-};
-
-std::vector<Operation> drawn_operations(const AugmentConfig& config, const AugmentDraw& draw) {
-  std::vector<Operation> out;
   const std::array<float, 3> strengths{config.brightness, config.contrast, config.saturation};
+  constexpr std::array bases{Augmentation::black, Augmentation::mean, Augmentation::luma};
   for (const AugmentDraw::Jitter what : draw.order)
-    if (strengths[what] > 0)
-      out.push_back({what == AugmentDraw::contrast ? Operation::others : Operation::pixelwise,
-                     [what, &draw](const Tensor& x) { return adjust(x, what, draw.factors[what]); }});
-  if (draw.grayscale) out.push_back({Operation::pixelwise, grayscale});
-  if (draw.flip) out.push_back({Operation::mirror, horizontal_flip});
-  if (draw.blur)
-    out.push_back({Operation::others,
-                   [&](const Tensor& x) { return gaussian_blur(x, config.blur_kernel, draw.sigma); }});
-  if (draw.posterize)
-    out.push_back(
-        {Operation::pixelwise, [&](const Tensor& x) { return posterize(x, config.posterize_bits); }});
-  if (draw.autocontrast) out.push_back({Operation::others, autocontrast});
-  return out;
+    if (strengths[what] > 0) blend(bases[what], draw.factors[what]);
+  if (draw.grayscale) blend(Augmentation::luma, 0);
+  a.mirrored = draw.flip ? 1 : 0;
+  a.blurred = draw.blur ? 1 : 0;
+  if (draw.posterize) a.mask = posterize_mask(config.posterize_bits);
+  a.autocontrast = draw.autocontrast ? 1 : 0;
+  if (config.random_crop) {
+    VITRAL_CHECK(
+        size <= height && size <= width,
+        "augment: a crop of {} x {} pixels does not fit an image of {} x {}; set resize to {} or more", size,
+        size, width, height, size);
+    a.left = place(draw.crop_x, width - size + 1);
+    a.top = place(draw.crop_y, height - size + 1);
+  }
+  return a;
 }
 
-// What random_crop takes from an image; from one that is still to be mirrored, what becomes the same.
-Tensor random_crop(const Tensor& x, const AugmentDraw& draw, int size, bool mirrored_later) {
-  const int left = place(draw.crop_x, x.dim(1) - size + 1), top = place(draw.crop_y, x.dim(0) - size + 1);
-  return crop(x, mirrored_later ? static_cast<int>(x.dim(1)) - size - left : left, top, size, size);
+Tensor as_batch(const Tensor& image) { return image.reshape({1, image.dim(0), image.dim(1), 3}); }
+
+Tensor apply(const Tensor& image, const Tensor& record, std::int64_t height, std::int64_t width) {
+  Tensor result({height, width, 3}, DType::uint8), batch = as_batch(result);
+  kernel::augment(batch, as_batch(image), record);
+  return result;
 }
 
 }  // namespace
@@ -98,73 +87,62 @@ AugmentDraw::AugmentDraw(const AugmentConfig& config, std::uint64_t seed) {
   crop_x = random.uniform();
 }
 
+Tensor resize_first(const Tensor& image, const AugmentConfig& config) {
+  return config.resize > 0 ? resize(image, config.resize, config.resize, Filter::bilinear) : image;
+}
+
+bool draws_anything(const AugmentConfig& config) {
+  AugmentConfig rest = config;
+  rest.resize = 0;
+  rest.scaled_decode = false;
+  return transform_name(rest) != transform_name({});  // which leaves out what has no effect
+}
+
+std::int64_t augmentation_bytes(const AugmentConfig& config) {
+  return vitral::augmentation_bytes(config.blur > 0 ? config.blur_kernel : 0);
+}
+
+void write_augmentation(std::uint8_t* record, const AugmentConfig& config, std::int64_t height,
+                        std::int64_t width, int size, std::uint64_t seed) {
+  Augmentation a;
+  std::vector<float> weights;
+  if (seed != 0) {
+    const AugmentDraw draw(config, seed);
+    a = augmentation_of(config, draw, height, width, size);
+    if (draw.blur) {
+      check_blur(config.blur_kernel, draw.sigma, height, width);
+      weights = blur_weights(config.blur_kernel, draw.sigma);
+    }
+  }
+  std::memset(record, 0, static_cast<std::size_t>(augmentation_bytes(config)));
+  std::memcpy(record, &a, sizeof a);
+  std::ranges::copy(weights, reinterpret_cast<float*>(record + sizeof a));
+}
+
 Tensor augment(const Tensor& image, const AugmentConfig& config, int size, std::uint64_t seed) {
   check_image("augment", image);
   check_augment(config);
   if (seed == 0) return validation_transform(image, size);
-  const AugmentDraw draw(config, seed);
-
-  Tensor x = image;
-  if (config.resize > 0) x = resize(x, config.resize, config.resize, Filter::bilinear);
-  if (config.random_crop)
-    VITRAL_CHECK(
-        size <= x.dim(0) && size <= x.dim(1),
-        "augment: a crop of {} x {} pixels does not fit an image of {} x {}; set resize to {} or more", size,
-        size, x.dim(1), x.dim(0), size);
-
-  const std::vector<Operation> operations = drawn_operations(config, draw);
-  if (!config.random_crop) {
-    for (const Operation& operation : operations) x = operation.apply(x);
-    return validation_transform(x, size);
+  Tensor x = resize_first(image, config);
+  if (draws_anything(config)) {
+    Tensor record({1, augmentation_bytes(config)}, DType::uint8);
+    write_augmentation(record.data<std::uint8_t>(), config, x.dim(0), x.dim(1), size, seed);
+    x = config.random_crop ? apply(x, record, size, size) : apply(x, record, x.dim(0), x.dim(1));
   }
-  // The crop comes last. What changes each pixel by itself is done after it: to the same pixels, fewer of
-  // them.
-  auto first_after = operations.end();
-  bool mirrored_later = false;
-  while (first_after != operations.begin() && std::prev(first_after)->kind != Operation::others)
-    mirrored_later = (--first_after)->kind == Operation::mirror || mirrored_later;
-  for (auto operation = operations.begin(); operation != first_after; ++operation) x = operation->apply(x);
-  x = random_crop(x, draw, size, mirrored_later);
-  for (auto operation = first_after; operation != operations.end(); ++operation) x = operation->apply(x);
-  return x;
+  return config.random_crop ? x : validation_transform(x, size);
+}
+
+Tensor apply(const Tensor& image, const Augmentation& augmentation, std::span<const float> weights) {
+  Tensor record({1, vitral::augmentation_bytes(static_cast<std::int64_t>(weights.size()))}, DType::uint8);
+  std::memcpy(record.raw(), &augmentation, sizeof augmentation);
+  std::ranges::copy(std::as_bytes(weights), static_cast<std::byte*>(record.raw()) + sizeof augmentation);
+  return apply(image, record, image.dim(0), image.dim(1));
 }
 
 std::int64_t decode_min_side(const AugmentConfig& config, int size, std::uint64_t seed) {
   if (!config.scaled_decode || seed == 0) return 0;
   if (config.resize > 0) return min_side_for(config.resize);
   return config.random_crop ? 0 : min_side_for(size);  // a crop is cut from all pixels that there are
-}
-
-bool only_crops(const AugmentConfig& config) {
-  AugmentConfig crops;
-  crops.flip = config.flip;
-  crops.random_crop = true;
-  return transform_name(config) == transform_name(crops);  // which leaves out what has no effect
-}
-
-CropPosition crop_position(const AugmentConfig& config, std::int64_t height, std::int64_t width, int size,
-                           std::uint64_t seed) {
-  const AugmentDraw draw(config, seed);
-  const std::int64_t x = place(draw.crop_x, width - size + 1);
-  // augment() mirrors the image before it cuts.
-  return {.top = place(draw.crop_y, height - size + 1),
-          .left = draw.flip ? width - size - x : x,
-          .mirrored = draw.flip};
-}
-
-Tensor horizontal_flip(const Tensor& image) {
-  check_image("horizontal_flip", image);
-  Tensor result(image.shape(), DType::uint8);
-  const std::int64_t width = image.dim(1);
-  for (std::int64_t y = 0; y < image.dim(0); ++y) {
-    const std::uint8_t* from = image.data<std::uint8_t>() + y * width * 3;
-    std::uint8_t* to = result.data<std::uint8_t>() + (y + 1) * width * 3;
-    for (std::int64_t x = 0; x < width; ++x) {
-      to -= 3;
-      for (int c = 0; c < 3; ++c) to[c] = from[3 * x + c];
-    }
-  }
-  return result;
 }
 
 }  // namespace vitral::data

@@ -7,12 +7,17 @@
 // saturation in random order), greyscale, flip, blur, posterise, autocontrast, random crop. What is drawn
 // depends on the seed alone: a probability changed in the configuration does not move the dice of the other
 // operations.
+//
+// All that is random is arithmetic on images of one size, tensor/ops/augment.h. Who wants it done elsewhere
+// takes resize_first() and write_augmentation(), and gives both to kernel::augment on any device.
 #pragma once
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "data/images/augment_config.h"
+#include "tensor/ops/augment.h"
 #include "tensor/tensor.h"
 
 namespace vitral::data {
@@ -26,20 +31,21 @@ Tensor augment(const Tensor& image, const AugmentConfig& config, int size, std::
 /// the whole image is needed, as for seed 0.
 std::int64_t decode_min_side(const AugmentConfig& config, int size, std::uint64_t seed);
 
-/// Where a random crop lies in an image, and whether it is then mirrored left to right.
-struct CropPosition {
-  std::int64_t top = 0, left = 0;
-  bool mirrored = false;
-};
-/// Whether a configuration does nothing but crop at random and perhaps flip.
-bool only_crops(const AugmentConfig& config);
-/// For such a configuration and a seed other than 0: the position from which augment(image, config, size,
-/// seed) takes its result, in an image of height x width pixels, which are at least `size` each.
-CropPosition crop_position(const AugmentConfig& config, std::int64_t height, std::int64_t width, int size,
-                           std::uint64_t seed);
+/// The first operation: uint8 [H,W,3] to [resize,resize,3], or where that is 0 the image itself.
+Tensor resize_first(const Tensor& image, const AugmentConfig& config);
+/// Whether anything comes after it, but for the last one, which brings an image that is not cropped to the
+/// model's size.
+bool draws_anything(const AugmentConfig& config);
+/// Bytes of a record that a seed other than 0 makes.
+std::int64_t augmentation_bytes(const AugmentConfig& config);
+/// What augment(image, config, size, seed) does to an image of height x width pixels between these two; with
+/// random_crop it is the end. `record`: as many bytes, aligned as numbers are. UsageErrors: as above. Seed 0:
+/// nothing, the upper left corner is the result.
+void write_augmentation(std::uint8_t* record, const AugmentConfig& config, std::int64_t height,
+                        std::int64_t width, int size, std::uint64_t seed);
 
-/// Mirrored left to right.
-Tensor horizontal_flip(const Tensor& image);
+/// uint8 [H,W,3], another image of the same size; weights: of its blur.
+Tensor apply(const Tensor& image, const Augmentation& augmentation, std::span<const float> weights = {});
 
 /// What a seed decides: the dice of augment(), in the order in which they fall. They are draws of the stream
 /// with the key random_key(seed) (base/random.h).

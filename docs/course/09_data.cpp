@@ -114,7 +114,11 @@ void draw_shuffles(const std::string& path) {
 // One of n places, u in [0, 1).
 std::int64_t place(double u, std::int64_t n) { return static_cast<std::int64_t>(u * static_cast<double>(n)); }
 // Numbers 0 to 10 of a sample's stream decide on colours, blur and so on; 6 mirrors, 11 and 12 say where.
-data::CropPosition crop_of(U64 key, double flip, std::int64_t height, std::int64_t width, std::int64_t size) {
+struct Crop {
+  std::int64_t top, left;
+  bool mirrored;
+};
+Crop crop_of(U64 key, double flip, std::int64_t height, std::int64_t width, std::int64_t size) {
   const bool mirrored = uniform(key, 6) < flip;
   const std::int64_t left = place(uniform(key, 12), width - size + 1);
   return {place(uniform(key, 11), height - size + 1), mirrored ? width - size - left : left, mirrored};
@@ -133,7 +137,7 @@ void compare_epoch(const data::Dataset& dataset) {
     for (std::int64_t row = 0; row < batch->size(); ++row) {
       const std::int64_t index = order[at++];
       const U64 view_seed = key_of(seed, {epoch, static_cast<U64>(index)});
-      const data::CropPosition crop = crop_of(key_of(view_seed, {}), 0.5, 64, 64, size);
+      const Crop crop = crop_of(key_of(view_seed, {}), 0.5, 64, 64, size);
       const Tensor image = dataset.image(index), got = batch->images.rows(row, row + 1);
       for (std::int64_t y = 0; y < size; ++y)
         for (std::int64_t x = 0; x < size; ++x)

@@ -60,7 +60,7 @@ Variable Contrastive::features(const data::Inputs& inputs, DType dtype,
                                const nn::ForwardContext& /*context*/) const {
   VITRAL_CHECK(inputs.tokens.defined(), "CLIP: the batch has no captions");
   const Variable image = of_tower(image_is_frozen_, [&] {
-    return clip_.embed_images(pixel_patches(clip_.config(), inputs.images, inputs.crops, dtype));
+    return clip_.embed_images(pixel_patches(clip_.config(), inputs.images, dtype));
   });
   const Variable text = of_tower(text_is_frozen_, [&] { return clip_.embed_texts(inputs.tokens, dtype); });
   return concat({image, text}, 1);

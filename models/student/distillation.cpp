@@ -40,7 +40,7 @@ std::map<std::string, std::string> Distillation::metadata_of(
 
 StudentOutput Distillation::forward(const data::Inputs& inputs, DType dtype,
                                     const nn::ForwardContext& context) const {
-  const Variable patches = pixel_patches(student_.config(), inputs.images, inputs.crops, dtype);
+  const Variable patches = pixel_patches(student_.config(), inputs.images, dtype);
   if (loss_.reads_patches()) return student_.of_patches(patches, 1, context);
   return {.embedding = student_.embed(patches, context), .probs = {}, .patches = {}};  // one fused kernel
 }

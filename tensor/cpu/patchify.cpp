@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <vector>
 
 #include "tensor/cpu/number.h"
 #include "tensor/cpu/parallel.h"
@@ -58,59 +57,30 @@ void normalize_images(Tensor& y, const Tensor& x, ChannelStatistics statistics) 
   });
 }
 
-struct Crop {
-  std::int64_t top = 0, left = 0;
-  bool mirrored = false;
-};
-
-std::vector<Crop> read_crops(const Tensor& crops, const Tensor& images, std::int64_t side) {
-  std::vector<Crop> read(static_cast<std::size_t>(images.dim(0)));
-  if (!crops.defined()) return read;
-  const std::int64_t* p = crops.data<std::int64_t>();
-  for (Crop& crop : read) {
-    crop = {p[0], p[1], p[2] != 0};
-    p += 3;
-    VITRAL_CHECK(crop.top >= 0 && crop.left >= 0 && crop.top <= images.dim(1) - side &&
-                     crop.left <= images.dim(2) - side,
-                 "image_patches: a square of {} pixels at row {} and column {} leaves the images {}", side,
-                 crop.top, crop.left, images.shape());
-  }
-  return read;
-}
-
-// One row of patches: `corner` is the first pixel of its first line. A line of a channel is normalised as a
-// whole, then cut.
+// One row of patches. A line of a channel is normalised as a whole, then cut.
 template <class T>
-void cut_patches(T* patches, const std::uint8_t* corner, std::int64_t row_bytes, bool mirrored,
-                 PatchGrid grid, std::int64_t patch, const ChannelStatistics& statistics) {
+void cut_patches(T* patches, const std::uint8_t* lines, PatchGrid grid, std::int64_t patch,
+                 const ChannelStatistics& statistics) {
   const std::int64_t size = 3 * patch * patch;
   T* line = cpu_kernels::scratch<T>(static_cast<std::size_t>(grid.side));
   for (std::int64_t row = 0; row < patch; ++row)
     for (std::int64_t ch = 0; ch < 3; ++ch) {
       const auto c = static_cast<std::size_t>(ch);
-      normalize_run(line, corner + row * row_bytes + ch, statistics.mean[c], statistics.std[c], grid.side);
-      if (mirrored) std::reverse(line, line + grid.side);
+      normalize_run(line, lines + row * grid.side * 3 + ch, statistics.mean[c], statistics.std[c], grid.side);
       T* first = patches + (ch * patch + row) * patch;
       for (std::int64_t column = 0; column < grid.columns; ++column)
         std::copy_n(line + column * patch, patch, first + column * size);
     }
 }
 
-void image_patches(Tensor& patches, const Tensor& images, const Tensor& crops, ChannelStatistics statistics,
-                   std::int64_t patch) {
-  const PatchGrid grid = patch_grid(images, crops.defined(), patches.dim(1), patch);
-  const std::vector<Crop> read = read_crops(crops, images, grid.side);
-  const std::int64_t row_bytes = images.dim(2) * 3;
+void image_patches(Tensor& patches, const Tensor& images, ChannelStatistics statistics, std::int64_t patch) {
+  const PatchGrid grid = patch_grid(images, patches.dim(1), patch);
+  const std::int64_t count = patch * grid.side * 3;  // numbers of a row of patches
   cpu_kernels::dispatch_number("image_patches", patches.dtype(), [&]<class T>(T) {
     cpu_kernels::parallel_chunks(
         images.dim(0) * grid.columns, 1, [&](std::int64_t i, std::int64_t, std::int64_t) {
-          const std::int64_t b = i / grid.columns, band = i % grid.columns;
-          const Crop& crop = read[static_cast<std::size_t>(b)];
-          const std::int64_t corner =
-              (b * images.dim(1) + crop.top + band * patch) * row_bytes + crop.left * 3;
-          cut_patches(cpu_kernels::elements<T>(patches) + i * patch * grid.side * 3,
-                      images.data<std::uint8_t>() + corner, row_bytes, crop.mirrored, grid, patch,
-                      statistics);
+          cut_patches(cpu_kernels::elements<T>(patches) + i * count, images.data<std::uint8_t>() + i * count,
+                      grid, patch, statistics);
         });
   });
 }

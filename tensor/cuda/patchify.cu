@@ -1,9 +1,9 @@
 // Images cut into patches.
 //
 // image_patches, the way into every training step: a block takes one row of patches of one image. Its lines
-// of pixels come as 16-byte accesses, whatever the crop's corner, into shared memory, where they keep their
-// place modulo 16; then each thread gathers 16 bytes of a patch from single bytes and writes them at once. 28
-// lines of 224 pixels are 19 KB of shared memory, so 5 blocks of 256 threads (48 registers each) fit a
+// of pixels come as 16-byte accesses, wherever they begin, into shared memory, where they keep their place
+// modulo 16; then each thread gathers 16 bytes of a patch from single bytes and writes them at once. 28
+// lines of 224 pixels are 19 KB of shared memory, so 5 blocks of 256 threads (43 registers each) fit a
 // multiprocessor and some read while others write. Larger images go in slices of fewer lines. For an image of
 // 224 x 224: 150,528 bytes read, 301,056 written in bf16, 0.3 million operations.
 #include "tensor/cuda/units.h"
@@ -147,20 +147,16 @@ struct Normalize<cuda::bfloat16> {
 
 /// Sizes in pixels; lines and slices are those of one row of patches.
 struct Cut {
-  Cut(const Tensor& images, const Tensor& crops, const PatchGrid& grid, std::int64_t p)
+  Cut(const Tensor& images, const PatchGrid& grid, std::int64_t p)
       : begin(cuda::data<unsigned char>(images)),
         end(begin + images.numel()),
-        corners(cuda::data<std::int64_t>(crops)),
-        height(images.dim(1)),
-        width(images.dim(2)),
         side(static_cast<int>(grid.side)),
         columns(static_cast<int>(grid.columns)),
         patch(static_cast<int>(p)),
         lines(patch) {
-    // 15 bytes at least lie between two lines, so that no window holds bytes of both, and lines stand in
-    // shared memory as they do in the image, modulo 16.
-    const std::int64_t minimum = 3 * side + 15;
-    pitch = static_cast<int>(minimum + (3 * width + 16 - minimum % 16) % 16);
+    // 16 bytes lie between two lines, so that no window holds bytes of both, and lines stand in shared memory
+    // as they do in the image, modulo 16.
+    pitch = 3 * side + 16;
     windows = Divider<std::uint32_t>((3 * side + 15 + 15) / 16);
   }
   std::size_t line_bytes() const {
@@ -168,8 +164,6 @@ struct Cut {
   }
 
   const unsigned char *begin, *end;
-  const std::int64_t* corners;  // null: the image is the square
-  std::int64_t height, width;
   int side, columns, patch, lines, slices = 1, pitch = 0;
   Divider<std::uint32_t> windows;  // of 16 bytes that a line may touch
 };
@@ -201,7 +195,7 @@ __device__ void load_lines(unsigned char* bytes, int first, const unsigned char*
       const int offset = static_cast<int>(w) * 16 - at % 16;  // from the first pixel
       if (offset >= 3 * cut.side) continue;
       place[k] = at + offset;
-      window[k] = load_window(line + y * cut.width * 3 + offset, cut);
+      window[k] = load_window(line + static_cast<std::int64_t>(y) * cut.side * 3 + offset, cut);
     }
 #pragma unroll
     for (int k = 0; k < at_once; ++k)
@@ -220,21 +214,15 @@ __global__ void __launch_bounds__(threads)
   float* table = cuda::shared_memory<float>();
   auto* bytes = reinterpret_cast<unsigned char*>(table + Normalize<T>::shared_numbers);
   const int slice = static_cast<int>(blockIdx.x % cut.slices) * cut.lines;
-  const std::int64_t patch_row = blockIdx.x / cut.slices, r = patch_row % cut.columns;
-  const std::int64_t b = patch_row / cut.columns;
+  const std::int64_t patch_row = blockIdx.x / cut.slices;
   const int lines = min(cut.lines, cut.patch - slice);
-  const std::int64_t* corner = cut.corners ? cut.corners + b * 3 : nullptr;
-  const std::int64_t top = corner ? corner[0] : 0, left = corner ? corner[1] : 0;
-  const bool mirrored = corner && corner[2] != 0;
-
-  const unsigned char* line =
-      cut.begin + ((b * cut.height + top + r * cut.patch + slice) * cut.width + left) * 3;
+  const unsigned char* line = cut.begin + (patch_row * cut.patch + slice) * cut.side * 3;
   const int first = static_cast<int>(reinterpret_cast<std::uintptr_t>(line) % 16);
   normalize.prepare(table);
   load_lines(bytes, first, line, lines, cut);
   __syncthreads();
 
-  const int step = mirrored ? -3 : 3, count = cut.columns * 3 * static_cast<int>(deal.runs.divisor());
+  const int count = cut.columns * 3 * static_cast<int>(deal.runs.divisor());
   const std::int64_t channel_size = std::int64_t{cut.patch} * cut.patch;
   T* out = patches + patch_row * cut.columns * 3 * channel_size + std::int64_t{slice} * cut.patch;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += threads) {
@@ -242,18 +230,16 @@ __global__ void __launch_bounds__(threads)
     auto [y, x] = deal.patch.split(run * n);
     if (static_cast<int>(y) >= lines) continue;  // the last slice is shorter
     const int c = static_cast<int>(plane / 3), ch = static_cast<int>(plane % 3);
-    const int column = c * cut.patch + static_cast<int>(x);
-    const int pixel = mirrored ? cut.side - 1 - column : column;
-    int at = first + static_cast<int>(y) * cut.pitch + pixel * 3 + ch;
+    int at = first + static_cast<int>(y) * cut.pitch + (c * cut.patch + static_cast<int>(x)) * 3 + ch;
     const auto number = normalize.channel(table, ch);
     cuda::Pack<T, n> numbers;
 #pragma unroll
     for (int j = 0; j < n; ++j) {
       numbers.v[j] = number(bytes[at]);
-      at += step;
+      at += 3;
       if (++x == deal.patch.divisor()) {
         x = 0;
-        at += cut.pitch - cut.patch * step;
+        at += cut.pitch - cut.patch * 3;
       }
     }
     cuda::store_pack(out + plane * channel_size + run * n, numbers);
@@ -294,14 +280,13 @@ void cut_patches(Tensor& patches, Cut cut, const ChannelStatistics& statistics, 
   run(std::integral_constant<int, 1>{});
 }
 
-void image_patches(Tensor& patches, const Tensor& images, const Tensor& crops, ChannelStatistics statistics,
-                   std::int64_t patch) {
-  const PatchGrid grid = patch_grid(images, crops.defined(), patches.dim(1), patch);
+void image_patches(Tensor& patches, const Tensor& images, ChannelStatistics statistics, std::int64_t patch) {
+  const PatchGrid grid = patch_grid(images, patches.dim(1), patch);
   if (patches.numel() == 0) return;
   constexpr std::int64_t longest = 32768;  // pixels: a patch's numbers are counted in 32 bits
   VITRAL_CHECK(grid.side <= longest, "image_patches: lines of {} pixels are too long", grid.side);
   cuda::dispatch("image_patches", patches.dtype(), [&]<class T>(T) {
-    cut_patches<T>(patches, Cut(images, crops, grid, patch), statistics, images.dim(0));
+    cut_patches<T>(patches, Cut(images, grid, patch), statistics, images.dim(0));
   });
 }
 

@@ -17,9 +17,8 @@ struct ChannelStatistics {
 struct PatchGrid {
   std::int64_t columns, side;
 };
-/// UsageError where `tokens` is no square number, or images [B,H,W,3] do not hold such a square, or are not
-/// one where nothing is cropped.
-PatchGrid patch_grid(const Tensor& images, bool cropped, std::int64_t tokens, std::int64_t patch);
+/// UsageError where `tokens` is no square number, or images [B,H,W,3] are not of that size.
+PatchGrid patch_grid(const Tensor& images, std::int64_t tokens, std::int64_t patch);
 
 namespace kernel {
 
@@ -34,14 +33,12 @@ inline constinit Kernel<void(Tensor& images, const Tensor& patches, std::int64_t
 inline constinit Kernel<void(Tensor& y, const Tensor& x, ChannelStatistics statistics)> normalize_images{
     "normalize_images"};
 
-/// Both in one, for images of any size of which each shows a square of the side S = patch * sqrt(N):
+/// Both in one, for square images of the side S = patch * sqrt(N):
 ///   patches[b, r * columns + c, (ch * p + y) * p + x] = (image(b, r p + y, c p + x, ch) / 255 - mean) / std
-/// images uint8 [B,H,W,3]; patches [B,N,3 p p] float32, float64 (both with the bits of normalize_images) or
-/// bfloat16. crops int64 [B,3]: top and left corner of the square and 1 where it is mirrored left to right
-/// (after cutting), or undefined: the images are the squares. Corners must lie inside; on a GPU the caller
-/// checks.
-inline constinit Kernel<void(Tensor& patches, const Tensor& images, const Tensor& crops,
-                             ChannelStatistics statistics, std::int64_t patch)>
+/// images uint8 [B,S,S,3]; patches [B,N,3 p p] float32, float64 (both with the bits of normalize_images) or
+/// bfloat16.
+inline constinit Kernel<void(Tensor& patches, const Tensor& images, ChannelStatistics statistics,
+                             std::int64_t patch)>
     image_patches{"image_patches"};
 
 }  // namespace kernel

@@ -53,7 +53,7 @@ Measured measure(const Arguments& a, Device device, DType products) {
   Measured m;
   std::vector<double> seconds;
   const auto embed = [&] {
-    const Variable patches = models::pixel_patches(config.model, images.to(device), {}, dtype);
+    const Variable patches = models::pixel_patches(config.model, images.to(device), dtype);
     return student.embed(patches).value().to(cpu);
   };
   if (a.profile) {

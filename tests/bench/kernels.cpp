@@ -13,6 +13,7 @@
 #include "autograd/composed.h"
 #include "autograd/ops.h"
 #include "base/random.h"
+#include "data/images/augment.h"
 #include "models/pixels.h"
 #include "tensor/backend.h"
 #include "tensor/ops/adamw.h"
@@ -207,6 +208,24 @@ Case distillation_loss_case() {
       }};
 }
 
+// The pixels of a batch, as a kernel of bytes to bytes: `bytes` is of that, whatever the precision.
+Case augment_case() {
+  constexpr std::int64_t whole = 300;
+  return {"augment", 3.0 * (whole * whole + 2 * side * side), 0, [](std::int64_t b, DType, Device d) {
+            const auto config = data::AugmentConfig::clip();
+            Tensor pixels({b, whole, whole, 3}, DType::uint8),
+                records({b, data::augmentation_bytes(config)}, DType::uint8);
+            for (std::int64_t i = 0; i < pixels.numel(); ++i)
+              pixels.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 2654435761U >> 13);
+            for (std::int64_t i = 0; i < b; ++i)
+              data::write_augmentation(records.rows(i, i + 1).data<std::uint8_t>(), config, whole, whole,
+                                       side, static_cast<std::uint64_t>(i) + 1);
+            const Tensor images = pixels.to(d), done = records.to(d);
+            Tensor views({b, side, side, 3}, DType::uint8, d);
+            return Work{{views}, [=]() mutable { kernel::augment(views, images, done); }};
+          }};
+}
+
 Case image_patches_case() {
   return {"image_patches", 3.0 * side * side * (1 + 2), 0, [](std::int64_t b, DType t, Device d) {
             Tensor pixels({b, side, side, 3}, DType::uint8);
@@ -215,7 +234,7 @@ Case image_patches_case() {
             const Tensor there = pixels.to(d);
             Tensor patches({b, tokens, 3 * patch * patch}, t, d);
             return Work{{patches}, [=]() mutable {
-                          kernel::image_patches(patches, there, {}, models::clip_statistics, patch);
+                          kernel::image_patches(patches, there, models::clip_statistics, patch);
                         }};
           }};
 }
@@ -244,7 +263,8 @@ Case adamw_case() {
 }
 
 std::vector<Case> all_cases() {
-  return {image_patches_case(),
+  return {augment_case(),
+          image_patches_case(),
           layer_norm_case(),
           add_layer_norm_case(),
           layer_norm_backward_case(),

@@ -156,6 +156,14 @@ void measure_transforms(const Bytes& file) {
   print_mean("augment: clip", seeds, [&](int i) { augment(square, clip, 224, seed(i)); });
   print_mean("decode and augment: clip", seeds,
              [&](int i) { augment(decode_image(small, "image"), clip, 224, seed(i)); });
+  // What is left of that where a GPU augments: pixels as they are, and what is to be done to them.
+  Tensor batch(square.shape(), vitral::DType::uint8),
+      record({augmentation_bytes(clip)}, vitral::DType::uint8);
+  print_mean("decode and draw for a GPU: clip", seeds, [&](int i) {
+    const Tensor whole = resize_first(decode_image(small, "image"), clip);
+    write_augmentation(record.data<std::uint8_t>(), clip, 300, 300, 224, seed(i));
+    batch.copy_from(whole);
+  });
 }
 
 void measure_reads(const std::filesystem::path& folder, bool compressed) {

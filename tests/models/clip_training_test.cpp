@@ -143,29 +143,6 @@ TEST_P(ClipTraining, AFrozenTowerStaysAsItIs) {
   }
 }
 
-// A crop is read from larger pixels as if they were cut first.
-TEST_P(ClipTraining, ReadsCrops) {
-  const data::H5File file = data::H5File::open(golden);
-  const auto objective = golden_objective(file);
-  objective->model().to(device());
-  const Tensor large = test::noise({1, 11, 12, 3}, 4, DType::uint8);
-  Tensor cut({1, 8, 8, 3}, DType::uint8);
-  for (std::int64_t i = 0; i < 8; ++i)
-    for (std::int64_t j = 0; j < 8; ++j)  // top 2, left 3, mirrored
-      for (std::int64_t c = 0; c < 3; ++c)
-        cut.data<std::uint8_t>()[(i * 8 + j) * 3 + c] =
-            large.data<std::uint8_t>()[((2 + i) * 12 + 3 + 7 - j) * 3 + c];
-  data::Inputs whole, cropped;
-  whole.tokens = cropped.tokens = batch_of(file, 0).tokens.rows(0, 1);
-  whole.images = cut;
-  cropped.images = large;
-  cropped.crops = Tensor::from(std::vector<std::int64_t>{2, 3, 1}, {1, 3});
-  const auto features = [&](const data::Inputs& inputs) {
-    return objective->features(inputs.to(device()), DType::float32, {}).value().to_vector();
-  };
-  EXPECT_EQ(features(whole), features(cropped));
-}
-
 INSTANTIATE_TEST_SUITE_P(, ClipTraining, testing::Values(Device::Kind::cpu, Device::Kind::cuda),
                          [](const auto& info) {
                            return std::string(info.param == Device::Kind::cpu ? "OnCpu" : "OnCuda");

@@ -6,6 +6,7 @@
 
 #include "data/benchmarks/shapes.h"
 #include "infer/measure/evaluate.h"
+#include "tensor/profile.h"
 #include "tests/cli/golden_run.h"
 #include "train/trainer.h"
 
@@ -27,11 +28,16 @@ class TrainerOnCuda : public testing::Test {
   }
 };
 
+// All of it is done on the device.
+const std::string strong_augmentation =
+    "{resize: 75, brightness: 0.4, contrast: 0.4, saturation: 0.4, grayscale: 0.2, flip: 0.5, blur: 0.3, "
+    "posterize: 0.2, autocontrast: 0.2, random_crop: true}";
+
 TEST_F(TrainerOnCuda, RunsAsOnTheCpu) {
   const test::SmallRun small(28, true);  // four batches an epoch, the last one smaller
-  for (const char* augment : {"none", "{flip: 0.5, random_crop: true}"}) {
+  for (const std::string& augment : {std::string("none"), strong_augmentation}) {
     SCOPED_TRACE(augment);
-    const std::string keys = std::string("data.augment=") + augment, name = augment[0] == 'n' ? "a" : "b";
+    const std::string keys = "data.augment=" + augment, name = augment == "none" ? "a" : "b";
     run(small, name + "-cpu", "cpu", {keys});
     const RunSummary s = run(small, name + "-cuda", "cuda", {keys});
     EXPECT_EQ(s.end, RunEnd::finished);
@@ -45,13 +51,26 @@ TEST_F(TrainerOnCuda, RunsAsOnTheCpu) {
   }
 }
 
+TEST_F(TrainerOnCuda, LeavesAugmentationToTheDevice) {
+  const test::SmallRun small(28);
+  for (const std::string& augment : {strong_augmentation, std::string("{resize: 75, flip: 0.5}")}) {
+    Profile profile;
+    const Profile::Use use(profile);
+    run(small, "run", "cuda", {"train.epochs=1", "data.augment=" + augment});
+    std::int64_t calls = 0;
+    for (const OperationProfile& o : profile.operations()) calls += o.name == "augment" ? o.calls : 0;
+    EXPECT_EQ(calls, augment == strong_augmentation ? 4 : 0);  // the others are resized last
+    std::filesystem::remove_all(small.output("run"));
+  }
+}
+
 // From a checkpoint in mid-epoch.
 TEST_F(TrainerOnCuda, ResumesBitForBit) {
   const test::SmallRun small(28, true);
   for (const char* precision : {"fp32", "bf16"}) {
     const std::string p = precision;
     const std::vector<std::string> keys{"train.precision=" + p, "train.checkpoint_every=3", "train.keep=9",
-                                        "train.ema=0.9"};
+                                        "train.ema=0.9", "data.augment=" + strong_augmentation};
     run(small, "whole-" + p, "cuda", keys);
     // As a kill leaves it: the later checkpoints were never written.
     const std::string cut = small.output("cut-" + p);

@@ -1,11 +1,13 @@
 // Training on a GPU beside the CPU: the same weights, the same order of samples, the same run folder.
 #include <cmath>
+#include <cstring>
 #include <deque>
 #include <fstream>
 
 #include <gtest/gtest.h>
 
 #include "data/loader.h"
+#include "tensor/ops/augment.h"
 #include "tensor/ops/gemm.h"
 #include "tensor/profile.h"
 #include "tests/train/train_steps.h"
@@ -65,39 +67,51 @@ TEST_F(TrainStepOnCuda, SkipsWithoutATrace) {
   }
 }
 
-TEST_F(TrainStepOnCuda, CropsOnTheDeviceAsTheLoaderDoes) {
+// Two epochs, the second from its second batch; their last batch is smaller.
+std::vector<double> losses_of(const data::Dataset& dataset, data::LoaderOptions options, bool deferred,
+                              const TrainConfig& config) {
+  options.pinned = options.defer_augmentation = deferred;
+  data::Loader loader(dataset, options);
+  models::Distillation objective(test::small_student(2));
+  TrainStep step(objective, config, test::gpu);
+  std::vector<double> losses;
+  for (const int epoch : {0, 1}) {
+    loader.begin_epoch(epoch, epoch);
+    while (const auto batch = loader.next()) {
+      EXPECT_EQ(batch->augmentations.defined(), deferred);
+      if (step.pending() == TrainStep::max_pending) losses.push_back(step.take().loss);
+      step.submit(*batch, 1e-3);
+    }
+  }
+  while (step.pending() > 0) losses.push_back(step.take().loss);
+  return losses;
+}
+
+TEST_F(TrainStepOnCuda, AugmentsOnTheDeviceAsTheLoaderDoes) {
   const test::TempDir dir;
   {
     data::H5File file = data::H5File::create(dir / "train.h5");
-    file.write("/images", test::noise({12, 72, 80, 3}, 3, DType::uint8), 1);
-    file.write("/embeddings", test::noise({12, test::small_width}, 4, DType::float32));
+    file.write("/images", test::noise({27, 72, 80, 3}, 3, DType::uint8), 1);
+    file.write("/embeddings", test::noise({27, test::small_width}, 4, DType::float32));
     file.close();
   }
-  data::LoaderOptions options;
-  options.batch_size = 6;
-  options.image_size = test::small_size;
-  options.augment.random_crop = true;
-  options.augment.flip = 0.5F;
+  data::AugmentConfig crops, strong = data::AugmentConfig::clip();
+  crops.random_crop = true;
+  crops.flip = 0.5F;
+  strong.resize = 75;
+  strong.grayscale = strong.flip = strong.blur = strong.posterize = strong.autocontrast = 0.5F;
+  TrainConfig plain, rich;
+  plain.batch_size = rich.batch_size = 8;
+  rich.accumulate = 2;
+  rich.precision = "bf16";
   const data::Dataset dataset = data::Dataset::open(dir / "train.h5");
-  data::Loader here(dataset, options);
-  options.defer_crop = options.pinned = true;
-  data::Loader later(dataset, options);
-  int mirrored = 0;
-  while (const auto a = here.next()) {
-    const auto b = later.next();
-    ASSERT_TRUE(b && b->crops.defined());
-    EXPECT_EQ(a->indices, b->indices);
-    const Variable x = models::pixel_patches(test::small_student(2), a->images),
-                   y = models::pixel_patches(test::small_student(2), b->images.to(test::gpu),
-                                             b->crops.to(test::gpu)),
-                   z = models::pixel_patches(test::small_student(2), b->images, b->crops);
-    EXPECT_EQ(x.value().to_vector(), y.value().to_vector());
-    EXPECT_EQ(x.value().to_vector(), z.value().to_vector());
-    for (std::int64_t i = 0; i < b->size(); ++i)
-      mirrored += static_cast<int>(b->crops.data<std::int64_t>()[3 * i + 2]);
-  }
-  EXPECT_GT(mirrored, 0);
-  EXPECT_LT(mirrored, 12);
+  for (const auto& augment : {crops, strong})
+    for (const TrainConfig& config : {plain, rich}) {
+      const data::LoaderOptions options{.batch_size = 8, .image_size = test::small_size, .augment = augment};
+      const std::vector<double> here = losses_of(dataset, options, false, config);
+      EXPECT_EQ(here.size(), 7U);
+      EXPECT_EQ(losses_of(dataset, options, true, config), here);  // to the last bit
+    }
 }
 
 TEST_F(TrainStepOnCuda, AsksForNoMemoryOnceWarm) {
@@ -136,18 +150,25 @@ TEST_F(TrainStepOnCuda, SurvivesBatchesThatGrowAndShrink) {
   for (std::size_t i = 0; i < sizes.size(); ++i) EXPECT_NEAR(got[i] / expected[i], 1, 1e-4) << "step " << i;
 }
 
-// Crops of one batch are not those of the next.
-TEST_F(TrainStepOnCuda, ForgetsTheCropsOfTheBatchBefore) {
+// Augmentations of one batch are not those of the next.
+TEST_F(TrainStepOnCuda, ForgetsTheAugmentationsOfTheBatchBefore) {
   TrainConfig config;
   config.batch_size = 4;
   const Batches b(4);
-  const Tensor crops = Tensor::from(std::vector<std::int64_t>{0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1}, {4, 3});
+  Tensor mirrored({4, augmentation_bytes(0)}, DType::uint8);
+  for (std::int64_t i = 0; i < 4; ++i) {
+    const Augmentation a{.mirrored = 1};
+    std::memcpy(mirrored.data<std::uint8_t>() + i * mirrored.dim(1), &a, sizeof a);
+  }
   const auto losses = [&](Device device) {
     models::Distillation objective(test::small_student(2));
     TrainStep step(objective, config, device);
     std::vector<double> out;
-    for (int i = 0; i < 12; ++i)
-      out.push_back(step.run({b.images, b.targets, i / 4 % 2 == 0 ? crops : Tensor()}, 1e-4).loss);
+    for (int i = 0; i < 12; ++i) {
+      data::Inputs inputs{.images = b.images, .targets = b.targets};
+      if (i / 4 % 2 == 0) inputs.augmentations = mirrored;
+      out.push_back(step.run(inputs, 1e-4).loss);
+    }
     return out;
   };
   const std::vector<double> expected = losses(cpu), got = losses(test::gpu);

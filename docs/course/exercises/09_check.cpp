@@ -53,7 +53,10 @@ std::string problem_of_crops() {
   config.random_crop = true;
   config.flip = 0.5F;
   for (std::uint64_t seed = 1; seed <= 1000; ++seed) {
-    const data::CropPosition expected = data::crop_position(config, 40, 60, 32, seed);
+    Augmentation drawn;
+    data::write_augmentation(reinterpret_cast<std::uint8_t*>(&drawn), config, 40, 60, 32, seed);
+    const bool flipped = drawn.mirrored != 0;
+    const CropPlace expected{drawn.top, flipped ? 60 - 32 - drawn.left : drawn.left, flipped};
     const CropPlace got = random_crop(random_key(seed), 0.5, 40, 60, 32);
     if (got.top == expected.top && got.left == expected.left && got.mirrored == expected.mirrored) continue;
     return fmt::format("crop {}: expected top {}, left {}, mirrored {}, got {}, {}, {}; {}", seed,
