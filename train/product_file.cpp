@@ -1,5 +1,6 @@
 #include "train/product_file.h"
 
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <set>
@@ -158,8 +159,9 @@ std::string line_of(const std::string& multiplier, const ProductChoice& choice) 
   writer.member("multiplier", multiplier);
   visit(writer, choice.key, choice.algorithm);
   writer.member("means", describe(choice.algorithm));
-  writer.member("microseconds", choice.microseconds);
-  writer.member("first_microseconds", choice.first_microseconds);
+  const auto rounded = [](double microseconds) { return std::round(100 * microseconds) / 100; };
+  writer.member("microseconds", rounded(choice.microseconds));
+  writer.member("first_microseconds", rounded(choice.first_microseconds));
   return json_text(writer.out());
 }
 

@@ -228,7 +228,8 @@ def stage_kernels(check, seconds):
     yield check.run("kernels", "bf16", [check.program("bench_kernels"), "--device", "cuda", "--precision", "bf16", "--json", *few], seconds)
 
 
-SETTINGS = {"default": []}  # further keys of a step, by the name that the report gives them
+# Further keys of a step, by the name that the report gives them; {output} is the report's folder.
+SETTINGS = {"default": [], "products": ["train.products={output}/products.jsonl"]}
 
 
 def step(check, batch, steps, *more):
@@ -241,6 +242,7 @@ def stage_step(check, seconds):
     sizes = [(2, 2)] if check.arguments.simulated else [(2048, 100), (512, 200), (4096, 50), (1024, 100)]
     for batch, steps in sizes:
         for name, keys in SETTINGS.items():
+            keys = [key.format(output=check.output.resolve()) for key in keys]
             yield check.run("step", f"{name}-{batch}", step(check, batch, steps, *keys), until - time.monotonic())
 
 
