@@ -143,7 +143,7 @@ void visit(Visitor& v, Key& key, Algorithm& a) {
   v.member("output", key.output);
   v.member("tf32", key.tf32);
   v.member("alignment", key.alignment);
-  v.number("id", a.id, 0);
+  v.number("id", a.id, ProductAlgorithm::first_proposal);
   v.number("tile", a.tile, 0);
   v.number("stages", a.stages, 0);
   v.number("split_k", a.split_k, 1);

@@ -100,6 +100,7 @@ std::string reduction_name(std::int64_t reduction) {
 }
 
 std::string describe(const ProductAlgorithm& a) {
+  if (a.id == ProductAlgorithm::first_proposal) return "the library's first proposal";
   std::string text = fmt::format("{}, stages {}", tile_name(a.tile), stages_name(a.stages));
   if (a.split_k > 1) text += fmt::format(", split K {} ({})", a.split_k, reduction_name(a.reduction));
   return text + fmt::format(", id {}", a.id);

@@ -56,6 +56,9 @@ std::string describe(const ProductKey& key);
 
 /// What names one of cuBLASLt's algorithms: its configuration attributes, CUBLASLT_ALGO_CONFIG_*.
 struct ProductAlgorithm {
+  /// The id of the library's first proposal, whatever that is: its other members are not looked at.
+  static constexpr std::int64_t first_proposal = -1;
+
   std::int64_t id = 0, tile = 0, stages = 0;
   std::int64_t split_k = 1;    // parts of the sum over K, which are made side by side
   std::int64_t reduction = 0;  // how the parts are added, cublasLtReductionScheme_t
@@ -75,7 +78,7 @@ std::string describe(const ProductAlgorithm& algorithm);
 struct ProductChoice {
   ProductKey key;
   ProductAlgorithm algorithm;
-  // Of a product; of the library's first proposal. Both 0: not measured, that first proposal was taken.
+  // Of a product; of the library's first proposal. Both 0: not measured.
   double microseconds = 0, first_microseconds = 0;
 };
 

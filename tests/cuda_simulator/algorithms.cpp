@@ -96,7 +96,8 @@ std::vector<Algorithm> proposals() {
                      .tile = tile,
                      .stages = stages,
                      .scheme = scheme,
-                     .cluster = cluster};
+                     .cluster = cluster,
+                     .halves = id == 66};
   };
   return {
       one(6, CUBLASLT_MATMUL_TILE_128x128, CUBLASLT_MATMUL_STAGES_64x3, 1, CUBLASLT_REDUCTION_SCHEME_NONE),

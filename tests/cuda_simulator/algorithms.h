@@ -17,6 +17,9 @@ struct Algorithm {
   std::int32_t id = 0, split_k = 1;
   std::uint32_t tile = 0, stages = 0, scheme = CUBLASLT_REDUCTION_SCHEME_NONE, swizzle = 0, custom = 0;
   std::uint16_t inner = 0, cluster = CUBLASLT_CLUSTER_SHAPE_AUTO;
+  // What no attribute says: true of id 66 as it is proposed, which then sums K in two halves. Who makes an
+  // algorithm of its attributes gets another one.
+  bool halves = false;
 };
 
 /// Asked for by all, so that tests see whether the caller's workspace is one; cuBLASLt's own needs vary.

@@ -326,19 +326,20 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc
   const auto address = [](const void* data) { return reinterpret_cast<std::uintptr_t>(data); };
   if (algo && !can_run(algorithm, *desc, a_layout->type, address(a) | address(b) | address(c) | address(d)))
     return CUBLAS_STATUS_NOT_SUPPORTED;
-  Matmul product{.desc = *desc,
-                 .a = *a_layout,
-                 .b = *b_layout,
-                 .c = *c_layout,
-                 .d = *d_layout,
-                 .a_data = a,
-                 .b_data = b,
-                 .c_data = c,
-                 .d_data = d,
-                 .alpha = scalar(alpha, desc->scale),
-                 .beta = scalar(beta, desc->scale),
-                 .parts = algorithm.split_k,
-                 .scheme = algorithm.scheme};
+  Matmul product{
+      .desc = *desc,
+      .a = *a_layout,
+      .b = *b_layout,
+      .c = *c_layout,
+      .d = *d_layout,
+      .a_data = a,
+      .b_data = b,
+      .c_data = c,
+      .d_data = d,
+      .alpha = scalar(alpha, desc->scale),
+      .beta = scalar(beta, desc->scale),
+      .parts = algorithm.halves ? 2 : algorithm.split_k,
+      .scheme = algorithm.halves ? std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE} : algorithm.scheme};
   if (product.desc.bias_type == -1) product.desc.bias_type = product.d.type;
   check_memory(product);
   if (scratch > 0)

@@ -134,6 +134,41 @@ TEST_F(SimulatedProducts, AChoiceHoldsWhateverIsFastestLater) {
   EXPECT_TRUE(near(layer(), first, {1e-5}));
 }
 
+// An algorithm may hold more than its attributes say, and those are what is kept.
+TEST_F(SimulatedProducts, TheRunThatMeasuresHasTheBitsOfThoseThatFollow) {
+  simulator::settings().fastest_tile = tile_256x128;
+  const auto choices = use(std::make_shared<Choices>());
+  const Placed dy(random_tensor({64, 40}, DType::bfloat16, 1)),
+      x(random_tensor({64, 48}, DType::bfloat16, 2));
+  Placed measured({40, 48}, DType::float32), later({40, 48}, DType::float32);
+  Tensor none;
+  kernel::linear_backward(measured, none, dy, x, false);
+  ASSERT_EQ(choices->all.size(), 1U);
+  EXPECT_EQ(choices->all.begin()->second.algorithm.tile, tile_256x128);
+  const auto again = std::make_shared<Choices>(gpu, false);
+  again->all = choices->all;
+  use(again);
+  kernel::linear_backward(later, none, dy, x, false);
+  EXPECT_TRUE(same_bits(later, measured));
+}
+
+TEST_F(SimulatedProducts, ALibrarysFirstProposalThatIsFastestIsKeptAsThat) {
+  simulator::settings().fastest_tile = tile_128x128;
+  Layer layer(64, DType::float32);
+  const Tensor first = layer().clone();
+  const auto choices = use(std::make_shared<Choices>());
+  EXPECT_TRUE(same_bits(layer(), first));
+  ASSERT_EQ(choices->all.size(), 1U);
+  const ProductChoice& choice = choices->all.begin()->second;
+  EXPECT_EQ(choice.algorithm, (ProductAlgorithm{.id = ProductAlgorithm::first_proposal}));
+  EXPECT_EQ(describe(choice.algorithm), "the library's first proposal");
+  EXPECT_EQ(choice.microseconds, choice.first_microseconds);
+  const auto later = std::make_shared<Choices>(gpu, false);
+  later->all = choices->all;
+  use(later);
+  EXPECT_TRUE(same_bits(layer(), first));
+}
+
 TEST_F(SimulatedProducts, WithoutMeasuringTheFirstProposalIsTaken) {
   simulator::settings().fastest_tile = tile_64x64;
   Layer layer(64, DType::float32);
@@ -206,7 +241,7 @@ TEST_F(SimulatedProducts, WhileAGraphIsRecordedNothingIsMeasured) {
   graph.launch();
   ASSERT_EQ(choices->all.size(), 1U);
   const ProductChoice& choice = choices->all.begin()->second;
-  EXPECT_EQ(choice.algorithm.tile, tile_128x128) << "the first proposal, for later runs, too";
+  EXPECT_EQ(choice.algorithm.id, ProductAlgorithm::first_proposal) << "for later runs, too";
   EXPECT_EQ(choice.microseconds, 0);
   EXPECT_TRUE(near(layer.y, layer.wanted(), {1e-5}));
 }

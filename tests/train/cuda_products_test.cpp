@@ -87,7 +87,7 @@ TEST_F(ProductsOnCuda, AResumeWithOtherChoicesSaysSo) {
 TEST_F(ProductsOnCuda, FollowTheFile) {
   if (!test::gpu_is_simulated()) GTEST_SKIP() << "algorithms of the simulator";
   const std::regex algorithm(
-      R"re("id":\d+,"tile":\d+,"stages":\d+,"split_k":\d+,"reduction":\d+,(.*)"cluster_shape":\d+)re");
+      R"re("id":-?\d+,"tile":\d+,"stages":\d+,"split_k":\d+,"reduction":\d+,(.*)"cluster_shape":\d+)re");
   const auto rewritten = [&](const char* by) { return std::regex_replace(measured_, algorithm, by); };
   test::put_file(file(),
                  rewritten(R"("id":6,"tile":15,"stages":16,"split_k":2,"reduction":2,$1"cluster_shape":0)"));

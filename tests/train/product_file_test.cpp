@@ -93,6 +93,11 @@ TEST_F(ProductFileTest, EveryMemberComesBack) {
                    .cluster_shape = 7};
   open().add(all);
   EXPECT_EQ(open().find(all.key), all.algorithm);
+  all.key.product.m = 7;
+  all.algorithm = {.id = ProductAlgorithm::first_proposal};
+  open().add(all);
+  EXPECT_EQ(open().find(all.key), all.algorithm);
+  EXPECT_NE(bytes_of_file(path).find("\"means\":\"the library's first proposal\""), std::string::npos);
   all.key.output = DType::float64;  // another product
   EXPECT_EQ(open().find(all.key), std::nullopt);
 }
@@ -155,6 +160,7 @@ TEST_F(ProductFileTest, DamageIsNamedWithItsLine) {
   EXPECT_EQ(damaged("\"k\":528", "\"k\":1e30"), message("\"k\" must be an integer >= 1"));
   EXPECT_EQ(damaged("\"k\":528", "\"k\":99999999999999"), message("\"k\" must be an integer >= 1"));
   EXPECT_EQ(damaged("\"k\":528", "\"k\":18446744073709551615"), message("\"k\" must be an integer >= 1"));
+  EXPECT_EQ(damaged("\"id\":66", "\"id\":-2"), message("\"id\" must be an integer >= -1"));
   EXPECT_EQ(damaged("\"tf32\":false", "\"tf32\":0"), message("\"tf32\" must be true or false"));
   EXPECT_EQ(damaged("\"inputs\":\"bfloat16\"", "\"inputs\":\"int8\""),
             message("\"inputs\" must be float32, float64 or bfloat16"));

@@ -51,6 +51,7 @@ class Choosing {
 
  private:
   void take(const ProductAlgorithm& algorithm, Planned& out) {
+    if (algorithm.id == ProductAlgorithm::first_proposal) return take_first(out);
     const cublasStatus_t status = out.plan.rebuild(algorithm, out.chosen);
     if (status == CUBLAS_STATUS_SUCCESS) return;
     throw_error("{}: cuBLASLt refuses {} for {} ({}); remove the line, and the product is measured again",
@@ -71,14 +72,9 @@ class Choosing {
   }
 
   void measure_all(Planned& out) {
-    ProductChoice choice{.key = key_, .algorithm = {}};
-    if (recording()) {
-      // Nobody may wait. What is taken now is what later runs take, too.
-      take_first(out);
-      if (out.supported) choice.algorithm = attributes_of(out.chosen.algorithm);
-    } else {
-      measure_now(out, choice);
-    }
+    ProductChoice choice{.key = key_, .algorithm = {.id = ProductAlgorithm::first_proposal}};
+    // While a graph is recorded nobody may wait: what is taken now is what later runs take, too.
+    if (recording() || !measure_now(out, choice)) take_first(out);
     if (!out.supported) return;
     const ProductAlgorithm holds = choices_->add(choice);
     if (holds != choice.algorithm) take(holds, out);
@@ -90,23 +86,21 @@ class Choosing {
     return status != cudaStreamCaptureStatusNone;
   }
 
-  void measure_now(Planned& out, ProductChoice& choice) {
+  // False where there is nothing to choose from.
+  bool measure_now(Planned& out, ProductChoice& choice) {
     Tensor scratch;  // a product that adds to C must do so once
-    if (key_.product.accumulate) {
+    if (key_.product.accumulate)
       scratch = Tensor::zeros(operands_.c.shape(), key_.output, operands_.c.device());
-    }
     const Operands measured{scratch.defined() ? scratch : operands_.c, operands_.a, operands_.b,
                             operands_.vector};
-    settle(measure(out.plan, key_, measured,
-                   [&](const Candidate& c, double seconds) {
-                     const double microseconds = 1e6 * seconds;
-                     if (choice.first_microseconds == 0) choice.first_microseconds = microseconds;
-                     if (choice.microseconds != 0 && microseconds >= choice.microseconds) return;
-                     choice.microseconds = microseconds;
-                     choice.algorithm = attributes_of(c.algorithm);
-                     out.chosen = c;
-                   }),
-           out);
+    return measure(out.plan, key_, measured, [&](const Candidate& c, double seconds, bool is_first) {
+             const double microseconds = 1e6 * seconds;
+             if (is_first) choice.first_microseconds = microseconds;
+             if (choice.microseconds != 0 && microseconds >= choice.microseconds) return;
+             choice.microseconds = microseconds;
+             if (!is_first) choice.algorithm = attributes_of(c.algorithm);
+             out.chosen = c;
+           }) == CUBLAS_STATUS_SUCCESS;
   }
 
   const char* operation_;

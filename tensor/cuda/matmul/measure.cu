@@ -44,21 +44,29 @@ class Collection {
       : plan_(plan), key_(key), multiprocessors_(limits(device).multiprocessors) {}
 
   cublasStatus_t collect() {
-    // The one that is taken without measuring comes first.
+    // The one that is taken without measuring comes first, as it is.
     std::vector<Candidate> proposed;
     const cublasStatus_t status = plan_.propose(1, first_reductions, proposed);
     if (status != CUBLAS_STATUS_SUCCESS) return status;
-    add(proposed.front());
+    known_.insert(attributes_of(proposed.front().algorithm));
+    all_.push_back(proposed.front());
     if (plan_.propose(Plan::most_proposals, exact_reductions(key_), proposed) == CUBLAS_STATUS_SUCCESS)
-      for (const Candidate& c : proposed) add(c);
+      for (const Candidate& c : proposed) add(c.algorithm);
     force_tiles();
     return status;
   }
   const std::vector<Candidate>& all() const { return all_; }
 
  private:
-  void add(const Candidate& candidate) {
-    if (known_.insert(attributes_of(candidate.algorithm)).second) all_.push_back(candidate);
+  // As it comes out of its attributes, which are what is kept: cublasLtMatmulAlgo_t may hold more than they
+  // say. False where it is known, or cannot be had so.
+  bool add(const cublasLtMatmulAlgo_t& algorithm) {
+    const ProductAlgorithm attributes = attributes_of(algorithm);
+    Candidate rebuilt;
+    if (!known_.insert(attributes).second || plan_.rebuild(attributes, rebuilt) != CUBLAS_STATUS_SUCCESS)
+      return false;
+    all_.push_back(rebuilt);
+    return true;
   }
 
   // Each proposal with other tiles and splits of K, but otherwise as the library has set it.
@@ -90,12 +98,9 @@ class Collection {
           continue;
         form.split_k = parts;
         form.reduction = reduction;
-        Candidate candidate;
         if (forced_ < most_forced && set_attributes(algorithm, form) == CUBLAS_STATUS_SUCCESS &&
-            plan_.check(algorithm, candidate) == CUBLAS_STATUS_SUCCESS) {
-          add(candidate);
+            add(algorithm))
           ++forced_;
-        }
       }
   }
 
@@ -138,7 +143,7 @@ void measure_product(Tensor& c, Tensor& vector, const Tensor& a, const Tensor& b
   const ProductKey key = key_of(operation, product, c, a, b, vector);
   const Plan plan(operation, key, c.device(), data<void>(vector));
   check_blas(measure(plan, key, {c, a, b, vector},
-                     [&](const Candidate& candidate, double seconds) {
+                     [&](const Candidate& candidate, double seconds, bool) {
                        each({.algorithm = attributes_of(candidate.algorithm),
                              .workspace = static_cast<std::int64_t>(candidate.workspace),
                              .seconds = seconds});
@@ -151,7 +156,7 @@ const bool implemented = kernel::measure_product.implement(Device::Kind::cuda, m
 }  // namespace
 
 cublasStatus_t measure(const Plan& plan, const ProductKey& key, const Operands& operands,
-                       const std::function<void(const Candidate&, double)>& each) {
+                       const std::function<void(const Candidate&, double, bool)>& each) {
   const Device device = operands.c.device();
   Collection collection(plan, key, device);
   const cublasStatus_t status = collection.collect();
@@ -165,7 +170,7 @@ cublasStatus_t measure(const Plan& plan, const ProductKey& key, const Operands& 
     const double seconds = seconds_of(plan, c, operands, workspace, best);
     if (seconds < 0) continue;
     if (best < 0 || seconds < best) best = seconds;
-    each(c, seconds);
+    each(c, seconds, &c == &collection.all().front());
   }
   return best < 0 ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS;
 }

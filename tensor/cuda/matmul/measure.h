@@ -7,10 +7,10 @@
 namespace vitral::cuda {
 
 /// Measures cuBLASLt's proposals for the product, and them with tiles that fit widths of 176 (528 = 3 x 176),
-/// and tells `each` of them, the library's first proposal before all others. Waits for the device, which must
-/// not be recording; overwrites c, and vector with Epilogue::sum_of_a. What the library says, where it has no
-/// algorithm: then nothing was measured.
+/// and tells `each` of them: the library's first proposal before all others, and those as they come out of
+/// their attributes. Waits for the device, which must not be recording; overwrites c, and vector with
+/// Epilogue::sum_of_a. What the library says, where it has no algorithm: then nothing was measured.
 cublasStatus_t measure(const Plan& plan, const ProductKey& key, const Operands& operands,
-                       const std::function<void(const Candidate&, double seconds)>& each);
+                       const std::function<void(const Candidate&, double seconds, bool is_first)>& each);
 
 }  // namespace vitral::cuda

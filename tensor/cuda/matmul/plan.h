@@ -71,8 +71,6 @@ class Plan {
   cublasStatus_t propose(int most, std::uint32_t reductions, std::vector<Candidate>& out) const;
   /// The algorithm with these attributes, or why the library does not have it for this product.
   cublasStatus_t rebuild(const ProductAlgorithm& attributes, Candidate& out) const;
-  /// The same of an algorithm that is made.
-  cublasStatus_t check(const cublasLtMatmulAlgo_t& algorithm, Candidate& out) const;
 
   /// Queues it; `workspace` has the bytes that the candidate needs, or is undefined where it needs none.
   cublasStatus_t start(const Candidate& candidate, const Operands& operands, const Tensor& workspace) const;
@@ -85,6 +83,7 @@ class Plan {
                const std::source_location& where = std::source_location::current()) const {
     check_blas(status, operation_, key_, where);
   }
+  cublasStatus_t check(const cublasLtMatmulAlgo_t& algorithm, Candidate& out) const;
   Description description(void* vector) const;
   Layout layout(DType dtype, std::int64_t rows, std::int64_t columns, bool shared = false) const;
 
