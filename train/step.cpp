@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/memory.h"
 #include "data/weights/weights.h"
 #include "tensor/ops/gemm.h"
 #include "tensor/profile.h"
@@ -46,6 +47,7 @@ TrainStep::TrainStep(models::Objective& objective, const TrainConfig& config, De
       device_(device),
       is_first_process_(group.is_first()),
       step_(Tensor::zeros({1}, DType::int64).to(device)),
+      recompute_(config.recompute, device),
       slots_{Slot(device), Slot(device)} {
   nn::Module& model = objective.model();
   model.to(device);
@@ -58,7 +60,10 @@ TrainStep::TrainStep(models::Objective& objective, const TrainConfig& config, De
     }
   }
   // A graph wants the same addresses at every launch.
-  if (Graph::supported(device)) pool_.emplace(device);
+  if (Graph::supported(device)) {
+    pool_.emplace(device);
+    spare_.emplace(device, [this] { return give_back(); });
+  }
   set_matmul_precision(config.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::float32);
   if (config.precision == "bf16") {
     dtype_ = DType::bfloat16;
@@ -208,6 +213,7 @@ void TrainStep::compute_slices(Slot& slot, const StepPart& part) {
   const std::int64_t micro = config_.batch_size / config_.accumulate;
   objective_.model().zero_grad();
   Compared all;
+  exchange_->begin();
   if (objective_.feature_width() > 0) all = compare_slices(slot, part, micro);
   std::int64_t begin = 0;
   for (std::int64_t k = 0; k < exchange_->own_slices(); ++k) {
@@ -248,6 +254,37 @@ void TrainStep::begin(Slot& slot, const data::Inputs& inputs, double lr, std::in
   *slot.lr.data<double>() = lr;
 }
 
+// Nothing of it has run where memory ends meanwhile: then it is recorded once more, with less.
+void TrainStep::record(Slot& slot, const std::vector<std::int64_t>& ends, const std::function<void()>& work) {
+  const auto attempt = [&] {
+    const KeepResults keep(recompute_.keeps());
+    recording_ = true;
+    try {
+      slot.graph.emplace(device_, work);
+    } catch (...) {
+      recording_ = false;
+      objective_.model().zero_grad();
+      throw;
+    }
+    recording_ = false;
+  };
+  try {
+    attempt();
+  } catch (const MemoryError&) {
+    if (!give_back()) throw;
+    attempt();
+  }
+  slot.graph_ends = ends;
+}
+
+// What graphs keep: they are recorded anew, without. While one is recorded nothing can be given back.
+bool TrainStep::give_back() {
+  if (recording_ || !recompute_.give_up()) return false;
+  for (Slot& slot : slots_) slot.drop_graph();
+  pool_->release_free();
+  return true;
+}
+
 // The first step of a size runs as it comes: whatever is made only once is made there.
 void TrainStep::run_or_replay(Slot& slot, const std::vector<std::int64_t>& ends, bool may_replay,
                               const std::function<void()>& work) {
@@ -255,14 +292,11 @@ void TrainStep::run_or_replay(Slot& slot, const std::vector<std::int64_t>& ends,
   if (pool_) use.emplace(*pool_);
   const bool graphs = pool_ && may_replay && !current_profile;  // a profile tells kernels apart
   const bool larger = slot.graph_ends.empty() || ends.back() > slot.graph_ends.back();
-  if (graphs && larger && ends == last_ends_) {
-    slot.graph.emplace(device_, work);
-    slot.graph_ends = ends;
-  }
+  if (graphs && larger && ends == last_ends_) record(slot, ends, work);
   if (graphs && ends == slot.graph_ends) {
     slot.graph->launch();
   } else {
-    work();
+    recompute_.run(work);
     last_ends_ = ends;
   }
   slot.done.record(Queue::compute);
@@ -344,6 +378,7 @@ StepResult TrainStep::take() {
   result.loss = r[update_loss];
   result.gradient_norm = std::isfinite(result.loss) ? std::sqrt(r[update_squares]) : result.loss;
   result.skipped = result.images > 0 && r[update_scale] == 0;
+  result.note = recompute_.take_note();
   for (std::size_t i = 0; i < terms_.size(); ++i) result.terms.push_back({terms_[i], r[update_terms + i]});
   return result;
 }

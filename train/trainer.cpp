@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/memory.h"
 #include "base/signals.h"
 #include "processes/launch.h"
 #include "processes/share.h"
@@ -303,6 +304,7 @@ void Run::settle() {
     at_.epoch_loss += step.result.loss;
     ++at_.epoch_steps;
   }
+  if (group_.is_first() && !step.result.note.empty()) reporter_->message(step.result.note);
   ++at_.step;
   ++at_.batch;
   reporter_->step(at_, step, total_steps_, loader_.wait_seconds());
@@ -407,7 +409,12 @@ void Run::require_finite(const data::NamedTensors& tensors, const char* what) co
 
 RunSummary train(const Config& config, const std::string& resume, std::FILE* out, Profile* profile,
                  Group& group) {
-  return Run(config, resume, out, profile, group).run();
+  try {
+    return Run(config, resume, out, profile, group).run();
+  } catch (const MemoryError& e) {
+    if (config.train.recompute != "never") throw;
+    throw_error<MemoryError>("{}; train.recompute=always needs less", e.what());
+  }
 }
 
 }  // namespace vitral::train
