@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 #include "data/weights/weights.h"
-#include "tensor/ops/gemm.h"
+#include "models/precision.h"
 #include "tensor/profile.h"
 
 namespace vitral::train {
@@ -16,13 +16,6 @@ namespace {
 // Where a GPU has memory for whole batches in a graph, a smaller batch (the last one of an epoch) is cut into
 // pieces of this size, so that it does not need as much beside it.
 constexpr std::int64_t piece = 512;
-
-Tensor pinned(const Tensor& t) {
-  if (t.pinned()) return t;
-  Tensor copy = Tensor::pinned(t.shape(), t.dtype());
-  copy.copy_from(t);
-  return copy;
-}
 
 void require_floats(const data::NamedTensors& weights, const std::string& where) {
   VITRAL_CHECK(
@@ -35,10 +28,10 @@ void require_floats(const data::NamedTensors& weights, const std::string& where)
 }  // namespace
 
 TrainStep::Slot::Slot(Device device)
-    : lr(Tensor::pinned({1}, DType::float64)),
+    : upload(device),
+      lr(Tensor::pinned({1}, DType::float64)),
       step(Tensor::pinned({1}, DType::int64)),
       result(Tensor::pinned({update_slots}, DType::float64)),
-      copied(device),
       done(device) {}
 
 TrainStep::TrainStep(models::Objective& objective, const TrainConfig& config, Device device, Group& group)
@@ -64,11 +57,8 @@ TrainStep::TrainStep(models::Objective& objective, const TrainConfig& config, De
     pool_.emplace(device);
     spare_.emplace(device, [this] { return give_back(); });
   }
-  set_matmul_precision(config.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::float32);
-  if (config.precision == "bf16") {
-    dtype_ = DType::bfloat16;
-    model.keep_copies(dtype_);
-  }
+  dtype_ = models::use_precision(config.precision);
+  if (dtype_ != DType::float32) model.keep_copies(dtype_);
   pieces_.emplace(objective, dtype_, static_cast<std::uint64_t>(config.seed), step_);
   if (!config.ema) return;
   for (const auto& p : model.parameters()) average_.push_back(p.value->value().clone());
@@ -89,36 +79,13 @@ void TrainStep::start_from(const data::NamedTensors& weights, const std::string&
   for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_from(parameters[i].value->value());
 }
 
+// A graph goes on reading where it was recorded; what comes is new and runs by itself first.
 void TrainStep::upload(Slot& slot, const data::Inputs& inputs) {
-  if (device_.is_cpu()) {
-    slot.inputs = inputs;
-    return;
-  }
-  slot.host = data::map_inputs(inputs, pinned);
-  // A graph goes on reading where it was recorded; what comes is new and runs by itself first.
-  const auto replace = [&](Tensor& to, Tensor by) {
-    to = std::move(by);
-    if (slot.graph) last_ends_.clear();
-    slot.drop_graph();
-  };
-  const auto copy = [&](Tensor& to, const Tensor& from) {
-    if (!from.defined()) {
-      if (to.defined()) replace(to, {});
-      return;
-    }
-    const std::int64_t rows = from.dim(0);
-    if (!to.defined() || to.dim(0) < rows || to.shape().with(0, 1) != from.shape().with(0, 1)) {
-      replace(to, Tensor(from.shape(), from.dtype(), device_));
-      // Kernels that were queued may still use this memory, under another name.
-      slot.copied.record(Queue::compute);
-      slot.copied.hold(Queue::copy);
-    }
-    Tensor part = to.rows(0, rows);
-    copy_async(part, from, Queue::copy);
-  };
-  for (const auto member : data::input_members) copy(slot.inputs.*member, slot.host.*member);
-  slot.copied.record(Queue::copy);
-  slot.copied.hold(Queue::compute);
+  const bool moved = slot.upload.begin(data::tensors_of(inputs));
+  slot.inputs = data::inputs_of(slot.upload.to());
+  if (!moved || !slot.graph) return;
+  last_ends_.clear();
+  slot.drop_graph();
 }
 
 void TrainStep::add_loss(const std::vector<models::Term>& terms, const Variable& loss, double weight) {
@@ -369,8 +336,8 @@ StepResult TrainStep::take() {
   Slot& slot = slots_[taken_ % max_pending];
   ++taken_;
   slot.done.wait();
-  slot.host = {};
-  if (device_.is_cpu()) slot.inputs = {};  // the batch itself, see upload()
+  slot.upload.take_sources();
+  if (device_.is_cpu()) upload(slot, {});  // they were the batch itself
   const double* r = slot.result.data<double>();
   StepResult result;
   result.images = slot.images;

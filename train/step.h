@@ -12,7 +12,7 @@
 #include "data/batch.h"
 #include "data/weights/safetensors.h"
 #include "models/objective.h"
-#include "tensor/stream.h"
+#include "tensor/transfer.h"
 #include "train/config.h"
 #include "train/exchange.h"
 #include "train/micro_batches.h"
@@ -101,13 +101,13 @@ class TrainStep {
   // A step in flight: what it reads and writes stays in place until it is taken.
   struct Slot {
     explicit Slot(Device device);
-    data::Inputs host;        // pinned; in use by copies
-    data::Inputs inputs;      // on the device, with room for the largest batch so far
+    Upload upload;
+    data::Inputs inputs;      // of it, with room for the largest batch so far
     Tensor lr, step, result;  // pinned float64 [1], int64 [1], float64 [update_slots]
     Tensor own,
         all;  // with slices, pinned float64 [K,slice_numbers]: of this process's to begin with; of all
     std::int64_t images = 0;  // where there are no slices
-    Event copied, done;
+    Event done;
     std::optional<Graph> graph;
     std::vector<std::int64_t>
         graph_ends;  // that it was recorded for: of each slice, or of the batch; empty: none

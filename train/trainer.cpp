@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "base/signals.h"
+#include "models/precision.h"
 #include "processes/launch.h"
 #include "processes/share.h"
 #include "tensor/ops/reduce.h"
@@ -117,7 +118,8 @@ Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profil
       batches_(loader_.batches_per_epoch()) {
   if (val_data_) val_loader_.emplace(*val_data_, loader_options(config, *objective_, device_, false, group));
   if (!group_.is_one()) require_same_run();
-  if (!config.teacher.weights.empty()) teacher_.emplace(config.teacher, *objective_, device_);
+  if (!config.teacher.weights.empty())
+    teacher_.emplace(config.teacher, *objective_, device_, models::use_precision(config.train.precision));
   step_.emplace(*objective_, config_.train, device_, group_);
   pipeline_.emplace(loader_, teacher_ ? &*teacher_ : nullptr, *step_, device_);
   if (group_.is_first()) folder_.emplace(config.train.output, config.train.keep, resume, warnings_);
