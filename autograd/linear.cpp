@@ -77,21 +77,37 @@ struct LinearLayer {
     return weight.dtype() == x.dtype() ? Saved(weight.variable) : Saved(weight.as(x.dtype()));
   }
 
+  // What stands before the product: f(x), which backward computes again where it is not kept.
+  struct Activation {
+    ActivationKernels f;
+    Tensor kept = {};
+    std::shared_ptr<const void> counted = {};
+  };
+
+  // Of x as rows. Only the gradient of the weight reads it.
+  Activation activation(const ActivationKernels& f) const {
+    if (!grad_enabled() || !weight.variable.requires_grad()) return {f};
+    const Tensor h = x_rows();
+    if (results_are_kept()) return {f, Tensor(h.shape(), h.dtype(), h.device())};
+    return {f, {}, count_recomputed(h)};
+  }
+
   // The node of y = f(x) weight^T + bias, or without f of x weight^T + bias, computed already.
-  Variable result(const Tensor& y, Saved product_weight, std::optional<ActivationKernels> f = {}) const {
+  Variable result(const Tensor& y, Saved product_weight, std::optional<Activation> before = {}) const {
     std::vector<Variable> inputs{x, weight.variable};
     if (bias.defined()) inputs.push_back(bias.variable);
     const std::int64_t out = weight.dim(0), in = weight.dim(1);
     return make_result(operation, y.reshape(x.shape().with(-1, out)), std::move(inputs),
                        [kx = Saved(x), kw = std::move(product_weight), shape = x.shape(), r = rows, in, out,
-                        f](const Tensor& dy, Gradients& gradients) {
+                        before = std::move(before)](const Tensor& dy, Gradients& gradients) {
                          const Tensor g = dy.reshape({r, out});
                          Tensor dx;
-                         if (f) {
+                         if (before) {
                            const Tensor h = kx.get().reshape({r, in});
                            dx = Tensor(h.shape(), h.dtype(), h.device());
                            gradients.accumulate<1, 2>([&](Tensor& dweight, Tensor& dbias, bool add) {
-                             kernel::activation_linear_backward(dx, dweight, dbias, g, h, kw.get(), *f, add);
+                             kernel::activation_linear_backward(dx, dweight, dbias, g, h, before->kept,
+                                                                kw.get(), before->f, add);
                            });
                          } else {
                            if (gradients.needs(1) || gradients.needs(2))
@@ -155,8 +171,10 @@ Variable activation_linear(const Variable& h, const Weight& weight, const Weight
     return layer.result_int8(y);
   }
   const Saved w = layer.product_weight();
-  kernel::activation_linear(y, layer.x_rows(), w.get(), layer.product_bias(), layer.packed(), f);
-  return layer.result(y, w, f);
+  auto activation = layer.activation(f);
+  kernel::activation_linear(y, activation.kept, layer.x_rows(), w.get(), layer.product_bias(), layer.packed(),
+                            f);
+  return layer.result(y, w, std::move(activation));
 }
 
 Variable mlp(const Variable& x, const Weight& first, const Weight& first_bias, const Weight& second,

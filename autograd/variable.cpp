@@ -15,6 +15,11 @@ namespace detail {
 struct Recipe {
   std::function<Tensor()> compute;
   int depth = 1;
+  std::shared_ptr<const void> counted;
+};
+
+struct RecomputedCount {
+  std::size_t now = 0, peak = 0;  // bytes
 };
 constexpr int max_recipe_depth = 4;
 
@@ -73,11 +78,31 @@ struct Node {
 
 namespace {
 thread_local bool recording = true;
-}
+thread_local bool keeping = false;
+thread_local std::shared_ptr<detail::RecomputedCount> counting;
+}  // namespace
 
 NoGrad::NoGrad() : before_(std::exchange(recording, false)) {}
 NoGrad::~NoGrad() { recording = before_; }
 bool grad_enabled() { return recording; }
+
+KeepResults::KeepResults(bool keep) : before_(std::exchange(keeping, keep)) {}
+KeepResults::~KeepResults() { keeping = before_; }
+bool results_are_kept() { return keeping; }
+
+RecomputedBytes::RecomputedBytes()
+    : count_(std::make_shared<detail::RecomputedCount>()), before_(std::exchange(counting, count_)) {}
+RecomputedBytes::~RecomputedBytes() { counting = std::move(before_); }
+std::size_t RecomputedBytes::peak() const { return count_->peak; }
+
+std::shared_ptr<const void> count_recomputed(const Tensor& result) {
+  if (!counting) return nullptr;
+  const auto count = counting;
+  const std::size_t bytes = result.bytes();
+  count->now += bytes;
+  count->peak = std::max(count->peak, count->now);
+  return {count.get(), [count, bytes](const void*) { count->now -= bytes; }};
+}
 
 Variable::Variable(Tensor value, bool requires_grad) : value_(std::move(value)) {
   if (!requires_grad) return;
@@ -214,13 +239,13 @@ Variable make_result(const Operation& operation, Tensor value, std::vector<Varia
   result.node_->describe(result.value_);
   for (auto& x : inputs) result.node_->inputs.push_back(x.node_);
   result.node_->backward = std::move(backward);
-  if (!recompute) return result;
+  if (!recompute || keeping) return result;
   int depth = 1;
   for (const auto& input : result.node_->inputs)
     if (input && input->recipe) depth = std::max(depth, input->recipe->depth + 1);
   if (depth <= detail::max_recipe_depth)
     result.node_->recipe =
-        std::make_shared<const detail::Recipe>(detail::Recipe{std::move(recompute), depth});
+        std::make_shared<const detail::Recipe>(std::move(recompute), depth, count_recomputed(result.value_));
   return result;
 }
 

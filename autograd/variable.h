@@ -29,6 +29,7 @@ class Gradients;
 namespace detail {
 struct Node;
 struct Recipe;
+struct RecomputedCount;
 }  // namespace detail
 
 class Variable {
@@ -76,11 +77,39 @@ class NoGrad {
 };
 bool grad_enabled();
 
+/// While one lives, operations of this thread keep for backward also what is cheap to compute again (below):
+/// more memory, less work, the same bits. KeepResults(false) is as without.
+class KeepResults {
+ public:
+  explicit KeepResults(bool keep = true);
+  ~KeepResults();
+  KeepResults(const KeepResults&) = delete;
+  KeepResults& operator=(const KeepResults&) = delete;
+
+ private:
+  bool before_;
+};
+bool results_are_kept();
+
+/// Counts, while it lives, the results of this thread's operations that will be computed again in backward.
+class RecomputedBytes {
+ public:
+  RecomputedBytes();
+  ~RecomputedBytes();
+  RecomputedBytes(const RecomputedBytes&) = delete;
+  RecomputedBytes& operator=(const RecomputedBytes&) = delete;
+  /// The most that there were at a time: no less than KeepResults would have taken besides.
+  std::size_t peak() const;
+
+ private:
+  std::shared_ptr<detail::RecomputedCount> count_, before_;
+};
+
 // --- For those who write operations ---
 
 /// What an operation keeps of an input for its backward: the tensor itself or, where the input is cheap to
-/// compute again (the output of layer_norm or of a pointwise operation), only the recipe. get() gives the
-/// tensor either way.
+/// compute again (the output of layer_norm or of a pointwise operation) and KeepResults does not say
+/// otherwise, only the recipe. get() gives the tensor either way.
 class Saved {
  public:
   Saved() = default;
@@ -138,5 +167,9 @@ using Backward = std::function<void(const Tensor& dy, Gradients& gradients)>;
 /// such operations in a row the value itself is kept, so that backward stays linear in their number.
 Variable make_result(const Operation& operation, Tensor value, std::vector<Variable> inputs,
                      Backward backward, std::function<Tensor()> recompute = {});
+
+/// For RecomputedBytes, of an operation that computes a result again by itself: held by its backward.
+/// (make_result does it for recipes.)
+std::shared_ptr<const void> count_recomputed(const Tensor& result);
 
 }  // namespace vitral

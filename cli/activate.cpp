@@ -129,7 +129,7 @@ void run(const Arguments& a) {
     check_width(texts, encoder.config().width, "the student");
     targets = infer::targets_of(texts);
   }
-  const auto teacher = a.texts.load_teacher(a.encoder.device);
+  const auto teacher = a.texts.load_teacher(a.encoder.device, a.encoder.precision);
   const models::ImageEncoder* other = teacher ? &*teacher : nullptr;
 
   std::vector<infer::ImageActivations> images;

@@ -10,6 +10,7 @@
 #include "base/files/input_file.h"
 #include "base/terminal.h"
 #include "base/text.h"
+#include "models/precision.h"
 
 namespace vitral::cli {
 
@@ -57,17 +58,36 @@ std::string StudentFlags::names() {
   return fmt::format("{} and {}", fmt::join(flags, ", "), last);
 }
 
+Option PrecisionArgument::add_to(Command& command) {
+  return command
+      .option(
+          "--precision", text,
+          "of image towers: fp32, tf32 or bf16, in which matrix products (tf32) and activations (bf16) are; "
+          "tf32 needs a GPU")
+      .shows_default()
+      .one_of({"fp32", "tf32", "bf16"});
+}
+
+DType PrecisionArgument::use(const std::string& device) const {
+  std::string why;
+  const Device where = parse_device(device, &why);
+  models::check_precision(text, where, "--precision", why);
+  return models::use_precision(text);
+}
+
 void EncoderArguments::add_to(Command& command) {
   command.option("weights", weights, "run folder, checkpoint, .safetensors or .pt")
       .required()
       .type_name("WEIGHTS");
   command.option("--device", device, "cpu, cuda, cuda:N or auto").shows_default();
+  precision.add_to(command);
   student.add_to(command);
   command.option("--temperature", temperature, "of the softmax over patches").shows_default().positive();
 }
 
 models::Encoder EncoderArguments::load() const {
-  return models::Encoder::load(weights, parse_device(device), student.values(), temperature);
+  return models::Encoder::load(weights, parse_device(device), student.values(), temperature,
+                               precision.use(device));
 }
 
 Option ExifArgument::add_to(Command& command) {

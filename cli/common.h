@@ -28,10 +28,21 @@ class StudentFlags {
   std::map<std::string, std::string> texts_;
 };
 
-/// Options of every command that loads a student: --device, the flags of the student, --temperature.
+/// --precision fp32|tf32|bf16, of every command that embeds images.
+struct PrecisionArgument {
+  std::string text = "fp32";
+
+  Option add_to(Command& command);
+  /// What networks compute in from here on, on the device that --device names. UsageError where it does not.
+  DType use(const std::string& device) const;
+};
+
+/// Options of every command that loads a student: --device, --precision, the flags of the student,
+/// --temperature.
 struct EncoderArguments {
   std::string weights;
   std::string device = "auto";
+  PrecisionArgument precision;
   StudentFlags student;
   double temperature = 1;
 

@@ -79,7 +79,7 @@ void measure_on_embeddings(Arguments& a) {
   a.options.localisation.protocol = a.protocol == "slide" ? infer::Protocol::slide : infer::Protocol::whole;
   Group& group = processes();
   a.options.group = &group;
-  const auto teacher = a.texts.load_teacher(a.encoder.device);
+  const auto teacher = a.texts.load_teacher(a.encoder.device, a.encoder.precision);
   if (teacher) {
     a.options.others = infer::dense_models(*teacher, a.options.batch_size);
     if (!group.is_one()) a.options.identity_of_others = identity_of(a.texts.teacher, *teacher);
@@ -140,7 +140,7 @@ void measure_on_texts(const Arguments& a) {
   Group& group = processes();
   if (group.is_first()) report_left_out(source.left_out());
   const models::Encoder student = a.encoder.load();
-  const auto teacher = a.texts.load_teacher(a.encoder.device);
+  const auto teacher = a.texts.load_teacher(a.encoder.device, a.encoder.precision);
   std::vector<infer::ImageModel> models{infer::model_of(student)};
   const auto transform =
       a.teacher_transform == "clip" ? data::PlainTransform::clip : data::PlainTransform::resize;

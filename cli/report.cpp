@@ -69,7 +69,7 @@ void add_report(Program& program) {
     a->request.weights = a->encoder.weights;
     add_texts(a->texts, a->encoder.device, encoder.config().width, source, a->request);
     if (a->request.run.empty() && infer::is_run(a->encoder.weights)) a->request.run = a->encoder.weights;
-    const auto teacher = a->texts.load_teacher(a->encoder.device);
+    const auto teacher = a->texts.load_teacher(a->encoder.device, a->encoder.precision);
     if (teacher) a->request.teacher = &*teacher;
     a->request.progress = terminal_counter("looked at");
     std::int64_t skipped = 0;

@@ -21,6 +21,7 @@
 #include "infer/read_images.h"
 #include "infer/show/contact_sheet.h"
 #include "infer/stored_embeddings.h"
+#include "processes/ahead.h"
 
 namespace vitral::cli {
 namespace {
@@ -85,7 +86,7 @@ Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
   auto files = std::make_shared<std::vector<data::ImageFile>>(data::list_images(a.images, &out.left_out));
   VITRAL_CHECK(!files->empty(), "{}: no images in there", a.images.front());
   const models::Encoder student = a.encoder.load();
-  const auto teacher = a.texts.load_teacher(a.encoder.device);
+  const auto teacher = a.texts.load_teacher(a.encoder.device, a.encoder.precision);
 
   std::vector<int> sizes{student.config().image_size};
   out.rankings.push_back(ranking_of("student", a.encoder.weights, a, texts, sizes[0], student.config().width,
@@ -99,21 +100,34 @@ Searched search_images(const Arguments& a, const infer::TextEmbeddings* texts) {
   const auto progress = terminal_counter("searched");
   const auto total = static_cast<std::int64_t>(files->size());
   auto file_of = std::make_shared<std::vector<std::size_t>>();  // of each row
+  const auto count_of = [&](std::int64_t begin) { return std::min(a.batch_size, total - begin); };
+  struct Begun {
+    infer::ImageBatch batch;
+    std::optional<models::Pending<models::ImageEmbeddings>> student = {};
+    std::optional<models::Pending<Tensor>> teacher = {};
+  };
+  Ahead<Begun> begun(
+      0, a.batch_size, total, models::batches_ahead(student.device()), [&](std::int64_t begin) {
+        Begun b{infer::read_images(std::span(*files).subspan(static_cast<std::size_t>(begin),
+                                                             static_cast<std::size_t>(count_of(begin))),
+                                   sizes, a.exif.value())};
+        if (b.batch.usable.empty()) return b;
+        b.student.emplace(student.begin_embed(b.batch.pixels[0], a.batch_size));
+        if (teacher) b.teacher.emplace(teacher->begin_embed(b.batch.pixels[1], a.batch_size));
+        return b;
+      });
   for (std::int64_t begin = 0; begin < total; begin += a.batch_size) {
-    const std::int64_t count = std::min(a.batch_size, total - begin);
-    const auto batch = infer::read_images(
-        std::span(*files).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(count)), sizes,
-        a.exif.value());
+    auto [batch, of_student, of_teacher] = begun.take();
     for (std::size_t i = 0; i < batch.problems.size(); ++i)
       if (!batch.problems[i].empty())
         out.skipped.push_back({(*files)[static_cast<std::size_t>(begin) + i].name, batch.problems[i]});
     if (!batch.usable.empty()) {
       const auto first = static_cast<std::int64_t>(file_of->size());
       for (const auto i : batch.usable) file_of->push_back(static_cast<std::size_t>(begin + i));
-      out.rankings[0].search.add(student.embed(batch.pixels[0], a.batch_size).embeddings, first);
-      if (teacher) out.rankings[1].search.add(teacher->embed(batch.pixels[1], a.batch_size), first);
+      out.rankings[0].search.add(of_student->get().embeddings, first);
+      if (teacher) out.rankings[1].search.add(of_teacher->get(), first);
     }
-    if (progress) progress(begin + count, total);
+    if (progress) progress(begin + count_of(begin), total);
   }
   out.images = static_cast<std::int64_t>(file_of->size());
   report_skipped(out.skipped, total);

@@ -18,6 +18,7 @@ struct Arguments {
   infer::TeachOptions teach;
   infer::TeachFromOptions from;
   std::string device = "auto", augment, config, transform = "resize", dtype = "float32";
+  PrecisionArgument precision;
   models::TowerChoices tower;
   ExifArgument exif;
   DatasetArguments dataset;
@@ -91,7 +92,8 @@ void run(Arguments& a) {
   if (a.patches) o.patches = a.grid > 0 ? a.grid : models::StudentConfig().grid();
   if (!a.augment.empty())
     o.augment = a.augment == "clip" ? data::AugmentConfig::clip() : data::AugmentConfig{};
-  const auto teacher = models::ImageEncoder::load(o.teacher, parse_device(a.device), a.tower);
+  const auto teacher =
+      models::ImageEncoder::load(o.teacher, parse_device(a.device), a.tower, a.precision.use(a.device));
   const StopSignals& signals = StopSignals::until_exit();
   Group& group = processes();
   o.group = &group;
@@ -195,6 +197,7 @@ void add_teach(Program& program) {
   add_activation_to(command, a->tower.activation).excludes(from);
   command.option("--batch", o.batch_size, "pictures at once").shows_default().at_least(1).excludes(from);
   command.option("--device", a->device, "cpu, cuda, cuda:N or auto").shows_default().excludes(from);
+  a->precision.add_to(command).excludes(from);
   command.flag("--force", o.force,
                "replace what is there of these; else it stays, and what is missing is made");
   command.flag("--restart", o.restart, "forget what an interrupted run has done").excludes(from);

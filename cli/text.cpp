@@ -108,10 +108,12 @@ void TextArguments::check_stored() const {
                "--texts holds embeddings already; leave out --clip, --vocab and templates");
 }
 
-std::optional<models::ImageEncoder> TextArguments::load_teacher(const std::string& device) const {
+std::optional<models::ImageEncoder> TextArguments::load_teacher(const std::string& device,
+                                                                const PrecisionArgument& precision) const {
   VITRAL_CHECK(teacher_heads == 0 || !teacher.empty(), "--heads: belongs to --teacher, which is not given");
   if (teacher.empty()) return std::nullopt;
-  auto encoder = models::ImageEncoder::load(teacher, parse_device(device), {teacher_heads, activation});
+  auto encoder = models::ImageEncoder::load(teacher, parse_device(device), {teacher_heads, activation},
+                                            precision.use(device));
   report_guess(teacher, encoder.guessed(), "--heads");
   return encoder;
 }

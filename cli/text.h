@@ -48,7 +48,8 @@ struct TextArguments {
   /// Whether CLIP or stored embeddings are named.
   bool has_source() const { return !clip.empty() || !stored.empty(); }
   /// The image tower of --teacher; nothing where it is not given.
-  std::optional<models::ImageEncoder> load_teacher(const std::string& device) const;
+  std::optional<models::ImageEncoder> load_teacher(const std::string& device,
+                                                   const PrecisionArgument& precision) const;
   bool has_templates() const { return !templates.empty() || !template_file.empty(); }
 
  private:

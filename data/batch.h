@@ -58,6 +58,18 @@ Inputs map_inputs(const Inputs& inputs, F&& f) {
   return out;
 }
 
+/// One for each of input_members, undefined where there is none; and back.
+inline std::vector<Tensor> tensors_of(const Inputs& inputs) {
+  std::vector<Tensor> out;
+  for (const auto member : input_members) out.push_back(inputs.*member);
+  return out;
+}
+inline Inputs inputs_of(const std::vector<Tensor>& tensors) {
+  Inputs out;
+  for (std::size_t i = 0; i < input_members.size(); ++i) out.*input_members[i] = tensors[i];
+  return out;
+}
+
 inline Inputs Inputs::rows(std::int64_t begin, std::int64_t end) const {
   return map_inputs(*this, [&](const Tensor& t) { return t.rows(begin, end); });
 }

@@ -14,6 +14,7 @@
 #include "data/hdf5/file.h"
 #include "data/hdf5/row_writer.h"
 #include "infer/read_images.h"
+#include "processes/ahead.h"
 #include "processes/share.h"
 
 namespace vitral::infer {
@@ -120,11 +121,24 @@ class Embedding {
     const auto count_of = [&](std::int64_t block) {
       return std::min(batch_size, summary_.found - begin_of(block));
     };
+    const std::int64_t blocks = (summary_.found - done + batch_size - 1) / batch_size;
+    struct Begun {
+      ImageBatch batch;
+      std::optional<models::Pending<models::ImageEmbeddings>> embeddings = {};
+    };
+    const Group& group = *options_.group;
+    Ahead<Begun> begun(group.rank(), group.size(), blocks, models::batches_ahead(encoder_.device()),
+                       [&](std::int64_t block) {
+                         Begun b{read(files(begin_of(block), count_of(block)))};
+                         if (!b.batch.usable.empty())
+                           b.embeddings.emplace(encoder_.begin_embed(b.batch.pixels[0], batch_size));
+                         return b;
+                       });
     const auto work = [&](std::int64_t block) {
-      const ImageBatch batch = read(files(begin_of(block), count_of(block)));
+      auto [batch, embeddings] = begun.take();
       Tensor rows = Tensor::zeros({count_of(block), row_.size()});
-      if (!batch.usable.empty()) {
-        const models::ImageEmbeddings e = encoder_.embed(batch.pixels[0], batch_size);
+      if (embeddings) {
+        const models::ImageEmbeddings e = embeddings->get();
         for (std::size_t r = 0; r < batch.usable.size(); ++r)
           row_.write(rows.data<float>() + batch.usable[r] * row_.size(), e, static_cast<std::int64_t>(r));
       }
@@ -144,7 +158,6 @@ class Embedding {
       take(rows);
       if (options_.progress) options_.progress(begin + count, summary_.found);
     };
-    const std::int64_t blocks = (summary_.found - done + batch_size - 1) / batch_size;
     return share_blocks(*options_.group, blocks, work, keep, options_.stop);
   }
 

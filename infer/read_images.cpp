@@ -43,7 +43,7 @@ ImageBatch read_images(std::span<const data::ImageFile> files, const std::vector
   const auto usable = static_cast<std::int64_t>(out.usable.size());
   for (std::size_t s = 0; s < sizes.size(); ++s) {
     if (usable == 0) break;
-    Tensor batch({usable, sizes[s], sizes[s], 3}, DType::uint8);
+    Tensor batch = Tensor::pinned({usable, sizes[s], sizes[s], 3}, DType::uint8);
     for (std::int64_t r = 0; r < usable; ++r) {
       const Tensor& image = decoded[static_cast<std::size_t>(out.usable[static_cast<std::size_t>(r)])][s];
       std::memcpy(batch.data<std::uint8_t>() + r * image.numel(), image.raw(), image.bytes());

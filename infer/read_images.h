@@ -13,7 +13,7 @@ namespace vitral::infer {
 
 struct ImageBatch {
   std::vector<Tensor>
-      pixels;  // one a size: uint8 [n,S,S,3], the images that decode; undefined where none does
+      pixels;  // one a size: pinned uint8 [n,S,S,3], the images that decode; undefined where none does
   std::vector<std::int64_t> usable;   // which of the files those are
   std::vector<std::string> problems;  // one a file: why it does not decode, one line, or ""
 };

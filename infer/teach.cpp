@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <future>
 #include <optional>
 
 #include "base/files/in_place.h"
@@ -16,6 +15,7 @@
 #include "data/weights/weights.h"
 #include "infer/change_dataset.h"
 #include "infer/teach_pictures.h"
+#include "processes/ahead.h"
 #include "processes/share.h"
 
 namespace vitral::infer {
@@ -150,18 +150,31 @@ void describe_rows(data::H5File& file, const models::ImageEncoder& teacher, bool
   if (of_files) file.set_attribute("exif", data::name(o.exif));
 }
 
-// What the teacher says of these pictures: [n V,places,E].
-Tensor answers(const models::ImageEncoder& teacher, const Pictures& pictures, const Plan& plan,
-               const TeachOptions& o) {
-  const std::int64_t count = pictures.pixels.dim(0), width = teacher.config().embedding;
-  Tensor out({count, plan.places(), width});
-  for (const Part& part : plan.parts()) {
-    const Tensor made =
-        part.kind == data::Target::image ? teacher.embed(pictures.pixels, o.batch_size)
+// Pictures that the teacher is looking at.
+struct Asked {
+  std::int64_t count = 0;                           // n V
+  std::vector<std::string> problems = {};           // [n]
+  std::vector<models::Pending<Tensor>> parts = {};  // what it says, of each part of the plan
+};
+
+Asked ask(const models::ImageEncoder& teacher, Pictures pictures, const Plan& plan, const TeachOptions& o) {
+  Asked out{.count = pictures.pixels.dim(0), .problems = std::move(pictures.problems)};
+  for (const Part& part : plan.parts())
+    out.parts.push_back(
+        part.kind == data::Target::image ? teacher.begin_embed(pictures.pixels, o.batch_size)
         : part.kind == data::Target::regions
-            ? teacher.embed(pictures.cells, o.batch_size)
-            : teacher.dense(pictures.pixels, models::DenseTokens::naclip, o.patches, o.batch_size);
-    for (std::int64_t k = 0; k < count; ++k)
+            ? teacher.begin_embed(pictures.cells, o.batch_size)
+            : teacher.begin_dense(pictures.pixels, models::DenseTokens::naclip, o.patches, o.batch_size));
+  return out;
+}
+
+// What the teacher says of them: [n V,places,E].
+Tensor answers(Asked& asked, const Plan& plan, std::int64_t width) {
+  Tensor out({asked.count, plan.places(), width});
+  for (std::size_t i = 0; i < asked.parts.size(); ++i) {
+    const Part& part = plan.parts()[i];
+    const Tensor made = asked.parts[i].get();
+    for (std::int64_t k = 0; k < asked.count; ++k)
       std::copy_n(made.data<float>() + k * part.count * width, part.count * width,
                   out.data<float>() + (k * plan.places() + part.begin) * width);
   }
@@ -177,22 +190,19 @@ int embed_all(const models::ImageEncoder& teacher, const data::Dataset& dataset,
   // Regions are pictures, too.
   const std::int64_t seen = views * (1 + (plan.has(data::Target::regions) ? o.regions * o.regions : 0));
   const std::int64_t block = std::max<std::int64_t>(o.batch_size / seen, 1);
-  const std::int64_t blocks = (count + block - 1) / block, step = o.group->size();
+  const std::int64_t blocks = (count + block - 1) / block;
   const auto first_of = [&](std::int64_t k) { return begin + k * block; };
   const auto rows_of = [&](std::int64_t k) { return std::min(block, dataset.size() - first_of(k)); };
   const Shape row = row_shape(o, plan.places(), teacher.config().embedding);
-  const auto read = [&](std::int64_t k) { return source.read(first_of(k), rows_of(k)); };
-  // While a GPU works the host prepares the next pictures; on the CPU both want the same cores.
-  const auto policy = teacher.device().is_cpu() ? std::launch::deferred : std::launch::async;
-  std::future<Pictures> next;
-  if (o.group->rank() < blocks) next = std::async(policy, read, std::int64_t{o.group->rank()});
+  Ahead<Asked> asked(
+      o.group->rank(), o.group->size(), blocks, models::batches_ahead(teacher.device()),
+      [&](std::int64_t k) { return ask(teacher, source.read(first_of(k), rows_of(k)), plan, o); });
   const auto work = [&](std::int64_t k) {
-    const Pictures pictures = next.get();
-    if (k + step < blocks) next = std::async(policy, read, k + step);
-    Tensor embeddings = answers(teacher, pictures, plan, o);
+    Asked now = asked.take();
+    Tensor embeddings = answers(now, plan, teacher.config().embedding);
     Parcel made;
     for (std::int64_t i = 0; i < rows_of(k); ++i) {
-      const std::string& problem = pictures.problems[static_cast<std::size_t>(i)];
+      const std::string& problem = now.problems[static_cast<std::size_t>(i)];
       if (!problem.empty()) embeddings.rows(i * views, (i + 1) * views).fill(0);
       put(made, problem);
     }

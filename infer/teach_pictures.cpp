@@ -34,10 +34,10 @@ Pictures PictureSource::read(std::int64_t first, std::int64_t count) const {
   const std::int64_t cells = std::int64_t{regions_} * regions_, own = teacher_.config().image_size;
   // Of a stretched image, regions are cut from the image itself, which has more pixels.
   const bool of_image = options_.views == 0 && options_.transform == data::PlainTransform::resize;
-  Pictures out{Tensor({count * views, size_, size_, 3}, DType::uint8),
+  Pictures out{Tensor::pinned({count * views, size_, size_, 3}, DType::uint8),
                {},
                std::vector<std::string>(static_cast<std::size_t>(count))};
-  if (cells > 0) out.cells = Tensor({count * views * cells, own, own, 3}, DType::uint8);
+  if (cells > 0) out.cells = Tensor::pinned({count * views * cells, own, own, 3}, DType::uint8);
   std::exception_ptr failure;
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t i = 0; i < count; ++i) {

@@ -42,6 +42,13 @@ std::string describe(const std::vector<NamedValue>& values) {
   return out;
 }
 
+std::vector<double> Measured::of(const std::vector<Tensor>& values) const {
+  std::vector<double> items;
+  items.reserve(values.size());
+  for (const Tensor& x : values) items.push_back(x.item());
+  return sums(items);
+}
+
 void Means::add(const std::vector<double>& sums, std::int64_t images) {
   VITRAL_CHECK(sums.size() == sums_.size(), "means: {} sums for {} measures", sums.size(), sums_.size());
   for (std::size_t i = 0; i < sums.size(); ++i) sums_[i] += sums[i];

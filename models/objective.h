@@ -4,6 +4,7 @@
 // Another model that can be trained is a folder in models/ with an Objective, and a row in make_objective()
 // (train/objective.h).
 #pragma once
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -26,6 +27,16 @@ struct Term {
   Variable value;  // [1]
 };
 Variable loss_of(const std::vector<Term>& terms);
+
+/// Sums that are computed where the model is, and become numbers of the host when they are there.
+struct Measured {
+  std::vector<Tensor> numbers;                                               // [1] each
+  std::function<std::vector<double>(std::span<const double> numbers)> sums;  // what they come to
+
+  /// Of `numbers`, or copies of them on the host.
+  std::vector<double> of(const std::vector<Tensor>& values) const;
+  std::vector<double> wait() const { return of(numbers); }
+};
 
 /// What a term or a measure came to.
 struct NamedValue {
@@ -98,7 +109,10 @@ class Objective {
   virtual std::vector<std::string> measures() const = 0;
   /// Of each the sum over the images, without gradients. With features(), those of the loss are made of them
   /// and nothing else is asked.
-  virtual std::vector<double> measure(const data::Inputs& inputs, DType dtype) const = 0;
+  virtual Measured measured(const data::Inputs& inputs, DType dtype) const = 0;
+  std::vector<double> measure(const data::Inputs& inputs, DType dtype) const {
+    return measured(inputs, dtype).wait();
+  }
   /// What validation reports beside that, of a dataset as a whole. features: float32 [M,F] on the CPU of the
   /// images that could be read, `indices` of them in the dataset.
   virtual std::vector<NamedValue> measure_whole(const Tensor& features, std::span<const std::int64_t> indices,

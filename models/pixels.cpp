@@ -2,13 +2,12 @@
 
 namespace vitral::models {
 
-Variable normalize_pixels(const Tensor& images, Device device, const ChannelStatistics& statistics) {
-  VITRAL_CHECK(images.rank() == 4 && images.dim(3) == 3 && images.dtype() == DType::uint8,
-               "normalize_pixels: images {} {} must be uint8 [B, H, W, 3]", images.dtype(), images.shape());
-  const Tensor pixels = images.to(device);
-  Tensor x({pixels.dim(0), 3, pixels.dim(1), pixels.dim(2)}, DType::float32, device);
+Variable normalize_pixels(const Tensor& pixels, const ChannelStatistics& statistics, DType dtype) {
+  VITRAL_CHECK(pixels.rank() == 4 && pixels.dim(3) == 3 && pixels.dtype() == DType::uint8,
+               "normalize_pixels: images {} {} must be uint8 [B, H, W, 3]", pixels.dtype(), pixels.shape());
+  Tensor x({pixels.dim(0), 3, pixels.dim(1), pixels.dim(2)}, DType::float32, pixels.device());
   kernel::normalize_images(x, pixels, statistics);
-  return Variable(x);
+  return Variable(x.cast(dtype));
 }
 
 Variable pixel_patches(int image_size, int patch_size, const Tensor& pixels, DType dtype) {

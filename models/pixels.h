@@ -9,9 +9,9 @@ namespace vitral::models {
 inline constexpr ChannelStatistics clip_statistics{{0.48145466F, 0.4578275F, 0.40821073F},
                                                    {0.26862954F, 0.26130258F, 0.27577711F}};
 
-/// uint8 pixels [B,S,S,3] as float32 [B,3,S,S] on `device`: (x / 255 - mean) / std.
-Variable normalize_pixels(const Tensor& images, Device device,
-                          const ChannelStatistics& statistics = clip_statistics);
+/// uint8 pixels [B,S,S,3] as [B,3,S,S] in `dtype`, where they are: (x / 255 - mean) / std.
+Variable normalize_pixels(const Tensor& pixels, const ChannelStatistics& statistics = clip_statistics,
+                          DType dtype = DType::float32);
 
 /// What a patch embedding reads: the same as patches [B,N,3 p p], N = (S / p)^2, which it multiplies, in one
 /// pass. pixels uint8 [B,S,S,3] on the device where the model is. dtype: what the model computes in, float32

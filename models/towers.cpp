@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "models/constant.h"
 
 namespace vitral::models {
 namespace {
@@ -41,12 +42,25 @@ Tensor bilinear_weights(int from, int to) {
 
 }  // namespace
 
-Variable on_grid(const Variable& tokens, int grid) {
+Variable OnGrid::operator()(const Variable& tokens, int grid) const {
   const auto own = static_cast<int>(std::lround(std::sqrt(static_cast<double>(tokens.dim(1)))));
   VITRAL_CHECK(tokens.rank() == 3 && std::int64_t{own} * own == tokens.dim(1) && grid >= 1,
                "on_grid: tokens {} must be [B, g g, E], the grid {} at least 1", tokens.shape(), grid);
   if (grid == own) return tokens;
-  return mix_tokens(tokens, Variable(bilinear_weights(own, grid).cast(tokens.dtype()).to(tokens.device())));
+  return mix_tokens(tokens,
+                    constant(weights_[{own, grid}], tokens, [&] { return bilinear_weights(own, grid); }));
+}
+
+Variable in_dtype(const nn::Parameter& parameter, DType dtype) {
+  if (parameter.dtype() == dtype || grad_enabled()) return cast(parameter, dtype);
+  const Weight& weight = parameter;
+  return Variable(weight.as(dtype));
+}
+
+Weight rows_of(const nn::Parameter& parameter, std::int64_t begin, std::int64_t end) {
+  const Weight& weight = parameter;
+  return {slice(weight.variable, 0, begin, end),
+          weight.copy.defined() ? weight.copy.rows(begin, end) : Tensor()};
 }
 
 ImageTower::ImageTower(const ImageTowerConfig& c, std::string_view tower) : config_(c) {

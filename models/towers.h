@@ -4,6 +4,7 @@
 #pragma once
 #include <map>
 #include <string>
+#include <utility>
 
 #include "nn/block.h"
 
@@ -36,7 +37,19 @@ enum class DenseTokens : std::uint8_t {
 
 /// Dense tokens [B,g g,E] on another grid, [B,grid grid,E]: bilinear between the middles of cells, without
 /// antialiasing, the border's values beyond them.
-Variable on_grid(const Variable& tokens, int grid);
+class OnGrid {
+ public:
+  Variable operator()(const Variable& tokens, int grid) const;
+
+ private:
+  mutable std::map<std::pair<int, int>, Variable> weights_;  // from one grid to another; see constant.h
+};
+
+/// A parameter in the dtype of activations: the copy of it where one is kept (nn::Module::keep_copies) and
+/// nobody asks for its gradient.
+Variable in_dtype(const nn::Parameter& parameter, DType dtype);
+/// The same of rows [begin, end) of a weight, as linear() takes it.
+Weight rows_of(const nn::Parameter& weight, std::int64_t begin, std::int64_t end);
 
 class ImageTower : public nn::Module {
  public:

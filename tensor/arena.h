@@ -30,6 +30,19 @@ class Arena {
     blocks_.clear();
     free_.clear();
   }
+  /// The same of those that are free from end to end.
+  template <class F>
+  void clear_free(F&& f) {
+    std::erase_if(segments_, [&](const auto& segment) {
+      const auto [data, bytes] = segment;
+      const auto block = blocks_.find(static_cast<char*>(data));
+      if (!block->second.free || block->second.size != bytes) return false;
+      set_free(block, false);
+      blocks_.erase(block);
+      f(data, bytes);
+      return true;
+    });
+  }
 
  private:
   struct Block {

@@ -27,6 +27,7 @@ struct Backend {
   /// What multiplies there: the device and the library, as choices of algorithms name it
   /// (tensor/ops/products.h).
   std::string (*multiplier)(int index) = nullptr;
+  void (*memory)(int index, std::size_t* total, std::size_t* free) = nullptr;
   /// Host memory that copy_async may read and write while the host goes on.
   void* (*allocate_pinned)(std::size_t bytes, int index) = nullptr;  // nullptr when out of memory
   void (*release_pinned)(void* data, int index) = nullptr;

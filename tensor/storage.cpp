@@ -29,7 +29,16 @@ std::size_t size_class(std::size_t bytes) {
 struct Shared {
   std::mutex mutex;
   AllocatorStats stats;
+  std::mutex asking;                                                     // held by who asks for
+  std::vector<std::shared_ptr<const std::function<bool()>>> spare = {};  // (SpareMemory)
 };
+
+bool ask_for_spare(Shared& shared) {
+  const std::lock_guard asking(shared.asking);
+  bool any = false;
+  for (const auto& give_back : shared.spare) any = (*give_back)() || any;
+  return any;
+}
 
 }  // namespace
 
@@ -69,6 +78,11 @@ class Allocator {
     release_cached_locked();
   }
 
+  void release_free_segments() {
+    std::lock_guard lock(shared_.mutex);
+    arena_.clear_free([&](void* data, std::size_t bytes) { release_segment(data, bytes); });
+  }
+
   AllocatorStats stats() {
     std::lock_guard lock(shared_.mutex);
     return shared_.stats;
@@ -98,6 +112,11 @@ class Allocator {
                                  : memory.release(data, device_.index);
   }
 
+  void release_segment(void* data, std::size_t bytes) {
+    to_system(data);
+    shared_.stats.bytes_reserved -= bytes;
+  }
+
   void* reuse(std::size_t size) {
     if (kind_ == Kind::pool) return arena_.allocate(size);
     auto& blocks = free_[size];
@@ -109,10 +128,7 @@ class Allocator {
 
   // Of a pool only at its end: until then graphs may use all of it.
   void release_cached_locked() {
-    arena_.clear([&](void* data, std::size_t bytes) {
-      to_system(data);
-      shared_.stats.bytes_reserved -= bytes;
-    });
+    arena_.clear([&](void* data, std::size_t bytes) { release_segment(data, bytes); });
     for (auto& [size, blocks] : free_) {
       for (void* data : blocks) to_system(data);
       shared_.stats.bytes_reserved -= size * blocks.size();
@@ -133,19 +149,19 @@ namespace {
 
 using detail::Allocator;
 
-struct DeviceMemory {
+struct MemoryOfDevice {
   Shared shared, pinned_shared;
   std::shared_ptr<Allocator> common, pinned;
 };
 
 // Never destroyed: tensors in static storage may outlive any order of destruction.
-DeviceMemory& memory_of(Device device) {
+MemoryOfDevice& memory_of(Device device) {
   static auto* mutex = new std::mutex;
-  static auto* devices = new std::map<std::pair<Device::Kind, int>, DeviceMemory*>;
+  static auto* devices = new std::map<std::pair<Device::Kind, int>, MemoryOfDevice*>;
   std::lock_guard lock(*mutex);
   auto& d = (*devices)[{device.kind, device.index}];
   if (!d) {
-    d = new DeviceMemory;
+    d = new MemoryOfDevice;
     d->common = std::make_shared<Allocator>(device, Allocator::Kind::device, d->shared);
     d->pinned = std::make_shared<Allocator>(device, Allocator::Kind::pinned, d->pinned_shared);
   }
@@ -167,7 +183,7 @@ void* detail::Allocator::allocate(std::size_t bytes) {
   const std::size_t size = pool ? Arena::rounded(bytes) : size_class(bytes);
   backend(device_.kind);  // throws where there is none, before anything is counted
   Allocator& common = *memory_of(device_).common;
-  std::lock_guard lock(shared_.mutex);
+  std::unique_lock lock(shared_.mutex);
   if (void* data = reuse(size)) {
     count_in_use(size);
     return data;
@@ -180,6 +196,12 @@ void* detail::Allocator::allocate(std::size_t bytes) {
   if (!data && kind_ != Kind::pinned) {
     common.release_cached_locked();  // under the same mutex; blocks of pools stay
     data = from_system(asked);
+    if (!data) {
+      lock.unlock();
+      const bool more = ask_for_spare(shared_);
+      lock.lock();
+      if (more) data = from_system(asked);
+    }
   }
   if (!data) {
     throw_error<MemoryError>(
@@ -213,6 +235,29 @@ Storage::~Storage() {
 
 MemoryPool::MemoryPool(Device device)
     : allocator_(std::make_shared<Allocator>(device, Allocator::Kind::pool, memory_of(device).shared)) {}
+
+void MemoryPool::release_free() const { allocator_->release_free_segments(); }
+
+SpareMemory::SpareMemory(Device device, std::function<bool()> give_back)
+    : device_(device), give_back_(std::make_shared<const std::function<bool()>>(std::move(give_back))) {
+  Shared& shared = memory_of(device_).shared;
+  const std::lock_guard asking(shared.asking);
+  shared.spare.push_back(give_back_);
+}
+
+SpareMemory::~SpareMemory() {
+  Shared& shared = memory_of(device_).shared;
+  const std::lock_guard asking(shared.asking);
+  std::erase(shared.spare, give_back_);
+}
+
+DeviceMemory device_memory(Device device) {
+  const auto memory = backend(device.kind).memory;
+  VITRAL_CHECK(memory, "device_memory: {} is not asked for its memory, only a GPU is", device.str());
+  DeviceMemory out;
+  memory(device.index, &out.total, &out.free);
+  return out;
+}
 
 MemoryPool::Use::Use(const MemoryPool& pool) : before_(std::exchange(pool_in_use, pool.allocator_)) {}
 MemoryPool::Use::~Use() { pool_in_use = std::move(before_); }

@@ -6,6 +6,7 @@
 // while the kernel that read it is still queued: whoever gets it queues behind.
 #pragma once
 #include <cstddef>
+#include <functional>
 #include <memory>
 
 #include "tensor/device.h"
@@ -70,9 +71,35 @@ class MemoryPool {
     std::shared_ptr<detail::Allocator> before_;
   };
 
+  /// Gives the segments back to the system in which no tensor lies. Graphs that were recorded over them must
+  /// not be launched any more.
+  void release_free() const;
+
  private:
   std::shared_ptr<detail::Allocator> allocator_;
 };
+
+/// Memory of a device that somebody holds and can do without. Who finds no memory left asks for it:
+/// give_back() is called, possibly by another thread, must not make tensors, and says whether it has given
+/// any back.
+class SpareMemory {
+ public:
+  SpareMemory(Device device, std::function<bool()> give_back);
+  ~SpareMemory();
+  SpareMemory(const SpareMemory&) = delete;
+  SpareMemory& operator=(const SpareMemory&) = delete;
+
+ private:
+  Device device_;
+  std::shared_ptr<const std::function<bool()>> give_back_;
+};
+
+/// What a GPU has, in bytes, and how much of it nobody holds, no other program either.
+struct DeviceMemory {
+  std::size_t total = 0, free = 0;
+};
+/// UsageError on the CPU.
+DeviceMemory device_memory(Device device);
 
 /// Of all memory of the device, pools included; pinned host memory is not counted.
 AllocatorStats allocator_stats(Device device);

@@ -88,6 +88,7 @@ struct TrainConfig {
   std::string device = "auto";                         // cpu | cuda | cuda:N | auto
   std::string precision = "fp32";                      // fp32 | tf32 | bf16
   std::string products;  // file with the algorithms that multiply on a GPU; "" (null): nothing is measured
+  std::string recompute = "auto";   // auto | always | never (train/recompute.h)
   std::optional<double> clip_norm;  // largest norm of all gradients together
   std::optional<double> ema;        // decay of the averaged weights, in (0, 1)
   OptimizerConfig optimizer;

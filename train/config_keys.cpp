@@ -195,6 +195,7 @@ std::vector<Key> make_table() {
       KEY(train.device, DeviceName{}),
       KEY(train.precision, Choice{{"fp32", "tf32", "bf16"}}),
       KEY(train.products, PathOrNull{}),
+      KEY(train.recompute, Choice{{"auto", "always", "never"}}),
       KEY(train.clip_norm, OrNull{above_zero()}),
       KEY(train.ema, OrNull{inside_unit()}),
       KEY(train.optimizer.name, Choice{{"adamw", "sgd", "lion", "muon"}}),

@@ -67,12 +67,14 @@ Exchange::Exchange(Group& group, std::int64_t slices, const nn::Module& module)
   }
 }
 
-void Exchange::add() {
-  if (levels_.size() == static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(own_slices()))) &&
-      levels_.back().defined()) {  // of the step before
-    free_.push_back(std::move(levels_.back()));
-    levels_.back() = {};
+void Exchange::begin() {
+  for (Tensor& level : levels_) {  // the sum of the step before among them
+    if (level.defined()) free_.push_back(std::move(level));
+    level = {};
   }
+}
+
+void Exchange::add() {
   Tensor flat;
   if (free_.empty()) {
     flat = Tensor::zeros({elements_}, DType::float32, own_.device());

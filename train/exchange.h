@@ -47,6 +47,8 @@ class Exchange {
   }
   /// float64 [slice_numbers]: what slice k of this process brings.
   Tensor numbers(std::int64_t k) const { return own_.rows(k, k + 1).reshape({slice_numbers}); }
+  /// Slices that were added and not finished, of a step that failed, are forgotten.
+  void begin();
   /// The gradients of the module are those of this process's next slice. Where it had images, the same
   /// parameters have gradients as in every slice of every step.
   void add();

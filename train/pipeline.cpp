@@ -14,44 +14,54 @@ data::Batch StepPipeline::next(std::int64_t epoch, std::int64_t number) {
   return std::move(*batch);
 }
 
-void StepPipeline::add_targets(data::Batch& batch) const {
+void StepPipeline::ask_teacher(Step& step) const {
   std::int64_t begin = 0;
-  for (const std::int64_t end : batch.slice_ends) {
-    if (end > begin) teacher_->add_targets(batch, begin, end);
+  for (const std::int64_t end : step.batch.slice_ends) {
+    if (end > begin) step.answers.push_back(teacher_->ask(step.batch, begin, end));
     begin = end;
   }
 }
 
+// All but the newest have begun where a teacher is asked on a GPU, else all.
 void StepPipeline::submit(data::Batch batch, double lr, std::int64_t step, int signal) {
-  Step s{.done = {.lr = lr, .result = {}, .problem = {}}};
-  if (batch.size() > 0) {
-    if (teacher_) add_targets(batch);
-    // An embedding without a direction, or one that float32 cannot square, would teach a wrong one.
-    s.done.problem = data::target_problem(batch, loader_.dataset());
-  }
+  Step& s = steps_.emplace_back(Step{.done = {.lr = lr, .result = {}, .problem = {}},
+                                     .batch = std::move(batch),
+                                     .number = step,
+                                     .signal = signal});
+  s.skipped = static_cast<std::int64_t>(s.batch.skipped.size());
+  if (teacher_ && s.batch.size() > 0) ask_teacher(s);
+  const std::size_t waiting = depth_ > TrainStep::max_pending ? 1 : 0;
+  for (std::size_t i = 0; i + waiting < steps_.size(); ++i)
+    if (!steps_[i].begun) begin(steps_[i]);
+}
+
+void StepPipeline::begin(Step& s) {
+  s.begun = true;
+  data::Batch batch = std::move(s.batch);
+  for (Teacher::Answer& answer : s.answers) answer.add_to(batch);
+  s.answers.clear();
+  // An embedding without a direction, or one that float32 cannot square, would teach a wrong one.
+  if (batch.size() > 0) s.done.problem = data::target_problem(batch, loader_.dataset());
   s.computed = step_.has_slices() || (batch.size() > 0 && s.done.problem.empty());
-  const auto skipped = static_cast<std::int64_t>(batch.skipped.size());
   if (step_.has_slices())
     step_.submit(batch,
                  {.planned = batch.planned,
                   .slice_ends = batch.slice_ends,
-                  .skipped = skipped,
-                  .signal = signal,
+                  .skipped = s.skipped,
+                  .signal = s.signal,
                   .poisoned = !s.done.problem.empty()},
-                 lr, step);
+                 s.done.lr, s.number);
   else if (s.computed)
-    step_.submit(batch, lr, step);
+    step_.submit(batch, s.done.lr, s.number);
   else
     s.done.result = {.loss = std::numeric_limits<double>::quiet_NaN(),
                      .gradient_norm = std::numeric_limits<double>::quiet_NaN(),
                      .skipped = batch.size() > 0,
                      .images = batch.size()};
-  s.skipped = skipped;
-  s.signal = signal;
-  steps_.push_back(std::move(s));
 }
 
 StepPipeline::Done StepPipeline::take() {
+  if (!steps_.front().begun) begin(steps_.front());
   Step s = std::move(steps_.front());
   steps_.pop_front();
   if (s.computed) s.done.result = step_.take();

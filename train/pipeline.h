@@ -1,5 +1,7 @@
 // The steps of a run on their way: batch from the loader, targets from the teacher, the step on the device,
 // its result. On a GPU a step is computed while the next one is prepared, so results come one step later.
+// With a teacher there they come two steps later: it looks at a batch before the step of the batch before
+// begins, so that its answers are there when that of its own does.
 //
 //   pipeline.submit(pipeline.next(epoch, batch), lr, step);
 //   while (pipeline.full()) settle(pipeline.take());
@@ -29,7 +31,7 @@ class StepPipeline {
       : loader_(loader),
         teacher_(teacher),
         step_(step),
-        depth_(device.is_cpu() ? 1 : TrainStep::max_pending) {}
+        depth_(device.is_cpu() ? 1 : TrainStep::max_pending + (teacher ? 1 : 0)) {}
 
   /// The batch with this number of this epoch.
   data::Batch next(std::int64_t epoch, std::int64_t number);
@@ -41,15 +43,19 @@ class StepPipeline {
   Done take();
 
  private:
-  void add_targets(data::Batch& batch) const;
-
   // `result` is known where nothing was computed.
   struct Step {
     Done done;
-    bool computed = false;
+    data::Batch batch;  // until the step has begun
+    std::int64_t number = 0;
+    std::vector<Teacher::Answer> answers = {};
+    bool begun = false, computed = false;
     std::int64_t skipped = 0;
     int signal = 0;
   };
+
+  void ask_teacher(Step& step) const;
+  void begin(Step& step);
 
   data::Loader& loader_;
   const Teacher* teacher_;

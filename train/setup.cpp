@@ -4,8 +4,8 @@
 
 #include "base/files/atomic.h"
 #include "base/files/input_file.h"
+#include "models/precision.h"
 #include "tensor/backend.h"
-#include "tensor/ops/gemm.h"
 #include "train/exchange.h"
 
 namespace vitral::train {
@@ -17,15 +17,7 @@ Device choose_device(const TrainConfig& config, std::string& note, const Group& 
   std::string why;
   const Device device = parse_device(config.device, &why);
   if (!why.empty()) note = "train.device auto: training on the CPU, " + why;
-  if (!device.is_cpu()) return device;
-  const std::string reason = why.empty() ? "" : " (" + why + ")";
-  VITRAL_CHECK(config.precision != "tf32", "train.precision: tf32 needs a GPU, on the CPU choose fp32{}",
-               reason);
-  VITRAL_CHECK(
-      config.precision != "bf16" || cpu_has_bfloat16(),
-      "train.precision: bf16 needs a GPU, or a processor with AVX512_BF16 or AMX in a build with oneDNN; "
-      "choose fp32{}",
-      reason);
+  models::check_precision(config.precision, device, "train.precision", why);
   return device;
 }
 

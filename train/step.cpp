@@ -4,8 +4,9 @@
 #include <cmath>
 #include <limits>
 
+#include "base/memory.h"
 #include "data/weights/weights.h"
-#include "tensor/ops/gemm.h"
+#include "models/precision.h"
 #include "tensor/profile.h"
 
 namespace vitral::train {
@@ -15,13 +16,6 @@ namespace {
 // Where a GPU has memory for whole batches in a graph, a smaller batch (the last one of an epoch) is cut into
 // pieces of this size, so that it does not need as much beside it.
 constexpr std::int64_t piece = 512;
-
-Tensor pinned(const Tensor& t) {
-  if (t.pinned()) return t;
-  Tensor copy = Tensor::pinned(t.shape(), t.dtype());
-  copy.copy_from(t);
-  return copy;
-}
 
 void require_floats(const data::NamedTensors& weights, const std::string& where) {
   VITRAL_CHECK(
@@ -34,10 +28,10 @@ void require_floats(const data::NamedTensors& weights, const std::string& where)
 }  // namespace
 
 TrainStep::Slot::Slot(Device device)
-    : lr(Tensor::pinned({1}, DType::float64)),
+    : upload(device),
+      lr(Tensor::pinned({1}, DType::float64)),
       step(Tensor::pinned({1}, DType::int64)),
       result(Tensor::pinned({update_slots}, DType::float64)),
-      copied(device),
       done(device) {}
 
 TrainStep::TrainStep(models::Objective& objective, const TrainConfig& config, Device device, Group& group)
@@ -46,6 +40,7 @@ TrainStep::TrainStep(models::Objective& objective, const TrainConfig& config, De
       device_(device),
       is_first_process_(group.is_first()),
       step_(Tensor::zeros({1}, DType::int64).to(device)),
+      recompute_(config.recompute, device),
       slots_{Slot(device), Slot(device)} {
   nn::Module& model = objective.model();
   model.to(device);
@@ -58,12 +53,12 @@ TrainStep::TrainStep(models::Objective& objective, const TrainConfig& config, De
     }
   }
   // A graph wants the same addresses at every launch.
-  if (Graph::supported(device)) pool_.emplace(device);
-  set_matmul_precision(config.precision == "tf32" ? MatmulPrecision::tf32 : MatmulPrecision::float32);
-  if (config.precision == "bf16") {
-    dtype_ = DType::bfloat16;
-    model.keep_copies(dtype_);
+  if (Graph::supported(device)) {
+    pool_.emplace(device);
+    spare_.emplace(device, [this] { return give_back(); });
   }
+  dtype_ = models::use_precision(config.precision);
+  if (dtype_ != DType::float32) model.keep_copies(dtype_);
   pieces_.emplace(objective, dtype_, static_cast<std::uint64_t>(config.seed), step_);
   if (!config.ema) return;
   for (const auto& p : model.parameters()) average_.push_back(p.value->value().clone());
@@ -84,36 +79,13 @@ void TrainStep::start_from(const data::NamedTensors& weights, const std::string&
   for (std::size_t i = 0; i < average_.size(); ++i) average_[i].copy_from(parameters[i].value->value());
 }
 
+// A graph goes on reading where it was recorded; what comes is new and runs by itself first.
 void TrainStep::upload(Slot& slot, const data::Inputs& inputs) {
-  if (device_.is_cpu()) {
-    slot.inputs = inputs;
-    return;
-  }
-  slot.host = data::map_inputs(inputs, pinned);
-  // A graph goes on reading where it was recorded; what comes is new and runs by itself first.
-  const auto replace = [&](Tensor& to, Tensor by) {
-    to = std::move(by);
-    if (slot.graph) last_ends_.clear();
-    slot.drop_graph();
-  };
-  const auto copy = [&](Tensor& to, const Tensor& from) {
-    if (!from.defined()) {
-      if (to.defined()) replace(to, {});
-      return;
-    }
-    const std::int64_t rows = from.dim(0);
-    if (!to.defined() || to.dim(0) < rows || to.shape().with(0, 1) != from.shape().with(0, 1)) {
-      replace(to, Tensor(from.shape(), from.dtype(), device_));
-      // Kernels that were queued may still use this memory, under another name.
-      slot.copied.record(Queue::compute);
-      slot.copied.hold(Queue::copy);
-    }
-    Tensor part = to.rows(0, rows);
-    copy_async(part, from, Queue::copy);
-  };
-  for (const auto member : data::input_members) copy(slot.inputs.*member, slot.host.*member);
-  slot.copied.record(Queue::copy);
-  slot.copied.hold(Queue::compute);
+  const bool moved = slot.upload.begin(data::tensors_of(inputs));
+  slot.inputs = data::inputs_of(slot.upload.to());
+  if (!moved || !slot.graph) return;
+  last_ends_.clear();
+  slot.drop_graph();
 }
 
 void TrainStep::add_loss(const std::vector<models::Term>& terms, const Variable& loss, double weight) {
@@ -208,6 +180,7 @@ void TrainStep::compute_slices(Slot& slot, const StepPart& part) {
   const std::int64_t micro = config_.batch_size / config_.accumulate;
   objective_.model().zero_grad();
   Compared all;
+  exchange_->begin();
   if (objective_.feature_width() > 0) all = compare_slices(slot, part, micro);
   std::int64_t begin = 0;
   for (std::int64_t k = 0; k < exchange_->own_slices(); ++k) {
@@ -248,6 +221,37 @@ void TrainStep::begin(Slot& slot, const data::Inputs& inputs, double lr, std::in
   *slot.lr.data<double>() = lr;
 }
 
+// Nothing of it has run where memory ends meanwhile: then it is recorded once more, with less.
+void TrainStep::record(Slot& slot, const std::vector<std::int64_t>& ends, const std::function<void()>& work) {
+  const auto attempt = [&] {
+    const KeepResults keep(recompute_.keeps());
+    recording_ = true;
+    try {
+      slot.graph.emplace(device_, work);
+    } catch (...) {
+      recording_ = false;
+      objective_.model().zero_grad();
+      throw;
+    }
+    recording_ = false;
+  };
+  try {
+    attempt();
+  } catch (const MemoryError&) {
+    if (!give_back()) throw;
+    attempt();
+  }
+  slot.graph_ends = ends;
+}
+
+// What graphs keep: they are recorded anew, without. While one is recorded nothing can be given back.
+bool TrainStep::give_back() {
+  if (recording_ || !recompute_.give_up()) return false;
+  for (Slot& slot : slots_) slot.drop_graph();
+  pool_->release_free();
+  return true;
+}
+
 // The first step of a size runs as it comes: whatever is made only once is made there.
 void TrainStep::run_or_replay(Slot& slot, const std::vector<std::int64_t>& ends, bool may_replay,
                               const std::function<void()>& work) {
@@ -255,14 +259,11 @@ void TrainStep::run_or_replay(Slot& slot, const std::vector<std::int64_t>& ends,
   if (pool_) use.emplace(*pool_);
   const bool graphs = pool_ && may_replay && !current_profile;  // a profile tells kernels apart
   const bool larger = slot.graph_ends.empty() || ends.back() > slot.graph_ends.back();
-  if (graphs && larger && ends == last_ends_) {
-    slot.graph.emplace(device_, work);
-    slot.graph_ends = ends;
-  }
+  if (graphs && larger && ends == last_ends_) record(slot, ends, work);
   if (graphs && ends == slot.graph_ends) {
     slot.graph->launch();
   } else {
-    work();
+    recompute_.run(work);
     last_ends_ = ends;
   }
   slot.done.record(Queue::compute);
@@ -335,8 +336,8 @@ StepResult TrainStep::take() {
   Slot& slot = slots_[taken_ % max_pending];
   ++taken_;
   slot.done.wait();
-  slot.host = {};
-  if (device_.is_cpu()) slot.inputs = {};  // the batch itself, see upload()
+  slot.upload.take_sources();
+  if (device_.is_cpu()) upload(slot, {});  // they were the batch itself
   const double* r = slot.result.data<double>();
   StepResult result;
   result.images = slot.images;
@@ -344,6 +345,7 @@ StepResult TrainStep::take() {
   result.loss = r[update_loss];
   result.gradient_norm = std::isfinite(result.loss) ? std::sqrt(r[update_squares]) : result.loss;
   result.skipped = result.images > 0 && r[update_scale] == 0;
+  result.note = recompute_.take_note();
   for (std::size_t i = 0; i < terms_.size(); ++i) result.terms.push_back({terms_[i], r[update_terms + i]});
   return result;
 }

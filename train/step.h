@@ -12,11 +12,12 @@
 #include "data/batch.h"
 #include "data/weights/safetensors.h"
 #include "models/objective.h"
-#include "tensor/stream.h"
+#include "tensor/transfer.h"
 #include "train/config.h"
 #include "train/exchange.h"
 #include "train/micro_batches.h"
 #include "train/optimizer.h"
+#include "train/recompute.h"
 
 namespace vitral::train {
 
@@ -30,6 +31,7 @@ struct StepResult {
   std::int64_t skipped_samples = 0;  // images that did not decode
   int signal = 0;                    // that asks one of them to stop, or 0
   double wait = 0;                   // seconds that the fastest waited for the slowest
+  std::string note = {};             // what was decided of its memory, for people (Recompute)
 };
 
 /// What a process brings to a step of all.
@@ -99,13 +101,13 @@ class TrainStep {
   // A step in flight: what it reads and writes stays in place until it is taken.
   struct Slot {
     explicit Slot(Device device);
-    data::Inputs host;        // pinned; in use by copies
-    data::Inputs inputs;      // on the device, with room for the largest batch so far
+    Upload upload;
+    data::Inputs inputs;      // of it, with room for the largest batch so far
     Tensor lr, step, result;  // pinned float64 [1], int64 [1], float64 [update_slots]
     Tensor own,
         all;  // with slices, pinned float64 [K,slice_numbers]: of this process's to begin with; of all
     std::int64_t images = 0;  // where there are no slices
-    Event copied, done;
+    Event done;
     std::optional<Graph> graph;
     std::vector<std::int64_t>
         graph_ends;  // that it was recorded for: of each slice, or of the batch; empty: none
@@ -130,6 +132,8 @@ class TrainStep {
   void begin(Slot& slot, const data::Inputs& inputs, double lr, std::int64_t step);
   void run_or_replay(Slot& slot, const std::vector<std::int64_t>& ends, bool may_replay,
                      const std::function<void()>& work);
+  void record(Slot& slot, const std::vector<std::int64_t>& ends, const std::function<void()>& work);
+  bool give_back();
   void compute(Slot& slot, std::int64_t batch, std::int64_t micro);
   void compute_slices(Slot& slot, const StepPart& part);
   UpdateOptions update_options() const;
@@ -147,6 +151,9 @@ class TrainStep {
   std::vector<std::string> terms_;  // names, where the loss has more than one
   std::vector<Tensor> average_;     // in the order of the parameters; empty without ema
   std::optional<MemoryPool> pool_;  // of all that a step allocates, where there are graphs
+  Recompute recompute_;
+  std::optional<SpareMemory> spare_;  // what graphs keep that would do without
+  bool recording_ = false;
   std::array<Slot, max_pending> slots_;
   std::size_t submitted_ = 0, taken_ = 0;
   std::vector<std::int64_t> last_ends_;  // of the step that last ran without a graph

@@ -6,7 +6,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/memory.h"
 #include "base/signals.h"
+#include "models/precision.h"
 #include "processes/launch.h"
 #include "processes/share.h"
 #include "tensor/ops/reduce.h"
@@ -116,7 +118,8 @@ Run::Run(const Config& config, const std::string& resume, std::FILE* out, Profil
       batches_(loader_.batches_per_epoch()) {
   if (val_data_) val_loader_.emplace(*val_data_, loader_options(config, *objective_, device_, false, group));
   if (!group_.is_one()) require_same_run();
-  if (!config.teacher.weights.empty()) teacher_.emplace(config.teacher, *objective_, device_);
+  if (!config.teacher.weights.empty())
+    teacher_.emplace(config.teacher, *objective_, device_, models::use_precision(config.train.precision));
   step_.emplace(*objective_, config_.train, device_, group_);
   pipeline_.emplace(loader_, teacher_ ? &*teacher_ : nullptr, *step_, device_);
   if (group_.is_first()) folder_.emplace(config.train.output, config.train.keep, resume, warnings_);
@@ -303,6 +306,7 @@ void Run::settle() {
     at_.epoch_loss += step.result.loss;
     ++at_.epoch_steps;
   }
+  if (group_.is_first() && !step.result.note.empty()) reporter_->message(step.result.note);
   ++at_.step;
   ++at_.batch;
   reporter_->step(at_, step, total_steps_, loader_.wait_seconds());
@@ -407,7 +411,12 @@ void Run::require_finite(const data::NamedTensors& tensors, const char* what) co
 
 RunSummary train(const Config& config, const std::string& resume, std::FILE* out, Profile* profile,
                  Group& group) {
-  return Run(config, resume, out, profile, group).run();
+  try {
+    return Run(config, resume, out, profile, group).run();
+  } catch (const MemoryError& e) {
+    if (config.train.recompute != "never") throw;
+    throw_error<MemoryError>("{}; train.recompute=always needs less", e.what());
+  }
 }
 
 }  // namespace vitral::train

@@ -25,7 +25,7 @@ Tensor resize_crop(const Tensor& image, int size, const ResizeCrop& how) {
 Tensor resize_batch(const Tensor& images, int size) {
   if (images.dim(1) == size && images.dim(2) == size) return images;
   const std::int64_t height = images.dim(1), width = images.dim(2);
-  Tensor out({images.dim(0), size, size, 3}, DType::uint8);
+  Tensor out = Tensor::pinned({images.dim(0), size, size, 3}, DType::uint8);
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t i = 0; i < images.dim(0); ++i)
     out.rows(i, i + 1)

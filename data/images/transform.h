@@ -35,7 +35,7 @@ enum class PlainTransform {
   clip     // the teacher's own: CLIP's, or what its files say
 };
 
-/// Each of uint8 [B,H,W,3] resized likewise, on all cores: [B,size,size,3].
+/// Each of uint8 [B,H,W,3] resized likewise, on all cores: [B,size,size,3], pinned where it is another.
 Tensor resize_batch(const Tensor& images, int size);
 
 }  // namespace vitral::data

@@ -111,9 +111,6 @@ void show_errors() {
   expect(count == 256 && real == 1000, "ones add up to 256 in bfloat16");
 }
 
-// The same values without a recipe: whoever saves them must keep them.
-Variable stored(const Variable& x) { return reshape(x, x.shape()); }
-
 // One block of a transformer, written with the operations that it is made of. W = 512, 64 tokens, 16 heads.
 struct Block : nn::Module {
   Random random{0};
@@ -124,11 +121,10 @@ struct Block : nn::Module {
   nn::Linear& up = child<nn::Linear>("up", 512, 2048, random);
   nn::Linear& down = child<nn::Linear>("down", 2048, 512, random);
 
-  Variable operator()(const Variable& x, bool recipes) const {
-    const auto keep = [&](const Variable& y) { return recipes ? y : stored(y); };
-    const Variable a = neighbourhood_attention(qkv(keep(ln_1(x))), 16, {.grid = {8, 8}, .window = 3});
+  Variable operator()(const Variable& x) const {
+    const Variable a = neighbourhood_attention(qkv(ln_1(x)), 16, {.grid = {8, 8}, .window = 3});
     const Variable s = add(x, out(a));
-    return add(s, down(keep(quick_gelu(up(keep(ln_2(s)))))));
+    return add(s, down(quick_gelu(up(ln_2(s)))));
   }
 };
 
@@ -138,8 +134,9 @@ void show_memory() {
   const auto in_use = [] { return static_cast<double>(allocator_stats(cpu).bytes_in_use); };
   fmt::print("kept for backward, in numbers a token and unit of width\n");
   for (const bool recipes : {false, true}) {
+    const KeepResults keep(!recipes);
     const double before = in_use();
-    const Variable y = block(block(x, recipes), recipes), loss = sum(y);
+    const Variable y = block(block(x)), loss = sum(y);
     const double kept = (in_use() - before) / static_cast<double>(x.value().bytes()) / 2;
     loss.backward();
     const double by_hand = recipes ? 10 : 16;  // the page's table

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include "data/loader.h"
 #include "models/student/distillation_loss.h"
+#include "processes/ahead.h"
 #include "processes/share.h"
 
 namespace vitral::infer {
@@ -70,6 +72,7 @@ Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset
   loading.training = false;
   if (!has_targets) loading.targets.clear();
   loading.workers = options.workers;
+  loading.pinned = !encoder.device().is_cpu();
   Group& group = *options.group;
   loading.stride = group.size();
   data::Loader loader(dataset, loading);
@@ -87,20 +90,33 @@ Evaluation evaluate(const models::Encoder& encoder, const data::Dataset& dataset
   Evaluation out;
   out.has_targets = has_targets;
   std::vector<ImageFindings> found;
+  struct Begun {
+    data::Batch batch;
+    std::string problem = {};
+    std::optional<models::Pending<models::ImageEmbeddings>> embeddings = {};
+  };
+  Ahead<Begun> begun(group.rank(), group.size(), batches, models::batches_ahead(encoder.device()),
+                     [&](std::int64_t) {
+                       Begun b{std::move(*loader.next())};
+                       if (b.batch.size() == 0) return b;
+                       b.problem = data::target_problem(b.batch, dataset);
+                       if (b.problem.empty())
+                         b.embeddings.emplace(encoder.begin_embed(b.batch.images, options.batch_size));
+                       return b;
+                     });
   const auto embed = [&](std::int64_t) {
-    const auto batch = loader.next();
+    Begun b = begun.take();
     Parcel made;
     std::vector<std::string> skipped;
-    for (const auto& s : batch->skipped) skipped.push_back(fmt::format("skipped {}: {}", s.name, s.reason));
+    for (const auto& s : b.batch.skipped) skipped.push_back(fmt::format("skipped {}: {}", s.name, s.reason));
     put(made, skipped);
-    put(made, batch->indices);
-    if (batch->size() == 0) return made;
-    if (const std::string problem = data::target_problem(*batch, dataset); !problem.empty())
-      throw_error("{}; embed that image again, or remove it", problem);
-    const models::ImageEmbeddings e = encoder.embed(batch->images, options.batch_size);
+    put(made, b.batch.indices);
+    if (b.batch.size() == 0) return made;
+    if (!b.problem.empty()) throw_error("{}; embed that image again, or remove it", b.problem);
+    const models::ImageEmbeddings e = b.embeddings->get();
     if (has_targets)
-      for (const Tensor& t : {batch->targets, e.embeddings}) made.write(t.raw(), t.bytes());
-    if (localisation) put(made, localisation->measure(batch->indices, batch->images, e.patches));
+      for (const Tensor& t : {b.batch.targets, e.embeddings}) made.write(t.raw(), t.bytes());
+    if (localisation) put(made, localisation->measure(b.batch.indices, b.batch.images, e.patches));
     return made;
   };
   const auto add = [&](std::int64_t, Parcel& made) {

@@ -82,9 +82,12 @@ std::vector<Term> Contrastive::terms(const data::Inputs& inputs, DType dtype,
   return terms_of(features(inputs, dtype, context), {}, inputs.images.dim(0));
 }
 
-std::vector<double> Contrastive::measure(const data::Inputs& inputs, DType dtype) const {
+Measured Contrastive::measured(const data::Inputs& inputs, DType dtype) const {
   const NoGrad no_grad;
-  return {static_cast<double>(inputs.images.dim(0)) * loss_of(terms(inputs, dtype, {})).item()};
+  return {{loss_of(terms(inputs, dtype, {})).value()},
+          [images = static_cast<double>(inputs.images.dim(0))](std::span<const double> loss) {
+            return std::vector{images * loss[0]};
+          }};
 }
 
 std::vector<NamedValue> Contrastive::measure_whole(const Tensor& features,

@@ -46,7 +46,7 @@ class Contrastive : public Objective {
                              std::int64_t images) const override;
   bool records_terms() const override { return false; }  // the one is the loss
   std::vector<std::string> measures() const override { return {"loss"}; }
-  std::vector<double> measure(const data::Inputs& inputs, DType dtype) const override;
+  Measured measured(const data::Inputs& inputs, DType dtype) const override;
   std::vector<NamedValue> measure_whole(const Tensor& features, std::span<const std::int64_t> indices,
                                         const data::Dataset& dataset) const override;
 

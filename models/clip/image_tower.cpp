@@ -5,6 +5,7 @@
 
 #include "autograd/composed.h"
 #include "models/clip/names.h"
+#include "models/constant.h"
 #include "models/hugging_face.h"
 
 namespace vitral::models {
@@ -13,7 +14,7 @@ constexpr std::string_view tower_name = "CLIP image";
 constexpr int max_side = 1 << 14;
 
 // NACLIP's w [N,N], a Gaussian of the distance between two places on the grid.
-Variable window(int grid, const Variable& like) {
+Tensor window(int grid) {
   constexpr double std = 5;
   const std::int64_t n = std::int64_t{grid} * grid;
   Tensor w({n, n});
@@ -24,7 +25,7 @@ Variable window(int grid, const Variable& like) {
       w.data<float>()[i * n + j] =
           static_cast<float>(std::exp(-(down * down + right * right) / (2 * std * std)));
     }
-  return Variable(w.cast(like.dtype()).to(like.device()));
+  return w;
 }
 
 // [B,1+N,W] -> [B,W]
@@ -66,7 +67,7 @@ Variable ClipImageTower::patches_of(const Variable& images) const {
 Variable ClipImageTower::tokens_of(const Variable& patches) const {
   const Variable x = conv1_.of_patches(patches);
   const Variable zeros(Tensor::zeros({x.dim(0), 1, x.dim(2)}, x.dtype(), x.device()));
-  const Variable tokens = concat({add(zeros, cast(class_embedding_, x.dtype())), x}, 1);
+  const Variable tokens = concat({add(zeros, in_dtype(class_embedding_, x.dtype())), x}, 1);
   return ln_pre_.add(tokens, positional_embedding_).norm;
 }
 
@@ -100,8 +101,9 @@ Variable ClipImageTower::dense(const Variable& images, DenseTokens way) const {
                               last.attn.in_proj_bias);
   const Variable k = slice(qkv, 2, w, 2 * w), v = slice(qkv, 2, 2 * w, 3 * w);
   if (way == DenseTokens::value) return project(last.attn.out_proj(v));
-  return project(last.attn.out_proj(
-      composed::attention(concat({k, k, v}, 2), config().block.heads, window(config().grid(), k))));
+  return project(
+      last.attn.out_proj(composed::attention(concat({k, k, v}, 2), config().block.heads,
+                                             constant(window_, k, [&] { return window(config().grid()); }))));
 }
 
 std::unique_ptr<ImageTower> load_clip_image(const data::NamedTensors& tensors, const Metadata& config,

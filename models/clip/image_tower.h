@@ -42,7 +42,8 @@ class ClipImageTower : public ImageTower {
   nn::LayerNorm& ln_pre_;
   nn::Transformer& transformer_;
   nn::LayerNorm& ln_post_;
-  nn::Parameter& proj_;  // [W,E]
+  nn::Parameter& proj_;      // [W,E]
+  mutable Variable window_;  // NACLIP's, see constant.h
 };
 
 /// The tower of a checkpoint with OpenAI's, open_clip's or transformers' names, on the CPU. Sizes from the

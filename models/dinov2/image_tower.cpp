@@ -139,15 +139,17 @@ ImageTower::Output Dinov2Tower::forward(const Variable& images, bool attention) 
   check_images(images, tower_name);
   const std::int64_t b = images.dim(0), w = config().block.width, before = 1 + config().registers;
   const auto for_each_image = [&](const nn::Parameter& tokens, std::int64_t count) {
-    return add(Variable(Tensor::zeros({b, count, w}, images.dtype(), images.device())), tokens);
+    return add(Variable(Tensor::zeros({b, count, w}, images.dtype(), images.device())),
+               in_dtype(tokens, images.dtype()));
   };
-  Variable x = add(concat({for_each_image(class_embedding_, 1), conv1_(images)}, 1), positional_embedding_);
+  Variable x = add(concat({for_each_image(class_embedding_, 1), conv1_(images)}, 1),
+                   in_dtype(positional_embedding_, images.dtype()));
   if (registers_)
     x = concat({slice(x, 1, 0, 1), for_each_image(*registers_, before - 1), slice(x, 1, 1, x.dim(1))}, 1);
   Variable weights;
   x = transformer_(x, {}, attention ? &weights : nullptr);
   Output out;
-  out.embedding = ln_post_(reshape(slice(x, 1, 0, 1), {b, w}));
+  out.embedding = ln_post_(cast(reshape(slice(x, 1, 0, 1), {b, w}), class_embedding_.dtype()));
   if (attention)
     out.attention = reshape(slice(slice(weights, 1, 0, 1), 2, before, x.dim(1)), {b, x.dim(1) - before});
   return out;

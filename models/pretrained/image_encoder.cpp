@@ -1,7 +1,5 @@
 #include "models/pretrained/image_encoder.h"
 
-#include <algorithm>
-
 #include "data/images/regions.h"
 #include "models/finite.h"
 #include "models/pretrained/families.h"
@@ -16,40 +14,30 @@ Preprocessing merged(Preprocessing given, const Preprocessing& usual) {
   return given;
 }
 
-// Of float32 [B,...] rows, in pieces of at most `batch`.
-template <typename Compute>
-void in_pieces(std::int64_t count, std::int64_t batch, const std::string& path, Tensor& out,
-               const Compute& compute) {
-  const NoGrad no_grad;
-  for (std::int64_t begin = 0; begin < count; begin += batch) {
-    const std::int64_t end = std::min(count, begin + batch);
-    out.rows(begin, end).copy_from(compute(begin, end).value());
-  }
-  require_finite(out, path, "the weights are damaged, get them again");
-}
-
 }  // namespace
 
-ImageEncoder ImageEncoder::load(const std::string& path, Device device, const TowerChoices& choices) {
+ImageEncoder ImageEncoder::load(const std::string& path, Device device, const TowerChoices& choices,
+                                DType dtype) {
   const Checkpoint checkpoint = read_checkpoint(path, data::TensorMemory::mapped);
   const Metadata config = with_choices(checkpoint.config, "vision_config", choices);
   const Family& family = family_of(checkpoint);
-  ImageEncoder out;
+  ImageEncoder out(device);
   out.path_ = path;
+  out.dtype_ = dtype;
   out.preprocessing_ = merged(checkpoint.preprocessing, family.preprocessing);
   out.tower_ = family.image(checkpoint.tensors, config, path, out.preprocessing_.size);
   out.tower_->to(device);
+  if (dtype != DType::float32) out.tower_->keep_copies(dtype);
   out.tower_->pack_weights();
   out.family_ = family.name;
   out.guessed_ = guessed_of(checkpoint.tensors, config, "vision_config", family.usual, out.config().block);
-  out.device_ = device;
   return out;
 }
 
 std::string ImageEncoder::description() const {
   const auto& [mean, std] = preprocessing_.statistics;
-  return fmt::format("{}, mean {}, std {}", describe(family_, config().block), fmt::join(mean, " "),
-                     fmt::join(std, " "));
+  return fmt::format("{}, mean {}, std {}{}", describe(family_, config().block), fmt::join(mean, " "),
+                     fmt::join(std, " "), dtype_ == DType::bfloat16 ? ", bf16" : "");
 }
 
 Tensor ImageEncoder::prepare(const Tensor& image, data::PlainTransform transform) const {
@@ -62,35 +50,35 @@ Tensor ImageEncoder::prepare_cells(const Tensor& image, int grid) const {
   return data::grid_cells(image, grid, config().image_size, preprocessing_.resize_crop.filter);
 }
 
-Tensor ImageEncoder::embed(const Tensor& images, std::int64_t batch) const {
-  // A copy from a GPU to other memory goes through pinned memory anyway, and one back to it from there.
-  const Shape shape{images.dim(0), config().embedding};
-  Tensor out = device_.is_cpu() ? Tensor(shape) : Tensor::pinned(shape);
-  in_pieces(images.dim(0), batch, path_, out, [&](std::int64_t begin, std::int64_t end) {
-    return tower_->forward(normalize_pixels(images.rows(begin, end), device_, preprocessing_.statistics))
-        .embedding;
+Pending<Tensor> ImageEncoder::begin(const Tensor& images, std::int64_t batch, const Shape& row,
+                                    const std::function<Variable(const Variable& images)>& compute) const {
+  Shape shape{images.dim(0)};
+  for (const auto d : row) shape = shape.append(d);
+  Tensor out = inference_->room(shape);
+  Download down = inference_->begin(images, batch, {out}, [&](const Tensor& pixels) {
+    return std::vector{compute(normalize_pixels(pixels, preprocessing_.statistics, dtype_))};
   });
-  return out;
+  return {std::move(out), std::move(down), [path = path_](const Tensor& values) {
+            require_finite(values, path, "the weights are damaged, get them again");
+          }};
+}
+
+Pending<Tensor> ImageEncoder::begin_embed(const Tensor& images, std::int64_t batch) const {
+  return begin(images, batch, {config().embedding},
+               [&](const Variable& x) { return tower_->forward(x).embedding; });
 }
 
 Tensor ImageEncoder::attention(const Tensor& images, std::int64_t batch) const {
-  Tensor out({images.dim(0), config().tokens()});
-  in_pieces(images.dim(0), batch, path_, out, [&](std::int64_t begin, std::int64_t end) {
-    return tower_
-        ->forward(normalize_pixels(images.rows(begin, end), device_, preprocessing_.statistics), true)
-        .attention;
-  });
-  return out;
+  return begin(images, batch, {config().tokens()},
+               [&](const Variable& x) { return tower_->forward(x, true).attention; })
+      .get();
 }
 
-Tensor ImageEncoder::dense(const Tensor& images, DenseTokens way, int grid, std::int64_t batch) const {
+Pending<Tensor> ImageEncoder::begin_dense(const Tensor& images, DenseTokens way, int grid,
+                                          std::int64_t batch) const {
   require_dense();
-  Tensor out({images.dim(0), std::int64_t{grid} * grid, config().embedding});
-  in_pieces(images.dim(0), batch, path_, out, [&](std::int64_t begin, std::int64_t end) {
-    const Tensor pixels = images.rows(begin, end);
-    return on_grid(tower_->dense(normalize_pixels(pixels, device_, preprocessing_.statistics), way), grid);
-  });
-  return out;
+  return begin(images, batch, {std::int64_t{grid} * grid, config().embedding},
+               [&](const Variable& x) { return on_grid_(tower_->dense(x, way), grid); });
 }
 
 void ImageEncoder::require_dense() const {

@@ -41,10 +41,10 @@ SiglipPooling::SiglipPooling(const nn::BlockConfig& c, Random& random)
 Variable SiglipPooling::operator()(const Variable& x, Variable* mean) const {
   const std::int64_t b = x.dim(0), n = x.dim(1), w = x.dim(2), d = w / heads_;
   const auto project = [&](const Variable& of, std::int64_t begin, std::int64_t end) {
-    return linear(of, slice(in_proj_weight_, 0, begin * w, end * w),
-                  slice(in_proj_bias_, 0, begin * w, end * w));
+    return linear(of, rows_of(in_proj_weight_, begin * w, end * w),
+                  rows_of(in_proj_bias_, begin * w, end * w));
   };
-  const Variable q = reshape(project(probe_, 0, 1), {1, heads_, 1, d});
+  const Variable q = reshape(project(in_dtype(probe_, x.dtype()), 0, 1), {1, heads_, 1, d});
   const Variable kv = permute(reshape(project(x, 1, 3), {b, n, 2, heads_, d}), {2, 0, 3, 1, 4});
   const Variable k = reshape(slice(kv, 0, 0, 1), {b, heads_, n, d}),
                  v = reshape(slice(kv, 0, 1, 2), {b, heads_, n, d});
@@ -72,8 +72,8 @@ SiglipImageTower::SiglipImageTower(const ImageTowerConfig& c, Random random)
 ImageTower::Output SiglipImageTower::forward(const Variable& images, bool attention) const {
   check_images(images, tower_name);
   Output out;
-  out.embedding = head_(ln_post_(transformer_(add(conv1_(images), positional_embedding_))),
-                        attention ? &out.attention : nullptr);
+  const Variable tokens = add(conv1_(images), in_dtype(positional_embedding_, images.dtype()));
+  out.embedding = head_(ln_post_(transformer_(tokens)), attention ? &out.attention : nullptr);
   return out;
 }
 

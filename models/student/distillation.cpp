@@ -50,9 +50,9 @@ std::vector<Term> Distillation::terms(const data::Inputs& inputs, DType dtype,
   return loss_.terms(forward(inputs, dtype, context), inputs);
 }
 
-std::vector<double> Distillation::measure(const data::Inputs& inputs, DType dtype) const {
+Measured Distillation::measured(const data::Inputs& inputs, DType dtype) const {
   const NoGrad no_grad;
-  return loss_.measure(forward(inputs, dtype, {}), inputs);
+  return loss_.measured(forward(inputs, dtype, {}), inputs);
 }
 
 }  // namespace vitral::models

@@ -26,7 +26,7 @@ class Distillation : public Objective {
                           const nn::ForwardContext& context) const override;
   bool records_terms() const override { return loss_.records_terms(); }
   std::vector<std::string> measures() const override { return loss_.measures(); }
-  std::vector<double> measure(const data::Inputs& inputs, DType dtype) const override;
+  Measured measured(const data::Inputs& inputs, DType dtype) const override;
 
  private:
   StudentOutput forward(const data::Inputs& inputs, DType dtype, const nn::ForwardContext& context) const;

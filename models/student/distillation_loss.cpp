@@ -6,6 +6,7 @@
 
 #include <fmt/ranges.h>
 
+#include "models/constant.h"
 #include "models/student/regions.h"
 
 namespace vitral::models {
@@ -43,13 +44,6 @@ class Pair {
   }
 
  private:
-  // Brought to where it is needed once: a recorded graph cannot read what the host has.
-  template <class Make>
-  static const Variable& constant(Variable& kept, const Variable& like, Make&& make) {
-    if (!kept.defined() || kept.device() != like.device() || kept.dtype() != like.dtype())
-      kept = Variable(make().cast(like.dtype()).to(like.device()));
-    return kept;
-  }
   static int grid_of(const Variable& patches) {
     return static_cast<int>(std::lround(std::sqrt(static_cast<double>(patches.dim(1)))));
   }
@@ -213,16 +207,26 @@ std::vector<Term> DistillationLoss::terms(const StudentOutput& y, const data::In
   return terms_of(pair);
 }
 
-std::vector<double> DistillationLoss::measure(const StudentOutput& y, const data::Inputs& inputs) const {
+Measured DistillationLoss::measured(const StudentOutput& y, const data::Inputs& inputs) const {
   const NoGrad no_grad;
   Pair pair(y, inputs, options_, texts_, region_means_);
-  const auto images = static_cast<double>(pair.images());
-  std::vector<double> out{0, sum(mul(pair.unit_output(), pair.unit_targets())).item()};
+  Measured out;
+  out.numbers.push_back(sum(mul(pair.unit_output(), pair.unit_targets())).value());
+  std::vector<std::pair<double, double>> weights;  // of a term's value in the loss; in the objective
   for (const Term& term : terms_of(pair)) {
-    const double value = images * term.weight * term.value.item();
-    out[0] += value;
-    if (records_terms()) out.push_back(value / options_.terms.at(term.name));
+    out.numbers.push_back(term.value.value());
+    weights.emplace_back(term.weight, options_.terms.at(term.name));
   }
+  const auto images = static_cast<double>(pair.images());
+  out.sums = [weights, images, each = records_terms()](std::span<const double> numbers) {
+    std::vector<double> sums{0, numbers[0]};
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const double value = images * weights[i].first * numbers[i + 1];
+      sums[0] += value;
+      if (each) sums.push_back(value / weights[i].second);
+    }
+    return sums;
+  };
   return out;
 }
 

@@ -63,7 +63,11 @@ class DistillationLoss {
   bool records_terms() const;
   /// loss, cosine (the mean of y^ . t^), and with records_terms() loss.TERM of each.
   std::vector<std::string> measures() const;
-  std::vector<double> measure(const StudentOutput& y, const data::Inputs& inputs) const;
+  /// Sums over the images.
+  Measured measured(const StudentOutput& y, const data::Inputs& inputs) const;
+  std::vector<double> measure(const StudentOutput& y, const data::Inputs& inputs) const {
+    return measured(y, inputs).wait();
+  }
 
  private:
   DistillationOptions options_;

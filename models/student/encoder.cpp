@@ -77,13 +77,14 @@ std::unique_ptr<Student> student_of(const StudentConfig& config, const data::Nam
 }
 
 Encoder Encoder::load(const std::string& path, Device device, const StudentOverrides& overrides,
-                      double temperature) {
+                      double temperature, DType dtype) {
   data::WeightsFile weights = data::read_weights(path, data::TensorMemory::mapped);
   const StudentConfig config = configure_student(weights, path, overrides);
   auto student = student_of(config, weights.tensors, path);
   student->to(device);
+  if (dtype != DType::float32) student->keep_copies(dtype);
   student->pack_weights();
-  return {path, std::move(student), device, temperature};
+  return {path, std::move(student), device, temperature, dtype};
 }
 
 std::uint64_t Encoder::digest() const {
@@ -104,24 +105,23 @@ std::string Encoder::settings() const {
   for (const auto& field : student_fields())
     if (!field.flag.empty() && is_told(field, config()))
       out += fmt::format("{} {}, ", field.name, field.write(config()));
-  return out + fmt::format("temperature {}", temperature_);
+  return out +
+         fmt::format("temperature {}{}", temperature_, dtype_ == DType::bfloat16 ? ", precision bf16" : "");
 }
 
-ImageEmbeddings Encoder::embed(const Tensor& images, std::int64_t batch) const {
-  const NoGrad no_grad;
+Pending<ImageEmbeddings> Encoder::begin_embed(const Tensor& images, std::int64_t batch) const {
   const std::int64_t count = images.dim(0), n = config().tokens(), w = config().width;
-  ImageEmbeddings out{Tensor({count, w}), Tensor({count, n}), Tensor({count, n, w})};
-  for (std::int64_t begin = 0; begin < count; begin += batch) {
-    const std::int64_t end = std::min(count, begin + batch);
-    const Variable patches = pixel_patches(config(), images.rows(begin, end).to(device_));
-    const StudentOutput y = student_->of_patches(patches, temperature_);
-    out.embeddings.rows(begin, end).copy_from(y.embedding.value());
-    out.probs.rows(begin, end).copy_from(y.probs.value().reshape({end - begin, n}));
-    out.patches.rows(begin, end).copy_from(y.patches.value());
-  }
-  for (const Tensor* values : {&out.embeddings, &out.probs, &out.patches})
-    require_finite(*values, path_, "the training diverged, take an earlier checkpoint");
-  return out;
+  ImageEmbeddings out{inference_->room({count, w}), inference_->room({count, n}),
+                      inference_->room({count, n, w})};
+  Download down =
+      inference_->begin(images, batch, {out.embeddings, out.probs, out.patches}, [&](const Tensor& pixels) {
+        const StudentOutput y = student_->of_patches(pixel_patches(config(), pixels, dtype_), temperature_);
+        return std::vector{y.embedding, y.probs, y.patches};
+      });
+  return {std::move(out), std::move(down), [path = path_](const ImageEmbeddings& e) {
+            for (const Tensor* values : {&e.embeddings, &e.probs, &e.patches})
+              require_finite(*values, path, "the training diverged, take an earlier checkpoint");
+          }};
 }
 
 }  // namespace vitral::models

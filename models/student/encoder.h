@@ -8,6 +8,7 @@
 #include <string>
 
 #include "data/weights/weights.h"
+#include "models/inference.h"
 #include "models/student/student.h"
 
 namespace vitral::models {
@@ -35,31 +36,41 @@ struct ImageEmbeddings {
 
 class Encoder {
  public:
-  /// From a run folder, a checkpoint, a .safetensors or a .pt file; configured by configure_student().
+  /// From a run folder, a checkpoint, a .safetensors or a .pt file; configured by configure_student(). dtype:
+  /// what it computes in, float32 or bfloat16 (models/precision.h).
   static Encoder load(const std::string& path, Device device = cpu, const StudentOverrides& overrides = {},
-                      double temperature = 1);
+                      double temperature = 1, DType dtype = DType::float32);
 
   const StudentConfig& config() const { return student_->config(); }
   const Student& student() const { return *student_; }
-  Device device() const { return device_; }
+  Device device() const { return inference_->device(); }
   /// What decides the outputs beside the weights, as text: the fields that have a flag (as in metadata,
-  /// without what was added later and has its default), and the temperature.
+  /// without what was added later and has its default), the temperature, and bf16 where that is computed in.
   std::string settings() const;
   /// Tells other weights and settings.
   std::uint64_t digest() const;
 
-  /// images uint8 [B,S,S,3] on the CPU; the results are there, too. Computes in pieces of at most `batch`
-  /// images. Error, naming the weights: a value is not finite.
-  ImageEmbeddings embed(const Tensor& images, std::int64_t batch = 64) const;
+  /// images uint8 [B,S,S,3] on the CPU; the results are there, too (in pinned memory where the student is on
+  /// a GPU). Computes in pieces of at most `batch` images. Error, naming the weights: a value is not finite.
+  ImageEmbeddings embed(const Tensor& images, std::int64_t batch = 64) const {
+    return begin_embed(images, batch).get();
+  }
+  /// Begins it; a GPU works while the host goes on. Pinned images must not change meanwhile.
+  Pending<ImageEmbeddings> begin_embed(const Tensor& images, std::int64_t batch = 64) const;
 
  private:
-  Encoder(std::string path, std::unique_ptr<Student> student, Device device, double temperature)
-      : path_(std::move(path)), student_(std::move(student)), device_(device), temperature_(temperature) {}
+  Encoder(std::string path, std::unique_ptr<Student> student, Device device, double temperature, DType dtype)
+      : path_(std::move(path)),
+        student_(std::move(student)),
+        temperature_(temperature),
+        dtype_(dtype),
+        inference_(std::make_unique<Inference>(device)) {}
 
   std::string path_;  // of the weights
   std::unique_ptr<Student> student_;
-  Device device_;
   double temperature_;
+  DType dtype_;
+  std::unique_ptr<Inference> inference_;
 };
 
 }  // namespace vitral::models

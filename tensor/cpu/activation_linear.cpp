@@ -1,5 +1,5 @@
 // In chunks of rows: what one kernel writes the next one finds in the cache, and the activation, four times
-// as wide as the layer, is never stored.
+// as wide as the layer, is not stored unless somebody wants it.
 #include <algorithm>
 
 #include "tensor/ops/linear.h"
@@ -47,32 +47,37 @@ void for_chunks(std::int64_t rows, F&& f) {
   for (std::int64_t begin = 0; begin < rows; begin += chunk) f(begin, std::min(rows, begin + chunk));
 }
 
-void forward(Tensor& y, const Tensor& h, const Tensor& weight, const Tensor& bias, const Tensor& packed,
-             const ActivationKernels& f) {
+void forward(Tensor& y, Tensor& activation, const Tensor& h, const Tensor& weight, const Tensor& bias,
+             const Tensor& packed, const ActivationKernels& f) {
   const Multiplier multiply(weight, true, packed);
-  Tensor activation({std::min(chunk, h.dim(0)), h.dim(1)}, h.dtype());
+  const bool kept = activation.defined();
+  const Tensor room = kept ? activation : Tensor({std::min(chunk, h.dim(0)), h.dim(1)}, h.dtype());
   for_chunks(h.dim(0), [&](std::int64_t begin, std::int64_t end) {
-    Tensor a = activation.rows(0, end - begin), out = y.rows(begin, end);
+    Tensor a = kept ? room.rows(begin, end) : room.rows(0, end - begin), out = y.rows(begin, end);
     f.value(a, h.rows(begin, end));
     multiply(out, a, bias);
   });
 }
 
 void backward(Tensor& dh, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& h,
-              const Tensor& weight, const ActivationKernels& f, bool accumulate) {
+              const Tensor& activation, const Tensor& weight, const ActivationKernels& f, bool accumulate) {
   const Multiplier multiply(weight, false);
   const std::int64_t rows = h.dim(0);
   // Only float32 products add to what is there without a pass of their own.
-  const bool in_parts = h.dtype() == DType::float32 && rows > 0;
-  Tensor activation({in_parts ? std::min(chunk, rows) : rows, h.dim(1)}, h.dtype());
+  const bool in_parts = h.dtype() == DType::float32 && rows > 0, kept = activation.defined();
+  const Tensor room =
+      kept ? activation : Tensor({in_parts ? std::min(chunk, rows) : rows, h.dim(1)}, h.dtype());
   for_chunks(rows, [&](std::int64_t begin, std::int64_t end) {
-    Tensor a = in_parts ? activation.rows(0, end - begin) : activation.rows(begin, end);
+    Tensor a = in_parts && !kept ? room.rows(0, end - begin) : room.rows(begin, end);
     Tensor slopes = dh.rows(begin, end);
     multiply(slopes, dy.rows(begin, end), {});
-    f.both(a, slopes, slopes, h.rows(begin, end));
+    if (kept)
+      f.backward(slopes, slopes, h.rows(begin, end));
+    else
+      f.both(a, slopes, slopes, h.rows(begin, end));
     if (in_parts) kernel::linear_backward(dweight, dbias, dy.rows(begin, end), a, accumulate || begin > 0);
   });
-  if (!in_parts) kernel::linear_backward(dweight, dbias, dy, activation, accumulate);
+  if (!in_parts) kernel::linear_backward(dweight, dbias, dy, room, accumulate);
 }
 
 const bool implemented = kernel::activation_linear.implement(Device::Kind::cpu, forward) &&

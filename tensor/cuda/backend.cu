@@ -136,6 +136,11 @@ void release(void* data, int index) {
   cudaGetLastError();
 }
 
+void memory(int index, std::size_t* total, std::size_t* free) {
+  stream({Device::Kind::cuda, index});
+  check(cudaMemGetInfo(free, total), "memory");
+}
+
 void copy(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes) {
   const bool host = to_device.is_cpu() || from_device.is_cpu();
   const bool between = !host && to_device != from_device;  // two queues, of which neither knows the other
@@ -301,6 +306,7 @@ constexpr Backend cuda_backend{.allocate = allocate,
                                .device_count = device_count,
                                .name = name,
                                .multiplier = multiplier,
+                               .memory = memory,
                                .allocate_pinned = allocate_pinned,
                                .release_pinned = release_pinned,
                                .copy_async = copy_async,

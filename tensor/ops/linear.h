@@ -23,25 +23,27 @@ inline constinit Kernel<void(Tensor& dweight, Tensor& dbias, const Tensor& dy, c
                              bool accumulate)>
     linear_backward{"linear_backward", linear_backward_flops};
 
-inline double activation_linear_flops(Tensor& y, const Tensor& h, const Tensor&, const Tensor&, const Tensor&,
-                                      const ActivationKernels&) {
+inline double activation_linear_flops(Tensor& y, Tensor&, const Tensor& h, const Tensor&, const Tensor&,
+                                      const Tensor&, const ActivationKernels&) {
   return 2.0 * static_cast<double>(y.numel()) * static_cast<double>(h.dim(-1));
 }
 inline double activation_linear_backward_flops(Tensor&, Tensor& dweight, Tensor&, const Tensor& dy,
-                                               const Tensor&, const Tensor& weight, const ActivationKernels&,
-                                               bool) {
+                                               const Tensor&, const Tensor&, const Tensor& weight,
+                                               const ActivationKernels&, bool) {
   return 2.0 * static_cast<double>(dweight.numel() + weight.numel()) * static_cast<double>(dy.dim(0));
 }
 
 /// y = f(h) weight^T + bias: the second half of an MLP. h [R,I]; the rest as in linear; packed is
-/// pack_weight's, or undefined.
-inline constinit Kernel<void(Tensor& y, const Tensor& h, const Tensor& weight, const Tensor& bias,
-                             const Tensor& packed, const ActivationKernels& f)>
+/// pack_weight's, or undefined. activation [R,I] = f(h), where it is defined.
+inline constinit Kernel<void(Tensor& y, Tensor& activation, const Tensor& h, const Tensor& weight,
+                             const Tensor& bias, const Tensor& packed, const ActivationKernels& f)>
     activation_linear{"activation_linear", activation_linear_flops};
 /// dh = (dy weight) f'(h);  dweight = dy^T f(h);  dbias = sum_R dy; the last two where they are defined.
-/// weight has the dtype of h; `accumulate` as in linear_backward, of dweight and dbias.
+/// weight has the dtype of h; `accumulate` as in linear_backward, of dweight and dbias. activation: f(h) as
+/// activation_linear has given it, or undefined: it is computed again, to the same bits.
 inline constinit Kernel<void(Tensor& dh, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& h,
-                             const Tensor& weight, const ActivationKernels& f, bool accumulate)>
+                             const Tensor& activation, const Tensor& weight, const ActivationKernels& f,
+                             bool accumulate)>
     activation_linear_backward{"activation_linear_backward", activation_linear_backward_flops};
 
 /// linear with a weight that was packed before: for weights that stay, as in inference. `packed` is made

@@ -275,7 +275,8 @@ using PointwiseBothKernel = Kernel<void(Tensor& y, Tensor& dx, const Tensor& dy,
 
 namespace kernel {
 
-// NAME: y = f(x).  NAME_backward: dx = dy f'(x).  All of one shape and floating dtype.
+// NAME: y = f(x).  NAME_backward: dx = dy f'(x); dx may be the same memory as dy.  All of one shape and
+// floating dtype.
 #define VITRAL_DECLARE(name, Functor)           \
   inline constinit PointwiseKernel name{#name}; \
   inline constinit PointwiseBackwardKernel name##_backward{#name "_backward"};
@@ -293,12 +294,13 @@ VITRAL_ACTIVATIONS(VITRAL_DECLARE)
 /// What an operation that holds an activation needs of it.
 struct ActivationKernels {
   const PointwiseKernel& value;
+  const PointwiseBackwardKernel& backward;
   const PointwiseBothKernel& both;
 };
 
 namespace activations {
 #define VITRAL_DEFINE(name, Functor) \
-  inline constexpr ActivationKernels name{kernel::name, kernel::name##_both};
+  inline constexpr ActivationKernels name{kernel::name, kernel::name##_backward, kernel::name##_both};
 VITRAL_ACTIVATIONS(VITRAL_DEFINE)
 #undef VITRAL_DEFINE
 }  // namespace activations

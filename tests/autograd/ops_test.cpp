@@ -131,6 +131,24 @@ TEST_P(OpOnCuda, GivesTheSameBitsEachTime) {
   }
 }
 
+void expect_same_bits_where_results_are_kept(const OpRow& row, Device device) {
+  const auto inputs = make_inputs(row);
+  for (const DType dtype : {DType::float64, DType::float32, DType::bfloat16}) {
+    const Evaluated again = evaluate(row.f, inputs, dtype, device);
+    const KeepResults keep;
+    const Evaluated kept = evaluate(row.f, inputs, dtype, device);
+    EXPECT_EQ(kept.value, again.value) << name(dtype);
+    EXPECT_EQ(kept.gradients, again.gradients) << name(dtype);
+  }
+}
+
+TEST_P(Op, GivesTheSameBitsWhereResultsAreKept) { expect_same_bits_where_results_are_kept(GetParam(), cpu); }
+
+TEST_P(OpOnCuda, GivesTheSameBitsWhereResultsAreKept) {
+  VITRAL_NEEDS_DEVICE(gpu);
+  expect_same_bits_where_results_are_kept(GetParam(), gpu);
+}
+
 std::string row_name(const testing::TestParamInfo<OpRow>& info) {
   std::string name = info.param.name + "_" + info.param.variant + "_" + std::to_string(info.index);
   std::replace_if(

@@ -166,6 +166,53 @@ TEST(Saved, KeepsTheRecipeOfCheapResults) {
   EXPECT_NEAR(w.grad().to_vector()[0], 0.5 / (1 + std::exp(-0.851)), 1e-6);
 }
 
+TEST(Saved, KeepsTheResultWhereItIsToldTo) {
+  constexpr std::size_t bytes = (1 << 16) * sizeof(float);
+  Variable x(Tensor::full({1 << 16}, 0.5), true);
+  Variable w(Tensor::full({1, 1 << 16}, 0.5), true);
+  const auto kept = [&](const auto& loss_of) {
+    const auto before = allocator_stats(cpu).bytes_in_use;
+    const Variable loss = loss_of();
+    const auto bytes_kept = allocator_stats(cpu).bytes_in_use - before;
+    loss.backward();
+    return bytes_kept;
+  };
+  const auto composed = [&] { return sum(linear(quick_gelu(x), w, {})); };
+  const auto fused = [&] { return sum(activation_linear(x, w, {}, activations::quick_gelu)); };
+  for (const auto& loss_of : {std::function<Variable()>(composed), std::function<Variable()>(fused)}) {
+    const KeepResults keep;
+    EXPECT_TRUE(results_are_kept());
+    EXPECT_GE(kept(loss_of), bytes);
+    EXPECT_LT(kept(loss_of), bytes + 1000);
+    const KeepResults not_now(false);
+    EXPECT_LT(kept(loss_of), bytes);
+  }
+  EXPECT_FALSE(results_are_kept());
+  // Nobody asks for the gradient that would read it.
+  const KeepResults keep;
+  EXPECT_LT(kept([&] { return sum(activation_linear(x, Variable(w.value()), {}, activations::quick_gelu)); }),
+            bytes);
+}
+
+TEST(Saved, RecomputedResultsAreCountedWhileTheyAreNeeded) {
+  constexpr std::size_t bytes = (1 << 16) * sizeof(float);
+  Variable x(Tensor::full({1 << 16}, 0.5), true);
+  Variable w(Tensor::full({1, 1 << 16}, 0.5), true);
+  const RecomputedBytes all;
+  for (int i = 0; i < 3; ++i) {
+    const RecomputedBytes inner;
+    sum(linear(quick_gelu(x), w, {})).backward();  // gone when the next begins
+    EXPECT_EQ(inner.peak(), bytes);
+    sum(activation_linear(silu(x), w, {}, activations::quick_gelu)).backward();
+    EXPECT_EQ(inner.peak(), 2 * bytes);
+  }
+  EXPECT_EQ(all.peak(), 0U) << "the innermost counts";
+  const KeepResults keep;
+  const RecomputedBytes none;
+  sum(linear(quick_gelu(x), w, {})).backward();
+  EXPECT_EQ(none.peak(), 0U);
+}
+
 TEST(Gradcheck, FindsAWrongGradientAndSaysWhere) {
   const auto wrong = [](const std::vector<Variable>& x) {
     Tensor y = x[0].value().clone();

@@ -76,7 +76,7 @@ TEST(TrainErrors, Configuration) {
       small, {"train.epoch=3"}, 2,
       "override train.epoch=3: unknown key; did you mean epochs? valid keys of train: batch_size, "
       "accumulate, slices, epochs, max_steps, objective, loss_norm, temperature, texts, freeze, seed, "
-      "device, precision, clip_norm, ema, optimizer, "
+      "device, precision, products, recompute, clip_norm, ema, optimizer, "
       "scheduler, log_every, checkpoint_every, keep, output");
   expect_no_run(small, {"train.epochs=some"}, 2,
                 "override train.epochs=some: must be an integer from 1 to 1073741824, not some");

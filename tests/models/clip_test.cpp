@@ -156,7 +156,7 @@ TEST_P(ClipGolden, BothActivations) {
           << name;
     const Variable dense(file.read("/" + activation + "/dense/naclip").to(device()));
     for (const int grid : {3, 4, 6})
-      EXPECT_LE(relative_error(on_grid(dense, grid).value(),
+      EXPECT_LE(relative_error(OnGrid()(dense, grid).value(),
                                file.read("/" + activation + "/dense/naclip" +
                                          (grid == 4 ? "" : fmt::format("_{}", grid)))),
                 tolerance())

@@ -161,7 +161,7 @@ TEST(ImageEncoder, Dinov2ReadsTheSizeThatItsPreprocessorMakes) {
   const NoGrad no_grad;
   const auto tower = load_dinov2(checkpoint.tensors, checkpoint.config, "d", 16);
   const Tensor batch = image.reshape({1, 16, 16, 3});
-  const Variable normal = normalize_pixels(batch, cpu, {{0.5F, 0.4F, 0.3F}, {0.2F, 0.3F, 0.4F}});
+  const Variable normal = normalize_pixels(batch, {{0.5F, 0.4F, 0.3F}, {0.2F, 0.3F, 0.4F}});
   EXPECT_EQ(encoder.embed(batch).to_vector(), tower->forward(normal).embedding.value().to_vector());
 }
 

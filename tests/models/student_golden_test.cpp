@@ -202,7 +202,7 @@ TEST_P(Student21M, SeesPhotographsAsTheOriginal) {
   fill_by_formula(student, static_cast<std::uint64_t>(
                                test::number_attribute(data::H5File::open(formula), "stream_base")));
   student.to(device);
-  const StudentOutput out = student.forward(normalize_pixels(images, device));
+  const StudentOutput out = student.forward(normalize_pixels(images.to(device)));
   const auto expect = [&](const Variable& got, const std::string& name) {
     const Tensor expected = file.read("/student_21m/" + name);
     EXPECT_LE(relative_error(got.value().reshape(expected.shape()), expected), tolerance(device)) << name;

@@ -52,6 +52,26 @@ TEST(Arena, TakesTheSmallestThatFitsAndNeverJoinsSegments) {
   EXPECT_EQ(arena.allocate(1), nullptr);
 }
 
+TEST(Arena, ForgetsSegmentsThatAreFree) {
+  std::vector<char> memory(48 * kilobyte);
+  Arena arena;
+  for (const std::size_t at : {0, 16, 32}) arena.add_segment(memory.data() + at * kilobyte, 16 * kilobyte);
+  std::vector<void*> blocks;
+  for (int i = 0; i < 6; ++i) blocks.push_back(arena.allocate(8 * kilobyte));
+  for (const std::size_t i : {0, 1, 2, 4, 5}) arena.release(blocks[i]);
+  std::vector<void*> gone;
+  arena.clear_free([&](void* data, std::size_t bytes) {
+    EXPECT_EQ(bytes, 16 * kilobyte);
+    gone.push_back(data);
+  });
+  EXPECT_EQ(gone, (std::vector<void*>{memory.data(), memory.data() + 32 * kilobyte}));
+  EXPECT_EQ(arena.allocate(9 * kilobyte), nullptr);
+  EXPECT_EQ(arena.allocate(8 * kilobyte), blocks[2]);
+  arena.release(blocks[2]);
+  arena.release(blocks[3]);
+  EXPECT_EQ(arena.allocate(16 * kilobyte), blocks[2]);
+}
+
 // Blocks never overlap, and when all are back the segment is whole again.
 TEST(Arena, RandomUse) {
   std::vector<char> memory(1024 * kilobyte);

@@ -277,6 +277,65 @@ TEST_F(GpuMemoryOnCuda, TensorsMayOutliveTheirPool) {
   EXPECT_EQ(t.to_vector(), counting(10));
 }
 
+TEST_F(GpuMemoryOnCuda, APoolGivesBackWhereNoTensorLies) {
+  release_cached(gpu);
+  const auto before = allocator_stats(gpu);
+  const std::size_t free = device_memory(gpu).free;
+  const Shape shape{8 << 20};
+  const MemoryPool pool(gpu);
+  const MemoryPool::Use use(pool);
+  const Tensor stays = Tensor::full(shape, 7, DType::uint8, gpu);
+  { const Tensor goes(shape, DType::uint8, gpu); }
+  EXPECT_EQ(allocator_stats(gpu).bytes_reserved, before.bytes_reserved + (16 << 20));
+  pool.release_free();
+  EXPECT_EQ(allocator_stats(gpu).bytes_reserved, before.bytes_reserved + (8 << 20));
+  if (test::gpu_is_simulated()) {
+    EXPECT_EQ(device_memory(gpu).free, free - (8 << 20));
+  }
+  EXPECT_EQ(stays.to_vector()[99], 7);
+  const Tensor again = Tensor::full(shape, 3, DType::uint8, gpu);
+  EXPECT_EQ(again.to_vector()[99], 3);
+}
+
+TEST_F(GpuMemoryOnCuda, SpareMemoryIsAskedForBeforeMemoryIsOut) {
+  const char* limit = std::getenv("VITRAL_SIMULATOR_MEMORY");
+  if (!limit) GTEST_SKIP() << "VITRAL_SIMULATOR_MEMORY is not set";
+  release_cached(gpu);
+  EXPECT_EQ(device_memory(gpu).total, static_cast<std::size_t>(std::atoll(limit)));
+  const std::int64_t bytes = std::atoll(limit) / 5 * 3;
+  std::optional<MemoryPool> pool(gpu);
+  Tensor mine;
+  {
+    const MemoryPool::Use use(*pool);
+    mine = Tensor({bytes}, DType::uint8, gpu);
+  }
+  int asked = 0;
+  {
+    const SpareMemory none(gpu, [&] {
+      ++asked;
+      return false;
+    });
+    EXPECT_NE(message_of([&] { Tensor({bytes}, DType::uint8, gpu); }).find("out of memory"),
+              std::string::npos);
+    EXPECT_EQ(asked, 1);
+    const SpareMemory all(gpu, [&] {
+      mine = Tensor();
+      pool->release_free();
+      return true;
+    });
+    EXPECT_NO_THROW(Tensor({bytes}, DType::uint8, gpu));
+    EXPECT_EQ(asked, 2);
+  }
+  const Tensor most({bytes}, DType::uint8, gpu);
+  EXPECT_NE(message_of([&] { Tensor({bytes}, DType::uint8, gpu); }).find("out of memory"), std::string::npos);
+  EXPECT_EQ(asked, 2) << "nobody is there any more";
+}
+
+TEST(GpuMemory, OnlyAGpuIsAskedForIt) {
+  EXPECT_EQ(message_of([] { device_memory(cpu); }),
+            "device_memory: cpu is not asked for its memory, only a GPU is");
+}
+
 TEST_F(GpuMemoryOnCuda, OutOfMemorySaysWhatWasAskedAndWhatToDo) {
   const auto before = allocator_stats(gpu);
   const std::string message = message_of([] { Tensor({std::int64_t{1} << 40}, DType::uint8, gpu); });

@@ -64,7 +64,7 @@ class Pairs : public models::Objective {
     return terms_of(features(inputs, dtype, context), {}, inputs.targets.dim(0));
   }
   std::vector<std::string> measures() const override { return {"loss"}; }
-  std::vector<double> measure(const data::Inputs&, DType) const override { return {0}; }
+  models::Measured measured(const data::Inputs&, DType) const override { return {}; }
 
   mutable std::int64_t largest_piece = 0;
   mutable std::vector<std::int64_t> samples;

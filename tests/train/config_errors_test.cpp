@@ -163,9 +163,9 @@ const std::vector<Case>& cases() {
        {},
        "config.yaml:1: train: must be a map of batch_size, accumulate, slices, epochs, max_steps, "
        "objective, loss_norm, temperature, texts, freeze, seed, device, "
-       "precision, products, clip_norm, ema, optimizer, scheduler, log_every, checkpoint_every, keep, "
-       "output, "
-       "not [1]"},
+       "precision, products, recompute, clip_norm, ema, optimizer, scheduler, log_every, checkpoint_every, "
+       "keep, "
+       "output, not [1]"},
       {"train:\n  optimizer: adamw\n",
        {},
        "config.yaml:2: train.optimizer: must be a map of name, lr, weight_decay, betas, eps, "
@@ -195,6 +195,9 @@ const std::vector<Case>& cases() {
       {"train:\n  precision: fp16\n",
        {},
        "config.yaml:2: train.precision: must be fp32, tf32 or bf16, not fp16"},
+      {"train:\n  recompute: sometimes\n",
+       {},
+       "config.yaml:2: train.recompute: must be auto, always or never, not sometimes"},
       {"train: {device: \"cuda:x\"}\n",
        {},
        "config.yaml:1: train.device: must be cpu, cuda, cuda:N or auto, not the text \"cuda:x\""},
@@ -351,8 +354,10 @@ const std::vector<Case>& cases() {
        {"train.optimiser.lr=1"},
        "override train.optimiser.lr=1: train.optimiser: unknown key; did you mean optimizer? valid keys of "
        "train: batch_size, accumulate, slices, epochs, max_steps, objective, loss_norm, temperature, texts, "
-       "freeze, seed, device, precision, products, clip_norm, ema, optimizer, scheduler, log_every, "
-       "checkpoint_every, keep, output"},
+       "freeze, seed, device, precision, products, recompute, clip_norm, ema, optimizer, scheduler, "
+       "log_every, "
+       "checkpoint_every, "
+       "keep, output"},
       {"{}",
        {"epochs=3"},
        "override epochs=3: unknown key; did you mean train.epochs? valid keys: model, data, teacher, train"},

@@ -39,7 +39,7 @@ data: {train: one.h5, val: [], augment: {resize: 70, brightness: 0.1, contrast: 
        blur: 0.6, blur_kernel: 7, blur_sigma_min: 1, blur_sigma_max: 3, posterize: 0.7, posterize_bits: 4, autocontrast: 0.8,
        random_crop: true, scaled_decode: true}, shuffle: false, workers: 8}
 train: {batch_size: 12, accumulate: 3, slices: 4, epochs: 5, max_steps: 9, objective: {l1: 0.25, texts: 2}, loss_norm: 2.5, temperature: 0.1, texts: t.h5, seed: 9223372036854775807, device: "cuda:3",
-        precision: bf16, products: p.jsonl, clip_norm: 1, ema: 0.999, optimizer: {name: adamw, lr: .01, weight_decay: 0, betas: [0, +0.5], eps: 1e-6, decay_matrices_only: true},
+        precision: bf16, products: p.jsonl, recompute: never, clip_norm: 1, ema: 0.999, optimizer: {name: adamw, lr: .01, weight_decay: 0, betas: [0, +0.5], eps: 1e-6, decay_matrices_only: true},
         scheduler: {name: one_cycle, warmup_fraction: 0.1, start_factor: 2, end_factor: 3},
         log_every: 1, checkpoint_every: 50, keep: 1, output: 'runs/a b'}
 )");
@@ -77,6 +77,7 @@ train: {batch_size: 12, accumulate: 3, slices: 4, epochs: 5, max_steps: 9, objec
   e.train.device = "cuda:3";
   e.train.precision = "bf16";
   e.train.products = "p.jsonl";
+  e.train.recompute = "never";
   e.train.clip_norm = 1;
   e.train.ema = 0.999;
   e.train.optimizer = {"adamw", 0.01, 0, {0, 0.5}, 1e-6, true};
@@ -241,6 +242,7 @@ train:
   device: auto
   precision: fp32
   products: null
+  recompute: auto
   clip_norm: null
   ema: null
   optimizer:

@@ -78,6 +78,12 @@ TEST(Exchange, TheSameTreeForAnyNumberOfProcesses) {
       Tensor control = Tensor::zeros({update_slots}, DType::float64);
       control.fill(-1);
       for (std::int64_t step = 0; step < 3; ++step) {
+        exchange.begin();
+        if (step == 1) {  // a step that fails half way
+          gradient_of(layer, 7, 0);
+          exchange.add();
+          exchange.begin();
+        }
         for (std::int64_t own = 0; own < exchange.own_slices(); ++own) {
           const std::int64_t k = group.rank() * exchange.own_slices() + own;
           gradient_of(layer, step, k);
@@ -132,6 +138,7 @@ TEST(Exchange, SlicesWithoutGradients) {
         sum(y).backward();
       }
       set(exchange.numbers(0), {});
+      exchange.begin();
       exchange.add();
       exchange.finish(control);
       EXPECT_EQ(exchange.is_settled(), step > 0);

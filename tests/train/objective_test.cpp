@@ -39,10 +39,12 @@ class MeanTarget : public models::Objective {
             {"size", 0.5, mean(square(vector_.vector))}};
   }
   std::vector<std::string> measures() const override { return {"loss"}; }
-  std::vector<double> measure(const data::Inputs& inputs, DType) const override {
+  models::Measured measured(const data::Inputs& inputs, DType) const override {
     const NoGrad no_grad;
-    return {static_cast<double>(inputs.targets.dim(0)) *
-            mean(square(sub(Variable(inputs.targets), vector_.vector))).item()};
+    return {{mean(square(sub(Variable(inputs.targets), vector_.vector))).value()},
+            [images = static_cast<double>(inputs.targets.dim(0))](std::span<const double> mean) {
+              return std::vector{images * mean[0]};
+            }};
   }
 
   mutable std::vector<nn::ForwardContext> contexts;

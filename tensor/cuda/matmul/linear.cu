@@ -73,21 +73,26 @@ void backward(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
   if (dbias.defined()) kernel::sum_axis(dbias, dy, {1, p.k, p.m}, 1);
 }
 
-void activation_forward(Tensor& y, const Tensor& h, const Tensor& weight, const Tensor& bias, const Tensor&,
-                        const ActivationKernels& f) {
-  Tensor activation(h.shape(), h.dtype(), h.device());
-  f.value(activation, h);
-  kernel::linear(y, activation, weight, bias);
+void activation_forward(Tensor& y, Tensor& activation, const Tensor& h, const Tensor& weight,
+                        const Tensor& bias, const Tensor&, const ActivationKernels& f) {
+  Tensor a = activation.defined() ? activation : Tensor(h.shape(), h.dtype(), h.device());
+  f.value(a, h);
+  kernel::linear(y, a, weight, bias);
 }
 
 // The gradient goes through the product first, so that one pass over h gives what is needed of the activation
 // and of its derivative.
 void activation_backward(Tensor& dh, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& h,
-                         const Tensor& weight, const ActivationKernels& f, bool accumulate) {
+                         const Tensor& activation, const Tensor& weight, const ActivationKernels& f,
+                         bool accumulate) {
   kernel::gemm(dh, dy, weight, {});
-  Tensor activation(h.shape(), h.dtype(), h.device());
-  f.both(activation, dh, dh, h);
-  kernel::linear_backward(dweight, dbias, dy, activation, accumulate);
+  if (activation.defined()) {
+    f.backward(dh, dh, h);
+    return kernel::linear_backward(dweight, dbias, dy, activation, accumulate);
+  }
+  Tensor again(h.shape(), h.dtype(), h.device());
+  f.both(again, dh, dh, h);
+  kernel::linear_backward(dweight, dbias, dy, again, accumulate);
 }
 
 const bool implemented =
