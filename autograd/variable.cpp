@@ -244,8 +244,8 @@ Variable make_result(const Operation& operation, Tensor value, std::vector<Varia
   for (const auto& input : result.node_->inputs)
     if (input && input->recipe) depth = std::max(depth, input->recipe->depth + 1);
   if (depth <= detail::max_recipe_depth)
-    result.node_->recipe =
-        std::make_shared<const detail::Recipe>(std::move(recompute), depth, count_recomputed(result.value_));
+    result.node_->recipe = std::make_shared<const detail::Recipe>(
+        detail::Recipe{std::move(recompute), depth, count_recomputed(result.value_)});
   return result;
 }
 

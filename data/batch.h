@@ -61,6 +61,7 @@ Inputs map_inputs(const Inputs& inputs, F&& f) {
 /// One for each of input_members, undefined where there is none; and back.
 inline std::vector<Tensor> tensors_of(const Inputs& inputs) {
   std::vector<Tensor> out;
+  out.reserve(input_members.size());
   for (const auto member : input_members) out.push_back(inputs.*member);
   return out;
 }

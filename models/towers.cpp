@@ -30,7 +30,7 @@ Tensor bilinear_weights(int from, int to) {
   Tensor m = Tensor::zeros({std::int64_t{to} * to, std::int64_t{from} * from});
   float* row = m.data<float>();
   for (int i = 0; i < to; ++i)
-    for (int j = 0; j < to; ++j, row += from * from) {
+    for (int j = 0; j < to; ++j, row += m.dim(1)) {
       const Place y = place(i), x = place(j);
       row[y.low * from + x.low] += static_cast<float>((1 - y.share) * (1 - x.share));
       row[y.low * from + x.high] += static_cast<float>((1 - y.share) * x.share);

@@ -229,7 +229,7 @@ def stage_kernels(check, seconds):
 
 
 # Further keys of a step, by the name that the report gives them; {output} is the report's folder.
-SETTINGS = {"default": [], "products": ["train.products={output}/products.jsonl"]}
+SETTINGS = {"default": [], "recompute": ["train.recompute=always"], "products": ["train.products={output}/products.jsonl"]}
 
 
 def step(check, batch, steps, *more):
