@@ -58,7 +58,7 @@ class ImageEncoder {
   /// What the embedding is made of (ImageTower::Output): float32 [B,N], row-major over the grid. Where a
   /// class token attends its weight on itself is left out; rows sum to less than 1.
   Tensor attention(const Tensor& images, std::int64_t batch = 64) const;
-  /// Its dense tokens (DenseTokens and on_grid() of models/towers.h): float32 [B,grid*grid,E], row-major, not
+  /// Its dense tokens (DenseTokens and OnGrid of models/towers.h): float32 [B,grid*grid,E], row-major, not
   /// of unit length. UsageError: require_dense().
   Tensor dense(const Tensor& images, DenseTokens way, int grid, std::int64_t batch = 64) const {
     return begin_dense(images, way, grid, batch).get();
