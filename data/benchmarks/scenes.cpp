@@ -87,8 +87,8 @@ double overlap(const SceneObject& a, const SceneObject& b) {
 
 // With a short side of twice a scene's, or less where it is smaller, but never below a scene's.
 Tensor load_photograph(const ImageFile& file) {
-  constexpr std::int64_t least = 2 * side;
-  const Tensor image = read_image(file.path, {.min_side = least});
+  constexpr std::int64_t least = std::int64_t{2} * side;
+  Tensor image = read_image(file.path, {.min_side = least});
   const std::int64_t height = image.dim(0), width = image.dim(1), shorter = std::min(height, width);
   const std::int64_t wanted = std::clamp<std::int64_t>(shorter, side, least);
   if (wanted == shorter) return image;
