@@ -18,6 +18,8 @@ embed      embeddings of images
 pytorch    steps of PyTorch beside vitral's, in turn, where it is installed
 sanitizer  the attention kernels under compute-sanitizer, where it is installed
 
+--names prints the programs that all this takes, and runs nothing.
+
 --simulated takes the programs that compute on the simulator of the tests, and small sizes: a try of this program, no measurement.
 Exit status: 0, 1 where a test failed or a stage came to no result, 2 where nothing could be run.
 """
@@ -37,7 +39,8 @@ import time
 import gpu_report
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TESTS = ("tensor_ops", "tensor", "autograd", "nn", "train_cuda", "train_memory", "models_distillation", "train_adamw", "models")
+TESTS = ("tensor_ops", "tensor", "autograd", "nn", "train_cuda", "train_memory", "infer_cuda", "models_distillation", "train_adamw", "models")
+BENCHMARKS = ("cublaslt", "kernels", "train_step", "inference")
 # Seconds of each stage when there are 14 minutes: at most, so that all of them together may be more.
 LIMITS = dict(device=15, tests=180, failures=300, products=120, kernels=75, step=150, profile=60, loader=75, embed=30, pytorch=180,
               sanitizer=90)
@@ -327,6 +330,12 @@ def play(check, name):
     print(f"{name:10} {stage['seconds']:6.1f} s  {stage['status']}", flush=True)
 
 
+class Names(argparse.Action):
+    def __call__(self, parser, *_):
+        print("cli/vitral", *("tests/test_" + name for name in TESTS), *("tests/bench_" + name for name in BENCHMARKS), sep="\n")
+        parser.exit()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("programs", type=pathlib.Path)
@@ -334,6 +343,7 @@ def main():
     parser.add_argument("-o", "--output", type=pathlib.Path, default=pathlib.Path("gpu-check"), metavar="DIR")
     parser.add_argument("--only", nargs="+", choices=STAGES, metavar="STAGE", help="these stages, and device: " + " ".join(STAGES))
     parser.add_argument("--simulated", action="store_true", help="on the simulator of the tests")
+    parser.add_argument("--names", action=Names, nargs=0, help="print the programs, run nothing")
     arguments = parser.parse_args()
     if not 0 < arguments.minutes <= 1440:
         parser.error(f"--minutes {arguments.minutes:g}: more than 0, at most 1440")

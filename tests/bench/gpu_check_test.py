@@ -24,6 +24,11 @@ class Output(unittest.TestCase):
                           "CUDA error", "[  FAILED  ] Cuda.Three, where GetParam() = 3"))
         self.assertEqual(gpu_check.tests_of(said), dict(passed=["A/Cuda.One"], skipped=["Cuda.Two"], failed=["Cuda.Three", "Cuda.Four"]))
 
+    def test_no_test_of_the_backend_is_left_out(self):
+        suffix = "_simulated_cuda"
+        known = {path.name.removesuffix(suffix) for path in (BUILD / "tests").glob("test_*" + suffix) if path.is_file()}
+        self.assertEqual({"test_" + name for name in gpu_check.TESTS} | {"test_train_cuda_processes"}, known)  # which wants two GPUs
+
     def test_half_a_line_of_json_is_no_result(self):
         self.assertEqual(gpu_check.json_lines('text\n{"a": 1}\n{"a": 2'), [dict(a=1)])
 
