@@ -1,5 +1,8 @@
 // augment, on the CPU and on a GPU: against formulas written down once more, and against the loader's views.
+#include <algorithm>
+#include <cstddef>
 #include <numeric>
+#include <span>
 
 #include "base/exact_float.h"
 #include "data/images/augment.h"
@@ -182,7 +185,7 @@ struct Records {
       if (a.blurred) weights = data::blur_weights(kernel, r.sigma);
       std::uint8_t* row = tensor.data<std::uint8_t>() + b * tensor.dim(1);
       std::memcpy(row, &a, sizeof a);
-      std::memcpy(row + sizeof a, weights.data(), weights.size() * sizeof(float));
+      std::ranges::copy(std::as_bytes(std::span(weights)), reinterpret_cast<std::byte*>(row + sizeof a));
       Recipe done = r;
       if (!a.blurred) done.sigma = 0;
       want.push_back(reference(images.rows(b, b + 1).reshape({images.dim(1), images.dim(2), 3}), done,
