@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What code for newer processors defines must have names of its own: the linker takes one definition of an inline function for all,
-# and another processor would then run what it does not know (tensor/cpu/eigen_level.cpp).
+# and another processor would then run what it does not know (tensor/cpu/matmul/eigen_level.cpp).
 #
 #   tests/levels.sh LIBRARY LEVEL
 set -euo pipefail

@@ -1,6 +1,6 @@
 // OpenMP loops of the CPU kernels. Work is cut into chunks of a fixed size, not into as many parts as there
 // are threads, so that partial sums, and with them results, do not depend on the number of threads (those of
-// a BLAS, tensor/cpu/gemm.cpp, do).
+// a BLAS, tensor/cpu/matmul/gemm.cpp, do).
 #pragma once
 #include <algorithm>
 #include <cstdint>

@@ -2,7 +2,7 @@
 // each with weights of its own, as in the embedding of one image (64 rows).
 //
 //   build/tests/bench_few_rows [--rows 1 16 64 256] [--rounds 60]
-#include "tensor/cpu/few_rows.h"
+#include "tensor/cpu/matmul/few_rows.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -11,7 +11,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "tensor/cpu/onednn.h"
+#include "tensor/cpu/matmul/onednn.h"
 #include "tensor/ops/linear.h"
 #include "tests/bench/student.h"
 #include "tests/bench/timing.h"

@@ -12,7 +12,7 @@ failures   only after a test failed: each of them alone, with CUDA_LAUNCH_BLOCKI
 products   each product of the student and of a CLIP: algorithms of cuBLASLt, with and without epilogues
 kernels    each fused kernel: checked, then timed
 step       training steps, by batch size and by setting
-profile    the kernels of one step: by Nsight Compute where it is installed, else by vitral's own profile
+profile    the kernels of one step: by Nsight Compute where it is installed and may read counters, else by vitral's own profile
 loader     steps that read their images from a file, and what waiting for them adds
 embed      embeddings of images
 pytorch    steps of PyTorch beside vitral's, in turn, where it is installed
@@ -142,8 +142,9 @@ def json_lines(text):
 
 
 def tool(name):
-    for folder in ("", "/usr/local/cuda/bin", "/opt/nvidia/nsight-compute"):
-        if found := shutil.which(name, path=folder or None):
+    newest_first = sorted(pathlib.Path("/opt/nvidia/nsight-compute").glob("*"), reverse=True)
+    for folder in (None, "/usr/local/cuda/bin", *newest_first):
+        if found := shutil.which(name, path=folder):
             return found
     raise Missing(f"{name} is not installed")
 
@@ -250,18 +251,21 @@ def stage_step(check, seconds):
 
 
 def stage_profile(check, seconds):
+    until = time.monotonic() + seconds
+    batch = 2 if check.arguments.simulated else 2048
     try:
-        ncu = tool("ncu")
+        ncu = None if check.arguments.simulated else tool("ncu")
     except Missing:
         ncu = None
-    batch = 2 if check.arguments.simulated else 2048
-    if ncu and not check.arguments.simulated:
-        metrics = "gpu__time_duration.sum,dram__bytes.sum"
+    if ncu:
         # The first step is not yet a graph; what comes behind it are products alone.
-        yield check.run("profile", "ncu", [ncu, "--clock-control", "none", "--csv", "--print-units", "base", "--metrics", metrics,
-                                           *step(check, batch, 1, "--warmup", 0)], seconds)
-    else:
-        yield check.run("profile", "own", step(check, batch, 3, "--profile"), seconds)
+        record = check.run("profile", "ncu", [ncu, "--clock-control", "none", "--csv", "--print-units", "base", "--metrics",
+                                              "gpu__time_duration.sum,dram__bytes.sum", *step(check, batch, 1, "--warmup", 0)], seconds)
+        kernels = gpu_report.kernels_of(record["output"])
+        yield {**record, "kernels": kernels}
+        if kernels:
+            return
+    yield check.run("profile", "own", step(check, batch, 3, "--profile"), until - time.monotonic())  # also where counters are not to be read
 
 
 def stage_loader(check, seconds):
@@ -313,8 +317,6 @@ def play(check, name):
             output = record.pop("output")
             record["results"] = json_lines(output)
             record["end"] = output.splitlines()[-12:] if record["status"] != "ok" else []
-            if record["name"] == "ncu":
-                record["kernels"] = gpu_report.kernels_of(output)
             stage["commands"].append(record)
             stage["seconds"] = round(time.monotonic() - started, 1)
             check.write()
@@ -369,7 +371,7 @@ def main():
         for name in STAGES:
             if not arguments.only or name == "device" or name in arguments.only:
                 play(check, name)
-            if name == "device" and "driver" not in str(check.device):
+            if not check.device:
                 print(f"gpu-check: {check.stages[0]['status'].removeprefix('left out: ')}; nothing was run", file=sys.stderr)
                 return 2
     except KeyboardInterrupt:

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "tensor/cpu/attention/softmax_rows.h"
-#include "tensor/cpu/eigen_product.h"
+#include "tensor/cpu/matmul/eigen_product.h"
 #include "tensor/cpu/number.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/scratch.h"

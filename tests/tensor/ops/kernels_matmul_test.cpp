@@ -169,7 +169,7 @@ TEST(LinearOnCuda, AnySizeAndPlace) {
   check_all_linear(gpu);
 }
 
-// Whole tiles and what is left of them, in every direction (tensor/cpu/few_rows.cpp).
+// Whole tiles and what is left of them, in every direction (tensor/cpu/matmul/few_rows.cpp).
 TEST(Linear, FewRowsOfAPackedWeight) {
   const Types types{DType::float32, DType::float32};
   for (const std::int64_t rows : {1, 2, 5, 6, 12, 13, 14, 24, 64, 77, 192, 193})

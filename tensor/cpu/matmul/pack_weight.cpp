@@ -1,4 +1,4 @@
-#include "tensor/cpu/pack_weight.h"
+#include "tensor/cpu/matmul/pack_weight.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,11 +1,11 @@
-#include "tensor/cpu/onednn.h"
+#include "tensor/cpu/matmul/onednn.h"
 
 #include <map>
 #include <mutex>
 #include <tuple>
 
-#include "tensor/cpu/onednn_support.h"
-#include "tensor/cpu/pack_weight.h"
+#include "tensor/cpu/matmul/onednn_support.h"
+#include "tensor/cpu/matmul/pack_weight.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/scratch.h"
 

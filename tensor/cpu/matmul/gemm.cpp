@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <limits>
 
-#include "tensor/cpu/eigen_product.h"
+#include "tensor/cpu/matmul/eigen_product.h"
 #include "tensor/cpu/number.h"
 #include "tensor/cpu/parallel.h"
 
 #ifdef VITRAL_ONEDNN
-#include "tensor/cpu/onednn.h"
+#include "tensor/cpu/matmul/onednn.h"
 #endif
 #ifdef VITRAL_CBLAS
 #include <cblas.h>

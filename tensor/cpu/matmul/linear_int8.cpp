@@ -5,12 +5,12 @@
 
 #include <algorithm>
 
-#include "tensor/cpu/int8_rows.h"
+#include "tensor/cpu/matmul/int8_rows.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/scratch.h"
 
 #ifdef VITRAL_ONEDNN
-#include "tensor/cpu/onednn_int8.h"
+#include "tensor/cpu/matmul/onednn_int8.h"
 #endif
 
 namespace vitral {

@@ -1,4 +1,4 @@
-#include "tensor/cpu/int8_rows.h"
+#include "tensor/cpu/matmul/int8_rows.h"
 
 #include <algorithm>
 #include <limits>

@@ -1,12 +1,12 @@
 #include "tensor/ops/linear.h"
 
-#include "tensor/cpu/few_rows.h"
+#include "tensor/cpu/matmul/few_rows.h"
 #include "tensor/cpu/number.h"
 #include "tensor/ops/binary.h"
 #include "tensor/ops/reduce.h"
 
 #ifdef VITRAL_ONEDNN
-#include "tensor/cpu/onednn.h"
+#include "tensor/cpu/matmul/onednn.h"
 #endif
 
 namespace vitral {

@@ -5,7 +5,7 @@
 #include "tensor/ops/linear.h"
 
 #ifdef VITRAL_ONEDNN
-#include "tensor/cpu/onednn.h"
+#include "tensor/cpu/matmul/onednn.h"
 #endif
 
 namespace vitral {

@@ -1,4 +1,4 @@
-#include "tensor/cpu/onednn_int8.h"
+#include "tensor/cpu/matmul/onednn_int8.h"
 
 #include <algorithm>
 #include <mutex>
@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/threads.h"
-#include "tensor/cpu/onednn_support.h"
+#include "tensor/cpu/matmul/onednn_support.h"
 
 namespace vitral::cpu_kernels::onednn {
 namespace {

@@ -1,6 +1,6 @@
-#include "tensor/cpu/few_rows.h"
+#include "tensor/cpu/matmul/few_rows.h"
 
-#include "tensor/cpu/pack_weight.h"
+#include "tensor/cpu/matmul/pack_weight.h"
 
 #if defined(__x86_64__)
 #include <algorithm>

@@ -3,7 +3,7 @@
 // else is included that the linker might take for all from here (tests/tensor/levels_test.cpp).
 #include <Eigen/Core>
 
-#include "tensor/cpu/eigen_product.h"
+#include "tensor/cpu/matmul/eigen_product.h"
 
 #ifndef VITRAL_LEVEL
 #define VITRAL_LEVEL baseline

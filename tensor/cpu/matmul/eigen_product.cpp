@@ -1,4 +1,4 @@
-#include "tensor/cpu/eigen_product.h"
+#include "tensor/cpu/matmul/eigen_product.h"
 
 #define VITRAL_DECLARE_LEVEL(level)                                             \
   namespace vitral::cpu_kernels::level {                                        \
