@@ -24,11 +24,16 @@ using cpu_kernels::scratch;
 #ifdef VITRAL_ONEDNN
 namespace onednn = cpu_kernels::onednn;
 
+// Where excess_of_half() stands behind the weight, in bytes: a block without padding ends at any of them.
+std::size_t excess_begins(const onednn::Int8Order& order) {
+  return (order.bytes() + alignof(std::int32_t) - 1) / alignof(std::int32_t) * alignof(std::int32_t);
+}
+
 // The weight in oneDNN's order, then excess_of_half().
 void pack(Tensor& packed, const Tensor& weight) {
   if (weight.numel() == 0 || !onednn::multiplies_int8()) return;
   const std::int64_t in = weight.dim(1), out = weight.dim(0);
-  const std::size_t bytes = onednn::int8_order(in, out).bytes();
+  const std::size_t bytes = excess_begins(onednn::int8_order(in, out));
   packed = Tensor({static_cast<std::int64_t>(bytes + static_cast<std::size_t>(out) * sizeof(std::int32_t))},
                   DType::uint8);
   auto* to = packed.data<std::uint8_t>();
@@ -56,7 +61,7 @@ class Layer {
     if (packed_.defined()) {
       offset = Offset::half;
       order_ = onednn::int8_order(in, out);
-      excess_ = reinterpret_cast<const std::int32_t*>(packed_.data<std::uint8_t>() + order_.bytes());
+      excess_ = reinterpret_cast<const std::int32_t*>(packed_.data<std::uint8_t>() + excess_begins(order_));
       block = order_.block;
       return;
     }

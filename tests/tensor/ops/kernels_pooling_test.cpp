@@ -102,7 +102,13 @@ void check(const Case& c, DType dtype) {
   Tensor none;
   kernel::patch_pooling(embedding, probs, none, x_there, scale, c.heads, c.temperature);
   const Pooled want = pool(x.to_vector(), c, c.scale);
-  Tolerance t = tolerance(results);
+  // Where no vectors are made (sanitizers), W squares are added one after the other.
+  const auto allowed = [&c](DType type) {
+    Tolerance t = tolerance(type);
+    t.relative *= std::max(1.0, static_cast<double>(c.width()) / 500);
+    return t;
+  };
+  Tolerance t = allowed(results);
   EXPECT_TRUE(near(embedding, want.embedding, t));
   t.relative *= 2;
   EXPECT_TRUE(near(probs, want.probs, t));
@@ -112,7 +118,7 @@ void check(const Case& c, DType dtype) {
     kernel::patch_pooling(embedding_again, probs_again, patches, x_there, scale, c.heads, c.temperature);
     EXPECT_TRUE(same_bits(embedding_again, embedding));
     EXPECT_TRUE(same_bits(probs_again, probs));
-    EXPECT_TRUE(near(patches, want.patches, tolerance(patches_type))) << "patches " << name(patches_type);
+    EXPECT_TRUE(near(patches, want.patches, allowed(patches_type))) << "patches " << name(patches_type);
   }
 
   const Gradients wanted = gradients(x.to_vector(), g.to_vector(), want, c, c.scale);
@@ -120,11 +126,11 @@ void check(const Case& c, DType dtype) {
   Tensor dscale = c.scaled ? scale_gradient : Tensor();
   const Placed g_there(g);
   kernel::patch_pooling_backward(dx, dscale, g_there, x_there, scale, probs, c.heads, c.temperature);
-  t = tolerance(dtype);
+  t = allowed(dtype);
   t.relative *= 2;
   EXPECT_TRUE(near(dx, wanted.dx, t)) << "dx";
   if (c.scaled) {
-    t = tolerance(results);
+    t = allowed(results);
     t.relative *= 4;
     t.floor = c.scale > 10 ? 0 : std::sqrt(static_cast<double>(c.batch * c.width()));  // as what is summed
     EXPECT_TRUE(near(scale_gradient, Values{wanted.dscale}, t)) << "dscale";
