@@ -177,8 +177,31 @@ Variable activation_linear(const Variable& h, const Weight& weight, const Weight
   return layer.result(y, w, std::move(activation));
 }
 
+namespace {
+
+// As activation_linear(linear(x)), whose activation comes out of the first product.
+Variable mlp_keeping_activation(const Variable& x, const Weight& first, const Weight& first_bias,
+                                const Weight& second, const Weight& second_bias, const ActivationKernels& f) {
+  const LinearLayer front("linear", x, first, first_bias);
+  Tensor h = front.new_output(), activation = front.new_output();
+  const Saved first_weight = front.product_weight();
+  kernel::linear_activation(h, activation, front.x_rows(), first_weight.get(), front.product_bias(), f);
+  const Variable hidden = front.result(h, first_weight);
+  const LinearLayer back("activation_linear", hidden, second, second_bias);
+  Tensor y = back.new_output();
+  const Saved second_weight = back.product_weight();
+  kernel::linear(y, activation, second_weight.get(), back.product_bias());
+  return back.result(y, second_weight, LinearLayer::Activation{f, activation});
+}
+
+}  // namespace
+
 Variable mlp(const Variable& x, const Weight& first, const Weight& first_bias, const Weight& second,
              const Weight& second_bias, const ActivationKernels& f) {
+  const bool is_float = !first.quantized() && !second.quantized();
+  if (is_float && grad_enabled() && results_are_always_kept() && !Trace::active() &&
+      kernel::linear_activation.implemented(x.device().kind))
+    return mlp_keeping_activation(x, first, first_bias, second, second_bias, f);
   if (!first.quantized() || !second.quantized() || grad_enabled() || Trace::active())
     return activation_linear(linear(x, first, first_bias), second, second_bias, f);
   const LinearLayer layer("mlp", x, first, first_bias);

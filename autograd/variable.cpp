@@ -78,7 +78,7 @@ struct Node {
 
 namespace {
 thread_local bool recording = true;
-thread_local bool keeping = false;
+thread_local Keeping keeping = Keeping::no;
 thread_local std::shared_ptr<detail::RecomputedCount> counting;
 }  // namespace
 
@@ -86,9 +86,10 @@ NoGrad::NoGrad() : before_(std::exchange(recording, false)) {}
 NoGrad::~NoGrad() { recording = before_; }
 bool grad_enabled() { return recording; }
 
-KeepResults::KeepResults(bool keep) : before_(std::exchange(keeping, keep)) {}
+KeepResults::KeepResults(Keeping keep) : before_(std::exchange(keeping, keep)) {}
 KeepResults::~KeepResults() { keeping = before_; }
-bool results_are_kept() { return keeping; }
+bool results_are_kept() { return keeping != Keeping::no; }
+bool results_are_always_kept() { return keeping == Keeping::always; }
 
 RecomputedBytes::RecomputedBytes()
     : count_(std::make_shared<detail::RecomputedCount>()), before_(std::exchange(counting, count_)) {}
@@ -239,7 +240,7 @@ Variable make_result(const Operation& operation, Tensor value, std::vector<Varia
   result.node_->describe(result.value_);
   for (auto& x : inputs) result.node_->inputs.push_back(x.node_);
   result.node_->backward = std::move(backward);
-  if (!recompute || keeping) return result;
+  if (!recompute || results_are_kept()) return result;
   int depth = 1;
   for (const auto& input : result.node_->inputs)
     if (input && input->recipe) depth = std::max(depth, input->recipe->depth + 1);

@@ -77,19 +77,26 @@ class NoGrad {
 };
 bool grad_enabled();
 
+/// Whether a run keeps results for backward that are cheap to compute again: not, in these steps, or in all.
+enum class Keeping : unsigned char { no, now, always };
+
 /// While one lives, operations of this thread keep for backward also what is cheap to compute again (below):
-/// more memory, less work, the same bits. KeepResults(false) is as without.
+/// more memory, less work, the same bits. KeepResults(false) is as without. With Keeping::always forward may
+/// get such a result in another way than backward would, with other last bits (an activation that comes out
+/// of the product before it).
 class KeepResults {
  public:
-  explicit KeepResults(bool keep = true);
+  explicit KeepResults(Keeping keep);
+  explicit KeepResults(bool keep = true) : KeepResults(keep ? Keeping::now : Keeping::no) {}
   ~KeepResults();
   KeepResults(const KeepResults&) = delete;
   KeepResults& operator=(const KeepResults&) = delete;
 
  private:
-  bool before_;
+  Keeping before_;
 };
 bool results_are_kept();
+bool results_are_always_kept();
 
 /// Counts, while it lives, the results of this thread's operations that will be computed again in backward.
 class RecomputedBytes {

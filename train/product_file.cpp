@@ -25,7 +25,11 @@ using json = nlohmann::ordered_json;
 constexpr std::uint64_t longest_file = 1 << 26;
 constexpr DType dtypes[]{DType::float32, DType::float64, DType::bfloat16};
 constexpr std::pair<Epilogue, const char*> epilogues[]{
-    {Epilogue::none, "none"}, {Epilogue::bias, "bias"}, {Epilogue::sum_of_a, "sum_of_a"}};
+    {Epilogue::none, "none"},
+    {Epilogue::bias, "bias"},
+    {Epilogue::sum_of_a, "sum_of_a"},
+    {Epilogue::quick_gelu, "quick_gelu"},
+    {Epilogue::quick_gelu_gradient, "quick_gelu_gradient"}};
 
 /// One line.
 struct Line {
@@ -92,7 +96,7 @@ class Reader {
         value = epilogue;
         return;
       }
-    throw Wrong{fmt::format("\"{}\" must be none, bias or sum_of_a", name)};
+    throw Wrong{fmt::format("\"{}\" must be none, bias, sum_of_a, quick_gelu or quick_gelu_gradient", name)};
   }
   void member(const char* name, std::array<std::int64_t, 4>& value) {
     const json& list = at(name);
@@ -143,7 +147,7 @@ void visit(Visitor& v, Key& key, Algorithm& a) {
   v.member("output", key.output);
   v.member("tf32", key.tf32);
   v.member("alignment", key.alignment);
-  v.number("id", a.id, ProductAlgorithm::first_proposal);
+  v.number("id", a.id, ProductAlgorithm::cudnn);
   v.number("tile", a.tile, 0);
   v.number("stages", a.stages, 0);
   v.number("split_k", a.split_k, 1);

@@ -4,8 +4,6 @@
 
 #include <fmt/format.h>
 
-#include "autograd/variable.h"
-
 namespace vitral::train {
 namespace {
 
@@ -21,10 +19,12 @@ bool fits(std::size_t bytes, const DeviceMemory& memory) {
 }  // namespace
 
 Recompute::Recompute(const std::string& choice, Device device)
-    : device_(device), automatic_(choice == "auto" && !device.is_cpu()), never_(choice == "never") {}
+    : device_(device),
+      automatic_(choice == "auto" && !device.is_cpu()),
+      keeps_(choice == "never" ? Keeping::always : Keeping::no) {}
 
 void Recompute::run(const std::function<void()>& step) {
-  const KeepResults keep(never_);
+  const KeepResults keep(keeps_);
   if (!automatic_) return step();
   const RecomputedBytes count;
   step();
@@ -32,8 +32,8 @@ void Recompute::run(const std::function<void()>& step) {
   decided_.reset();
 }
 
-bool Recompute::keeps() {
-  if (!automatic_) return never_;
+Keeping Recompute::keeps() {
+  if (!automatic_) return keeps_;
   if (!decided_) {
     decided_ = bytes_ > 0 && fits(bytes_, device_memory(device_));
     kept_ = kept_ || *decided_;
@@ -42,7 +42,7 @@ bool Recompute::keeps() {
           fmt::format("train.recompute auto: what backward needs is kept, not computed again: {:.2f} GB more",
                       static_cast<double>(bytes_) / gigabyte);
   }
-  return *decided_;
+  return *decided_ ? Keeping::now : Keeping::no;
 }
 
 bool Recompute::give_up() {

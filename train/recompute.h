@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "autograd/variable.h"
 #include "tensor/storage.h"
 
 namespace vitral::train {
@@ -24,7 +25,7 @@ class Recompute {
   void run(const std::function<void()>& step);
   /// Whether the graph of such a step as run() has just seen is to keep its results. Asked again, it says the
   /// same until the next run().
-  bool keeps();
+  Keeping keeps();
   /// Memory has run short: nothing is kept from here on. False: it was not, or is to be (never).
   bool give_up();
   /// What auto has decided since the last call, for people; "" where it is nothing new.
@@ -32,7 +33,8 @@ class Recompute {
 
  private:
   Device device_;
-  bool automatic_, never_;
+  bool automatic_;
+  Keeping keeps_;                // where it is not automatic
   std::size_t bytes_ = 0;        // that keeping would take, of the last run()
   std::optional<bool> decided_;  // for steps as that one
   bool kept_ = false;            // by a graph of any size

@@ -23,6 +23,17 @@ inline constinit Kernel<void(Tensor& dweight, Tensor& dbias, const Tensor& dy, c
                              bool accumulate)>
     linear_backward{"linear_backward", linear_backward_flops};
 
+inline double linear_activation_flops(Tensor& y, Tensor&, const Tensor& x, const Tensor&, const Tensor&,
+                                      const ActivationKernels&) {
+  return 2.0 * static_cast<double>(y.numel()) * static_cast<double>(x.dim(-1));
+}
+/// y = x weight^T + bias, activation [R,O] = f(y): the first half of an MLP whose activation is kept. The
+/// rest as in linear. Where both are one kernel (Epilogue::quick_gelu) f may be of what y was before it was
+/// rounded. Implemented on GPUs.
+inline constinit Kernel<void(Tensor& y, Tensor& activation, const Tensor& x, const Tensor& weight,
+                             const Tensor& bias, const ActivationKernels& f)>
+    linear_activation{"linear_activation", linear_activation_flops};
+
 inline double activation_linear_flops(Tensor& y, Tensor&, const Tensor& h, const Tensor&, const Tensor&,
                                       const Tensor&, const ActivationKernels&) {
   return 2.0 * static_cast<double>(y.numel()) * static_cast<double>(h.dim(-1));

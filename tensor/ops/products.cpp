@@ -101,6 +101,10 @@ std::string reduction_name(std::int64_t reduction) {
 
 std::string describe(const ProductAlgorithm& a) {
   if (a.id == ProductAlgorithm::first_proposal) return "the library's first proposal";
+  if (a.id == ProductAlgorithm::apart) return "the product, then the activation";
+  if (a.id == ProductAlgorithm::cudnn)
+    return fmt::format("both in one kernel of cuDNN {}.{}.{}", a.custom / 10000, a.custom / 100 % 100,
+                       a.custom % 100);
   std::string text = fmt::format("{}, stages {}", tile_name(a.tile), stages_name(a.stages));
   if (a.split_k > 1) text += fmt::format(", split K {} ({})", a.split_k, reduction_name(a.reduction));
   return text + fmt::format(", id {}", a.id);

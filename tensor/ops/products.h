@@ -21,8 +21,10 @@ namespace vitral {
 /// What a product does beside multiplying, with a vector of the dtype of C.
 enum class Epilogue : unsigned char {
   none,
-  bias,     // C[m,n] += vector[n]
-  sum_of_a  // vector[m] = sum_k A[m,k]: the gradient of a bias where A is a gradient, transposed
+  bias,                // C[m,n] += vector[n]
+  sum_of_a,            // vector[m] = sum_k A[m,k]: the gradient of a bias where A is a gradient, transposed
+  quick_gelu,          // as bias, and quick_gelu(C) besides
+  quick_gelu_gradient  // C[m,n] *= quick_gelu'(h[m,n])
 };
 
 /// C[M,N] = A[M,K] B[K,N], row-major and without gaps, `batch` of them one after the other.
@@ -58,6 +60,9 @@ std::string describe(const ProductKey& key);
 struct ProductAlgorithm {
   /// The id of the library's first proposal, whatever that is: its other members are not looked at.
   static constexpr std::int64_t first_proposal = -1;
+  /// With an activation: the product, and a pass over memory after it; or both in a kernel of cuDNN's, of the
+  /// version in `custom` (cudnnGetVersion()).
+  static constexpr std::int64_t apart = -2, cudnn = -3;
 
   std::int64_t id = 0, tile = 0, stages = 0;
   std::int64_t split_k = 1;    // parts of the sum over K, which are made side by side
@@ -78,7 +83,7 @@ std::string describe(const ProductAlgorithm& algorithm);
 struct ProductChoice {
   ProductKey key;
   ProductAlgorithm algorithm;
-  // Of a product; of the library's first proposal. Both 0: not measured.
+  // Of a product; of the library's first proposal, or of product and activation apart. Both 0: not measured.
   double microseconds = 0, first_microseconds = 0;
 };
 

@@ -1,12 +1,13 @@
 // The matrix products of the student's training and of CLIP's, each with all of cuBLASLt's algorithms: time,
-// rate, tile, stages, split of K; and the gradient of a bias made by the product (BGRADB) beside a pass of
-// its own.
+// rate, tile, stages, split of K; the gradient of a bias made by the product (BGRADB) beside a pass of its
+// own; and QuickGELU made by a product of cuDNN's beside a pass of its own.
 //
 //   build/tests/bench_cublaslt [--batch 2048] [--only "student c_fc"] [--json] [--small]
 //
 // Results come as they are measured. --json prints one object a line: "what": "algorithm" for each algorithm
 // of each product, "what": "product" when a product is done, with the first proposal and the fastest, "what":
-// "bias gradient" for a layer's. train.products keeps the same choices for training.
+// "bias gradient" for a layer's, "activation" for an MLP's. train.products keeps the same choices for
+// training.
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
@@ -16,9 +17,11 @@
 #include "base/random.h"
 #include "tensor/backend.h"
 #include "tensor/ops/gemm.h"
+#include "tensor/ops/linear.h"
 #include "tensor/ops/products.h"
 #include "tensor/ops/reduce.h"
 #include "tests/bench/timing.h"
+#include "tests/tensor/product_choices.h"
 
 namespace {
 
@@ -102,6 +105,27 @@ class Bench {
       kernel::sum_axis(dbias, dy, {1, l.rows, l.out}, 1);
     });
     bias_gradient(l, with_sums, plain, sums);
+  }
+
+  /// Of the MLP between these two layers, c_fc and c_proj.
+  void mlp(const Layer& fc, const Layer& proj) {
+    if (inputs_ != DType::bfloat16 || (fc.model + " quick_gelu").find(only_) == std::string::npos) return;
+    const auto choices = std::make_shared<test::Choices>(device_);
+    set_product_choices(choices);
+    const Tensor x = random_values({fc.rows, fc.in}, inputs_, device_),
+                 w = random_values({fc.out, fc.in}, inputs_, device_),
+                 b = random_values({fc.out}, inputs_, device_),
+                 dy = random_values({fc.rows, proj.out}, inputs_, device_),
+                 back = random_values({proj.out, proj.in}, inputs_, device_);
+    Tensor h({fc.rows, fc.out}, inputs_, device_), a(h.shape(), inputs_, device_),
+        dh(h.shape(), inputs_, device_), dweight(back.shape(), DType::float32, device_), none;
+    kernel::linear_activation(h, a, x, w, b, activations::quick_gelu);
+    kernel::activation_linear_backward(dh, dweight, none, dy, h, a, back, activations::quick_gelu, false);
+    set_product_choices(nullptr);
+    for (const auto& [key, choice] : choices->all) {
+      if (key.product.epilogue == Epilogue::quick_gelu) activation(fc, "forward", choice);
+      if (key.product.epilogue == Epilogue::quick_gelu_gradient) activation(fc, "backward", choice);
+    }
   }
 
  private:
@@ -196,6 +220,19 @@ class Bench {
     std::fflush(stdout);
   }
 
+  void activation(const Layer& l, const char* pass, const ProductChoice& choice) const {
+    if (json_) {
+      ordered_json line = entry("activation", l, pass);
+      line.update({{"apart_microseconds", choice.first_microseconds},
+                   {"best_microseconds", choice.microseconds},
+                   {"best", describe(choice.algorithm)}});
+      return put(line);
+    }
+    fmt::print("{:52} {:.1f} us apart, {:.1f} us by {}\n", fmt::format("{} quick_gelu, {}", l.model, pass),
+               choice.first_microseconds, choice.microseconds, describe(choice.algorithm));
+    std::fflush(stdout);
+  }
+
   Device device_;
   DType inputs_;
   bool json_;
@@ -227,8 +264,10 @@ int main(int argc, char** argv) {
     if (!json) fmt::print("{}, {}\n", backend(device.kind).multiplier(device.index), precision);
     Bench bench(device, precision == "bf16" ? DType::bfloat16 : DType::float32, json, only);
     bench.header();
-    for (const Layer& l : layers(sizes)) {
-      bench.layer(l);
+    const std::vector<Layer> all = layers(sizes);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      bench.layer(all[i]);
+      if (all[i].name == "c_proj") bench.mlp(all[i - 1], all[i]);
       release_cached(device);
     }
   } catch (const UsageError& e) {

@@ -29,6 +29,11 @@ expect 12 '"what":"bias gradient".*"by_product_microseconds":[0-9]'
 grep -qE '"what":"algorithm","model":"clip-text","layer":"c_proj","pass":"forward","m":77,"n":16,"k":64,"inputs":"bfloat16","epilogue":"bias","number":1,"microseconds":.*"tile":"128x128","stages":"64x3","split_k":1,"reduction":"none"' <<<"$text" ||
   fail "the first algorithm is not there"
 
+text=$("$program" --small --only quick_gelu)
+expect 6 '^[a-z-]+ quick_gelu, (for|back)ward +([0-9.]+) us apart, [0-9.]+ us by the product, then the activation$'
+text=$(VITRAL_SIMULATOR_CUDNN=91900 "$program" --small --json --only quick_gelu)
+expect 6 '"what":"activation","model":"[a-z-]+","layer":"c_fc","pass":"(for|back)ward","apart_microseconds":[0-9.]+,"best_microseconds":[0-9.]+,"best":"(the product, then the activation|both in one kernel of cuDNN 9.19.0)"'
+
 # No bias gradient by products.
 text=$(VITRAL_SIMULATOR_NO_EPILOGUES=1 "$program" --small --only 'student c_fc' 2>&1)
 expect 1 '^bench_cublaslt: student c_fc, gradient of weight: measure_product: CUBLAS_STATUS_NOT_SUPPORTED for '

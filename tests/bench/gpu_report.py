@@ -99,7 +99,10 @@ def products(report):
     lines = table(["product", "pass", "epilogue", "m, n, k", "algorithms", "first us", "best us", "TFLOP/s", "best"], rows)
     rows = [[f"{r['model']} {r['layer']}", "none" if r["by_product_microseconds"] is None else f"{r['by_product_microseconds']:.1f}",
              f"{r['product_microseconds']:.1f} + {r['pass_microseconds']:.1f}"] for r in found if r["what"] == "bias gradient"]
-    return lines + table(["gradient of weight and bias of", "by the product, us", "product and pass, us"], rows)
+    lines += table(["gradient of weight and bias of", "by the product, us", "product and pass, us"], rows)
+    rows = [[r["model"], r["pass"], f"{r['apart_microseconds']:.1f}", f"{r['best_microseconds']:.1f}", r["best"]]
+            for r in found if r["what"] == "activation"]
+    return lines + table(["QuickGELU of", "pass", "product and pass, us", "best, us", "best"], rows)
 
 
 def profile(report):

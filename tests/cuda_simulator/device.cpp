@@ -54,6 +54,7 @@ Settings from_environment() {
   s.no_epilogues = is_set("NO_EPILOGUES");
   if (const char* value = variable("MEMORY")) s.memory = std::strtoull(value, nullptr, 10);
   if (const char* value = variable("DEVICES")) s.devices = std::atoi(value);
+  if (const char* value = variable("CUDNN")) s.cudnn = std::atoll(value);
   if (const char* value = variable("CAPABILITY")) s.capabilities = capabilities_in(value);
   return s;
 }

@@ -37,6 +37,10 @@ struct Settings {
   // others, and 0.1 s more for each part of K that split K is away from fastest_split; 0: as long as they
   // take.
   int fastest_tile = 0, fastest_split = 1;
+  // CUDNN=91900: its version, as cudnnGetVersion() says it; 0: it is missing. Its products with an activation
+  // take that many seconds on the devices' clock, 0: as long as they take.
+  std::int64_t cudnn = 0;
+  double fused_seconds = 0;
 
   /// 90 where it is 9.0.
   int capability_of(int device) const {
@@ -45,10 +49,10 @@ struct Settings {
 };
 Settings& settings();
 
-/// How many products cuBLASLt was asked for, and how many of them with the gradient of a bias. Tests may set
-/// it back.
+/// How many products cuBLASLt was asked for, and how many of them with the gradient of a bias; how many cuDNN
+/// with an activation. Tests may set it back.
 struct Counts {
-  std::atomic<std::size_t> products = 0, bias_gradients = 0;
+  std::atomic<std::size_t> products = 0, bias_gradients = 0, fused = 0;
 };
 Counts& counts();
 

@@ -1,7 +1,6 @@
 // Which algorithm multiplies, on a simulated GPU whose library has several: the first, the fastest, the one
 // that was chosen before, and what gives the gradient of a bias.
 #include <algorithm>
-#include <map>
 
 #include <cuda_runtime.h>
 #include <gtest/gtest.h>
@@ -12,6 +11,7 @@
 #include "tensor/ops/linear.h"
 #include "tensor/ops/products.h"
 #include "tests/tensor/ops/kernels_support.h"
+#include "tests/tensor/product_choices.h"
 
 namespace vitral::test {
 namespace {
@@ -35,34 +35,6 @@ class SimulatedProducts : public testing::Test {
 
   simulator::Settings before_ = simulator::settings();
 };
-
-/// Choices in memory.
-class Choices : public ProductChoices {
- public:
-  explicit Choices(Device device = gpu, bool measures = true)
-      : multiplier_(backend(Device::Kind::cuda).multiplier(device.index)), measures_(measures) {}
-  const std::string& multiplier() const override { return multiplier_; }
-  std::string where(const ProductKey&) const override { return "choices:7"; }
-  std::optional<ProductAlgorithm> find(const ProductKey& key) override {
-    const auto it = all.find(key);
-    return it == all.end() ? std::nullopt : std::optional(it->second.algorithm);
-  }
-  bool measures() const override { return measures_; }
-  ProductAlgorithm add(const ProductChoice& choice) override {
-    return all.emplace(choice.key, choice).first->second.algorithm;
-  }
-
-  std::map<ProductKey, ProductChoice> all;
-
- private:
-  std::string multiplier_;
-  bool measures_;
-};
-
-std::shared_ptr<Choices> use(std::shared_ptr<Choices> choices) {
-  set_product_choices(choices);
-  return choices;
-}
 
 /// y = x weight^T of fixed numbers, [rows, 48] x [48, 40].
 struct Layer {

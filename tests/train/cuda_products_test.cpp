@@ -4,6 +4,7 @@
 #include <optional>
 #include <regex>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/cli/golden_run.h"
@@ -87,7 +88,7 @@ TEST_F(ProductsOnCuda, AResumeWithOtherChoicesSaysSo) {
 TEST_F(ProductsOnCuda, FollowTheFile) {
   if (!test::gpu_is_simulated()) GTEST_SKIP() << "algorithms of the simulator";
   const std::regex algorithm(
-      R"re("id":-?\d+,"tile":\d+,"stages":\d+,"split_k":\d+,"reduction":\d+,(.*)"cluster_shape":\d+)re");
+      R"re("id":(?:-1|\d+),"tile":\d+,"stages":\d+,"split_k":\d+,"reduction":\d+,(.*)"cluster_shape":\d+)re");
   const auto rewritten = [&](const char* by) { return std::regex_replace(measured_, algorithm, by); };
   test::put_file(file(),
                  rewritten(R"("id":6,"tile":15,"stages":16,"split_k":2,"reduction":2,$1"cluster_shape":0)"));
@@ -103,6 +104,44 @@ TEST_F(ProductsOnCuda, FollowTheFile) {
                  rewritten(R"("id":7,"tile":15,"stages":16,"split_k":1,"reduction":0,$1"cluster_shape":0)"));
   const std::string message = test::message_of([&] { run("refused"); });
   EXPECT_TRUE(message.starts_with(file() + ":1: cuBLASLt refuses 64x64, stages 64x4, id 7 for [")) << message;
+}
+
+// Backward does so in all runs alike, forward where results are kept in all steps: elsewhere backward would
+// compute the activation again, with other last bits.
+TEST_F(ProductsOnCuda, AnActivationComesOutOfItsProductWhereTheFileSaysSo) {
+  if (!test::gpu_is_simulated()) GTEST_SKIP() << "the version of the simulator's cuDNN";
+  const auto recompute = [](const char* choice) {
+    return std::vector<std::string>{std::string("train.recompute=") + choice};
+  };
+  run("adds", recompute("never"));  // the lines that only such a run needs
+  const std::string all = test::bytes_of_file(file());
+  const auto rewritten = [&](const char* epilogue, const char* id) {
+    const std::regex line(fmt::format(R"re(("epilogue":"{}".*"id":)-?\d+(,.*"custom":)\d+)re", epilogue));
+    const std::string by = fmt::format("$1{}$02{}", id, id == std::string("-3") ? 91900 : 0);
+    EXPECT_TRUE(std::regex_search(all, line)) << epilogue;
+    return std::regex_replace(all, line, by);
+  };
+  const auto weights = [](const std::string& name) {
+    return test::bytes_of_file(test::latest(output(name)) + "/model.safetensors");
+  };
+  test::put_file(file(), rewritten("quick_gelu", "-3"));
+  run("fused", recompute("never"));
+  run("fused again", recompute("never"));
+  test::expect_same_run(output("fused"), output("fused again"));
+  test::put_file(file(), rewritten("quick_gelu", "-2"));
+  run("apart", recompute("never"));
+  EXPECT_NE(weights("fused"), weights("apart"));
+  run("always", recompute("always"));
+  test::expect_same_run(output("always"), output("apart"));
+
+  for (const char* id : {"-2", "-3"}) {
+    test::put_file(file(), rewritten("quick_gelu_gradient", id));
+    const std::string name = std::string("gradient") + id;
+    run(name, recompute("always"));
+    run(name + "auto", recompute("auto"));
+    test::expect_same_run(output(name), output(name + "auto"));
+  }
+  EXPECT_NE(weights("gradient-2"), weights("gradient-3"));
 }
 
 TEST_F(ProductsOnCuda, OthersLinesAreToldOnceAndDamageEndsTheRun) {

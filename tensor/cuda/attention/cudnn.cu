@@ -6,30 +6,20 @@
 //
 // cuDNN's "stats" are our lse, the natural logarithm of sum exp(scale q . k) with nothing subtracted: for no
 // other is P of that graph a softmax.
-#include <array>
 #include <cmath>
-#include <compare>
-#include <cstdio>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <span>
-#include <string>
-#include <utility>
 #include <vector>
 
 #include "tensor/cuda/attention/cudnn.h"
-#include "tensor/cuda/attention/cudnn_graph.h"
 #include "tensor/cuda/attention/repad.h"
+#include "tensor/cuda/cudnn/run.h"
 
 namespace vitral::cuda {
 namespace {
 
-using cudnn::alignment;
+using cudnn::Argument;
 using cudnn::Descriptor;
 using cudnn::Graph;
-using cudnn::Refused;
-using cudnn::View;
+using View = cudnn::View<4>;
 
 /// Names of the tensors that a caller gives.
 enum Id : std::int64_t { q = 1, k, v, out, stats, scale, one, dout, dq, dk, dv, row_sums };
@@ -40,8 +30,6 @@ struct Key {
   Kind kind;
   std::int64_t batch, heads, tokens, size;  // B, H, N, D
 
-  auto operator<=>(const Key&) const = default;
-
   std::int64_t width() const { return heads * size; }
   /// [B,H,N,D] in rows of `row` numbers a token, one head after the other.
   View rows_of(std::int64_t row) const {
@@ -49,7 +37,7 @@ struct Key {
   }
   View packed_view() const { return rows_of(3 * width()); }
   View out_view() const { return rows_of(width()); }
-  View row_view() const { return View::packed(batch, heads, tokens, 1); }
+  View row_view() const { return View::packed({batch, heads, tokens, 1}); }
 };
 
 constexpr auto bf16 = CUDNN_DATA_BFLOAT16;
@@ -72,7 +60,7 @@ void build_forward(Graph& g, const Key& key) {
 // H N^2 bytes, N rounded up to their tiles). The other has a float32 tensor before dQ, into which blocks of
 // keys are added in any order; its engines do not say that they are not deterministic.
 void build_backward(Graph& g, const Key& key) {
-  const auto score_view = View::packed(key.batch, key.heads, key.tokens, key.tokens);
+  const auto score_view = View::packed({key.batch, key.heads, key.tokens, key.tokens});
   // P^T and dS^T: [B,H,N,N] as before, the last two dimensions exchanged.
   const auto score_t_view = score_view.transposed();
   const auto number = CUDNN_DATA_FLOAT;
@@ -104,153 +92,11 @@ void build_backward(Graph& g, const Key& key) {
            g.reshape(g.between(key.packed_view(), bf16), keys_t));
 }
 
-/// False where an engine says of itself that its sums are made in any order.
-bool deterministic(const Descriptor& config) {
-  Descriptor engine(CUDNN_BACKEND_ENGINE_DESCRIPTOR);
-  cudnnBackendDescriptor_t raw = engine.raw();
-  config.get(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &raw);
-  std::array<cudnnBackendNumericalNote_t, CUDNN_NUMERICAL_NOTE_TYPE_COUNT> notes{};
-  const std::int64_t count = engine.get(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
-                                        static_cast<std::int64_t>(notes.size()), notes.data());
-  for (std::int64_t i = 0; i < count; ++i)
-    if (notes[static_cast<std::size_t>(i)] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) return false;
-  return true;
-}
-
-/// What cuDNN would run the graph with, the best first.
-std::vector<Descriptor> proposals(const Descriptor& operations, cudnnBackendHeurMode_t mode) {
-  Descriptor heuristics(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-  heuristics.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, operations)
-      .set(CUDNN_ATTR_ENGINEHEUR_MODE, mode)
-      .finalize();
-  const auto get = [&](std::int64_t capacity, cudnnBackendDescriptor_t* raw) {
-    return heuristics.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, capacity, raw);
-  };
-  std::vector<Descriptor> configs;
-  std::vector<cudnnBackendDescriptor_t> raw;
-  const std::int64_t available = get(0, nullptr);
-  for (std::int64_t i = 0; i < available; ++i)
-    raw.push_back(configs.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).raw());
-  // Fewer than were counted: those that do not work here are left out only now.
-  const std::int64_t count = available > 0 ? get(available, raw.data()) : 0;
-  configs.erase(configs.begin() + count, configs.end());
-  return configs;
-}
-
-struct Plan {
-  Graph graph;
-  Descriptor plan;
-  std::int64_t workspace = 0;  // bytes
-};
-
-/// The first proposal that can be made ready (its kernels are compiled now), or null.
-std::unique_ptr<Plan> plan_of(Graph& graph, const Descriptor& operations, cudnnBackendHeurMode_t mode,
-                              cudnnHandle_t handle) {
-  for (const Descriptor& config : proposals(operations, mode)) {
-    try {
-      if (!deterministic(config)) continue;
-      Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-      plan.set(CUDNN_ATTR_EXECUTION_PLAN_HANDLE, handle)
-          .set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config)
-          .finalize();
-      std::int64_t bytes = 0;
-      plan.get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &bytes);
-      return std::make_unique<Plan>(Plan{std::move(graph), std::move(plan), bytes});
-    } catch (const Refused&) {
-      continue;
-    }
-  }
-  return nullptr;
-}
-
-std::unique_ptr<Plan> make_plan(cudnnHandle_t handle, const Key& key) {
-  try {
-    Graph graph;
-    key.kind == Kind::backward ? build_backward(graph, key) : build_forward(graph, key);
-    Descriptor operations(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    operations.set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, handle)
-        .set_all(CUDNN_ATTR_OPERATIONGRAPH_OPS, graph.operations())
-        .finalize();
-    auto plan = plan_of(graph, operations, CUDNN_HEUR_MODE_A, handle);
-    return plan ? std::move(plan) : plan_of(graph, operations, CUDNN_HEUR_MODE_FALLBACK, handle);
-  } catch (const Refused&) {
-    return nullptr;
-  }
-}
-
-/// cuDNN on one device.
-struct Library {
-  std::mutex mutex;
-  cudnnHandle_t handle = nullptr;              // null where cuDNN does not work
-  std::map<Key, std::unique_ptr<Plan>> plans;  // null where it refused
-};
-
-/// Leaves the handle null, and says why, where the library is missing or does not work.
-void start(Library& l, cudaStream_t queue) {
-  std::string problem;
-  try {
-    const cudnn::Functions& f = cudnn::functions();
-    // The library that is found when the program runs may be older than the headers.
-    cudnnStatus_t status = CUDNN_STATUS_NOT_SUPPORTED;
-    if (f.cudnnGetVersion() >= 91600) status = f.cudnnCreate(&l.handle);
-    if (status == CUDNN_STATUS_SUCCESS) status = f.cudnnSetStream(l.handle, queue);
-    if (status == CUDNN_STATUS_SUCCESS) return;
-    problem = "cuDNN " + std::to_string(f.cudnnGetVersion()) +
-              " does not start, 91600 or later is needed: " + f.cudnnGetErrorString(status);
-    if (l.handle) f.cudnnDestroy(std::exchange(l.handle, nullptr));
-  } catch (const Error& e) {
-    problem = e.what();
-  }
-  std::fprintf(stderr, "vitral: %s; attention runs by vitral's own kernels\n", problem.c_str());
-}
-
-// Kept to the end of the process, as the streams are.
-Library& library(Device device) {
-  static auto* mutex = new std::mutex;
-  static auto* libraries = new std::map<int, Library>;
-  const cudaStream_t queue = stream(device);
-  const std::lock_guard lock(*mutex);
-  const auto [found, fresh] = libraries->try_emplace(device.index);
-  Library& l = found->second;
-  if (fresh) start(l, queue);
-  return l;
-}
-
-const Plan* find_plan(Library& l, const Key& key) {
-  if (!l.handle) return nullptr;
-  auto found = l.plans.find(key);
-  if (found == l.plans.end()) found = l.plans.emplace(key, make_plan(l.handle, key)).first;
-  return found->second.get();
-}
-
-/// Whether an address is what the graphs promise.
-bool aligned(const Tensor& t) { return reinterpret_cast<std::uintptr_t>(data<void>(t)) % alignment == 0; }
-
-struct Argument {
-  Id id;
-  void* data;
-};
-
-void execute(const char* operation, const Library& l, const Plan& plan, const Tensor& qkv,
-             std::span<const Argument> arguments) {
-  std::vector<std::int64_t> ids;
-  std::vector<void*> pointers;
-  for (const Argument& a : arguments) {
-    ids.push_back(a.id);
-    pointers.push_back(a.data);
-  }
-  Tensor workspace;
-  if (plan.workspace > 0) workspace = Tensor({plan.workspace}, DType::uint8, qkv.device());
-  try {
-    Descriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
-    pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::span<const std::int64_t>(ids))
-        .set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, std::span<void* const>(pointers))
-        .set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, data<void>(workspace))
-        .finalize();
-    cudnn::require(cudnn::functions().cudnnBackendExecute(l.handle, plan.plan.raw(), pack.raw()));
-  } catch (const Refused& e) {  // planned and not done: that is no reason to go on some other way
-    throw_error("{}: cuDNN: {} for qkv {} {}", operation, e.what(), qkv.shape(), name(qkv.dtype()));
-  }
+const cudnn::Plan* plan_of(Device device, const Key& key) {
+  const cudnn::Key id{static_cast<std::int64_t>(key.kind), key.batch, key.heads, key.tokens, key.size};
+  return cudnn::find_plan(device, id, [&key](Graph& g) {
+    key.kind == Kind::backward ? build_backward(g, key) : build_forward(g, key);
+  });
 }
 
 /// Between heads of D numbers and the heads that cuDNN sees, whose size is a multiple of 8. A padded number
@@ -283,13 +129,11 @@ struct Heads {
 }  // namespace
 
 bool cudnn_attention(Tensor& result, Tensor& lse, const Tensor& qkv, std::int64_t heads) {
-  if (qkv.dtype() != DType::bfloat16 || !aligned(lse)) return false;
+  if (qkv.dtype() != DType::bfloat16 || !cudnn::aligned(lse)) return false;
   if (qkv.numel() == 0) return true;
   const Heads h("attention", qkv.dim(2) / 3 / heads);
   const Key key{lse.defined() ? Kind::forward : Kind::inference, qkv.dim(0), heads, qkv.dim(1), h.padded};
-  Library& l = library(qkv.device());
-  const std::lock_guard lock(l.mutex);  // a handle is for one thread at a time
-  const Plan* plan = find_plan(l, key);
+  const cudnn::Plan* plan = plan_of(qkv.device(), key);
   if (!plan) return false;
 
   const Tensor in = h.load(qkv);
@@ -299,20 +143,18 @@ bool cudnn_attention(Tensor& result, Tensor& lse, const Tensor& qkv, std::int64_
   std::vector<Argument> arguments{
       {q, from}, {k, from + key.width()}, {v, from + 2 * key.width()}, {out, o.raw()}, {scale, &factor}};
   if (lse.defined()) arguments.push_back({stats, lse.data<float>()});
-  execute(h.operation, l, *plan, qkv, arguments);
+  cudnn::execute(h.operation, *plan, arguments, qkv);
   h.store(result, o);
   return true;
 }
 
 bool cudnn_attention_backward(Tensor& dqkv, const Tensor& dresult, const Tensor& qkv, const Tensor& result,
                               const Tensor& lse, std::int64_t heads) {
-  if (qkv.dtype() != DType::bfloat16 || !aligned(lse)) return false;
+  if (qkv.dtype() != DType::bfloat16 || !cudnn::aligned(lse)) return false;
   if (qkv.numel() == 0) return true;
   const Heads h("attention_backward", qkv.dim(2) / 3 / heads);
   const Key key{Kind::backward, qkv.dim(0), heads, qkv.dim(1), h.padded};
-  Library& l = library(qkv.device());
-  const std::lock_guard lock(l.mutex);
-  const Plan* plan = find_plan(l, key);
+  const cudnn::Plan* plan = plan_of(qkv.device(), key);
   if (!plan) return false;
 
   const Tensor in = h.load(qkv), o = h.load(result), d_o = h.load(dresult);
@@ -332,7 +174,7 @@ bool cudnn_attention_backward(Tensor& dqkv, const Tensor& dresult, const Tensor&
                                         {dk, to + key.width()},
                                         {dv, to + 2 * key.width()},
                                         {row_sums, sums.raw()}};
-  execute(h.operation, l, *plan, qkv, arguments);
+  cudnn::execute(h.operation, *plan, arguments, qkv);
   h.store(dqkv, din);
   return true;
 }

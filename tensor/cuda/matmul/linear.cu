@@ -23,10 +23,8 @@ struct SlowSums {
 };
 constexpr SlowSums slow_sums[]{
     // For Hopper it has no such kernel and takes one of Ampere's, which reads without the tensor memory
-    // accelerator
-    // and multiplies without wgmma, at about half the speed; the pass takes some 30 % of the product's time.
-    // Read
-    // from the kernels' names and counted; not measured.
+    // accelerator and multiplies without wgmma, at about half the speed; the pass takes some 30 % of the
+    // product's time. Read from the kernels' names and counted; not measured.
     {9, DType::bfloat16},
 };
 
@@ -73,33 +71,8 @@ void backward(Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& x,
   if (dbias.defined()) kernel::sum_axis(dbias, dy, {1, p.k, p.m}, 1);
 }
 
-void activation_forward(Tensor& y, Tensor& activation, const Tensor& h, const Tensor& weight,
-                        const Tensor& bias, const Tensor&, const ActivationKernels& f) {
-  Tensor a = activation.defined() ? activation : Tensor(h.shape(), h.dtype(), h.device());
-  f.value(a, h);
-  kernel::linear(y, a, weight, bias);
-}
-
-// The gradient goes through the product first, so that one pass over h gives what is needed of the activation
-// and of its derivative.
-void activation_backward(Tensor& dh, Tensor& dweight, Tensor& dbias, const Tensor& dy, const Tensor& h,
-                         const Tensor& activation, const Tensor& weight, const ActivationKernels& f,
-                         bool accumulate) {
-  kernel::gemm(dh, dy, weight, {});
-  if (activation.defined()) {
-    f.backward(dh, dh, h);
-    return kernel::linear_backward(dweight, dbias, dy, activation, accumulate);
-  }
-  Tensor again(h.shape(), h.dtype(), h.device());
-  f.both(again, dh, dh, h);
-  kernel::linear_backward(dweight, dbias, dy, again, accumulate);
-}
-
-const bool implemented =
-    kernel::linear.implement(Device::Kind::cuda, linear) &&
-    kernel::linear_backward.implement(Device::Kind::cuda, backward) &&
-    kernel::activation_linear.implement(Device::Kind::cuda, activation_forward) &&
-    kernel::activation_linear_backward.implement(Device::Kind::cuda, activation_backward);
+const bool implemented = kernel::linear.implement(Device::Kind::cuda, linear) &&
+                         kernel::linear_backward.implement(Device::Kind::cuda, backward);
 
 }  // namespace
 

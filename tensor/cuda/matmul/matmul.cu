@@ -74,16 +74,10 @@ class Choosing {
   void measure_all(Planned& out) {
     ProductChoice choice{.key = key_, .algorithm = {.id = ProductAlgorithm::first_proposal}};
     // While a graph is recorded nobody may wait: what is taken now is what later runs take, too.
-    if (recording() || !measure_now(out, choice)) take_first(out);
+    if (!may_measure(operation_, operands_.c.device()) || !measure_now(out, choice)) take_first(out);
     if (!out.supported) return;
     const ProductAlgorithm holds = choices_->add(choice);
     if (holds != choice.algorithm) take(holds, out);
-  }
-
-  bool recording() const {
-    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-    check(cudaStreamIsCapturing(stream(operands_.c.device()), &status), operation_);
-    return status != cudaStreamCaptureStatusNone;
   }
 
   // False where there is nothing to choose from.

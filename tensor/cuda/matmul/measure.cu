@@ -112,12 +112,32 @@ class Collection {
   int forced_ = 0;
 };
 
-/// Seconds of one product, the least of a few rounds; less exactly where it is far from `best`. Negative: the
-/// library refuses it for these addresses.
-double seconds_of(const Plan& plan, const Candidate& candidate, const Operands& operands,
-                  const Tensor& workspace, double best) {
-  const auto start = [&] { return plan.start(candidate, operands, workspace) == CUBLAS_STATUS_SUCCESS; };
-  Event begin(operands.c.device()), end(operands.c.device());
+void measure_product(Tensor& c, Tensor& vector, const Tensor& a, const Tensor& b, const Product& product,
+                     const std::function<void(const MeasuredProduct&)>& each) {
+  constexpr const char* operation = "measure_product";
+  const ProductKey key = key_of(operation, product, c, a, b, vector);
+  const Plan plan(operation, key, c.device(), data<void>(vector));
+  check_blas(measure(plan, key, {c, a, b, vector},
+                     [&](const Candidate& candidate, double seconds, bool) {
+                       each({.algorithm = attributes_of(candidate.algorithm),
+                             .workspace = static_cast<std::int64_t>(candidate.workspace),
+                             .seconds = seconds});
+                     }),
+             operation, key);
+}
+
+const bool implemented = kernel::measure_product.implement(Device::Kind::cuda, measure_product);
+
+}  // namespace
+
+bool may_measure(const char* operation, Device device) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(stream(device), &status), operation);
+  return status == cudaStreamCaptureStatusNone;
+}
+
+double seconds_of(Device device, const std::function<bool()>& start, double best) {
+  Event begin(device), end(device);
   const auto round = [&](int calls) {
     begin.record(Queue::compute);
     for (int i = 0; i < calls; ++i) start();
@@ -137,24 +157,6 @@ double seconds_of(const Plan& plan, const Candidate& candidate, const Operands& 
   return least;
 }
 
-void measure_product(Tensor& c, Tensor& vector, const Tensor& a, const Tensor& b, const Product& product,
-                     const std::function<void(const MeasuredProduct&)>& each) {
-  constexpr const char* operation = "measure_product";
-  const ProductKey key = key_of(operation, product, c, a, b, vector);
-  const Plan plan(operation, key, c.device(), data<void>(vector));
-  check_blas(measure(plan, key, {c, a, b, vector},
-                     [&](const Candidate& candidate, double seconds, bool) {
-                       each({.algorithm = attributes_of(candidate.algorithm),
-                             .workspace = static_cast<std::int64_t>(candidate.workspace),
-                             .seconds = seconds});
-                     }),
-             operation, key);
-}
-
-const bool implemented = kernel::measure_product.implement(Device::Kind::cuda, measure_product);
-
-}  // namespace
-
 cublasStatus_t measure(const Plan& plan, const ProductKey& key, const Operands& operands,
                        const std::function<void(const Candidate&, double, bool)>& each) {
   const Device device = operands.c.device();
@@ -167,7 +169,8 @@ cublasStatus_t measure(const Plan& plan, const ProductKey& key, const Operands& 
   if (most > 0) workspace = Tensor({static_cast<std::int64_t>(most)}, DType::uint8, device);
   double best = -1;
   for (const Candidate& c : collection.all()) {
-    const double seconds = seconds_of(plan, c, operands, workspace, best);
+    const auto start = [&] { return plan.start(c, operands, workspace) == CUBLAS_STATUS_SUCCESS; };
+    const double seconds = seconds_of(device, start, best);
     if (seconds < 0) continue;
     if (best < 0 || seconds < best) best = seconds;
     each(c, seconds, &c == &collection.all().front());

@@ -60,6 +60,8 @@ inline constexpr auto attribute_type<cudnnDataType_t> = CUDNN_TYPE_DATA_TYPE;
 template <>
 inline constexpr auto attribute_type<bool> = CUDNN_TYPE_BOOLEAN;
 template <>
+inline constexpr auto attribute_type<double> = CUDNN_TYPE_DOUBLE;
+template <>
 inline constexpr auto attribute_type<std::int64_t> = CUDNN_TYPE_INT64;
 template <>
 inline constexpr auto attribute_type<void*> = CUDNN_TYPE_VOID_PTR;
@@ -127,15 +129,23 @@ class Descriptor {
 /// Bytes; every address given to a graph is a multiple.
 constexpr std::int64_t alignment = 16;
 
-/// How a tensor of 4 dimensions lies in memory.
+/// How a tensor of D dimensions lies in memory. All tensors of a graph have as many.
+template <std::size_t D>
 struct View {
-  std::array<std::int64_t, 4> sizes, strides;
+  std::array<std::int64_t, D> sizes, strides;
 
-  static View packed(std::int64_t b, std::int64_t h, std::int64_t rows, std::int64_t columns) {
-    return {{b, h, rows, columns}, {h * rows * columns, rows * columns, columns, 1}};
+  static View packed(const std::array<std::int64_t, D>& sizes) {
+    View out{sizes, {}};
+    std::int64_t step = 1;
+    for (std::size_t d = D; d-- > 0; step *= sizes[d]) out.strides[d] = step;
+    return out;
   }
+  /// The last two dimensions exchanged.
   View transposed() const {
-    return {{sizes[0], sizes[1], sizes[3], sizes[2]}, {strides[0], strides[1], strides[3], strides[2]}};
+    View out = *this;
+    std::swap(out.sizes[D - 1], out.sizes[D - 2]);
+    std::swap(out.strides[D - 1], out.strides[D - 2]);
+    return out;
   }
 };
 
@@ -145,17 +155,19 @@ class Graph {
   using Node = const Descriptor*;
 
   /// In device memory, at an address that the caller gives under `id` when the graph is run.
-  Node tensor(std::int64_t id, cudnnDataType_t type, const View& view) {
+  template <std::size_t D>
+  Node tensor(std::int64_t id, cudnnDataType_t type, const View<D>& view) {
     return &keep(describe(id, type, view).finalize());
   }
   /// One float32 of the host, likewise.
   Node scalar(std::int64_t id) {
-    return &keep(describe(id, CUDNN_DATA_FLOAT, View::packed(1, 1, 1, 1))
+    return &keep(describe(id, CUDNN_DATA_FLOAT, View<4>::packed({1, 1, 1, 1}))
                      .set(CUDNN_ATTR_TENSOR_IS_BY_VALUE, true)
                      .finalize());
   }
   /// Between two operations; never in memory as a whole.
-  Node between(const View& view, cudnnDataType_t type = CUDNN_DATA_FLOAT) {
+  template <std::size_t D>
+  Node between(const View<D>& view, cudnnDataType_t type = CUDNN_DATA_FLOAT) {
     return &keep(describe(next_id_++, type, view).set(CUDNN_ATTR_TENSOR_IS_VIRTUAL, true).finalize());
   }
 
@@ -173,17 +185,30 @@ class Graph {
 
   /// y = x OP b, or OP(x).
   Node pointwise(Node y, cudnnPointwiseMode_t mode, Node x, Node b = nullptr) {
-    const Descriptor& how = keep(Descriptor(CUDNN_BACKEND_POINTWISE_DESCRIPTOR)
-                                     .set(CUDNN_ATTR_POINTWISE_MODE, mode)
-                                     .set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT)
-                                     .finalize());
-    Descriptor operation(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, how)
-        .set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, *x)
-        .set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, *y);
+    Descriptor operation = pointwise_operation(pointwise_mode(mode));
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, *x).set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, *y);
     if (b) operation.set(CUDNN_ATTR_OPERATION_POINTWISE_BDESC, *b);
     add(operation);
     return y;
+  }
+
+  /// y = x sigmoid(beta x)
+  Node swish(Node y, Node x, double beta) {
+    Descriptor mode = pointwise_mode(CUDNN_POINTWISE_SWISH_FWD);
+    Descriptor operation = pointwise_operation(std::move(mode.set(CUDNN_ATTR_POINTWISE_SWISH_BETA, beta)));
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, *x).set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, *y);
+    add(operation);
+    return y;
+  }
+  /// dx = dy times the derivative of swish at x.
+  Node swish_backward(Node dx, Node dy, Node x, double beta) {
+    Descriptor mode = pointwise_mode(CUDNN_POINTWISE_SWISH_BWD);
+    Descriptor operation = pointwise_operation(std::move(mode.set(CUDNN_ATTR_POINTWISE_SWISH_BETA, beta)));
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, *x)
+        .set(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, *dy)
+        .set(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC, *dx);
+    add(operation);
+    return dx;
   }
 
   /// The sum over every dimension that y has as 1.
@@ -213,7 +238,19 @@ class Graph {
   std::span<const cudnnBackendDescriptor_t> operations() const { return operations_; }
 
  private:
-  static Descriptor describe(std::int64_t id, cudnnDataType_t type, const View& view) {
+  static Descriptor pointwise_mode(cudnnPointwiseMode_t mode) {
+    Descriptor how(CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+    how.set(CUDNN_ATTR_POINTWISE_MODE, mode).set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT);
+    return how;
+  }
+  /// Takes the mode over.
+  Descriptor pointwise_operation(Descriptor mode) {
+    Descriptor operation(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
+    operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, keep(mode.finalize()));
+    return operation;
+  }
+  template <std::size_t D>
+  static Descriptor describe(std::int64_t id, cudnnDataType_t type, const View<D>& view) {
     Descriptor t(CUDNN_BACKEND_TENSOR_DESCRIPTOR);
     t.set(CUDNN_ATTR_TENSOR_UNIQUE_ID, id)
         .set(CUDNN_ATTR_TENSOR_DATA_TYPE, type)
