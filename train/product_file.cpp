@@ -257,7 +257,7 @@ std::optional<ProductAlgorithm> ProductFile::find(const ProductKey& key) {
   if (missing_ == Missing::tell && !told_ && !own_.empty()) {
     std::fprintf(stderr,
                  "vitral: train.products: %s has no line for %s, and several processes measure nothing; "
-                 "cuBLASLt's first proposal is taken\n",
+                 "it is made as without train.products\n",
                  path_.c_str(), describe(key).c_str());
     told_ = true;
   }

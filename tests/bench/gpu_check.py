@@ -233,7 +233,8 @@ def stage_kernels(check, seconds):
 
 
 # Further keys of a step, by the name that the report gives them; {output} is the report's folder.
-SETTINGS = {"default": [], "recompute": ["train.recompute=always"], "products": ["train.products={output}/products.jsonl"]}
+SETTINGS = {"default": [], "recompute": ["train.recompute=always"], "products": ["train.products={output}/products.jsonl"],
+            "fused": ["train.products={output}/products.jsonl", "train.recompute=never"]}
 
 
 def step(check, batch, steps, *more):

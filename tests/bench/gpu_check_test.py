@@ -75,7 +75,7 @@ class Run(unittest.TestCase):
         self.assertEqual([r["what"] for r in stages["products"]["commands"][0]["results"]].count("bias gradient"), 12)
         self.assertTrue(stages["profile"]["commands"][0]["results"])
         for part in ("a try, no measurement", "## Tests", "## Training steps", "## Kernels", "| layer_norm |", "## Products",
-                     "| student c_fc |", "default-2", "recompute-2", "products-2", "-workers"):
+                     "| student c_fc |", "default-2", "recompute-2", "products-2", "fused-2", "-workers", "QuickGELU of"):
             self.assertIn(part, text)
         self.assertNotIn("did not end well", text)
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <regex>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/support.h"
@@ -98,6 +99,16 @@ TEST_F(ProductFileTest, EveryMemberComesBack) {
   open().add(all);
   EXPECT_EQ(open().find(all.key), all.algorithm);
   EXPECT_NE(bytes_of_file(path).find("\"means\":\"the library's first proposal\""), std::string::npos);
+  for (const auto& [algorithm, means] :
+       {std::pair{ProductAlgorithm{.id = ProductAlgorithm::apart}, "the product, then the activation"},
+        {{.id = ProductAlgorithm::cudnn, .custom = 91900}, "both in one kernel of cuDNN 9.19.0"}}) {
+    ++all.key.product.m;
+    all.key.product.epilogue = Epilogue::quick_gelu_gradient;
+    all.algorithm = algorithm;
+    open().add(all);
+    EXPECT_EQ(open().find(all.key), algorithm);
+    EXPECT_NE(bytes_of_file(path).find(fmt::format("\"means\":\"{}\"", means)), std::string::npos);
+  }
   all.key.output = DType::float64;  // another product
   EXPECT_EQ(open().find(all.key), std::nullopt);
 }
@@ -131,7 +142,7 @@ TEST_F(ProductFileTest, ARunThatMeasuresNothingSaysOnceWhatItMisses) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(),
             "vitral: train.products: " + path +
                 " has no line for [128, 528] x [528, 1584] bfloat16, and several processes measure nothing; "
-                "cuBLASLt's first proposal is taken\n");
+                "it is made as without train.products\n");
   EXPECT_EQ(bytes_of_file(path), line);
   // Nor is it said by processes behind the first, or where there is no line at all, which is said before.
   testing::internal::CaptureStderr();
@@ -160,11 +171,12 @@ TEST_F(ProductFileTest, DamageIsNamedWithItsLine) {
   EXPECT_EQ(damaged("\"k\":528", "\"k\":1e30"), message("\"k\" must be an integer >= 1"));
   EXPECT_EQ(damaged("\"k\":528", "\"k\":99999999999999"), message("\"k\" must be an integer >= 1"));
   EXPECT_EQ(damaged("\"k\":528", "\"k\":18446744073709551615"), message("\"k\" must be an integer >= 1"));
-  EXPECT_EQ(damaged("\"id\":66", "\"id\":-2"), message("\"id\" must be an integer >= -1"));
+  EXPECT_EQ(damaged("\"id\":66", "\"id\":-4"), message("\"id\" must be an integer >= -3"));
   EXPECT_EQ(damaged("\"tf32\":false", "\"tf32\":0"), message("\"tf32\" must be true or false"));
   EXPECT_EQ(damaged("\"inputs\":\"bfloat16\"", "\"inputs\":\"int8\""),
             message("\"inputs\" must be float32, float64 or bfloat16"));
-  EXPECT_EQ(damaged("\"bias\"", "\"gelu\""), message("\"epilogue\" must be none, bias or sum_of_a"));
+  EXPECT_EQ(damaged("\"bias\"", "\"gelu\""),
+            message("\"epilogue\" must be none, bias, sum_of_a, quick_gelu or quick_gelu_gradient"));
   EXPECT_EQ(damaged("256,16\\]", "256]"), message("\"alignment\" must be a list of 4 numbers"));
   EXPECT_EQ(damaged("256,16\\]", "256,-1]"), message("\"alignment\" must be an integer >= 0"));
   EXPECT_EQ(damaged("301.25", "-1"), message("\"microseconds\" must be a number >= 0"));
