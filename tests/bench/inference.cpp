@@ -13,6 +13,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "models/precision.h"
 #include "models/student/onnx_export.h"
 #include "tensor/backend.h"
 #include "tensor/ops/gemm.h"
@@ -20,7 +21,6 @@
 #include "tests/bench/products.h"
 #include "tests/bench/profile.h"
 #include "tests/bench/student.h"
-#include "train/setup.h"
 
 namespace {
 
@@ -77,13 +77,15 @@ Measured measure(const Arguments& a, Device device, DType products) {
 
 void run(const Arguments& a) {
   const train::Config& config = a.config;
-  std::string note;
-  const Device device = train::choose_device(config.train, note);
+  const Device device = parse_device(config.train.device);
   const DType dtype = config.train.precision == "bf16"   ? DType::bfloat16
                       : config.train.precision == "int8" ? DType::int8
                                                          : DType::float32;
-  VITRAL_CHECK(dtype != DType::int8 || device.is_cpu(),
-               "--precision: int8 is computed on the CPU; on a GPU int8 weights become float32");
+  if (dtype != DType::int8)
+    models::check_precision(config.train.precision, device, "--precision");
+  else
+    VITRAL_CHECK(device.is_cpu(),
+                 "--precision: int8 is computed on the CPU; on a GPU int8 weights become float32");
   if (config.train.precision == "tf32") set_matmul_precision(MatmulPrecision::tf32);
   const Measured m = measure(a, device, dtype);
   if (a.profile) return;
