@@ -45,58 +45,95 @@ struct Foreign {
   std::vector<nlohmann::json> harmless;
 };
 
-void refuse_foreign(const nlohmann::json& model, const std::string& path) {
-  static const std::vector<Foreign> table{{"vision_cfg", "timm_model_name", {nullptr, ""}},
-                                          {"vision_cfg", "attentional_pool", {nullptr, false}},
-                                          {"vision_cfg", "pool_type", {"tok"}},
-                                          {"vision_cfg", "no_ln_pre", {false}},
-                                          {"vision_cfg", "final_ln_after_pool", {false}},
-                                          {"vision_cfg", "ls_init_value", {nullptr}},
-                                          {"text_cfg", "embed_cls", {false}},
-                                          {"text_cfg", "no_causal_mask", {false}},
-                                          {"text_cfg", "pool_type", {"argmax"}},
-                                          {"text_cfg", "final_ln_after_pool", {false}}};
-  const auto refuse = [&](const std::string& key, const nlohmann::json& value) {
-    throw_error<UsageError>(
-        "{}: {} is {}, which is not supported; of open_clip's models the plain vision transformers of CLIP "
-        "are (ViT-B-32, ViT-L-14, ViT-H-14, ...)",
-        path, key, value.dump());
-  };
-  for (const auto& [section, key, harmless] : table) {
-    const auto part = model.find(section);
-    if (part == model.end() || !part->is_object() || !part->contains(key)) continue;
-    const auto& value = (*part)[key];
-    if (std::find(harmless.begin(), harmless.end(), value) == harmless.end())
-      refuse(fmt::format("{}.{}", section, key), value);
-  }
-  const auto vision = model.find("vision_cfg");
-  if (vision != model.end() && vision->is_object() && vision->value("layers", nlohmann::json(12)).is_array())
-    refuse("vision_cfg.layers", (*vision)["layers"]);
+const std::vector<Foreign>& foreign() {
+  static const std::vector<Foreign> table{
+      {"vision_cfg", "timm_model_name", {nullptr, ""}},
+      {"vision_cfg", "attentional_pool", {nullptr, false}},
+      {"vision_cfg", "pool_type", {"tok"}},
+      {"vision_cfg", "no_ln_pre", {false}},
+      {"vision_cfg", "final_ln_after_pool", {false}},
+      {"vision_cfg", "ls_init_value", {nullptr}},
+      {"text_cfg", "hf_model_name", {nullptr, ""}},
+      {"text_cfg", "hf_tokenizer_name", {nullptr, ""}},
+      {"text_cfg", "tokenizer_kwargs", {nullptr, nlohmann::json::object()}},
+      {"text_cfg", "embed_cls", {false}},
+      {"text_cfg", "no_causal_mask", {false}},
+      {"text_cfg", "pool_type", {"argmax"}},
+      {"text_cfg", "final_ln_after_pool", {false}}};
+  return table;
 }
 
-// After open_clip 3.3, src/open_clip/model.py: CLIPVisionCfg, CLIPTextCfg and their defaults.
-void add_open_clip(const nlohmann::json& config, const std::string& path, Metadata& out) {
-  const auto model = config.find("model_cfg");
-  if (model == config.end() || !model->is_object()) return;
-  refuse_foreign(*model, path);
-  const auto number = [&](const char* section, const char* key, std::int64_t otherwise) {
-    const auto part = model->find(section);
-    if (part == model->end() || !part->is_object()) return otherwise;
+// model_cfg of open_clip_config.json, after open_clip 3.3, src/open_clip/model.py: CLIPVisionCfg, CLIPTextCfg
+// and their defaults.
+class OpenClipModel {
+ public:
+  OpenClipModel(const nlohmann::json& model, const std::string& path, Checkpoint& out)
+      : model_(model), path_(path), out_(out) {}
+
+  void add() {
+    for (const auto& [section, key, harmless] : foreign())
+      if (const auto* value = find(section, key);
+          value && std::find(harmless.begin(), harmless.end(), *value) == harmless.end())
+        refuse(section, key, *value);
+    if (const auto* layers = find("vision_cfg", "layers"); layers && layers->is_array())  // a ResNet's
+      refuse("vision_cfg", "layers", *layers);
+    const std::int64_t width = number("vision_cfg", "width", 768);
+    add_tower("vision_config", "vision_cfg", width, width / number("vision_cfg", "head_width", 64));
+    add_tower("text_config", "text_cfg", number("text_cfg", "width", 512), number("text_cfg", "heads", 8));
+  }
+
+ private:
+  // Null where the configuration says nothing of it.
+  const nlohmann::json* find(const char* section, const char* key) const {
+    const auto part = model_.find(section);
+    if (part == model_.end() || !part->is_object()) return nullptr;
     const auto value = part->find(key);
-    if (value == part->end()) return otherwise;
-    VITRAL_CHECK(value->is_number_integer() && value->get<std::int64_t>() > 0,
-                 "{}: model_cfg.{}.{} must be a whole number > 0", path, section, key);
-    return value->get<std::int64_t>();
-  };
-  const std::int64_t width = number("vision_cfg", "width", 768);
-  const char* activation = model->value("quick_gelu", nlohmann::json()) == true ? "quick_gelu" : "gelu";
-  out["vision_config.hidden_size"] = std::to_string(width);
-  out["vision_config.num_attention_heads"] = std::to_string(width / number("vision_cfg", "head_width", 64));
-  out["vision_config.hidden_act"] = activation;
-  out["text_config.hidden_size"] = std::to_string(number("text_cfg", "width", 512));
-  out["text_config.num_attention_heads"] = std::to_string(number("text_cfg", "heads", 8));
-  out["text_config.hidden_act"] = activation;
-}
+    return value == part->end() ? nullptr : &*value;
+  }
+
+  std::int64_t number(const char* section, const char* key, std::int64_t otherwise) const {
+    const auto* value = find(section, key);
+    VITRAL_CHECK(!value || (value->is_number_integer() && value->get<std::int64_t>() > 0),
+                 "{}: model_cfg.{}.{} must be a whole number > 0", path_, section, key);
+    return value ? value->get<std::int64_t>() : otherwise;
+  }
+
+  // An image tower of another kind is nothing to embed images with, whatever its texts are.
+  void refuse(const std::string& section, const std::string& key, const nlohmann::json& value) {
+    const std::string what =
+        fmt::format("{}: {}.{} is {}, which is not supported; ", path_, section, key, value.dump());
+    if (section == "vision_cfg")
+      throw UsageError(what +
+                       "of open_clip's models the plain vision transformers of CLIP are (ViT-B-32, ViT-L-14, "
+                       "ViT-H-14, ...)");
+    if (out_.text_problem.empty()) out_.text_problem = what + "its images can be embedded, its texts cannot";
+  }
+
+  std::string activation(const char* section) {
+    const bool quick = model_.value("quick_gelu", nlohmann::json()) == true;
+    const auto* more = find(section, "act_kwargs");
+    if (!more || more->is_null() || more->empty()) return quick ? "quick_gelu" : "gelu";
+    if (!quick && *more == nlohmann::json{{"approximate", "tanh"}}) return "gelu_pytorch_tanh";
+    refuse(section, "act_kwargs", *more);
+    return "gelu";
+  }
+
+  void add_tower(const std::string& group, const char* section, std::int64_t width, std::int64_t heads) {
+    out_.config[group + ".hidden_size"] = std::to_string(width);
+    out_.config[group + ".num_attention_heads"] = std::to_string(heads);
+    out_.config[group + ".hidden_act"] = activation(section);
+    const auto* norm = find(section, "norm_kwargs");
+    if (!norm || norm->is_null() || norm->empty()) return;
+    if (norm->is_object() && norm->size() == 1 && norm->contains("eps") && norm->at("eps").is_number())
+      out_.config[group + ".layer_norm_eps"] = norm->at("eps").dump();
+    else
+      refuse(section, "norm_kwargs", *norm);
+  }
+
+  const nlohmann::json& model_;
+  const std::string& path_;
+  Checkpoint& out_;
+};
 
 // What is trained here has QuickGELU.
 void add_trained(const ClipConfig& config, Metadata& out) {
@@ -170,7 +207,8 @@ Checkpoint read_checkpoint(const std::string& path, data::TensorMemory memory) {
   if (const std::string file = openai ? beside("open_clip_config.json") : ""; !file.empty()) {
     const auto config = read_json_object(file);
     out.model_type = "open_clip";
-    add_open_clip(config, file, out.config);
+    if (const auto model = config.find("model_cfg"); model != config.end() && model->is_object())
+      OpenClipModel(*model, file, out).add();
     if (const auto pixels = config.find("preprocess_cfg"); pixels != config.end() && pixels->is_object())
       out.preprocessing = parse_preprocess_cfg(*pixels, file);
     return out;

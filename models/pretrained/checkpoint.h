@@ -20,6 +20,7 @@ struct Checkpoint {
   Metadata config;
   std::string model_type;  // of config.json ("clip", "siglip_vision_model", ...); "open_clip"; "": none
   Preprocessing preprocessing;
+  std::string text_problem;  // what of the text tower, by the configuration, no tower here does; "": nothing
 };
 
 /// Weights as data::read_weights() finds them (data::OtherTypes::leave_out), and in the folder that is given
@@ -30,8 +31,8 @@ struct Checkpoint {
 /// A CLIP that vitral trained has its configuration in the metadata of its weights (models/clip/config.h),
 /// which is brought to the names of config.json as well. What trainers and composite models put before names
 /// ("module.", "_orig_mod.", "model.", "clip.", "text.") is left out. UsageError for an architecture of
-/// open_clip that is no plain vision transformer, and for two tensors whose names differ by such prefixes
-/// alone.
+/// open_clip whose image tower is no plain vision transformer, and for two tensors whose names differ by such
+/// prefixes alone. Where only open_clip's text tower is another one, images can be embedded all the same.
 Checkpoint read_checkpoint(const std::string& path, data::TensorMemory memory = data::TensorMemory::own);
 
 }  // namespace vitral::models

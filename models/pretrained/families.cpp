@@ -107,4 +107,12 @@ const Family& family_of(const Checkpoint& checkpoint) {
                           checkpoint.path, shown(type), fmt::join(known, ", "));
 }
 
+std::unique_ptr<TextTower> text_tower_of(const Family& family, const Checkpoint& checkpoint,
+                                         const Metadata& config) {
+  VITRAL_CHECK(family.text, "{}: {} has no texts that vitral can embed; give the weights of a CLIP or SigLIP",
+               checkpoint.path, family.name);
+  if (!checkpoint.text_problem.empty()) throw UsageError(checkpoint.text_problem);
+  return family.text(checkpoint.tensors, config, checkpoint.path);
+}
+
 }  // namespace vitral::models

@@ -32,4 +32,9 @@ struct Family {
 /// are known, or weights of no family.
 const Family& family_of(const Checkpoint& checkpoint);
 
+/// Its text tower; config: that of the checkpoint, with what the caller chose. UsageError where the family
+/// has none, or the configuration asks for another one.
+std::unique_ptr<TextTower> text_tower_of(const Family& family, const Checkpoint& checkpoint,
+                                         const Metadata& config);
+
 }  // namespace vitral::models

@@ -36,10 +36,8 @@ TextEncoder TextEncoder::load(const std::string& path, const std::string& vocabu
   const Checkpoint checkpoint = read_checkpoint(path, data::TensorMemory::mapped);
   const Metadata config = with_choices(checkpoint.config, "text_config", choices);
   const Family& family = family_of(checkpoint);
-  VITRAL_CHECK(family.text, "{}: {} has no texts that vitral can embed; give the weights of a CLIP or SigLIP",
-               path, family.name);
   TextEncoder out;
-  out.tower_ = family.text(checkpoint.tensors, config, path);
+  out.tower_ = text_tower_of(family, checkpoint, config);
   const std::string place = vocabulary.empty() ? checkpoint.vocabulary : vocabulary;
   out.tokenizer_ = family.tokenizer(place);
   check_vocabulary(out.tokenizer_->size(), place, out.config(), path);

@@ -71,7 +71,7 @@ TransformersClip to_transformers(const Checkpoint& checkpoint, const TowerChoice
   const Metadata image_config = with_choices(checkpoint.config, "vision_config", image_choices),
                  text_config = with_choices(checkpoint.config, "text_config", text_choices);
   const ImageTowerConfig image = family.image(checkpoint.tensors, image_config, where, 0)->config();
-  const TextTowerConfig text = family.text(checkpoint.tensors, text_config, where)->config();
+  const TextTowerConfig text = text_tower_of(family, checkpoint, text_config)->config();
   VITRAL_CHECK(image.embedding == text.embedding,
                "{}: the embeddings of its images are {} wide, those of its texts {}; they must share a space",
                where, image.embedding, text.embedding);

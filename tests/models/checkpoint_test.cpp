@@ -108,6 +108,52 @@ TEST_F(OpenClipFolder, ConfigurationHasHuggingFacesNames) {
             "quick_gelu");
 }
 
+TEST_F(OpenClipFolder, WhatActivationsAndNormsAreGivenCounts) {
+  const auto both = [](const std::string& more, const std::string& top = "") {
+    return "{" + top + R"("vision_cfg": {)" + more + R"(}, "text_cfg": {)" + more + "}}";
+  };
+  const Checkpoint told =
+      read(both(R"("act_kwargs": {"approximate": "tanh"}, "norm_kwargs": {"eps": 1e-6})"));
+  for (const std::string group : {"vision_config", "text_config"}) {
+    EXPECT_EQ(told.config.at(group + ".hidden_act"), "gelu_pytorch_tanh");
+    EXPECT_EQ(told.config.at(group + ".layer_norm_eps"), "1e-06");
+  }
+  const Checkpoint usual = read(both(R"("act_kwargs": null, "norm_kwargs": {})"));
+  EXPECT_EQ(usual.config.at("text_config.hidden_act"), "gelu");
+  EXPECT_FALSE(usual.config.contains("text_config.layer_norm_eps"));
+  const auto refused = [&](const std::string& model, const std::string& what) {
+    EXPECT_TRUE(
+        message_of([&] {
+          read(model);
+        }).starts_with(folder_ / "open_clip_config.json: vision_cfg." + what + ", which is not supported; "))
+        << message_of([&] { read(model); });
+  };
+  refused(both(R"("act_kwargs": {"negative_slope": 0.1})"), R"(act_kwargs is {"negative_slope":0.1})");
+  refused(both(R"("act_kwargs": {"approximate": "tanh"})", R"("quick_gelu": true, )"),
+          R"(act_kwargs is {"approximate":"tanh"})");
+  refused(both(R"("norm_kwargs": {"elementwise_affine": false})"),
+          R"(norm_kwargs is {"elementwise_affine":false})");
+}
+
+// MetaCLIP 2 (ViT-H-14-worldwide), towers of transformers beside CLIP's, and others.
+TEST_F(OpenClipFolder, AnotherTextTowerLeavesTheImages) {
+  const std::string path = folder_ / "open_clip_config.json";
+  for (const auto& [text, what] :
+       {std::pair{R"("pool_type": "eos", "eos_id": 2)", R"(pool_type is "eos")"},
+        {R"("hf_model_name": "roberta-base", "embed_cls": true)", R"(hf_model_name is "roberta-base")"},
+        {R"("hf_tokenizer_name": "facebook/xlm-v-base")", R"(hf_tokenizer_name is "facebook/xlm-v-base")"},
+        {R"("tokenizer_kwargs": {"clean": "canonicalize"})",
+         R"(tokenizer_kwargs is {"clean":"canonicalize"})"},
+        {R"("norm_kwargs": {"bias": false})", R"(norm_kwargs is {"bias":false})"}}) {
+    const Checkpoint checkpoint = read(R"({"vision_cfg": {}, "text_cfg": {)" + std::string(text) + "}}");
+    EXPECT_EQ(checkpoint.text_problem,
+              path + ": text_cfg." + what +
+                  ", which is not supported; its images can be embedded, its texts cannot");
+    EXPECT_EQ(checkpoint.config.at("vision_config.num_attention_heads"), "12");
+  }
+  EXPECT_EQ(read(R"({"vision_cfg": {}, "text_cfg": {"tokenizer_kwargs": {}}})").text_problem, "");
+}
+
 TEST_F(OpenClipFolder, OtherArchitecturesAreRefused) {
   const std::string path = folder_ / "open_clip_config.json";
   for (const auto& [model, what] :
