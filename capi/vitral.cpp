@@ -110,6 +110,11 @@ class Call {
     VITRAL_CHECK(out.temperature == 0 || (out.temperature >= 1e-30 && std::isfinite(out.temperature)),
                  "{}: options.temperature must be 0 or a number >= 1e-30, not {}", function_,
                  out.temperature);
+    VITRAL_CHECK(out.heads >= 0, "{}: options.heads must be 0 or more, not {}", function_, out.heads);
+    const std::vector<std::string>& known = models::TowerChoices::activations();
+    VITRAL_CHECK(!out.activation || std::ranges::find(known, out.activation) != known.end(),
+                 "{}: options.activation is '{}'; it must be one of {}, or NULL", function_,
+                 shown(out.activation), fmt::join(known, ", "));
     if (!out.device) out.device = "auto";
     if (out.temperature == 0) out.temperature = 1;
     return out;
@@ -215,12 +220,17 @@ vitral_status vitral_embed_pixels(const vitral_encoder* encoder, const std::uint
 
 vitral_status vitral_open_text_encoder(const char* path, const char* vocabulary,
                                        const vitral_options* options, vitral_text_encoder** encoder) {
-  return open(Call(__func__), path, options, encoder, [&](const vitral_options&, Device device) {
-    return models::TextEncoder::load(path, vocabulary ? vocabulary : "", device);
+  return open(Call(__func__), path, options, encoder, [&](const vitral_options& o, Device device) {
+    return models::TextEncoder::load(path, vocabulary ? vocabulary : "", device,
+                                     {o.heads, o.activation ? o.activation : ""});
   });
 }
 
 void vitral_close_text_encoder(vitral_text_encoder* encoder) { delete encoder; }
+
+const char* vitral_text_encoder_guessed(const vitral_text_encoder* encoder) {
+  return encoder ? encoder->model.guessed().c_str() : "";
+}
 
 std::int64_t vitral_text_encoder_width(const vitral_text_encoder* encoder) {
   return encoder ? encoder->model.config().embedding : 0;

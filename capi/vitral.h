@@ -52,6 +52,10 @@ typedef struct vitral_options {
   const char* device;  // "cpu", "cuda", "cuda:N" or "auto"; NULL: auto, a GPU where vitral finds one
   int32_t threads;     // that a call computes with; 0: as OpenMP has it (OMP_NUM_THREADS, else the cores)
   double temperature;  // of a student's softmax over patches; 0: 1
+  // Of a text tower, where its files do not say it (vitral_text_encoder_guessed) or say it wrongly:
+  int32_t heads;           // attention heads; 0: as the files say it, else width / 64
+  const char* activation;  // "quick_gelu", "gelu" or "gelu_pytorch_tanh"; NULL: as the files say it, else as
+                           // OpenAI's CLIP (quick_gelu) or SigLIP has it
 } vitral_options;
 
 // --- A student: images to embeddings ---
@@ -100,6 +104,11 @@ VITRAL_API vitral_status vitral_open_text_encoder(const char* path, const char* 
                                                   vitral_text_encoder** encoder);
 /// Frees it; nothing where it is NULL.
 VITRAL_API void vitral_close_text_encoder(vitral_text_encoder* encoder);
+
+/// What neither its files nor options.heads and options.activation say, and how it was taken: "as in OpenAI's
+/// models: 8 heads (width / 64) and quick_gelu", which is wrong for most of open_clip's models. "": nothing,
+/// or `encoder` is NULL. It stays until `encoder` is closed.
+VITRAL_API const char* vitral_text_encoder_guessed(const vitral_text_encoder* encoder);
 
 /// D, the width of an embedding; 0 where `encoder` is NULL.
 VITRAL_API int64_t vitral_text_encoder_width(const vitral_text_encoder* encoder);

@@ -23,6 +23,7 @@
 #include "models/clip/config.h"
 #include "models/hugging_face.h"
 #include "models/pretrained/families.h"
+#include "models/pretrained/tower_choices.h"
 #include "models/student/encoder.h"
 
 namespace vitral::cli {
@@ -86,12 +87,14 @@ ordered_json describe_clip(const models::ClipConfig& config) {
   return out;
 }
 
-ordered_json describe_tower(ordered_json sizes, const auto& config) {
+// guessed: what of it the files do not say.
+ordered_json describe_tower(ordered_json sizes, const auto& config, const std::string& guessed) {
   sizes["width"] = config.block.width;
   sizes["layers"] = config.layers;
   sizes["heads"] = config.block.heads;
   sizes["activation"] = config.block.mlp;
   sizes["embedding"] = config.embedding;
+  if (!guessed.empty()) sizes["guessed"] = guessed;
   return sizes;
 }
 
@@ -109,14 +112,18 @@ ordered_json describe_pretrained(const models::Checkpoint& checkpoint) {
   return where_it_is([&]() -> ordered_json {
     const models::Family& family = models::family_of(checkpoint);
     ordered_json out = {{"family", family.name}};
+    const auto guessed = [&](const char* group, const auto& config) {
+      return models::guessed_of(checkpoint.tensors, checkpoint.config, group, family.usual, config.block);
+    };
     out["image"] = where_it_is([&] {
       const auto c = family.image(checkpoint.tensors, checkpoint.config, checkpoint.path, 0)->config();
-      return describe_tower({{"image_size", c.image_size}, {"patch_size", c.patch_size}}, c);
+      return describe_tower({{"image_size", c.image_size}, {"patch_size", c.patch_size}}, c,
+                            guessed("vision_config", c));
     });
     out["text"] = where_it_is([&]() -> ordered_json {
-      if (!family.text) return nullptr;
-      const auto c = family.text(checkpoint.tensors, checkpoint.config, checkpoint.path)->config();
-      return describe_tower({{"context", c.context}, {"vocabulary", c.vocabulary}}, c);
+      const auto c = models::text_tower_of(family, checkpoint, checkpoint.config)->config();
+      return describe_tower({{"context", c.context}, {"vocabulary", c.vocabulary}}, c,
+                            guessed("text_config", c));
     });
     return out["image"].is_null() && out["text"].is_null() ? ordered_json() : out;
   });

@@ -120,11 +120,12 @@ std::optional<models::ImageEncoder> TextArguments::load_teacher(const std::strin
 
 Option add_activation_to(Command& command, std::string& activation) {
   return command
-      .option(
-          "--activation", activation,
-          "of pretrained towers: quick_gelu, gelu or gelu_pytorch_tanh; default: the configuration's, else "
-          "that of the family (CLIP: quick_gelu)")
-      .one_of({"quick_gelu", "gelu", "gelu_pytorch_tanh"});
+      .option("--activation", activation,
+              fmt::format(
+                  "of pretrained towers: {}; default: the configuration's, else that of the family (CLIP: "
+                  "quick_gelu)",
+                  fmt::join(models::TowerChoices::activations(), ", ")))
+      .one_of(models::TowerChoices::activations());
 }
 
 void report_guess(const std::string& weights, const std::string& guessed, const char* heads_option) {

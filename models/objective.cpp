@@ -14,7 +14,8 @@ Variable loss_of(const std::vector<Term>& terms) {
   return loss;
 }
 
-data::NamedTensors Objective::initial_weights(const std::string& path) const {
+data::NamedTensors Objective::initial_weights(const std::string& path,
+                                              std::vector<std::string>& /*warnings*/) const {
   return data::read_weights(path).tensors;
 }
 

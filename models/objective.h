@@ -71,9 +71,10 @@ class Objective {
       const std::vector<std::pair<std::string, Tensor>>& weights, const std::string& where,
       std::vector<std::string>& warnings) const = 0;
 
-  /// Weights of elsewhere to begin with, under the names of model(). UsageError or Error naming `path`: no
-  /// such file, not this kind of model.
-  virtual data::NamedTensors initial_weights(const std::string& path) const;
+  /// Weights of elsewhere to begin with, under the names of model(). What of them had to be guessed adds a
+  /// line to `warnings`. UsageError or Error naming `path`: no such file, not this kind of model.
+  virtual data::NamedTensors initial_weights(const std::string& path,
+                                             std::vector<std::string>& warnings) const;
   /// Files that belong to the weights (a vocabulary), into the folder of a run.
   virtual void write_files(const std::string& /*folder*/) const {}
 

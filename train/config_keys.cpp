@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/field_kinds.h"
 #include "models/clip/config.h"
+#include "models/pretrained/tower_choices.h"
 #include "models/student/config.h"
 #include "models/student/distillation_loss.h"
 
@@ -173,7 +174,7 @@ std::vector<Key> make_table() {
       only_of(student, KEY(teacher.weights, PathOrNull{})),
       only_of(student, KEY(teacher.regions, OrNull{Integer{1, 64}})),
       only_of(student, KEY(teacher.heads, OrNull{Integer{1, 65536}})),
-      only_of(student, KEY(teacher.activation, OrNull{Choice{{"quick_gelu", "gelu", "gelu_pytorch_tanh"}}})),
+      only_of(student, KEY(teacher.activation, OrNull{Choice{models::TowerChoices::activations()}})),
 
       KEY(train.batch_size, Integer{1, 1 << 20}),
       KEY(train.accumulate, Integer{1, 1 << 20}),

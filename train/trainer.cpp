@@ -225,7 +225,7 @@ void Run::open_folder() {
          *source, warnings_);
   } else {
     const std::string& weights = config_.model.init_from;
-    if (!weights.empty()) step_->start_from(objective_->initial_weights(weights), weights);
+    if (!weights.empty()) step_->start_from(objective_->initial_weights(weights, warnings_), weights);
     make_plan();
   }
   folder_->open(to_yaml(config_), at_, validation_pending() || final_validation_due(), warnings_);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "models/pretrained/checkpoint.h"
+#include "models/pretrained/tower_choices.h"
 
 namespace vitral::models {
 namespace {
@@ -93,8 +94,10 @@ ClipConfig infer_clip_config(const data::NamedTensors& tensors, const Metadata& 
                    load_clip_text(tensors, config, where)->config(), where);
 }
 
-data::NamedTensors pretrained_clip(const std::string& path, const ClipConfig& config) {
+data::NamedTensors pretrained_clip(const std::string& path, const ClipConfig& config,
+                                   std::vector<std::string>& warnings) {
   const Checkpoint checkpoint = read_checkpoint(path);
+  if (!checkpoint.text_problem.empty()) throw UsageError(checkpoint.text_problem);
   const auto image = load_clip_image(checkpoint.tensors, checkpoint.config, path);
   const auto text = load_clip_text(checkpoint.tensors, checkpoint.config, path);
   const auto theirs = to_metadata(config_of(image->config(), text->config(), path)),
@@ -106,6 +109,15 @@ data::NamedTensors pretrained_clip(const std::string& path, const ClipConfig& co
                                  key.substr(std::string_view("clip.").size()), value, ours.at(key));
   VITRAL_CHECK(differences.empty(), "{}: is another CLIP than the one that is trained: {}", path,
                differences);
+  for (const auto& [tower, group, block] : {std::tuple("image", "vision_config", &image->config().block),
+                                            {"text", "text_config", &text->config().block}})
+    if (const auto guess =
+            guessed_of(checkpoint.tensors, checkpoint.config, group, "OpenAI's models", *block);
+        !guess.empty())
+      warnings.push_back(fmt::format(
+          "model.init_from: {}: neither it nor a configuration beside it says all of its {} tower; taken {}; "
+          "put the config.json or open_clip_config.json of these weights beside them",
+          path, tower, guess));
   const auto trained = clip_config_from_metadata(checkpoint.config, path);
   const std::string then = trained ? trained->text.vocabulary_digest : "",
                     &now = config.text.vocabulary_digest;

@@ -46,8 +46,10 @@ ClipConfig infer_clip_config(const data::NamedTensors& tensors, const Metadata& 
                              const std::string& where);
 
 /// The weights of a CLIP that was trained elsewhere (models/pretrained/checkpoint.h), under the names of a
-/// Clip of this configuration; logit_scale that of a fresh one where it is left out. UsageError naming path:
-/// no CLIP, or not of these sizes.
-data::NamedTensors pretrained_clip(const std::string& path, const ClipConfig& config);
+/// Clip of this configuration; logit_scale that of a fresh one where it is left out. What the files do not
+/// say and is taken as in OpenAI's models adds a line to `warnings`. UsageError naming path: no CLIP, or not
+/// of these sizes.
+data::NamedTensors pretrained_clip(const std::string& path, const ClipConfig& config,
+                                   std::vector<std::string>& warnings);
 
 }  // namespace vitral::models

@@ -28,8 +28,9 @@ class Contrastive : public Objective {
   std::map<std::string, std::string> metadata_of(const std::vector<std::pair<std::string, Tensor>>& weights,
                                                  const std::string& where,
                                                  std::vector<std::string>& warnings) const override;
-  data::NamedTensors initial_weights(const std::string& path) const override {
-    return pretrained_clip(path, clip_.config());
+  data::NamedTensors initial_weights(const std::string& path,
+                                     std::vector<std::string>& warnings) const override {
+    return pretrained_clip(path, clip_.config(), warnings);
   }
   /// vocab.json and merges.txt of the tokeniser that config.text.vocabulary names.
   void write_files(const std::string& folder) const override;

@@ -6,6 +6,11 @@
 
 namespace vitral::models {
 
+const std::vector<std::string>& TowerChoices::activations() {
+  static const std::vector<std::string> names{"quick_gelu", "gelu", "gelu_pytorch_tanh"};
+  return names;
+}
+
 Metadata with_choices(Metadata config, const std::string& group, const TowerChoices& choices) {
   if (choices.heads > 0) config[group + ".num_attention_heads"] = std::to_string(choices.heads);
   if (!choices.activation.empty()) config[group + ".hidden_act"] = choices.activation;

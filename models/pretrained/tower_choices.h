@@ -2,6 +2,7 @@
 #pragma once
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "data/weights/safetensors.h"
 #include "models/towers.h"
@@ -10,6 +11,8 @@ namespace vitral::models {
 
 /// What a caller knows better than the files.
 struct TowerChoices {
+  static const std::vector<std::string>& activations();  // quick_gelu, gelu, gelu_pytorch_tanh
+
   int heads = 0;                // 0: what the configuration says, else width / 64
   std::string activation = {};  // as `hidden_act`; "": what the configuration says, else as the family has it
 };

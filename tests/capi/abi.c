@@ -20,6 +20,7 @@ vitral_status (*const embed_pixels)(const vitral_encoder*, const uint8_t*, int64
                                     float*) = vitral_embed_pixels;
 vitral_status (*const open_text_encoder)(const char*, const char*, const vitral_options*,
                                          vitral_text_encoder**) = vitral_open_text_encoder;
+const char* (*const text_encoder_guessed)(const vitral_text_encoder*) = vitral_text_encoder_guessed;
 void (*const close_text_encoder)(vitral_text_encoder*) = vitral_close_text_encoder;
 int64_t (*const text_encoder_width)(const vitral_text_encoder*) = vitral_text_encoder_width;
 vitral_status (*const embed_texts)(const vitral_text_encoder*, const char* const*, int64_t,
@@ -44,5 +45,7 @@ int main(void) {
   expect("the place of vitral_options.device", offsetof(vitral_options, device), 8);
   expect("the place of vitral_options.threads", offsetof(vitral_options, threads), 16);
   expect("the place of vitral_options.temperature", offsetof(vitral_options, temperature), 24);
+  expect("the place of vitral_options.heads", offsetof(vitral_options, heads), 32);
+  expect("the place of vitral_options.activation", offsetof(vitral_options, activation), 40);
   return wrong;
 }

@@ -212,6 +212,39 @@ TEST(CInterface, SaysWhatIsWrong) {
   vitral_close_text_encoder(nullptr);
 }
 
+// What open_clip's files leave open is said by the caller, or can be asked for.
+TEST(CInterface, TheCallerSaysWhatTheFilesOfATextTowerDoNot) {
+  const TempDir folder;
+  test::write_capi_files(folder.str());
+  EXPECT_STREQ(vitral_text_encoder_guessed(open_texts(folder / "clip").get()), "");
+  std::filesystem::remove(folder / "clip/config.json");
+  EXPECT_STREQ(vitral_text_encoder_guessed(open_texts(folder / "clip").get()),
+               "as in OpenAI's models: 1 heads (width / 64) and quick_gelu");
+  vitral_options options{};
+  options.size = sizeof options;
+  options.heads = 4;
+  options.activation = "gelu";
+  vitral_text_encoder* opened = nullptr;
+  const auto open = [&] {
+    return vitral_open_text_encoder((folder / "clip").c_str(), nullptr, &options, &opened);
+  };
+  ASSERT_EQ(open(), VITRAL_OK) << vitral_last_error();
+  const Texts told(opened, vitral_close_text_encoder);
+  EXPECT_STREQ(vitral_text_encoder_guessed(told.get()), "");
+  EXPECT_STREQ(vitral_text_encoder_guessed(nullptr), "");
+  const char* texts[] = {"a cat"};
+  std::vector<float> out(16);
+  ASSERT_EQ(vitral_embed_texts(told.get(), texts, 1, out.data()), VITRAL_OK) << vitral_last_error();
+  EXPECT_EQ(out, floats(models::TextEncoder::load(folder / "clip", "", cpu, {4, "gelu"}).embed({"a cat"})));
+  EXPECT_NE(out, floats(models::TextEncoder::load(folder / "clip").embed({"a cat"})));
+  options.activation = "relu";
+  EXPECT_EQ(failure(open()), bad("vitral_open_text_encoder: options.activation is 'relu'; it must be one "
+                                 "of quick_gelu, gelu, gelu_pytorch_tanh, or NULL"));
+  options.activation = nullptr;
+  options.heads = -1;
+  EXPECT_EQ(failure(open()), bad("vitral_open_text_encoder: options.heads must be 0 or more, not -1"));
+}
+
 TEST(CInterface, RefusesOptionsThatMakeNoSense) {
   vitral_encoder* opened = nullptr;
   struct {

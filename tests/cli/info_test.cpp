@@ -21,6 +21,7 @@ TEST(Info, OfClipsTowers) {
   data::write_safetensors(dir / "clip.safetensors", both);
   for (auto& [name, tensor] : both) tensor = tensor.cast(DType::float16);
   data::write_torch_file(dir / "clip.pt", both);
+  const char* guess = "as in OpenAI's models: 1 heads (width / 64) and quick_gelu";
   for (const char* name : {"clip.safetensors", "clip.pt"}) {
     const json clip = info(dir / name);
     EXPECT_EQ(clip["kind"], "weights");
@@ -32,14 +33,16 @@ TEST(Info, OfClipsTowers) {
                                                  {"layers", 1},
                                                  {"heads", 1},
                                                  {"activation", "quick_gelu"},
-                                                 {"embedding", 16}}));
+                                                 {"embedding", 16},
+                                                 {"guessed", guess}}));
     EXPECT_EQ(clip["pretrained"]["text"], (json{{"context", 12},
                                                 {"vocabulary", 614},
                                                 {"width", 64},
                                                 {"layers", 2},
                                                 {"heads", 1},
                                                 {"activation", "quick_gelu"},
-                                                {"embedding", 16}}));
+                                                {"embedding", 16},
+                                                {"guessed", guess}}));
   }
   // A Hugging Face folder is one of weights, and an image tower may be alone.
   for (const auto& [name, tensor] : test::tiny_clip_state())

@@ -91,6 +91,15 @@ TEST_F(Teachers, EveryCommandSaysWhatItGuessesAndIsTold) {
   }
 }
 
+TEST_F(Teachers, InfoSaysWhatItGuesses) {
+  const json guessed = json_of(run({"info", bare_, "--json"}))["pretrained"],
+             configured = json_of(run({"info", clip_, "--json"}))["pretrained"];
+  for (const char* tower : {"image", "text"}) {
+    EXPECT_EQ(guessed[tower]["guessed"], "as in OpenAI's models: 1 heads (width / 64) and quick_gelu");
+    EXPECT_FALSE(configured[tower].contains("guessed"));
+  }
+}
+
 TEST_F(Teachers, HeadsNeedTheirTower) {
   expect_failure(
       run({"activate", student, images(), "--weights", "--heads", "2", "--json", "--device", "cpu"}), 2,

@@ -214,7 +214,9 @@ TEST(Clip, StartsFromAPretrainedOne) {
   c.text.context = 12;
   c.text.vocabulary_size = 614;
   Clip clip(c);
-  clip.load_state(pretrained_clip(path, c), path);
+  std::vector<std::string> warnings;
+  clip.load_state(pretrained_clip(path, c, warnings), path);
+  EXPECT_EQ(warnings, std::vector<std::string>{});
   const auto tensors = data::read_safetensors(path + "/model.safetensors").tensors;
   const auto state = clip.state();
   for (const auto& [name, tensor] : tensors) {
@@ -229,21 +231,31 @@ TEST(Clip, StartsFromAPretrainedOne) {
   const std::string run = dir / "trained.safetensors";
   data::write_safetensors(run, trained.model().state(), trained.metadata());
   Clip next(golden_config());
-  next.load_state(pretrained_clip(run, golden_config()), run);
+  next.load_state(pretrained_clip(run, golden_config(), warnings), run);
+  EXPECT_EQ(warnings, std::vector<std::string>{});
   EXPECT_EQ(next.state().back().second.to_vector(), trained.model().state().back().second.to_vector());
   ClipConfig other = c;
   other.vision.heads = 4;
   other.text.layers = 3;
   EXPECT_EQ(
-      message_of([&] { pretrained_clip(path, other); }),
+      message_of([&] { pretrained_clip(path, other, warnings); }),
       path + ": is another CLIP than the one that is trained: text.layers 2, not 3; vision.heads 1, not 4");
   test::put_file(path + "/config.json",
                  R"({"vision_config": {"num_attention_heads": 1, "hidden_act": "gelu"},
                      "text_config": {"num_attention_heads": 1, "hidden_act": "gelu"}})");
-  EXPECT_EQ(message_of([&] { pretrained_clip(path, c); }),
+  EXPECT_EQ(message_of([&] { pretrained_clip(path, c, warnings); }),
             path +
                 ": the blocks of its image tower have an MLP of 256 with gelu and eps 1e-05; a CLIP that is "
                 "trained here has 256 with quick_gelu and 1e-05");
+  std::filesystem::remove(path + "/config.json");
+  clip.load_state(pretrained_clip(path, c, warnings), path);
+  const auto guess = [&](const char* tower) {
+    return "model.init_from: " + path + ": neither it nor a configuration beside it says all of its " +
+           tower +
+           " tower; taken as in OpenAI's models: 1 heads (width / 64) and quick_gelu; put the config.json or "
+           "open_clip_config.json of these weights beside them";
+  };
+  EXPECT_EQ(warnings, (std::vector{guess("image"), guess("text")}));
 }
 
 TEST(Contrastive, MetadataTellWhatItIs) {
