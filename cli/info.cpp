@@ -252,7 +252,10 @@ void add_info(Program& program) {
     namespace fs = std::filesystem;
     std::error_code why;
     const auto status = fs::status(a->path, why);
-    if (status.type() == fs::file_type::not_found) throw_error<UsageError>("{}: no such file", a->path);
+    if (status.type() == fs::file_type::not_found) {
+      const std::string hub = data::hub_advice(a->path);
+      throw_error<UsageError>("{}: no such file{}", a->path, hub.empty() ? "" : "; " + hub);
+    }
     if (!fs::exists(status))
       throw_error<UsageError>("{}: cannot be read: {}; check the path and its permissions", a->path,
                               why.message());

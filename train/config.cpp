@@ -258,7 +258,7 @@ void Loader::check_file(const std::string& name, const std::string& file, bool f
   if (status.type() == std::filesystem::file_type::none)
     text = fmt::format("{}: cannot be read: {}", path, problem.message());
   else if (!std::filesystem::exists(status)) {
-    const std::string hub = name == "teacher.weights" ? data::hub_advice(file) : "";
+    const std::string hub = folder_too ? data::hub_advice(file) : "";
     text = fmt::format("{}: no such file{}", path, hub.empty() ? "" : "; " + hub);
   } else if (!folder_too && std::filesystem::is_directory(status))
     text = fmt::format("{}: is a directory, an HDF5 file is needed", path);

@@ -65,16 +65,46 @@ std::string snapshot_in(const std::string& folder) {
   return all[0];
 }
 
+// "": none.
+std::string published_in(const std::string& folder) {
+  for (const char* name : published)
+    for (const std::string_view suffix : {std::string_view(), index_suffix})
+      if (std::string file = fmt::format("{}/{}{}", folder, name, suffix); is_file(file)) return file;
+  return "";
+}
+
+// What in a folder without weights of its own may be meant: folders with weights (sentence-transformers keeps
+// a CLIP in one called 0_CLIPModel, diffusers the towers of a pipeline in folders of their own), and files of
+// weights under other names (model.fp16.safetensors, epoch_3.pt).
+std::string weights_inside(const std::string& folder) {
+  std::vector<std::string> found;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string path = entry.path().string();
+    const bool is_weights = is_folder(path) ? !published_in(path).empty()
+                                            : named_as_torch_file(path) || named_as_safetensors(path);
+    if (is_weights) found.push_back(shown(path));
+  }
+  std::sort(found.begin(), found.end());
+  constexpr std::size_t most = 4;
+  const bool more = found.size() > most;
+  found.resize(std::min(found.size(), most));
+  return fmt::format("{}{}", fmt::join(found, ", "), more ? ", ..." : "");
+}
+
 }  // namespace
 
 std::string hub_advice(const std::string& path) {
-  static const std::regex hub_id("([\\w-][\\w.-]*)/([\\w-][\\w.-]*)");
+  // An id alone, as open_clip and timm write it, or an address of the hub, of a model or of a file of it.
+  static const std::regex hub_id("([\\w-][\\w.-]*/([\\w-][\\w.-]*))"),
+      address("(?:hf-hub:|hf_hub:|hf://|https://hugging[^/]*/)([\\w-][\\w.-]*/([\\w-][\\w.-]*))(?:/.*)?");
   std::smatch parts;
-  if (named_as_torch_file(path) || named_as_safetensors(path) || !std::regex_match(path, parts, hub_id) ||
-      is_folder(parts[1].str()))
+  if (!std::regex_match(path, parts, address) &&
+      (named_as_torch_file(path) || named_as_safetensors(path) || !std::regex_match(path, parts, hub_id) ||
+       is_folder(fs::path(path).parent_path())))
     return "";
   return fmt::format("if it is a model of the Hugging Face hub, fetch it: hf download {} --local-dir {}",
-                     path, parts[2].str());
+                     parts[1].str(), parts[2].str());
 }
 
 std::string weights_folder(const std::string& path) {
@@ -103,12 +133,11 @@ std::string find_weights(const std::string& path) {
       before = checkpoint;
     }
   }
-  for (const char* name : published)
-    for (const std::string_view suffix : {std::string_view(), index_suffix})
-      if (std::string file = fmt::format("{}/{}{}", folder, name, suffix); is_file(file)) return file;
+  if (std::string file = published_in(folder); !file.empty()) return file;
+  const std::string inside = weights_inside(folder);
   throw_error<UsageError>(
       "{}: no weights in this folder (neither {}, {} nor checkpoints/best or latest); give {}", path,
-      published[0], published[1], kinds);
+      published[0], published[1], inside.empty() ? kinds : "one of those inside: " + inside);
 }
 
 std::vector<std::string> weights_files(const std::string& path) {

@@ -41,7 +41,8 @@ std::vector<std::string> weights_files(const std::string& path);
 /// XXH3-64 of the contents of weights_files().
 std::uint64_t weights_digest(const std::string& path);
 
-/// What to do where nothing is at `path` and it may be a model's id on the Hugging Face hub; "": it is none.
+/// What to do where nothing is at `path` and it may be a model's id on the Hugging Face hub, or its address
+/// there; "": it is none.
 std::string hub_advice(const std::string& path);
 
 /// The folder where the other files of these weights lie, such as their configuration: the one that is given

@@ -83,8 +83,13 @@ std::unique_ptr<TextTower> load_clip_text(const data::NamedTensors& tensors, con
   const auto need = [&](std::string_view name) {
     return required_weights(state, name, 2, tower_name, where).shape();
   };
-  const Shape table = need("token_embedding.weight"), position = need("positional_embedding"),
-              proj = need("text_projection");
+  const Shape table = need("token_embedding.weight"), position = need("positional_embedding");
+  VITRAL_CHECK(
+      std::ranges::any_of(state, [](const auto& entry) { return entry.first == "text_projection"; }),
+      "{}: holds CLIP's text tower without the projection into the space of images (as CLIPTextModel does); "
+      "save CLIPModel or CLIPTextModelWithProjection",
+      where);
+  const Shape proj = need("text_projection");
   VITRAL_CHECK(
       position[1] == table[1] && proj[0] == table[1],
       "{}: token_embedding.weight {}, positional_embedding {} and text_projection {} do not fit each other",

@@ -94,6 +94,16 @@ const Family& family_of(const Checkpoint& checkpoint) {
     if (type.empty() ? family.has_names(checkpoint.tensors)
                      : std::ranges::find(family.model_types, type) != family.model_types.end())
       return family;
+  // timm's config.json; its names of weights are those of facebookresearch/dinov2, too.
+  const auto timm = checkpoint.config.find("architecture");
+  if (type.empty() &&
+      (timm != checkpoint.config.end() || has(checkpoint.tensors, "blocks.0.attn.qkv.weight")))
+    throw_error<UsageError>(
+        "{}: {} under the names of timm and facebookresearch/dinov2, which are not read; give the same model "
+        "as transformers has it, as with: hf download facebook/dinov2-base --local-dir dinov2-base",
+        checkpoint.path,
+        timm != checkpoint.config.end() ? fmt::format("holds {}", shown(timm->second))
+                                        : "holds a vision transformer");
   if (type.empty())
     throw_error<UsageError>(
         "{}: these are the weights of no teacher that vitral knows; give a folder of transformers or "

@@ -269,6 +269,12 @@ TEST(ClipNames, WhatDoesNotFitIsNamed) {
     EXPECT_EQ(message_of([&] { load_clip_image(state, {}, "clip"); }),
               "clip: holds CLIP's image tower without the projection into the space of texts (as "
               "CLIPVisionModel does); save CLIPModel or CLIPVisionModelWithProjection");
+  State texts;
+  for (const auto& [name, tensor] : hugging_face)
+    if (name.starts_with("text_model.")) texts.emplace_back(name, tensor);
+  EXPECT_EQ(message_of([&] { load_clip_text(texts, {}, "clip"); }),
+            "clip: holds CLIP's text tower without the projection into the space of images (as CLIPTextModel "
+            "does); save CLIPModel or CLIPTextModelWithProjection");
   ImageTowerConfig odd = small_image();
   odd.block.width = 48;
   odd.block.heads = 3;

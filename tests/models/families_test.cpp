@@ -65,6 +65,15 @@ TEST(Families, OthersAreRefusedByTheirName) {
             (folder / "w.safetensors") +
                 ": these are the weights of no teacher that vitral knows; give a folder of transformers or "
                 "open_clip, or a .safetensors or .pt file, of CLIP, SigLIP or DINOv2");
+  data::write_safetensors(folder / "w.safetensors", {{"blocks.0.attn.qkv.weight", Tensor::zeros({2})}});
+  const std::string timm =
+      " under the names of timm and facebookresearch/dinov2, which are not read; give the same model as "
+      "transformers has it, as with: hf download facebook/dinov2-base --local-dir dinov2-base";
+  EXPECT_EQ(message_of([&] { ImageEncoder::load(folder / "w.safetensors"); }),
+            (folder / "w.safetensors") + ": holds a vision transformer" + timm);
+  put_file(folder / "config.json", R"({"architecture": "vit_base_patch32_clip_224", "num_classes": 512})");
+  EXPECT_EQ(message_of([&] { ImageEncoder::load(folder / "w.safetensors"); }),
+            (folder / "w.safetensors") + ": holds vit_base_patch32_clip_224" + timm);
   EXPECT_EQ(message_of([] { TextEncoder::load("tests/golden/dinov2"); }),
             "tests/golden/dinov2: DINOv2 has no texts that vitral can embed; give the weights of a CLIP or "
             "SigLIP");

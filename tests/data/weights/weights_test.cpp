@@ -280,13 +280,43 @@ TEST(Weights, AHubIdIsToldHowToFetchIt) {
       message_of([] { read_weights("openai/clip-vit-base-patch32"); }),
       "openai/clip-vit-base-patch32: no such file or folder; if it is a model of the Hugging Face hub, fetch "
       "it: hf download openai/clip-vit-base-patch32 --local-dir clip-vit-base-patch32");
-  for (const char* path : {"runs/a/b", "nothing", "gone/x.pt", "tests/gone"})
+  for (const std::string path : {"hf-hub:laion/ViT-B", "hf://laion/ViT-B", "https://hugging.test/laion/ViT-B",
+                                 "https://hugging.test/laion/ViT-B/blob/main/model.safetensors"})
+    EXPECT_EQ(message_of([&] { read_weights(path); }),
+              path +
+                  ": no such file or folder; if it is a model of the Hugging Face hub, fetch it: hf download "
+                  "laion/ViT-B --local-dir ViT-B");
+  for (const char* path : {"runs/a/b", "nothing", "gone/x.pt", "tests/gone", "hf-hub:laion", "https://x/a/b"})
     EXPECT_EQ(
         message_of([&] { read_weights(path); }),
         fmt::format(
             "{}: no such file or folder; give a run folder, a checkpoint folder, a .safetensors or a .pt "
             "file",
             path));
+}
+
+TEST(Weights, WhatInAFolderMayBeMeantIsNamed) {
+  const TempDir folder;
+  for (const char* name : {"1_Other", "0_CLIPModel", "image_encoder"})
+    std::filesystem::create_directories(folder / name);
+  write_safetensors(folder / "0_CLIPModel/model.safetensors", {{"w", Tensor::zeros({1})}});
+  put_file(folder / "image_encoder/pytorch_model.bin.index.json", "{}");
+  put_file(folder / "model.fp16.safetensors", "");
+  put_file(folder / "notes.txt", "");
+  const auto refused = [&](const std::string& inside) {
+    EXPECT_EQ(message_of([&] { read_weights(folder.str()); }),
+              folder.str() +
+                  ": no weights in this folder (neither model.safetensors, pytorch_model.bin nor "
+                  "checkpoints/best or latest); give one of those inside: " +
+                  inside);
+  };
+  const std::string three =
+      fmt::format("{0}/0_CLIPModel, {0}/image_encoder, {0}/model.fp16.safetensors", folder.str());
+  refused(three);
+  put_file(folder / "model.pt", "");
+  refused(three + ", " + folder / "model.pt");
+  put_file(folder / "z.pt", "");
+  refused(three + ", " + folder / "model.pt" + ", ...");
 }
 
 TEST(Weights, BuffersOfOtherTypesCanBeLeftOut) {
