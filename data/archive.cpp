@@ -82,6 +82,11 @@ std::string name_of(archive_entry* entry) {
   return text;
 }
 
+[[noreturn]] void throw_unreadable(archive* a, const std::string& name) {
+  throw_if_of_system(a, name);
+  throw_error("{}: cannot be read from its archive: {}; fetch the archive again", one_line(name), reason(a));
+}
+
 // What the header claims is taken for a first guess only: it may be missing or wrong.
 template <class Bytes>
 Bytes read_data(archive* a, archive_entry* entry, const std::string& name, std::size_t limit) {
@@ -89,11 +94,7 @@ Bytes read_data(archive* a, archive_entry* entry, const std::string& name, std::
   Bytes out(archive_entry_size_is_set(entry) ? std::min<std::uint64_t>(claim + 1, 4 * block) : block, 0);
   for (std::size_t have = 0;;) {
     const la_ssize_t got = archive_read_data(a, out.data() + have, out.size() - have);
-    if (got < 0) {
-      throw_if_of_system(a, name);
-      throw_error("{}: cannot be read from its archive: {}; fetch the archive again", one_line(name),
-                  reason(a));
-    }
+    if (got < 0) throw_unreadable(a, name);
     have += static_cast<std::size_t>(got);
     if (have > limit) throw_error("{}: is larger than 2^30 bytes", one_line(name));
     if (got == 0) {
@@ -102,6 +103,18 @@ Bytes read_data(archive* a, archive_entry* entry, const std::string& name, std::
     }
     if (have == out.size()) out.resize(2 * have);
   }
+}
+
+// Of the member whose header was read last; what comes next is the next header.
+bool begins_as_image(archive* a, const std::string& name) {
+  std::vector<std::uint8_t> head(image_head);
+  std::size_t have = 0;
+  for (la_ssize_t got = 1; got > 0 && have < head.size(); have += static_cast<std::size_t>(got)) {
+    got = archive_read_data(a, head.data() + have, head.size() - have);
+    if (got < 0) throw_unreadable(a, name);
+  }
+  head.resize(have);
+  return looks_like_image(head);
 }
 
 std::string stem_of(const std::string& name) {
@@ -197,20 +210,24 @@ std::vector<ImageFile> list_archive(const std::string& path, LeftOut& left_out) 
   std::map<std::string, std::size_t> known;                  // of the images, by name
   std::map<std::string, std::vector<std::string>> captions;  // by stem
   std::int64_t position = 0;
+  const auto add = [&](const std::string& name) {
+    const auto [at, is_new] = known.emplace(name, images.size());
+    if (!is_new) {
+      ++left_out["replaced further on in its archive"];
+      images[std::exchange(at->second, images.size())].position = -1;
+    }
+    images.push_back({path, name, "", name, {}, position});
+  };
   for (; archive_entry* entry = next_header(a.get(), path, position); ++position) {
     const std::string name = name_of(entry), suffix = lower(fs::path(name).extension().string());
     if (archive_entry_filetype(entry) == AE_IFDIR) continue;
+    const bool is_text = (suffix == ".txt" || suffix == ".json") &&
+                         archive_entry_size(entry) <= static_cast<la_int64_t>(longest_text);
     if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry)) {
       ++left_out["link or device"];
-    } else if (has_image_suffix(name)) {
-      const auto [at, is_new] = known.emplace(name, images.size());
-      if (!is_new) {
-        ++left_out["replaced further on in its archive"];
-        images[std::exchange(at->second, images.size())].position = -1;
-      }
-      images.push_back({path, name, "", name, {}, position});
-    } else if ((suffix == ".txt" || suffix == ".json") &&
-               archive_entry_size(entry) <= static_cast<la_int64_t>(longest_text)) {
+    } else if (has_image_suffix(name) || (!is_text && begins_as_image(a.get(), name))) {
+      add(name);
+    } else if (is_text) {
       auto texts = captions_of(suffix, read_data<std::string>(a.get(), entry, name, longest_text));
       if (suffix == ".txt" || !captions.contains(stem_of(name))) captions[stem_of(name)] = std::move(texts);
     } else {

@@ -57,7 +57,8 @@ std::vector<Member> shard() {
   return {{"a/000.png", png(0)},      {"a/000.txt", "a red cat\n\na cat\n"},
           {"001.png", "no image"},    {"002.json", R"({"caption": "two dogs"})"},
           {"002.png", png(2)},        {"../../003.PNG", png(3)},
-          {"link.png", "", AE_IFLNK}, {"clip.mp4", "x"}};
+          {"link.png", "", AE_IFLNK}, {"clip.mp4", "x"},
+          {"004.image", png(4)},      {"005", png(5)}};
 }
 
 PackOptions options(const TempDir& dir, const std::vector<std::string>& inputs) {
@@ -75,7 +76,7 @@ TEST(PackArchives, MembersCaptionsAndWhatIsHarmless) {
   for (const char* name : {"a.tar", "a.tar.gz", "a.zip"}) {
     write_archive(dir / name, shard());
     const PackSummary s = pack(options(dir, {dir / name}));
-    EXPECT_EQ(s.train, 3) << name;
+    EXPECT_EQ(s.train, 5) << name;
     ASSERT_EQ(s.skipped.size(), 1U);
     EXPECT_EQ(s.skipped[0].reason.substr(0, 9), "001.png: ");
     EXPECT_EQ(s.left_out, (LeftOut{{".mp4", 1}, {"link or device", 1}}));
@@ -86,7 +87,9 @@ TEST(PackArchives, MembersCaptionsAndWhatIsHarmless) {
     d.read_encoded(1, bytes);
     EXPECT_EQ(std::string(bytes.begin(), bytes.end()), png(2));
     EXPECT_EQ(H5File::open(dir / "out.h5").read_strings("/captions"),
-              (std::vector<std::string>{"a red cat", "a cat", "two dogs", "", "", ""}));
+              (std::vector<std::string>{"a red cat", "a cat", "two dogs", "", "", "", "", "", "", ""}));
+    EXPECT_EQ(d.name(4), "005");
+    EXPECT_EQ(d.image(3).to_vector(), test::noise_image(6, 7, 4).to_vector());
   }
 }
 
