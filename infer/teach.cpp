@@ -143,7 +143,10 @@ void describe_rows(data::H5File& file, const models::ImageEncoder& teacher, bool
   for (const Part& part : plan.parts()) {
     const std::string owner = data::kind_of(part.kind).group;
     file.set_attribute("teacher", o.teacher, owner);
-    file.set_attribute("teacher_tower", teacher.description(), owner);
+    std::string tower = teacher.description();
+    if (o.views == 0 && o.transform == data::PlainTransform::clip)
+      tower += ", " + models::describe(teacher.preprocessing().resize_crop);
+    file.set_attribute("teacher_tower", tower, owner);
     if (o.views == 0) file.set_attribute("plain_transform", name_of(o.transform), owner);
     if (part.kind == data::Target::regions) file.write("/regions/boxes", data::grid_boxes(o.regions));
   }

@@ -179,6 +179,11 @@ TEST_F(Teachers, SiglipAndDinov2Teach) {
                 1e-6);
     }
     EXPECT_TRUE(h5.attribute("teacher_tower")->starts_with(std::string(family) + ", 2 heads, gelu"));
+    EXPECT_TRUE(h5.attribute("teacher_tower")
+                    ->ends_with(family == std::string("DINOv2")
+                                    ? ", shorter edge to 256, bicubic, margins to even"
+                                    : ", both edges to its size, bicubic, margins to even"))
+        << *h5.attribute("teacher_tower");
     const json told = json_of(run({"info", teacher, "--json"}));
     EXPECT_EQ(told["pretrained"]["family"], family);
     EXPECT_EQ(told["pretrained"]["image"]["embedding"], 16);
