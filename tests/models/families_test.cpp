@@ -2,6 +2,8 @@
 #include "models/pretrained/families.h"
 
 #include <filesystem>
+#include <fstream>
+#include <set>
 
 #include "data/text/sentence_piece.h"
 #include "models/dinov2/image_tower.h"
@@ -77,6 +79,28 @@ TEST(Families, OthersAreRefusedByTheirName) {
   EXPECT_EQ(message_of([] { TextEncoder::load("tests/golden/dinov2"); }),
             "tests/golden/dinov2: DINOv2 has no texts that vitral can embed; give the weights of a CLIP or "
             "SigLIP");
+}
+
+TEST(Families, StandInTheTableOfTheDocumentation) {
+  std::ifstream page("docs/formats.md");
+  std::set<std::string> documented;
+  bool in_table = false;
+  for (std::string line; std::getline(page, line);) {
+    in_table = line.starts_with("| `model_type` |") || (in_table && line.starts_with("|"));
+    if (!in_table || line.starts_with("| `model_type` |")) continue;
+    const std::string types = line.substr(0, line.find('|', 1));
+    for (std::size_t from = 0; (from = types.find('`', from)) != std::string::npos;) {
+      const std::size_t end = types.find('`', from + 1);
+      documented.insert(types.substr(from + 1, end - from - 1));
+      from = end + 1;
+    }
+  }
+  Checkpoint other;
+  other.path = "x";
+  other.model_type = "blip";
+  EXPECT_EQ(message_of([&] { family_of(other); }),
+            fmt::format("x: config.json says model_type 'blip', which is not supported; these are: {}",
+                        fmt::join(documented, ", ")));
 }
 
 TEST(ImageEncoder, TakesFromTheFamilyWhatTheFilesLeaveOpen) {

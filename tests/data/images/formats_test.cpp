@@ -4,10 +4,12 @@
 #include <string_view>
 
 #include <gtest/gtest.h>
+#include <zlib.h>
 
 #include "base/random.h"
 #include "data/images/image.h"
 #include "tests/golden.h"
+#include "tests/noise.h"
 #include "tests/support.h"
 
 namespace vitral::data {
@@ -123,6 +125,25 @@ TEST(ImageFormats, OrientationIsAppliedUnlessItIsToBeIgnored) {
 }
 
 // What the code of a scan has lost is no padding.
+// A generator's settings, which it writes into a text chunk: 70 MB of them before the pixels.
+TEST(ImageFormats, TextsOfAPngMayBeLong) {
+  const Tensor image = noise_image(6, 7, 1);
+  const auto number = [](std::uint64_t value) {
+    std::string out;
+    for (int shift = 24; shift >= 0; shift -= 8) out += static_cast<char>(value >> shift);
+    return out;
+  };
+  const std::string text = "tEXtworkflow" + std::string(1, '\0') + std::string(70U << 20, 'x');
+  const auto sum = crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size()));
+  const auto png = encode_png(image);
+  constexpr std::ptrdiff_t behind_header = 8 + 25;
+  const std::string bytes = std::string(png.begin(), png.begin() + behind_header) + number(text.size() - 4) +
+                            text + number(sum) + std::string(png.begin() + behind_header, png.end());
+  EXPECT_EQ(
+      decode_image({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()}, "a.png").to_vector(),
+      image.to_vector());
+}
+
 TEST(ImageFormats, RealDamageOfAJpegStaysAnError) {
   const auto good = encoded("jpeg_no_end_zeros");
   const std::size_t end = good.size() - 96;
