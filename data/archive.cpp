@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/files/input_file.h"
+#include "base/files/text_file.h"
 #include "base/text.h"
 #include "data/captions.h"
 #include "data/images/image.h"
@@ -121,8 +122,20 @@ std::string stem_of(const std::string& name) {
   return name.substr(0, name.size() - fs::path(name).extension().string().size());
 }
 
-std::vector<std::string> captions_of(const std::string& suffix, const std::string& text) {
-  if (suffix == ".txt") return captions_in(text);
+// What the text of a stem says of its image.
+struct Beside {
+  std::vector<std::string> captions = {};
+  std::string problem = {};  // why it cannot be read
+};
+
+Beside captions_of(const std::string& suffix, std::string bytes, const std::string& name) {
+  std::string text;
+  try {
+    text = decode_text(std::move(bytes), one_line(name));
+  } catch (const UsageError& e) {
+    return {{}, e.what()};
+  }
+  if (suffix == ".txt") return {captions_in(text)};
   const auto json = nlohmann::json::parse(text, nullptr, false);
   std::string caption;
   for (const char* key : {"caption", "text"})
@@ -131,7 +144,7 @@ std::vector<std::string> captions_of(const std::string& suffix, const std::strin
   while (!caption.empty() && std::isspace(static_cast<unsigned char>(caption.back())) != 0)
     caption.pop_back();
   if (caption.empty()) return {};
-  return {caption};
+  return {{caption}};
 }
 
 bool is_parquet(const std::string& path) {
@@ -207,8 +220,8 @@ std::vector<ImageFile> list_archive(const std::string& path, LeftOut& left_out) 
     if (is_parquet(path)) return list_parquet(path);
   const auto a = open_archive(path);
   std::vector<ImageFile> images;
-  std::map<std::string, std::size_t> known;                  // of the images, by name
-  std::map<std::string, std::vector<std::string>> captions;  // by stem
+  std::map<std::string, std::size_t> known;  // of the images, by name
+  std::map<std::string, Beside> captions;    // by stem
   std::int64_t position = 0;
   const auto add = [&](const std::string& name) {
     const auto [at, is_new] = known.emplace(name, images.size());
@@ -228,16 +241,18 @@ std::vector<ImageFile> list_archive(const std::string& path, LeftOut& left_out) 
     } else if (has_image_suffix(name) || (!is_text && begins_as_image(a.get(), name))) {
       add(name);
     } else if (is_text) {
-      auto texts = captions_of(suffix, read_data<std::string>(a.get(), entry, name, longest_text));
-      if (suffix == ".txt" || !captions.contains(stem_of(name))) captions[stem_of(name)] = std::move(texts);
+      Beside beside = captions_of(suffix, read_data<std::string>(a.get(), entry, name, longest_text), name);
+      if (suffix == ".txt" || !captions.contains(stem_of(name))) captions[stem_of(name)] = std::move(beside);
     } else {
       ++left_out[suffix.empty() ? "without suffix" : suffix];
     }
   }
   std::erase_if(images, [](const ImageFile& image) { return image.position < 0; });
   for (auto& image : images)
-    if (const auto found = captions.find(stem_of(image.member)); found != captions.end())
-      image.captions = found->second;
+    if (const auto found = captions.find(stem_of(image.member)); found != captions.end()) {
+      image.captions = found->second.captions;
+      image.captions_problem = found->second.problem;
+    }
   return images;
 }
 

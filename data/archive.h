@@ -26,8 +26,9 @@ void refuse_other_dataset(const std::string& path, const std::string& suffix);
 /// The members with an image's suffix, and others whose bytes begin as an image's do, in the order of the
 /// archive, called as they are there; the rest is counted in `left_out`. Of members of one name the last one
 /// counts, as when the archive is unpacked. Headers, captions and the first bytes of others are read, pixels
-/// are not. Captions: the lines of the .txt (captions_in()), or one, "caption" or "text" of the .json. Error:
-/// no archive, truncated or damaged.
+/// are not. Captions: the lines of the .txt (captions_in()), or one, "caption" or "text" of the .json, in
+/// UTF-8, or UTF-16 with its mark; where they are not, that is the problem of their image. Error: no archive,
+/// truncated or damaged.
 std::vector<ImageFile> list_archive(const std::string& path, LeftOut& left_out);
 
 /// Reads members in the order of the archive, for threads that ask in any order: each waits for its turn.

@@ -15,7 +15,8 @@ struct ImageFile {
   // Of an image in an archive, which lies at `path` (data/archive.h):
   std::string member = {};
   std::vector<std::string> captions = {};
-  std::int64_t position = -1;  // among all members; -1: a file of its own
+  std::int64_t position = -1;         // among all members; -1: a file of its own
+  std::string captions_problem = {};  // why those beside it cannot be read
 };
 
 struct SkippedFile {

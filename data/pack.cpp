@@ -170,6 +170,7 @@ std::vector<std::uint8_t> read_whole(const ImageFile& source) {
 // Of an image that is packed without a file of captions. A text that cannot be read is a problem of its
 // image.
 std::vector<std::string> captions_beside(const ImageFile& source) {
+  if (!source.captions_problem.empty()) throw_error("{}", source.captions_problem);
   if (source.position >= 0) return source.captions;
   const std::string text = fs::path(source.path).replace_extension(".txt").string();
   std::error_code ignored;
@@ -185,10 +186,11 @@ Packed load(const ImageFile& source, std::map<std::string, ArchiveReader>& archi
   int orientation = 1;
   try {
     if (!source.problem.empty()) throw_error("{}", source.problem);
+    // First, for every member must be asked for.
+    packed.file = source.position < 0 ? read_whole(source) : archives.at(source.path).read(source.position);
     packed.captions = options.captions.empty() ? captions_beside(source) : source.captions;
     if (const std::string why = caption_problem(packed.captions); !why.empty())
       throw_error("{}: {}", source.name, why);
-    packed.file = source.position < 0 ? read_whole(source) : archives.at(source.path).read(source.position);
     const bool scaled = options.scaled_decode && !options.encoded;
     const Decoded decoded =
         decode_as_stored(packed.file, source.name, scaled ? min_side_for(options.size) : 0);

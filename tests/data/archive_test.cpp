@@ -5,6 +5,7 @@
 #include <archive_entry.h>
 #include <gtest/gtest.h>
 
+#include "data/captions.h"
 #include "data/dataset.h"
 #include "data/hdf5/file.h"
 #include "data/images/image.h"
@@ -91,6 +92,42 @@ TEST(PackArchives, MembersCaptionsAndWhatIsHarmless) {
     EXPECT_EQ(d.name(4), "005");
     EXPECT_EQ(d.image(3).to_vector(), test::noise_image(6, 7, 4).to_vector());
   }
+}
+
+// As texts beside the images of a folder, they may come from any system.
+TEST(PackArchives, CaptionsOfEverySystemAreTheSame) {
+  const TempDir dir;
+  const std::string mark = "\xEF\xBB\xBF", utf16(
+                                               "\xFF\xFE"
+                                               "a\0\r\0\n\0b\0",
+                                               10);
+  write_archive(dir / "a.tar", {{"0.png", png(0)},
+                                {"0.txt", mark + "a\r\nb\r\n"},
+                                {"1.png", png(1)},
+                                {"1.txt", utf16},
+                                {"2.png", png(2)},
+                                {"2.json", mark + R"({"caption": "c"})"},
+                                {"3.txt", "fine\ncaf\xE9"},
+                                {"3.png", png(3)},
+                                {"4.txt", std::string(longest_caption + 1, 'x')},
+                                {"4.png", png(4)},
+                                {"5.png", png(5)},
+                                {"6.png", png(6)}});
+  const PackSummary s = pack(options(dir, {dir / "a.tar"}));
+  EXPECT_EQ(H5File::open(dir / "out.h5").read_strings("/captions"),
+            (std::vector<std::string>{"a", "b", "a", "b", "c", "", "", "", "", ""}));
+  ASSERT_EQ(s.skipped.size(), 2U);
+  EXPECT_EQ(s.skipped[0].name, "3.png");
+  EXPECT_EQ(s.skipped[0].reason,
+            "3.txt:2: is not UTF-8; convert the file, as with: iconv -f WINDOWS-1252 -t UTF-8 FILE");
+  EXPECT_EQ(s.skipped[1].reason, "4.png: has a caption of 65537 bytes; at most 65536 are stored");
+  // Those of a file of captions count alone.
+  test::put_file(dir / "captions.tsv", "3.png\tthree\n");
+  PackOptions o = options(dir, {dir / "a.tar"});
+  o.captions = dir / "captions.tsv";
+  EXPECT_EQ(pack(o).skipped.size(), 0U);
+  EXPECT_EQ(H5File::open(dir / "out.h5").read_strings("/captions"),
+            (std::vector<std::string>{"", "", "", "three", "", "", ""}));
 }
 
 TEST(PackArchives, ShardsLimitsAndFolders) {
