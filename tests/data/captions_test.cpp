@@ -156,10 +156,12 @@ TEST_F(CaptionFiles, OfEveryForm) {
   EXPECT_EQ(read("{\"name\": \"a.png\", \"caption\": \"one, two\"}\n{\"name\": \"b/c.png\", \"captions\": "
                  "[\"a \\\"red\\\" cat\"]}"),
             from(1, 2));
-  EXPECT_EQ(read(R"({"info": {"year": 1, "x": [{"id": 3}]},
+  const std::string coco = R"({"info": {"year": 1, "x": [{"id": 3}]},
     "annotations": [{"image_id": 7, "id": 1, "caption": "one, two"}, {"image_id": 9, "id": 2, "caption": "a \"red\" cat"}],
-    "images": [{"id": 7, "file_name": "a.png"}, {"id": 9, "coco_url": "http://x/c.png"}, {"id": 8, "file_name": "x"}]})"),
-            (std::vector<Line>{{"a.png", "one, two", 0}, {"c.png", "a \"red\" cat", 0}}));
+    "images": [{"id": 7, "file_name": "a.png"}, {"id": 9, "coco_url": "http://x/c.png"}, {"id": 8, "file_name": "x"}]})";
+  for (const char* mark : {"", "\xEF\xBB\xBF", "\xEF\xBB\xBF \n"})
+    EXPECT_EQ(read(mark + coco),
+              (std::vector<Line>{{"a.png", "one, two", 0}, {"c.png", "a \"red\" cat", 0}}));
 }
 
 TEST_F(CaptionFiles, ProblemsNameTheLine) {
