@@ -70,6 +70,7 @@ class Block {
 
   const Kernel* kernel_ = nullptr;  // null between grids
   std::vector<Thread> threads_;
+  Order order_kind_ = Order::forward;
   std::vector<unsigned> order_;     // in which threads start
   std::vector<unsigned> ready_;     // threads that waited and may go on; the next is the last
   std::vector<unsigned> released_;  // scratch
@@ -88,6 +89,8 @@ Block& block() {
   static auto* the_block = new Block;  // kept: static tensors may queue work until the very end
   return *the_block;
 }
+
+bool same(const char* a, const char* b) { return a == b || std::strcmp(a, b) == 0; }
 
 std::string text(uint3 v) {
   std::string out = "(";  // appended to: GCC 12 warns of "(" + text
@@ -145,7 +148,7 @@ void Block::fail_diverged() const {
 // First those that have waited, so that a warp goes on before the next one starts; in random order sometimes
 // a new one in between.
 Fiber* Block::next() {
-  const bool random = settings().order == Order::random, fresh = started_ < count();
+  const bool random = order_kind_ == Order::random, fresh = started_ < count();
   if (!ready_.empty() && !(random && fresh && random_() % 4 == 0)) {
     if (random) std::swap(ready_[random_() % ready_.size()], ready_.back());
     current_ = ready_.back();
@@ -199,7 +202,7 @@ void Block::wait(State state, const char* operation, Place where) {
 
 // They run in the order of the settings: the last of ready_ is the next.
 void Block::go_on(const std::vector<unsigned>& released) {
-  if (settings().order == Order::forward)
+  if (order_kind_ == Order::forward)
     ready_.insert(ready_.end(), released.rbegin(), released.rend());
   else
     ready_.insert(ready_.end(), released.begin(), released.end());
@@ -216,8 +219,7 @@ void Block::barrier(const char* operation, Place where) {
   self.where = where;
   released_.clear();
   for (unsigned i = 0; i < count(); ++i) {
-    if (threads_[i].where.line != where.line || std::strcmp(threads_[i].operation, operation) != 0)
-      fail_diverged();
+    if (threads_[i].where.line != where.line || !same(threads_[i].operation, operation)) fail_diverged();
     if (i != current_) released_.push_back(i);
   }
   for (Thread& t : threads_) t.state = State::running;
@@ -266,8 +268,7 @@ void Block::complete_warp(unsigned mask) {
   for (unsigned i = 0; i < lanes; ++i) {
     if (!(mask >> i & 1U)) continue;
     Thread& t = warp[i];
-    if (t.mask != self.mask || t.where.line != self.where.line ||
-        std::strcmp(t.operation, self.operation) != 0)
+    if (t.mask != self.mask || t.where.line != self.where.line || !same(t.operation, self.operation))
       fail("threads of a warp diverge: %s, but %s", doing(current_).c_str(), doing(first + i).c_str());
     ballot |= t.condition ? 1U << i : 0;
     if (mask >> t.source & 1U)
@@ -291,7 +292,8 @@ void Block::prepare(const Kernel& kernel) {
   threads_.assign(std::size_t{size.x} * size.y * size.z, {});
   order_.resize(threads_.size());
   std::iota(order_.begin(), order_.end(), 0U);
-  if (settings().order == Order::reverse) std::reverse(order_.begin(), order_.end());
+  order_kind_ = settings().order;
+  if (order_kind_ == Order::reverse) std::reverse(order_.begin(), order_.end());
   for (unsigned i = 0; i < count(); ++i)
     threads_[i].index = {i % size.x, i / size.x % size.y, i / size.x / size.y};
   void* shared = nullptr;
@@ -303,7 +305,7 @@ void Block::prepare(const Kernel& kernel) {
 
 void Block::run_block() {
   started_ = finished_ = at_barrier_ = counted_ = 0;
-  if (settings().order == Order::random) std::shuffle(order_.begin(), order_.end(), random_);
+  if (order_kind_ == Order::random) std::shuffle(order_.begin(), order_.end(), random_);
   if (shared_) std::memset(shared_.get(), 0xFF, kernel_->shared);  // NaN, whatever the type
   running_ = next();
   Fiber::change(outside_, *running_);
