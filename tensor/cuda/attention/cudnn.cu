@@ -93,7 +93,8 @@ void build_backward(Graph& g, const Key& key) {
 }
 
 const cudnn::Plan* plan_of(Device device, const Key& key) {
-  const cudnn::Key id{static_cast<std::int64_t>(key.kind), key.batch, key.heads, key.tokens, key.size};
+  const cudnn::Key id{"attention",
+                      {static_cast<std::int64_t>(key.kind), key.batch, key.heads, key.tokens, key.size}};
   return cudnn::find_plan(device, id, [&key](Graph& g) {
     key.kind == Kind::backward ? build_backward(g, key) : build_forward(g, key);
   });

@@ -194,16 +194,14 @@ class Graph {
 
   /// y = x sigmoid(beta x)
   Node swish(Node y, Node x, double beta) {
-    Descriptor mode = pointwise_mode(CUDNN_POINTWISE_SWISH_FWD);
-    Descriptor operation = pointwise_operation(std::move(mode.set(CUDNN_ATTR_POINTWISE_SWISH_BETA, beta)));
+    Descriptor operation = swish_operation(CUDNN_POINTWISE_SWISH_FWD, beta);
     operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, *x).set(CUDNN_ATTR_OPERATION_POINTWISE_YDESC, *y);
     add(operation);
     return y;
   }
   /// dx = dy times the derivative of swish at x.
   Node swish_backward(Node dx, Node dy, Node x, double beta) {
-    Descriptor mode = pointwise_mode(CUDNN_POINTWISE_SWISH_BWD);
-    Descriptor operation = pointwise_operation(std::move(mode.set(CUDNN_ATTR_POINTWISE_SWISH_BETA, beta)));
+    Descriptor operation = swish_operation(CUDNN_POINTWISE_SWISH_BWD, beta);
     operation.set(CUDNN_ATTR_OPERATION_POINTWISE_XDESC, *x)
         .set(CUDNN_ATTR_OPERATION_POINTWISE_DYDESC, *dy)
         .set(CUDNN_ATTR_OPERATION_POINTWISE_DXDESC, *dx);
@@ -248,6 +246,11 @@ class Graph {
     Descriptor operation(CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
     operation.set(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, keep(mode.finalize()));
     return operation;
+  }
+  Descriptor swish_operation(cudnnPointwiseMode_t mode, double beta) {
+    Descriptor how = pointwise_mode(mode);
+    how.set(CUDNN_ATTR_POINTWISE_SWISH_BETA, beta);
+    return pointwise_operation(std::move(how));
   }
   template <std::size_t D>
   static Descriptor describe(std::int64_t id, cudnnDataType_t type, const View<D>& view) {

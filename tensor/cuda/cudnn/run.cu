@@ -20,7 +20,7 @@ struct Library {
 }  // namespace
 
 struct Plan {
-  Library& library;
+  Library& owner;
   Graph graph;
   Descriptor plan;
   std::int64_t workspace = 0;  // bytes
@@ -151,14 +151,14 @@ void execute(const char* operation, const Plan& plan, std::span<const Argument> 
   }
   Tensor workspace;
   if (plan.workspace > 0) workspace = Tensor({plan.workspace}, DType::uint8, of.device());
-  const std::lock_guard lock(plan.library.mutex);
+  const std::lock_guard lock(plan.owner.mutex);
   try {
     Descriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
     pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::span<const std::int64_t>(ids))
         .set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, std::span<void* const>(pointers))
         .set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, data<void>(workspace))
         .finalize();
-    require(functions().cudnnBackendExecute(plan.library.handle, plan.plan.raw(), pack.raw()));
+    require(functions().cudnnBackendExecute(plan.owner.handle, plan.plan.raw(), pack.raw()));
   } catch (const Refused& e) {  // planned and not done: that is no reason to go on some other way
     throw_error("{}: cuDNN: {} for {} {}", operation, e.what(), of.shape(), name(of.dtype()));
   }

@@ -1,8 +1,10 @@
 // Graphs of cuDNN's, planned once for each kind and device and kept to the end of the process, as the streams
 // are: cuDNN compiles a graph's kernels when it plans it.
 #pragma once
+#include <compare>
 #include <functional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "tensor/cuda/cudnn/graph.h"
@@ -13,8 +15,13 @@ namespace vitral::cuda::cudnn {
 /// cudnnGetVersion(): 91900 is 9.19.0. 0 where cuDNN is missing or does not start, which is said once.
 std::int64_t version(Device device);
 
-/// Tells graphs apart: what they compute, and all sizes.
-using Key = std::vector<std::int64_t>;
+/// Tells graphs apart.
+struct Key {
+  std::string_view operation;       // that they are for; of a literal
+  std::vector<std::int64_t> sizes;  // and what else they depend on
+
+  auto operator<=>(const Key&) const = default;
+};
 
 struct Plan;
 /// Of the graph that `build` makes, at the first call with its key. Null where cuDNN cannot do it here (a

@@ -20,8 +20,7 @@ struct Ways {
   const char* operation;
   ProductKey key;
   const Tensor& result;
-  const FusedProducts* library;  // null: there is none
-  std::function<bool()> fused;   // false: it cannot be
+  std::function<bool()> fused;  // false: it cannot be
   std::function<void()> apart;
 };
 
@@ -42,7 +41,7 @@ class ChosenWay {
 
  private:
   /// 0: there is none.
-  std::int64_t version() const { return w_.library ? w_.library->version(device_) : 0; }
+  std::int64_t version() const { return fused_products ? fused_products->version(device_) : 0; }
 
   void measure_both(ProductChoice& choice) {
     const std::function<bool()> apart = [this] {
@@ -125,9 +124,9 @@ void linear_activation(Tensor& y, Tensor& activation, const Tensor& x, const Ten
   if (!bias.defined() || !cuda::can_be_fused(f, y, x, weight)) return apart();
   const Product p{
       .m = y.dim(0), .n = y.dim(1), .k = x.dim(1), .transpose_b = true, .epilogue = Epilogue::quick_gelu};
-  const auto* library = cuda::fused_products;
-  cuda::run({"linear_activation", cuda::key_of("linear_activation", p, y, x, weight, bias), y, library,
-             [&] { return library->forward(y, activation, x, weight, bias); }, apart});
+  constexpr auto operation = "linear_activation";
+  cuda::run({operation, cuda::key_of(operation, p, y, x, weight, bias), y,
+             [&] { return cuda::fused_products->forward(y, activation, x, weight, bias); }, apart});
 }
 
 void activation_forward(Tensor& y, Tensor& activation, const Tensor& h, const Tensor& weight,
@@ -150,14 +149,13 @@ void activation_backward(Tensor& dh, Tensor& dweight, Tensor& dbias, const Tenso
   if (cuda::can_be_fused(f, dh, dy, weight)) {
     const Product p{
         .m = dh.dim(0), .n = dh.dim(1), .k = dy.dim(1), .epilogue = Epilogue::quick_gelu_gradient};
-    const auto* library = cuda::fused_products;
     const auto fused = [&] {
-      if (!library->backward(dh, dy, weight, h)) return false;
+      if (!cuda::fused_products->backward(dh, dy, weight, h)) return false;
       if (!activation.defined()) f.value(a, h);
       return true;
     };
-    cuda::run({"activation_linear_backward",
-               cuda::key_of("activation_linear_backward", p, dh, dy, weight, {}), dh, library, fused, apart});
+    constexpr auto operation = "activation_linear_backward";
+    cuda::run({operation, cuda::key_of(operation, p, dh, dy, weight, {}), dh, fused, apart});
   } else {
     apart();
   }

@@ -16,9 +16,8 @@ using View = cudnn::View<3>;  // products of four dimensions have no fused kerne
 /// Names of the tensors that a caller gives.
 enum Id : std::int64_t { first = 1, second, vector, result, activation };
 
-// 0 and 1 are attention's graphs without and with statistics, 2 is its backward.
-enum Kind : std::int64_t { forward_graph = 3, backward_graph = 4 };
-
+constexpr const char *forward_operation = "linear_activation",
+                     *backward_operation = "activation_linear_backward";
 constexpr auto bf16 = CUDNN_DATA_BFLOAT16;
 constexpr double beta = pointwise::QuickGelu::slope;
 
@@ -29,7 +28,8 @@ bool all_aligned(std::initializer_list<const Tensor*> tensors) {
 bool forward(Tensor& y, Tensor& a, const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (!all_aligned({&y, &a, &x, &weight, &bias})) return false;
   const std::int64_t rows = y.dim(0), out = y.dim(1), in = x.dim(1);
-  const cudnn::Plan* plan = cudnn::find_plan(y.device(), {forward_graph, rows, out, in}, [&](Graph& g) {
+  const cudnn::Key key{forward_operation, {rows, out, in}};
+  const cudnn::Plan* plan = cudnn::find_plan(y.device(), key, [&](Graph& g) {
     const View results = View::packed({1, rows, out});
     const auto product = g.matmul(g.between(results), g.tensor(first, bf16, View::packed({1, rows, in})),
                                   g.tensor(second, bf16, View::packed({1, out, in}).transposed()));
@@ -43,14 +43,15 @@ bool forward(Tensor& y, Tensor& a, const Tensor& x, const Tensor& weight, const 
                                                   {vector, bias.raw()},
                                                   {result, y.raw()},
                                                   {activation, a.raw()}}};
-  cudnn::execute("linear_activation", *plan, arguments, x);
+  cudnn::execute(forward_operation, *plan, arguments, x);
   return true;
 }
 
 bool backward(Tensor& dh, const Tensor& dy, const Tensor& weight, const Tensor& h) {
   if (!all_aligned({&dh, &dy, &weight, &h})) return false;
   const std::int64_t rows = dy.dim(0), out = dy.dim(1), in = h.dim(1);
-  const cudnn::Plan* plan = cudnn::find_plan(h.device(), {backward_graph, rows, out, in}, [&](Graph& g) {
+  const cudnn::Key key{backward_operation, {rows, out, in}};
+  const cudnn::Plan* plan = cudnn::find_plan(h.device(), key, [&](Graph& g) {
     const View results = View::packed({1, rows, in});
     const auto product = g.matmul(g.between(results), g.tensor(first, bf16, View::packed({1, rows, out})),
                                   g.tensor(second, bf16, View::packed({1, out, in})));
@@ -59,7 +60,7 @@ bool backward(Tensor& dh, const Tensor& dy, const Tensor& weight, const Tensor& 
   if (!plan) return false;
   const std::array<cudnn::Argument, 4> arguments{
       {{first, dy.raw()}, {second, weight.raw()}, {activation, h.raw()}, {result, dh.raw()}}};
-  cudnn::execute("activation_linear_backward", *plan, arguments, dy);
+  cudnn::execute(backward_operation, *plan, arguments, dy);
   return true;
 }
 

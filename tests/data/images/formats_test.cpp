@@ -124,7 +124,6 @@ TEST(ImageFormats, OrientationIsAppliedUnlessItIsToBeIgnored) {
   }
 }
 
-// What the code of a scan has lost is no padding.
 // A generator's settings, which it writes into a text chunk: 70 MB of them before the pixels.
 TEST(ImageFormats, TextsOfAPngMayBeLong) {
   const Tensor image = noise_image(6, 7, 1);
@@ -144,6 +143,7 @@ TEST(ImageFormats, TextsOfAPngMayBeLong) {
       image.to_vector());
 }
 
+// What the code of a scan has lost is no padding.
 TEST(ImageFormats, RealDamageOfAJpegStaysAnError) {
   const auto good = encoded("jpeg_no_end_zeros");
   const std::size_t end = good.size() - 96;
