@@ -160,8 +160,7 @@ bool is_coco(const std::string& path) {
   std::string head(static_cast<std::size_t>(std::min<std::uint64_t>(file.size(), 4096)), '\0');
   file.read(0, head.data(), head.size());
   std::string_view text = head;
-  if (constexpr std::string_view mark = "\xEF\xBB\xBF"; text.starts_with(mark))
-    text.remove_prefix(mark.size());
+  if (text.starts_with(byte_order_mark)) text.remove_prefix(byte_order_mark.size());
   text = trimmed(text);
   if (!text.starts_with('{')) return false;
   text = trimmed(text.substr(1));

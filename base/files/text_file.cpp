@@ -104,7 +104,7 @@ std::string decode_text(std::string bytes, const std::string& where) {
     text = from_utf16(bytes, true, where);
   else
     text = std::move(bytes);
-  if (text.starts_with("\xEF\xBB\xBF")) text.erase(0, 3);
+  if (text.starts_with(byte_order_mark)) text.erase(0, byte_order_mark.size());
   check_utf8(text, where);
   end_lines_alike(text);
   return text;

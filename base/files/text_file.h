@@ -3,9 +3,13 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace vitral {
+
+/// Of UTF-8, which some systems write before a text.
+inline constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 
 constexpr std::uint64_t longest_text_file = std::uint64_t{1} << 30;  // bytes
 
