@@ -1,6 +1,6 @@
 // Whether steps keep what backward would compute again (train.recompute; KeepResults in autograd/variable.h).
-// The bits are the same, but where an activation comes out of the product before it (Keeping::always); kept, a
-// step takes more memory and less time.
+// The bits are the same, but where an activation comes out of the product before it (Keeping::always); kept,
+// a step takes more memory and less time.
 //
 // auto, on a GPU: steps that run as they come compute again, and count what keeping would take. The graph of
 // the steps that follow keeps it where the device has as much free and a margin: what validation and a
