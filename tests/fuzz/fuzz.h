@@ -8,8 +8,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
-#include <utility>
-#include <vector>
+#include <type_traits>
 
 namespace vitral::fuzz {
 
@@ -28,9 +27,6 @@ void check(std::size_t input_bytes, std::size_t factor, F&& f, std::size_t allow
   check(
       input_bytes, factor, allowance, [](void* g) { (*static_cast<std::remove_reference_t<F>*>(g))(); }, &f);
 }
-
-/// A zip archive of stored entries with right checksums, so that a target reaches what lies behind them.
-std::string zip_of(const std::vector<std::pair<std::string, std::string>>& entries);
 
 }  // namespace vitral::fuzz
 
