@@ -8,7 +8,7 @@
 
 #include "data/hdf5/file.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/fuzz/zip.h"
+#include "tests/fuzz/zip_of.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
 // The bytes are the pickle of a .pt file, in an archive with three small storages.
 #include "data/weights/torch_training.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/fuzz/zip.h"
+#include "tests/fuzz/zip_of.h"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace vitral;

@@ -18,7 +18,7 @@
 #include "data/text/vocabulary.h"
 #include "data/weights/onnx_file.h"
 #include "data/weights/torch_write.h"
-#include "tests/fuzz/zip.h"
+#include "tests/fuzz/zip_of.h"
 #include "train/config.h"
 
 namespace {

@@ -1,4 +1,4 @@
-#include "tests/fuzz/zip.h"
+#include "tests/fuzz/zip_of.h"
 
 #include <zlib.h>
 
