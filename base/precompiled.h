@@ -1,6 +1,6 @@
-// Compiled once for all sources of the library (meson's b_pch): what most of them include. They include it
-// themselves, too, and build without this. No #pragma once: g++ warns of it in a header that is compiled by
-// itself.
+// Compiled once for all sources of the library, and once for those of the program, of the simulator and of
+// the fuzz tests (meson's b_pch): what most of them include. They include it themselves, too, and build
+// without this. No #pragma once: g++ warns of it in a header that is compiled by itself.
 #include <algorithm>
 #include <array>
 #include <cmath>

@@ -255,7 +255,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   folder = argv[1];
-  data::H5File::read_here(true);  // a child of a program with sanitizers may end by itself
+  data::H5File::read_here(true);  // as the targets do: sanitizers may end a child
   try {
     weights();
     onnx();
